@@ -1,0 +1,83 @@
+# nearcache: every command a newcomer needs. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# pip: locked versions with hashes, no chatter.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-rust test-python test-matrix lint bench compare hit-ratio lock clean build prerequisites
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: build ## serve a real Django site, send it traffic, compare LocMemCache and LocalCache
+	@$(BIN)/python examples/demo.py $(DEMO_FLAGS)
+
+serve: build ## serve the example site and leave it running
+	@$(BIN)/python examples/demo.py --serve
+
+test: test-rust test-python ## all tests, Rust and Python
+
+test-rust: prerequisites ## the engine's tests, doc examples included
+	cargo test --locked --workspace
+
+test-python: build ## the Python package's tests, Django's own suite among them
+	$(BIN)/python -m pytest
+
+test-matrix: build ## the Python tests on every supported Python and Django that is present
+	$(BIN)/python tests/matrix.py
+
+lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, dependency audit
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	MYPYPATH=python $(BIN)/python -m mypy.stubtest nearcache._core
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
+	else echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
+
+bench: prerequisites ## the engine's benchmarks
+	cargo bench --locked --workspace
+
+compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCache and their rivals
+	@$(BIN)/python -m benchmarks.compare $(COMPARE_FLAGS)
+
+lock: build ## resolve requirements/*.in into locked versions (needs network)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header requirements/compare.in -o requirements/compare.txt
+
+clean: ## remove everything that was built or fetched
+	rm -rf $(VENV) target build .cache dist
+	find python -name '*.so' -delete
+
+# --- set-up, done by the targets above as needed -----------------------------------------------------------------
+
+build: $(VENV)/.built
+
+prerequisites:
+	@command -v cargo >/dev/null || { echo "error: Rust's cargo is missing; get it from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "error: a C compiler is missing; on Debian: apt-get install build-essential" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing; on Debian: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: $(PYTHON) is older than 3.10; install a newer one and run make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.locked: requirements/dev.txt | prerequisites
+	@echo "installing locked dependencies into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.compare: requirements/compare.txt $(VENV)/.locked
+	@$(PIP_INSTALL) -r requirements/compare.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.locked $(RUST_SOURCES) pyproject.toml
+	@echo "building nearcache (release) ..."
+	@env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	@touch $@

@@ -1,0 +1,33 @@
+//! A cache near the code: bounded, concurrent, in this process's memory, with an expiry for each entry.
+//!
+//! ```
+//! use nearcache::local::Cache;
+//! use std::time::Duration;
+//!
+//! let pages = Cache::builder().max_entries(1_000).build();
+//! pages.insert(b"/about", "<h1>About</h1>".to_string(), Some(Duration::from_secs(60)))?;
+//! assert_eq!(pages.get(b"/about").as_deref(), Some("<h1>About</h1>"));
+//! assert_eq!(pages.stats().hits, 1);
+//! # Ok::<(), nearcache::Rejected>(())
+//! ```
+//!
+//! - **It keeps what will be asked for.** The default eviction policy is [S3-FIFO](Eviction::S3Fifo); LRU is there too.
+//! - **It is bounded exactly**, by entries, by weight or by both, over all shards together.
+//! - **Entries die on time** and give their memory back without being read: every write looks at a few slots for dead
+//!   entries. There is no thread.
+//! - **It never calls you with a lock held**, but to clone a value and to read the clock. Values are dropped, and
+//!   update functions run, with nothing locked, so they may use the cache themselves.
+//!
+//! Keys are bytes. Values are whatever is `Clone`; wrap what is costly to clone in an `Arc`.
+
+mod clock;
+mod error;
+mod key;
+pub mod local;
+mod policy;
+mod stats;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use error::{Rejected, UpdateError};
+pub use policy::Eviction;
+pub use stats::Stats;

@@ -1,0 +1,226 @@
+//! The handle that Rust programs use.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::builder::Builder;
+use super::capacity::Capacity;
+use super::keys::Keys;
+use super::store::{Draft, Store};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::error::{Rejected, UpdateError};
+use crate::stats::Stats;
+
+/// Tells what an entry weighs.
+pub(super) type Weigher<V> = Arc<dyn Fn(&[u8], &V) -> u64 + Send + Sync>;
+
+/// A bounded cache in this process's memory, for any number of threads.
+///
+/// Cloning gives another handle to the same entries. Values are cloned out: for large ones use an [`Arc`].
+///
+/// ```
+/// use nearcache::local::Cache;
+/// use std::time::Duration;
+///
+/// let cache = Cache::builder().max_entries(10_000).build();
+/// cache.insert(b"answer", 42, None)?;
+/// cache.insert(b"session", 7, Some(Duration::from_secs(300)))?;
+/// assert_eq!(cache.get(b"answer"), Some(42));
+/// # Ok::<(), nearcache::Rejected>(())
+/// ```
+pub struct Cache<V, C = SystemClock> {
+    store: Arc<Store<V>>,
+    capacity: Capacity,
+    clock: C,
+    weigher: Weigher<V>,
+}
+
+impl<V> Cache<V> {
+    /// Starts the making of a cache.
+    pub fn builder() -> Builder<V> {
+        Builder::new()
+    }
+}
+
+impl<V, C: Clock> Cache<V, C> {
+    pub(super) fn new(store: Store<V>, capacity: Capacity, clock: C, weigher: Weigher<V>) -> Self {
+        Self {
+            store: Arc::new(store),
+            capacity,
+            clock,
+            weigher,
+        }
+    }
+
+    /// The value of a live entry. O(1), one shard lock; the value is cloned under it, so that should be cheap.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.store.get(key, &self.clock)
+    }
+
+    /// Stores a value for `ttl`, or for good, whether or not there was one. O(1) amortized, one shard lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if it weighs more than the whole cache may hold; the old value is gone then too.
+    pub fn insert(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<(), Rejected> {
+        let draft = self.draft(key, value, ttl);
+        self.store.insert(key, draft, &self.capacity, &self.clock)
+    }
+
+    /// Stores a value if there is no live entry; returns whether it did. Atomic; cost as [`insert`](Self::insert).
+    ///
+    /// ```
+    /// # use nearcache::local::Cache;
+    /// let cache = Cache::builder().max_entries(10).build();
+    /// assert!(cache.insert_if_absent(b"leader", "a", None)?);
+    /// assert!(!cache.insert_if_absent(b"leader", "b", None)?);
+    /// assert_eq!(cache.get(b"leader"), Some("a"));
+    /// # Ok::<(), nearcache::Rejected>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if it weighs more than the whole cache may hold.
+    pub fn insert_if_absent(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, Rejected> {
+        let draft = self.draft(key, value, ttl);
+        self.store
+            .insert_if_absent(key, draft, &self.capacity, &self.clock)
+    }
+
+    /// Changes a value by a function of it, atomically, keeping its expiry; returns whether there was a live entry.
+    ///
+    /// The function runs with nothing locked, and again if another writer was faster. Two shard locks when none was.
+    ///
+    /// ```
+    /// # use nearcache::local::Cache;
+    /// # use std::convert::Infallible;
+    /// let cache = Cache::builder().max_entries(10).build();
+    /// cache.insert(b"views", 41, None)?;
+    /// assert_eq!(cache.update(b"views", |views| Ok::<_, Infallible>(views + 1)), Ok(true));
+    /// assert_eq!(cache.get(b"views"), Some(42));
+    /// # Ok::<(), nearcache::Rejected>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the function fails with (the old value stays), or [`Rejected`] (the old value is gone).
+    pub fn update<E>(
+        &self,
+        key: &[u8],
+        mut function: impl FnMut(V) -> Result<V, E>,
+    ) -> Result<bool, UpdateError<E>>
+    where
+        V: Clone,
+    {
+        self.store.update(key, &self.capacity, &self.clock, |old| {
+            let new = function(old)?;
+            let weight = (self.weigher)(key, &new);
+            Ok((new, weight))
+        })
+    }
+
+    /// Takes an entry out; its value, if it was alive. O(1), one shard lock.
+    pub fn remove(&self, key: &[u8]) -> Option<V> {
+        self.store.remove(key, &self.clock)
+    }
+
+    /// Lets a live entry live for `ttl` from now, or for good; returns whether there was one. O(1), one shard lock.
+    pub fn touch(&self, key: &[u8], ttl: Option<Duration>) -> bool {
+        self.expire_at(key, self.expiry(ttl))
+    }
+
+    /// Sets when a live entry dies; returns whether there was one. A time that has passed removes it. O(1), one lock.
+    pub fn expire_at(&self, key: &[u8], expires: Timestamp) -> bool {
+        self.store.expire_at(key, expires, &self.clock)
+    }
+
+    /// Whether there is a live entry. O(1), one shard lock; not a use, and not counted.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.store.contains(key, &self.clock)
+    }
+
+    /// When a live entry dies, [`Timestamp::NEVER`] if it does not; `None` if there is no entry. O(1), one shard lock.
+    #[must_use]
+    pub fn expires_at(&self, key: &[u8]) -> Option<Timestamp> {
+        self.store.expires_at(key, &self.clock)
+    }
+
+    /// Takes out everything and gives its memory back. O(n), but O(1) under each shard's lock.
+    pub fn clear(&self) {
+        self.store.clear();
+    }
+
+    /// How many entries there are, dead ones included that have not been noticed yet. O(1), no lock.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.store.len()
+    }
+
+    /// Whether there are none. O(1), no lock.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.store.is_empty()
+    }
+
+    /// What the entries weigh together. O(1), no lock.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.store.weight()
+    }
+
+    /// The keys of live entries, in no order. See [`Store::keys`].
+    pub fn keys(&self) -> Keys<'_, V> {
+        self.store.keys(self.clock.now())
+    }
+
+    /// What was counted since the cache was made. O(shards).
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.store.stats()
+    }
+
+    /// What all handles share.
+    #[must_use]
+    pub fn store(&self) -> &Store<V> {
+        &self.store
+    }
+
+    fn draft(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Draft<V> {
+        Draft {
+            weight: (self.weigher)(key, &value),
+            expires: self.expiry(ttl),
+            value,
+        }
+    }
+
+    fn expiry(&self, ttl: Option<Duration>) -> Timestamp {
+        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.now().after(ttl))
+    }
+}
+
+impl<V, C: Clone> Clone for Cache<V, C> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            capacity: self.capacity,
+            clock: self.clock.clone(),
+            weigher: Arc::clone(&self.weigher),
+        }
+    }
+}
+
+impl<V, C> fmt::Debug for Cache<V, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("len", &self.store.len())
+            .field("weight", &self.store.weight())
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}

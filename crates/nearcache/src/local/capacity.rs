@@ -1,0 +1,95 @@
+//! How much a cache may hold, and how much it does.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::policy::Pressure;
+
+/// What a cache may hold: it is full when either bound is reached. Exact, and over all shards together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// At most this many entries; at least 1 is taken.
+    pub max_entries: u64,
+    /// At most this much weight (bytes, unless a weigher says otherwise).
+    pub max_weight: u64,
+    /// How many entries go when there are too many.
+    pub batch: Batch,
+}
+
+/// How many entries are evicted at once when the number of entries has reached its bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Batch {
+    /// As many as needed, which is one, and none when an entry is overwritten.
+    #[default]
+    One,
+    /// One in so many, rounded down, before each write that finds the cache full: what Django's `LocMemCache` does
+    /// by its `CULL_FREQUENCY`. As there, nothing is evicted while there are fewer entries than this number.
+    OneIn(NonZeroU32),
+    /// All of them.
+    All,
+}
+
+impl Capacity {
+    /// No bound at all.
+    pub const UNBOUNDED: Self = Self {
+        max_entries: u64::MAX,
+        max_weight: u64::MAX,
+        batch: Batch::One,
+    };
+
+    /// Of what there is more than this, if of anything.
+    pub(crate) fn exceeded_by(&self, totals: &Totals) -> Option<Pressure> {
+        if totals.weight() > self.max_weight {
+            Some(Pressure::Weight)
+        } else if self.batch == Batch::One && totals.entries() > self.max_entries.max(1) {
+            Some(Pressure::Entries)
+        } else {
+            None
+        }
+    }
+
+    /// How many entries are to go before the next write, by the batch rule.
+    pub(crate) fn batch_due(&self, entries: u64) -> u64 {
+        match self.batch {
+            Batch::OneIn(n) if entries >= self.max_entries => entries / u64::from(n.get()),
+            Batch::All if entries >= self.max_entries => entries,
+            _ => 0,
+        }
+    }
+}
+
+/// What all shards of a store hold together.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    pub(crate) shards: usize,
+    entries: AtomicU64,
+    weight: AtomicU64,
+}
+
+impl Totals {
+    pub(crate) const fn new(shards: usize) -> Self {
+        Self {
+            shards,
+            entries: AtomicU64::new(0),
+            weight: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, entries: u64, weight: u64) {
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.weight.fetch_add(weight, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, entries: u64, weight: u64) {
+        self.entries.fetch_sub(entries, Ordering::Relaxed);
+        self.weight.fetch_sub(weight, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,45 @@
+//! Iteration over keys, a slice at a time.
+
+use std::vec;
+
+use super::store::{Position, Store};
+use crate::clock::Timestamp;
+
+/// How many slots are looked at under one lock.
+const SLICE: usize = 256;
+
+/// The keys of live entries; made by [`Store::keys`] and [`Cache::keys`](super::Cache::keys).
+#[derive(Debug)]
+pub struct Keys<'a, V> {
+    store: &'a Store<V>,
+    now: Timestamp,
+    /// Where the next slice begins.
+    next: Position,
+    slice: vec::IntoIter<Box<[u8]>>,
+}
+
+impl<'a, V> Keys<'a, V> {
+    pub(super) fn new(store: &'a Store<V>, now: Timestamp) -> Self {
+        Self {
+            store,
+            now,
+            next: (0, 0),
+            slice: Vec::new().into_iter(),
+        }
+    }
+}
+
+impl<V> Iterator for Keys<'_, V> {
+    type Item = Box<[u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(key) = self.slice.next() {
+                return Some(key);
+            }
+            let (slice, next) = self.store.some_keys(self.next, SLICE, self.now)?;
+            self.slice = slice.into_iter();
+            self.next = next;
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The store: shards and what they hold together. Every call is told the time and the capacity.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::capacity::{Capacity, Totals};
+use super::keys::Keys;
+use super::shard::{Found, Leaving, Shard};
+use super::slab::Slot;
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Rejected, UpdateError};
+use crate::key::{Key, KeyHash, KeyHasher};
+use crate::policy::{Eviction, Pressure};
+use crate::stats::Stats;
+
+/// After so many writes to one shard, one other shard is swept for dead entries too, so that a program that writes
+/// one key only still gets back what expired elsewhere.
+const WRITES_PER_FOREIGN_SWEEP: u64 = 64;
+/// How many slots are looked at then.
+const FOREIGN_SWEEP_STEPS: usize = 256;
+
+/// Something to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<V> {
+    /// The value.
+    pub value: V,
+    /// What the entry counts against [`Capacity::max_weight`].
+    pub weight: u64,
+    /// When it dies; [`Timestamp::NEVER`] if it does not.
+    pub expires: Timestamp,
+}
+
+/// The shared part of a cache, for those who bring their own time and limits with every call.
+///
+/// Most programs want [`Cache`](super::Cache). The store is for embedders whose handles have clocks and capacities of
+/// their own, such as the Python package. Wherever a `clock` is asked for, a [`Timestamp`] will do.
+#[derive(Debug)]
+pub struct Store<V> {
+    shards: Box<[Mutex<Shard<V>>]>,
+    hasher: KeyHasher,
+    totals: Arc<Totals>,
+    /// The shard that gives next where another is short of room.
+    hand: AtomicUsize,
+}
+
+/// Where an iteration over all slots is: the shard and its slot.
+pub(super) type Position = (usize, usize);
+
+/// A store that stands still: every other thread that wants it waits until this is dropped.
+#[derive(Debug)]
+#[must_use = "the store stands still only while this lives"]
+pub struct Frozen<'a, V>(#[allow(dead_code)] Box<[MutexGuard<'a, Shard<V>>]>);
+
+impl<V> Store<V> {
+    /// A store of so many shards, rounded up to a power of two.
+    ///
+    /// One shard keeps the policy's order exact; more let more threads in at once.
+    #[must_use]
+    pub fn new(eviction: Eviction, shards: usize) -> Self {
+        let shards = shards.max(1).next_power_of_two();
+        let totals = Arc::new(Totals::new(shards));
+        let shards = (0..shards)
+            .map(|_| Mutex::new(Shard::new(eviction, Arc::clone(&totals))))
+            .collect();
+        Self {
+            shards,
+            hasher: KeyHasher::default(),
+            totals,
+            hand: AtomicUsize::new(0),
+        }
+    }
+
+    /// Bytes of bookkeeping an entry costs beside its key and value: its slot, its place in the table (at the mean
+    /// load), and that of its ghost.
+    #[must_use]
+    pub const fn entry_overhead() -> usize {
+        size_of::<Slot<V>>() + 8 + 12
+    }
+
+    /// The value of a live entry. O(1), one shard lock; the value is cloned under it, so that should be cheap.
+    pub fn get(&self, key: &[u8], clock: &impl Clock) -> Option<V>
+    where
+        V: Clone,
+    {
+        let key = self.hasher.key(key);
+        let mut shard = self.lock(key.hash);
+        match shard.find(key, clock) {
+            Found::Live(slot) => {
+                shard.stats.hits += 1;
+                shard.hit(slot);
+                shard.slab().get(slot).value.clone()
+            }
+            Found::Nothing => {
+                shard.stats.misses += 1;
+                None
+            }
+            Found::Dead(slot) => {
+                shard.stats.misses += 1;
+                let dead = shard.expire(slot);
+                drop(shard);
+                drop(dead);
+                None
+            }
+        }
+    }
+
+    /// Whether there is a live entry. O(1), one shard lock; counts neither as a use nor in the statistics.
+    pub fn contains(&self, key: &[u8], clock: &impl Clock) -> bool {
+        self.expires_at(key, clock).is_some()
+    }
+
+    /// When a live entry dies, [`Timestamp::NEVER`] if it does not; `None` if there is no entry. Cost as `contains`.
+    pub fn expires_at(&self, key: &[u8], clock: &impl Clock) -> Option<Timestamp> {
+        let key = self.hasher.key(key);
+        let shard = self.lock(key.hash);
+        match shard.find(key, clock) {
+            Found::Live(slot) => Some(shard.slab().get(slot).expires),
+            Found::Dead(_) | Found::Nothing => None,
+        }
+    }
+
+    /// Stores a value, whether or not there was one. O(1) amortized, one shard lock, a further one for each entry that
+    /// has to be evicted elsewhere.
+    ///
+    /// A draft that is dead already removes the entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if it weighs more than the capacity; the old value is gone then too.
+    pub fn insert(
+        &self,
+        key: &[u8],
+        draft: Draft<V>,
+        capacity: &Capacity,
+        clock: &impl Clock,
+    ) -> Result<(), Rejected> {
+        self.write(key, draft, capacity, clock, true).map(drop)
+    }
+
+    /// Stores a value if there is no live entry; returns whether it did. Atomic; cost as `insert`.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if it weighs more than the capacity and there was no entry.
+    pub fn insert_if_absent(
+        &self,
+        key: &[u8],
+        draft: Draft<V>,
+        capacity: &Capacity,
+        clock: &impl Clock,
+    ) -> Result<bool, Rejected> {
+        self.write(key, draft, capacity, clock, false)
+    }
+
+    fn write(
+        &self,
+        key: &[u8],
+        draft: Draft<V>,
+        capacity: &Capacity,
+        clock: &impl Clock,
+        overwrite: bool,
+    ) -> Result<bool, Rejected> {
+        let key = self.hasher.key(key);
+        let mut leaving = Leaving::new();
+        let mut shard = self.lock(key.hash);
+        shard.sweep(clock, &mut leaving);
+        if !overwrite && matches!(shard.find(key, clock), Found::Live(_)) {
+            drop(shard);
+            return Ok(false);
+        }
+        let owed = shard.evict_batch(capacity.batch_due(self.totals.entries()), &mut leaving);
+        let stored = shard.put(key, draft, capacity, clock, &mut leaving);
+        let writes = shard.stats.insertions;
+        drop(shard);
+        drop(leaving);
+        self.settle(key.hash, owed, capacity);
+        if self.shards.len() > 1 && writes.is_multiple_of(WRITES_PER_FOREIGN_SWEEP) {
+            self.sweep_elsewhere(clock.now());
+        }
+        stored.map(|()| true)
+    }
+
+    /// Changes a value by a function of it, atomically, keeping its expiry; returns whether there was a live entry.
+    ///
+    /// The function runs unlocked, and again if another writer was faster. Two shard locks when none was. Counts as a
+    /// use, not as a hit. It gives the new value and its weight.
+    ///
+    /// # Errors
+    ///
+    /// What the function fails with (the old value stays), or [`Rejected`] (the old value is gone).
+    pub fn update<E>(
+        &self,
+        key: &[u8],
+        capacity: &Capacity,
+        clock: &impl Clock,
+        mut function: impl FnMut(V) -> Result<(V, u64), E>,
+    ) -> Result<bool, UpdateError<E>>
+    where
+        V: Clone,
+    {
+        let key = self.hasher.key(key);
+        while let Some((value, read)) = self.read(key, clock) {
+            let new = function(value).map_err(UpdateError::Function)?;
+            let mut leaving = Leaving::new();
+            let mut shard = self.lock(key.hash);
+            let done = shard.replace_stamped(read, new, capacity, &mut leaving);
+            shard.sweep(clock, &mut leaving);
+            drop(shard);
+            drop(leaving);
+            if done? {
+                self.settle(key.hash, 0, capacity);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A live value, and by which slot and stamp it is known to be still there.
+    fn read(&self, key: Key<'_>, clock: &impl Clock) -> Option<(V, (u32, u32))>
+    where
+        V: Clone,
+    {
+        let shard = self.lock(key.hash);
+        let Found::Live(slot) = shard.find(key, clock) else {
+            return None;
+        };
+        let entry = shard.slab().get(slot);
+        Some((entry.value.clone()?, (slot, entry.stamp)))
+    }
+
+    /// Takes an entry out; its value, if it was alive. O(1), one shard lock.
+    pub fn remove(&self, key: &[u8], clock: &impl Clock) -> Option<V> {
+        let key = self.hasher.key(key);
+        let mut leaving = Leaving::new();
+        let mut shard = self.lock(key.hash);
+        let removed = match shard.find(key, clock) {
+            Found::Live(slot) => {
+                shard.stats.removals += 1;
+                shard.unlink(slot)
+            }
+            Found::Dead(slot) => {
+                leaving.extend(shard.expire(slot));
+                None
+            }
+            Found::Nothing => None,
+        };
+        shard.sweep(clock, &mut leaving);
+        drop(shard);
+        removed
+    }
+
+    /// Sets when a live entry dies; returns whether there was one. O(1), one shard lock.
+    ///
+    /// A time that has passed removes it. Not a use: the policy does not hear of it.
+    pub fn expire_at(&self, key: &[u8], expires: Timestamp, clock: &impl Clock) -> bool {
+        let key = self.hasher.key(key);
+        let mut leaving = Leaving::new();
+        let mut shard = self.lock(key.hash);
+        let found = shard.find(key, clock);
+        match found {
+            Found::Live(slot) if expires != Timestamp::NEVER && expires.is_over(clock.now()) => {
+                leaving.extend(shard.expire(slot));
+            }
+            Found::Live(slot) => shard.set_expiry(slot, expires),
+            Found::Dead(slot) => leaving.extend(shard.expire(slot)),
+            Found::Nothing => {}
+        }
+        shard.sweep(clock, &mut leaving);
+        drop(shard);
+        matches!(found, Found::Live(_))
+    }
+
+    /// Takes out everything and gives its memory back. O(1) under each shard's lock in turn; the entries, O(n), are
+    /// dropped outside of it.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            shard.stats.removals += shard.len() as u64;
+            let all = shard.take_all();
+            drop(shard);
+            drop(all);
+        }
+    }
+
+    /// How many entries there are, dead ones included that have not been noticed yet. O(1), no lock.
+    pub fn len(&self) -> u64 {
+        self.totals.entries()
+    }
+
+    /// Whether there are none. O(1), no lock.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the entries weigh together. O(1), no lock.
+    pub fn weight(&self) -> u64 {
+        self.totals.weight()
+    }
+
+    /// The keys of entries alive at `now`, in no order. Locks one shard at a time, for a few hundred slots each time.
+    ///
+    /// A key that is there all the while is met exactly once; one that comes or goes meanwhile may be met or not.
+    pub fn keys(&self, now: Timestamp) -> Keys<'_, V> {
+        Keys::new(self, now)
+    }
+
+    /// The next slots' live keys for an iterator that is at `(shard, slot)`; `None` past the last shard.
+    pub(super) fn some_keys(
+        &self,
+        (shard, slot): Position,
+        count: usize,
+        now: Timestamp,
+    ) -> Option<(Vec<Box<[u8]>>, Position)> {
+        let locked = locked(self.shards.get(shard)?);
+        let keys = locked.keys(slot, count, now);
+        let next = slot.saturating_add(count);
+        let shard_ends = next >= locked.slab().slots();
+        Some((keys, if shard_ends { (shard + 1, 0) } else { (shard, next) }))
+    }
+
+    /// What was counted since the store was made. One shard lock after the other; so a sum over moments close together.
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for shard in &self.shards {
+            sum += locked(shard).stats();
+        }
+        sum
+    }
+
+    /// Takes all locks, so that the store is at rest until the returned value is dropped.
+    ///
+    /// For use around `fork`: taken before, dropped after by parent and child, no lock is left behind locked. The
+    /// thread must not use the store meanwhile: it would wait for itself.
+    pub fn freeze(&self) -> Frozen<'_, V> {
+        Frozen(self.shards.iter().map(locked).collect())
+    }
+
+    /// Checks all invariants; for tests. O(n), with all locks held.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    #[doc(hidden)]
+    pub fn validate(&self) -> Result<(), String> {
+        let Frozen(shards) = self.freeze();
+        let mut stats = Stats::default();
+        for shard in &shards {
+            shard.validate()?;
+            stats += shard.stats();
+        }
+        let (counted, totals) = ((stats.entries, stats.weight), (self.len(), self.weight()));
+        if counted == totals {
+            Ok(())
+        } else {
+            Err(format!(
+                "shards have (entries, weight) {counted:?}, the totals say {totals:?}"
+            ))
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the remainder is a shard's number
+    fn shard_of(&self, hash: KeyHash) -> usize {
+        (hash.shard_bits() % self.shards.len() as u64) as usize
+    }
+
+    fn lock(&self, hash: KeyHash) -> MutexGuard<'_, Shard<V>> {
+        locked(&self.shards[self.shard_of(hash)])
+    }
+
+    /// Lets other shards give what the writing one could not: the rest of a batch, and what is over the capacity.
+    fn settle(&self, writer: KeyHash, mut owed: u64, capacity: &Capacity) {
+        let writer = self.shard_of(writer);
+        let mut empty = 0;
+        while empty + 1 < self.shards.len() {
+            let pressure = match capacity.exceeded_by(&self.totals) {
+                Some(pressure) => pressure,
+                None if owed > 0 => Pressure::Entries,
+                None => return,
+            };
+            let next = self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+            if next == writer {
+                continue;
+            }
+            let mut leaving = Leaving::new();
+            if locked(&self.shards[next]).evict(pressure, &mut leaving) {
+                owed = owed.saturating_sub(1);
+                empty = 0;
+            } else {
+                empty += 1;
+            }
+        }
+    }
+
+    fn sweep_elsewhere(&self, now: Timestamp) {
+        let next = self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let mut leaving = Leaving::new();
+        locked(&self.shards[next]).sweep_slots(FOREIGN_SWEEP_STEPS, now, &mut leaving);
+    }
+}
+
+/// Locks a shard. One that a panic left half changed is emptied first: a cache may forget, but must not be wrong.
+fn locked<V>(shard: &Mutex<Shard<V>>) -> MutexGuard<'_, Shard<V>> {
+    shard.lock().unwrap_or_else(|poisoned| {
+        let mut guard = PoisonError::into_inner(poisoned);
+        // Not dropped: the entries may be in any state, and dropping could run user code under the lock.
+        std::mem::forget(guard.take_all());
+        shard.clear_poison();
+        guard
+    })
+}

@@ -1,0 +1,37 @@
+//! Least recently used: the order of Django's `LocMemCache`.
+
+use super::list::List;
+use super::{Nodes, Policy, Pressure};
+
+#[derive(Debug, Default)]
+pub(crate) struct Lru {
+    list: List,
+}
+
+impl Policy for Lru {
+    fn admit(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        self.list.push_head(nodes, slot);
+    }
+
+    fn hit(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        self.list.move_to_head(nodes, slot);
+    }
+
+    fn detach(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        self.list.remove(nodes, slot);
+    }
+
+    fn attach(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        self.list.push_head(nodes, slot);
+    }
+
+    fn victim(&mut self, nodes: &mut impl Nodes, _: Pressure) -> Option<u32> {
+        let slot = self.list.tail()?;
+        self.list.remove(nodes, slot);
+        Some(slot)
+    }
+
+    fn validate(&self, nodes: &impl Nodes) -> Result<usize, String> {
+        self.list.validate(nodes, 0)
+    }
+}

@@ -1,0 +1,126 @@
+//! S3-FIFO: two FIFO queues and a ghost.
+//!
+//! Yang, Zhang, Qiu, Yue & Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023.
+//!
+//! A new entry enters the *small* queue. When it reaches small's tail it moves to *main* if it was asked for more than
+//! once, else it is evicted and its fingerprint remembered as a *ghost*; a key that returns as a ghost enters main at
+//! once. At main's tail an entry that was asked for goes round again, one credit poorer.
+//!
+//! Promotion asks for a frequency above 1: with 1 as enough, main fills up with pairs of requests that are never
+//! repeated (the `corda` trace collapses from 33 % hits to none).
+
+use super::ghost::Ghost;
+use super::list::List;
+use super::{Nodes, Policy, Pressure};
+
+const SMALL: u8 = 0;
+const MAIN: u8 = 1;
+
+/// Small holds a tenth of all.
+const SMALL_SHARE: u64 = 10;
+/// Frequencies are counted up to here: how often an entry may go round main without being asked for.
+const MAX_FREQUENCY: u8 = 3;
+/// At small's tail, an entry moves to main if its frequency is above this.
+const PROMOTE_ABOVE: u8 = 1;
+/// How many entries one search for a victim may pass over, so that one insertion has bounded work even when
+/// every entry of a large cache has been asked for.
+const MAX_STEPS: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct S3Fifo {
+    small: List,
+    main: List,
+    ghost: Ghost,
+}
+
+impl S3Fifo {
+    fn list(&mut self, queue: u8) -> &mut List {
+        if queue == MAIN {
+            &mut self.main
+        } else {
+            &mut self.small
+        }
+    }
+
+    /// Whether the next victim is sought in small: if it has its share (with the entry that room is made for, rounded
+    /// down), or there is nothing else.
+    fn small_is_due(&self, pressure: Pressure) -> bool {
+        let (small, main) = (self.small.size(pressure), self.main.size(pressure));
+        self.main.len() == 0 || (self.small.len() > 0 && small >= (small + main + 1) / SMALL_SHARE)
+    }
+
+    /// The ghost is as long as main is when the cache is full. (Main's length now would not do: a ghost that
+    /// starts empty never fills main.)
+    fn ghost_capacity(&self) -> usize {
+        let len = self.small.len() + self.main.len();
+        len - len / 10
+    }
+
+    fn move_to_main(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        self.small.remove(nodes, slot);
+        let node = nodes.node_mut(slot);
+        (node.queue, node.frequency) = (MAIN, 0);
+        self.main.push_head(nodes, slot);
+    }
+}
+
+impl Policy for S3Fifo {
+    fn admit(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        let node = nodes.node_mut(slot);
+        node.queue = if self.ghost.take(node.fingerprint) {
+            MAIN
+        } else {
+            SMALL
+        };
+        self.attach(nodes, slot);
+    }
+
+    fn hit(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        let node = nodes.node_mut(slot);
+        // Written only when it changes: the line of a hot entry stays clean.
+        if node.frequency < MAX_FREQUENCY {
+            node.frequency += 1;
+        }
+    }
+
+    fn detach(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        self.list(nodes.node(slot).queue).remove(nodes, slot);
+    }
+
+    fn attach(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        self.list(nodes.node(slot).queue).push_head(nodes, slot);
+    }
+
+    fn victim(&mut self, nodes: &mut impl Nodes, pressure: Pressure) -> Option<u32> {
+        let mut steps = 0;
+        loop {
+            let patient = steps < MAX_STEPS;
+            steps += 1;
+            if self.small_is_due(pressure) {
+                let slot = self.small.tail()?;
+                let node = *nodes.node(slot);
+                if node.frequency > PROMOTE_ABOVE && patient {
+                    self.move_to_main(nodes, slot);
+                    continue;
+                }
+                self.small.remove(nodes, slot);
+                self.ghost.remember(node.fingerprint, self.ghost_capacity());
+                return Some(slot);
+            }
+            let slot = self.main.tail()?;
+            let node = nodes.node_mut(slot);
+            if node.frequency > 0 && patient {
+                node.frequency -= 1;
+                self.main.move_to_head(nodes, slot);
+                continue;
+            }
+            self.main.remove(nodes, slot);
+            return Some(slot);
+        }
+    }
+
+    fn validate(&self, nodes: &impl Nodes) -> Result<usize, String> {
+        self.ghost.validate()?;
+        Ok(self.small.validate(nodes, SMALL)? + self.main.validate(nodes, MAIN)?)
+    }
+}
