@@ -17,7 +17,7 @@ demo: build ## serve a real Django site, send it traffic, compare LocMemCache an
 	@$(BIN)/python examples/demo.py $(DEMO_FLAGS)
 
 serve: build ## serve the example site and leave it running
-	@$(BIN)/python examples/demo.py --serve
+	@$(BIN)/python examples/demo.py --serve $(DEMO_FLAGS)
 
 test: test-rust test-python ## all tests, Rust and Python
 

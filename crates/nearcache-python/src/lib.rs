@@ -1,1 +1,31 @@
-//! placeholder
+//! `nearcache._core`: what the Python package does in Rust.
+//!
+//! - [`local`]: the backend's methods;
+//! - [`settings`], [`keys`], [`expiry`]: what a backend instance says of its keys, limits and times;
+//! - [`values`]: how Python values are kept so that none is shared with a caller;
+//! - [`stores`]: the stores of this process by name, and their safety across `fork`.
+//!
+//! Policies and storage are the engine's (crate `nearcache`).
+//!
+//! The module does not need the GIL: what is shared is guarded by locks of its own, none of which is held while Python
+//! code can run.
+
+mod arguments;
+mod expiry;
+mod keys;
+mod local;
+mod settings;
+mod stats;
+mod stores;
+mod values;
+
+use pyo3::prelude::*;
+
+/// nearcache's engine for Python.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    stores::survive_fork()?;
+    module.add_class::<local::LocalCache>()?;
+    module.add_class::<stats::Stats>()?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,31 @@
+//! Arguments that may be omitted where None means something of its own.
+
+use std::convert::Infallible;
+
+use pyo3::prelude::*;
+
+/// An argument, or its absence: `Argument::OMITTED` is the default in a signature.
+#[derive(Clone, Copy)]
+pub(crate) struct Argument<'a, 'py>(Option<Borrowed<'a, 'py, PyAny>>);
+
+impl<'a, 'py> Argument<'a, 'py> {
+    pub(crate) const OMITTED: Self = Self(None);
+
+    /// What was passed, unless it was nothing or the marker that stands for nothing.
+    pub(crate) fn unless(self, marker: &Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
+        self.0.filter(|given| !given.is(marker))
+    }
+
+    /// What was passed, if anything.
+    pub(crate) const fn given(self) -> Option<Borrowed<'a, 'py, PyAny>> {
+        self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Argument<'a, 'py> {
+    type Error = Infallible;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(Some(given)))
+    }
+}

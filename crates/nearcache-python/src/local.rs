@@ -1,0 +1,374 @@
+//! The backend's methods. `nearcache.django.LocalCache` is a subclass of the class here and of Django's `BaseCache`.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, Guard};
+use nearcache::local::Draft;
+use nearcache::{Rejected, Timestamp, UpdateError};
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
+
+use crate::arguments::Argument;
+use crate::expiry::{BackendClock, Now, default_timeout, expiry};
+use crate::keys::{self, KeyBytes};
+use crate::settings::{Settings, base_cache, is_watched};
+use crate::stats::Stats;
+use crate::stores::{self, LocalStore};
+use crate::values::Encoded;
+
+type Any<'a, 'py> = &'a Bound<'py, PyAny>;
+type Version<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+/// Django's cache methods on an in-process store. Made ready by `_open`; use `nearcache.django.LocalCache`.
+#[pyclass(frozen, subclass, module = "nearcache._core")]
+pub(crate) struct LocalCache {
+    open: OnceLock<Open>,
+}
+
+/// What an instance is once it is open.
+struct Open {
+    store: &'static LocalStore,
+    clock: BackendClock,
+    /// Swapped whole when an attribute is assigned. Not a lock: a child of `fork` could inherit that locked.
+    settings: ArcSwap<Settings>,
+}
+
+/// What one call works with.
+struct Call<'a, 'py> {
+    backend: Any<'a, 'py>,
+    open: &'a Open,
+    settings: Guard<Arc<Settings>>,
+}
+
+impl<'a, 'py> Call<'a, 'py> {
+    fn new(slf: &'a Bound<'py, LocalCache>) -> PyResult<Self> {
+        let open = slf.get().open.get().ok_or_else(|| {
+            PyRuntimeError::new_err(
+                "this cache is not open: an __init__ that overrides LocalCache's must call super().__init__(name, params)",
+            )
+        })?;
+        Ok(Self {
+            backend: slf.as_any(),
+            open,
+            settings: open.settings.load(),
+        })
+    }
+
+    fn py(&self) -> Python<'py> {
+        self.backend.py()
+    }
+
+    fn key(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<KeyBytes> {
+        keys::make(self.backend, &self.settings.keys, key, version)
+    }
+
+    fn now(&self) -> PyResult<Now> {
+        self.open.clock.now(self.py())
+    }
+
+    fn expiry(&self, timeout: Argument<'_, 'py>) -> PyResult<(Timestamp, Now)> {
+        expiry(self.backend, &self.settings, &self.open.clock, timeout)
+    }
+
+    fn encode(&self, value: Any<'_, 'py>) -> PyResult<Encoded> {
+        Encoded::new(value, self.settings.pickle_protocol)
+    }
+
+    fn get(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Option<Py<PyAny>>> {
+        let key = self.key(key, version)?;
+        let stored = self.open.store.get(&key, &self.now()?);
+        stored.map(|stored| stored.decode(self.py())).transpose()
+    }
+
+    /// Stores a value; `Err` inside if it was too large.
+    fn set(
+        &self,
+        key: Any<'_, 'py>,
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Result<(), Rejected>> {
+        let key = self.key(key, version)?;
+        let Encoded { stored, size } = self.encode(value)?;
+        let (expires, now) = self.expiry(timeout)?;
+        let draft = Draft {
+            value: stored,
+            weight: weight(&key, size),
+            expires,
+        };
+        Ok(self.open.store.insert(&key, draft, &self.settings.capacity, &now))
+    }
+
+    fn delete(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<bool> {
+        let key = self.key(key, version)?;
+        Ok(self.open.store.remove(&key, &self.now()?).is_some())
+    }
+
+    /// Calls Django's own version of a method, which goes through this instance's `get`, `set` or `delete` key by key.
+    fn django<A: PyCallArgs<'py>>(&self, method: &str, args: A) -> PyResult<Bound<'py, PyAny>> {
+        base_cache(self.py())?.getattr(method)?.call1(args)
+    }
+}
+
+/// What an entry counts against `MAX_MEMORY`.
+fn weight(key: &[u8], value_size: u64) -> u64 {
+    value_size + key.len() as u64 + LocalStore::entry_overhead() as u64
+}
+
+#[pymethods]
+impl LocalCache {
+    /// Takes whatever a subclass's `__init__` takes.
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
+            open: OnceLock::new(),
+        }
+    }
+
+    /// Opens the store of that name.
+    ///
+    /// `clock` is None for the system's, or an object and the name of its attribute that is to be called. Raises
+    /// `ValueError` if the store is open with another eviction policy.
+    fn _open(
+        slf: &Bound<'_, Self>,
+        name: &str,
+        eviction: &str,
+        clock: Option<(Py<PyAny>, String)>,
+    ) -> PyResult<()> {
+        let store = stores::open(name, eviction)?;
+        let clock = clock.map_or(BackendClock::System, |(owner, name)| BackendClock::Python {
+            owner,
+            name,
+        });
+        let settings = ArcSwap::from_pointee(Settings::read(slf.as_any())?);
+        let opened = slf.get().open.set(Open {
+            store,
+            clock,
+            settings,
+        });
+        opened.map_err(|_| PyRuntimeError::new_err("this cache is open already"))
+    }
+
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: Any<'_, '_>) -> PyResult<()> {
+        set_attribute(slf, name, value.as_ptr())
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        set_attribute(slf, name, std::ptr::null_mut())
+    }
+
+    /// Returns the value stored under a key, or `default`.
+    #[pyo3(signature = (key, default=None, version=None))]
+    fn get(
+        slf: &Bound<'_, Self>,
+        key: Any<'_, '_>,
+        default: Option<Py<PyAny>>,
+        version: Version<'_, '_>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        Ok(Call::new(slf)?.get(key, version)?.or(default))
+    }
+
+    /// Stores a value for `timeout` seconds; None is for ever, no argument for the cache's default.
+    #[pyo3(signature = (key, value, timeout=Argument::OMITTED, version=None))]
+    fn set<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<()> {
+        // Too large is no error to Django; it is counted.
+        Call::new(slf)?.set(key, value, timeout, version).map(drop)
+    }
+
+    /// Stores a value if there is none under the key; returns whether it did. Atomic.
+    #[pyo3(signature = (key, value, timeout=Argument::OMITTED, version=None))]
+    fn add<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        let call = Call::new(slf)?;
+        let key = call.key(key, version)?;
+        let Encoded { stored, size } = call.encode(value)?;
+        let (expires, now) = call.expiry(timeout)?;
+        let draft = Draft {
+            value: stored,
+            weight: weight(&key, size),
+            expires,
+        };
+        let added = call
+            .open
+            .store
+            .insert_if_absent(&key, draft, &call.settings.capacity, &now);
+        Ok(added.unwrap_or(false))
+    }
+
+    /// Sets a new timeout for a key; returns whether there was a value.
+    #[pyo3(signature = (key, timeout=Argument::OMITTED, version=None))]
+    fn touch<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        let call = Call::new(slf)?;
+        let key = call.key(key, version)?;
+        let (expires, now) = call.expiry(timeout)?;
+        Ok(call.open.store.expire_at(&key, expires, &now))
+    }
+
+    /// Adds `delta` to a value, atomically, keeping its expiry; returns the sum.
+    ///
+    /// Raises `ValueError` if there is no value, and whatever the addition raises.
+    #[pyo3(signature = (key, delta=Argument::OMITTED, version=None))]
+    fn incr<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        delta: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        let call = Call::new(slf)?;
+        let py = slf.py();
+        let key = call.key(key, version)?;
+        let delta = delta
+            .given()
+            .map_or_else(|| PyInt::new(py, 1).into_any(), Borrowed::to_owned);
+        let mut sum = None;
+        let updated = call
+            .open
+            .store
+            .update(&key, &call.settings.capacity, &call.now()?, |old| {
+                let new = old.decode(py)?.bind(py).add(&delta)?;
+                let Encoded { stored, size } = call.encode(&new)?;
+                sum = Some(new.unbind());
+                Ok((stored, weight(&key, size)))
+            });
+        match updated {
+            Ok(true) | Err(UpdateError::Rejected(_)) => {
+                sum.ok_or_else(|| PyRuntimeError::new_err("no sum was made"))
+            }
+            Ok(false) => {
+                let key = keys::decode(py, &key)?;
+                Err(PyValueError::new_err(format!("Key '{key}' not found")))
+            }
+            Err(UpdateError::Function(error)) => Err(error),
+            Err(other) => Err(PyRuntimeError::new_err(other.to_string())),
+        }
+    }
+
+    /// Returns whether there is a value under a key.
+    #[pyo3(signature = (key, version=None))]
+    fn has_key(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<bool> {
+        let call = Call::new(slf)?;
+        let key = call.key(key, version)?;
+        Ok(call.open.store.contains(&key, &call.now()?))
+    }
+
+    /// Removes a value; returns whether there was one.
+    #[pyo3(signature = (key, version=None))]
+    fn delete(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<bool> {
+        Call::new(slf)?.delete(key, version)
+    }
+
+    /// Returns a dict of those of the keys that there are values for.
+    #[pyo3(signature = (keys, version=None))]
+    fn get_many<'py>(
+        slf: &Bound<'py, Self>,
+        keys: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let call = Call::new(slf)?;
+        if call.settings.own_get {
+            return call.django("get_many", (slf, keys, version));
+        }
+        let found = PyDict::new(slf.py());
+        for key in keys.try_iter()? {
+            let key = key?;
+            if let Some(value) = call.get(&key, version)? {
+                found.set_item(key, value)?;
+            }
+        }
+        Ok(found.into_any())
+    }
+
+    /// Stores every value of a dict; returns a list of the keys whose values were too large.
+    #[pyo3(signature = (data, timeout=Argument::OMITTED, version=None))]
+    fn set_many<'py>(
+        slf: &Bound<'py, Self>,
+        data: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let call = Call::new(slf)?;
+        if call.settings.own_set {
+            let timeout = timeout.given().map_or_else(
+                || default_timeout(slf.py()).cloned(),
+                |given| Ok(given.to_owned()),
+            )?;
+            return call.django("set_many", (slf, data, timeout, version));
+        }
+        let rejected = PyList::empty(slf.py());
+        for item in data.call_method0("items")?.try_iter()? {
+            let (key, value) = item?.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
+            if call.set(&key, &value, timeout, version)?.is_err() {
+                rejected.append(key)?;
+            }
+        }
+        Ok(rejected.into_any())
+    }
+
+    /// Removes the values of all these keys.
+    #[pyo3(signature = (keys, version=None))]
+    fn delete_many<'py>(
+        slf: &Bound<'py, Self>,
+        keys: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<()> {
+        let call = Call::new(slf)?;
+        if call.settings.own_delete {
+            return call.django("delete_many", (slf, keys, version)).map(drop);
+        }
+        for key in keys.try_iter()? {
+            call.delete(&key?, version)?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything from the store, whatever its prefix and version.
+    fn clear(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Call::new(slf)?.open.store.clear();
+        Ok(())
+    }
+
+    /// Returns what the store has counted in this process since it was made.
+    fn stats(slf: &Bound<'_, Self>) -> PyResult<Stats> {
+        Ok(Call::new(slf)?.open.store.stats().into())
+    }
+}
+
+/// Assigns or (null) deletes an attribute as Python does, and reads the settings anew if they may have changed.
+#[allow(unsafe_code)]
+fn set_attribute(
+    slf: &Bound<'_, LocalCache>,
+    name: &Bound<'_, PyString>,
+    value: *mut ffi::PyObject,
+) -> PyResult<()> {
+    // SAFETY: all three are alive for the call, and null is how a deletion is asked for.
+    let status = unsafe { ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), value) };
+    if status != 0 {
+        return Err(PyErr::fetch(slf.py()));
+    }
+    if let Some(open) = slf.get().open.get()
+        && name.to_str().is_ok_and(is_watched)
+    {
+        open.settings.store(Arc::new(Settings::read(slf.as_any())?));
+    }
+    Ok(())
+}

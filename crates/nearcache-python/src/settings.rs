@@ -1,0 +1,210 @@
+//! What a backend instance says of its keys, times and limits, read from its attributes once and again after every
+//! change, so that a `get` need not ask Python.
+//!
+//! The attributes are Django's (`key_prefix`, `version`, `key_func`, `default_timeout`, `_max_entries`,
+//! `_cull_frequency`) and stay the truth; `LocalCache.__setattr__` tells when one was assigned.
+
+use std::num::NonZeroU32;
+
+use nearcache::local::{Batch, Capacity};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyInt, PyString};
+
+use crate::keys::Prefix;
+use crate::local::LocalCache;
+
+/// Attributes that change the settings when assigned or deleted.
+const WATCHED: [&str; 17] = [
+    "key_prefix",
+    "version",
+    "key_func",
+    "make_key",
+    "validate_key",
+    "make_and_validate_key",
+    "default_timeout",
+    "get_backend_timeout",
+    "pickle_protocol",
+    "_max_entries",
+    "_max_memory",
+    "_cull_frequency",
+    "get",
+    "set",
+    "add",
+    "delete",
+    "incr",
+];
+
+/// How keys are made.
+pub(crate) enum KeyMaking {
+    /// As Django does by default, which can be done here.
+    Django(Prefix),
+    /// By the instance's `make_key` and `validate_key`.
+    Parts,
+    /// By the instance's own `make_and_validate_key`.
+    Whole,
+}
+
+/// How a `timeout` argument becomes an expiry.
+pub(crate) enum Timeouts {
+    /// As Django does, with this default in seconds (None: for ever).
+    Default(Option<f64>),
+    /// By the instance's own `get_backend_timeout`.
+    Python,
+}
+
+/// Everything an operation needs to know of its backend instance.
+pub(crate) struct Settings {
+    pub(crate) keys: KeyMaking,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) capacity: Capacity,
+    pub(crate) pickle_protocol: i32,
+    /// Methods that a subclass or an assignment to the instance replaced; the `_many` ones then go through them.
+    pub(crate) own_get: bool,
+    pub(crate) own_set: bool,
+    pub(crate) own_delete: bool,
+}
+
+/// Whether assigning this attribute may change the settings.
+pub(crate) fn is_watched(name: &str) -> bool {
+    WATCHED.contains(&name)
+}
+
+impl Settings {
+    /// Reads an instance's attributes.
+    pub(crate) fn read(backend: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = backend.py();
+        let ours = py.get_type::<LocalCache>();
+        let django = base_cache(py)?;
+        let instance = Instance {
+            backend,
+            kind: backend.get_type().into_any(),
+        };
+        Ok(Self {
+            keys: instance.key_making(django)?,
+            timeouts: instance.timeouts(django)?,
+            capacity: instance.capacity()?,
+            pickle_protocol: backend.getattr("pickle_protocol")?.extract()?,
+            own_get: instance.overrides("get", &ours)?,
+            own_set: instance.overrides("set", &ours)?,
+            own_delete: instance.overrides("delete", &ours)?,
+        })
+    }
+}
+
+/// An instance under examination.
+struct Instance<'a, 'py> {
+    backend: &'a Bound<'py, PyAny>,
+    kind: Bound<'py, PyAny>,
+}
+
+impl<'py> Instance<'_, 'py> {
+    /// Whether a method is another than `base`'s: overridden in a subclass or assigned to the instance.
+    fn overrides(&self, method: &str, base: &Bound<'py, PyAny>) -> PyResult<bool> {
+        let same = self.kind.getattr(method)?.is(&base.getattr(method)?);
+        let assigned = self
+            .backend
+            .getattr("__dict__")?
+            .cast::<PyDict>()?
+            .contains(method)?;
+        Ok(!same || assigned)
+    }
+
+    fn key_making(&self, django: &Bound<'py, PyAny>) -> PyResult<KeyMaking> {
+        if self.overrides("make_and_validate_key", django)? {
+            return Ok(KeyMaking::Whole);
+        }
+        let overridden = self.overrides("make_key", django)? || self.overrides("validate_key", django)?;
+        // A property of a subclass may say something else every time.
+        let computed = ["key_prefix", "version", "key_func"]
+            .iter()
+            .any(|name| self.kind.hasattr(*name).unwrap_or(true));
+        if overridden
+            || computed
+            || !self
+                .backend
+                .getattr("key_func")?
+                .is(default_key_func(self.backend.py())?)
+        {
+            return Ok(KeyMaking::Parts);
+        }
+        Ok(self.prefix()?.map_or(KeyMaking::Parts, KeyMaking::Django))
+    }
+
+    fn prefix(&self) -> PyResult<Option<Prefix>> {
+        let (prefix, version) = (
+            self.backend.getattr("key_prefix")?,
+            self.backend.getattr("version")?,
+        );
+        let (Ok(prefix), Ok(version)) = (prefix.cast_exact::<PyString>(), version.cast_exact::<PyInt>())
+        else {
+            return Ok(None);
+        };
+        let (Ok(prefix), Ok(version)) = (prefix.to_str(), version.extract()) else {
+            return Ok(None);
+        };
+        Ok(Prefix::new(prefix, version))
+    }
+
+    fn timeouts(&self, django: &Bound<'py, PyAny>) -> PyResult<Timeouts> {
+        if self.overrides("get_backend_timeout", django)? {
+            return Ok(Timeouts::Python);
+        }
+        let default = self.backend.getattr("default_timeout")?;
+        let seconds = default.extract().map_err(|_| {
+            PyTypeError::new_err(format!(
+                "default_timeout must be a number of seconds or None, not {default:?}"
+            ))
+        })?;
+        Ok(Timeouts::Default(seconds))
+    }
+
+    fn capacity(&self) -> PyResult<Capacity> {
+        let number = |name| self.backend.getattr(name)?.extract::<Option<i64>>();
+        let max_entries = number("_max_entries")?;
+        let batch = match number("_cull_frequency")? {
+            None => Batch::One,
+            Some(frequency) => match u32::try_from(frequency).map(NonZeroU32::new) {
+                Ok(Some(frequency)) => Batch::OneIn(frequency),
+                Ok(None) => Batch::All,
+                Err(_) => {
+                    return Err(PyTypeError::new_err(format!(
+                        "_cull_frequency must be a whole number of at least 0, or None, not {frequency}"
+                    )));
+                }
+            },
+        };
+        Ok(Capacity {
+            // Assigned on a live instance it may be anything; nothing and less means one, the newest.
+            max_entries: max_entries.map_or(u64::MAX, |entries| u64::try_from(entries).unwrap_or(0)),
+            max_weight: number("_max_memory")?.map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(0)),
+            batch,
+        })
+    }
+}
+
+/// Django's `BaseCache`.
+pub(crate) fn base_cache(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static BASE_CACHE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    from_django(py, &BASE_CACHE, "BaseCache")
+}
+
+fn default_key_func(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static DEFAULT_KEY_FUNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    from_django(py, &DEFAULT_KEY_FUNC, "default_key_func")
+}
+
+/// Something of `django.core.cache.backends.base`, imported once.
+pub(crate) fn from_django<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyAny>>,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    let import = || {
+        py.import("django.core.cache.backends.base")?
+            .getattr(name)
+            .map(Bound::unbind)
+    };
+    cell.get_or_try_init(py, import).map(|object| object.bind(py))
+}

@@ -1,0 +1,164 @@
+//! Which objects can be kept by reference: those of exactly these types, none of which can change.
+//!
+//! `None`, `bool`, `int`, `float`, `complex`, `str`, `bytes`, the `datetime` family, `Decimal`, `UUID`, Django's `SafeString`, and
+//! tuples and frozensets of them. A subclass may carry a `__dict__`, so it is none of them.
+//!
+//! The sizes are those of `CPython` on 64 bits, the allocator's rounding to 16 bytes included.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyDate, PyDateTime, PyDelta, PyFloat, PyFrozenSet, PyInt, PyString, PyTime,
+    PyTuple, PyType, PyTzInfo,
+};
+
+/// Of objects that exist once in a process, such as `None`.
+const SINGLETON: u64 = 0;
+const NUMBER: u64 = 32;
+const DATETIME: u64 = 64;
+const DECIMAL: u64 = 112;
+const UUID: u64 = 112;
+const STR_HEADER: u64 = 64;
+const BYTES_HEADER: u64 = 48;
+const TUPLE_HEADER: u64 = 64;
+const SET_HEADER: u64 = 240;
+const POINTER: u64 = 8;
+/// A set's or dict's table entry, at the mean load.
+pub(super) const TABLE_ENTRY: u64 = 32;
+
+/// How deep tuples and frozensets may be nested; deeper ones are left to pickle, which knows how to refuse.
+const MAX_DEPTH: usize = 32;
+
+/// The memory an immutable object takes, in bytes; `None` if it is not known to be immutable.
+pub(super) fn size(value: &Bound<'_, PyAny>) -> Option<u64> {
+    size_at(value, 0)
+}
+
+fn size_at(value: &Bound<'_, PyAny>, depth: usize) -> Option<u64> {
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        Some(str_size(text))
+    } else if value.is_none() || value.is_exact_instance_of::<PyBool>() {
+        Some(SINGLETON)
+    } else if value.is_exact_instance_of::<PyInt>() {
+        Some(int_size(value))
+    } else if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyComplex>() {
+        Some(NUMBER)
+    } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+        Some(bytes_size(bytes.as_bytes().len()))
+    } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+        sum(tuple.iter(), depth).map(|items| TUPLE_HEADER + POINTER * tuple.len() as u64 + items)
+    } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
+        sum(set.iter(), depth).map(|items| SET_HEADER + TABLE_ENTRY * set.len() as u64 + items)
+    } else {
+        library_size(value)
+    }
+}
+
+/// The sizes of a collection's items together, if all are immutable.
+fn sum<'py>(mut items: impl Iterator<Item = Bound<'py, PyAny>>, depth: usize) -> Option<u64> {
+    if depth == MAX_DEPTH {
+        return None;
+    }
+    items.try_fold(0, |sum, item| Some(sum + size_at(&item, depth + 1)?))
+}
+
+fn str_size(text: &Bound<'_, PyString>) -> u64 {
+    // The length in bytes is not to be had without building the UTF-8 form, so it is reckoned from the first
+    // character that is not ASCII: Python takes 1, 2 or 4 bytes for every character of a string alike.
+    let characters = text.len().unwrap_or(0) as u64;
+    STR_HEADER + characters * bytes_per_character(text)
+}
+
+/// How wide a string's characters are.
+#[allow(unsafe_code)]
+fn bytes_per_character(text: &Bound<'_, PyString>) -> u64 {
+    // SAFETY: `text` is a str, alive and ready (from 3.10 on every one that Python code can see is).
+    u64::from(unsafe { pyo3::ffi::PyUnicode_KIND(text.as_ptr()) })
+}
+
+pub(super) const fn bytes_size(len: usize) -> u64 {
+    BYTES_HEADER + len as u64
+}
+
+/// Small ints exist once; others take 4 bytes for each 30 bits.
+fn int_size(value: &Bound<'_, PyAny>) -> u64 {
+    match value.extract::<i64>() {
+        Ok(-5..=256) => SINGLETON,
+        Ok(_) => NUMBER,
+        Err(_) => {
+            let bits = value.call_method0(intern!(value.py(), "bit_length"));
+            NUMBER
+                + bits
+                    .and_then(|bits| bits.extract::<u64>())
+                    .map_or(0, |bits| bits / 30 * 4)
+        }
+    }
+}
+
+/// Types of the standard library and Django's.
+fn library_size(value: &Bound<'_, PyAny>) -> Option<u64> {
+    if value.is_exact_instance_of::<PyDateTime>() || value.is_exact_instance_of::<PyTime>() {
+        let zone = value.getattr(intern!(value.py(), "tzinfo")).ok()?;
+        return (zone.is_none() || is_plain_zone(&zone)).then_some(DATETIME);
+    }
+    if value.is_exact_instance_of::<PyDate>() || value.is_exact_instance_of::<PyDelta>() {
+        return Some(DATETIME);
+    }
+    let types = Types::get(value.py())?;
+    let kind = value.get_type();
+    let is = |known: &Py<PyType>| kind.is(known.bind(value.py()));
+    if is(&types.decimal) {
+        Some(DECIMAL)
+    } else if is(&types.uuid) {
+        Some(UUID)
+    } else if is(&types.safe_string) {
+        value.cast::<PyString>().ok().map(str_size)
+    } else if is(&types.timezone) {
+        Some(DATETIME)
+    } else {
+        None
+    }
+}
+
+/// A time zone that cannot change; others (of pytz, or a project's own) are left to pickle.
+fn is_plain_zone(zone: &Bound<'_, PyAny>) -> bool {
+    let Some(types) = Types::get(zone.py()) else {
+        return false;
+    };
+    let kind = zone.get_type();
+    zone.is_instance_of::<PyTzInfo>()
+        && [&types.timezone, &types.zone_info]
+            .iter()
+            .any(|known| kind.is(known.bind(zone.py())))
+}
+
+/// Types that have to be imported.
+struct Types {
+    decimal: Py<PyType>,
+    uuid: Py<PyType>,
+    timezone: Py<PyType>,
+    zone_info: Py<PyType>,
+    safe_string: Py<PyType>,
+}
+
+impl Types {
+    /// `None` if one cannot be imported; then no object is of that type, and pickle gets it.
+    fn get(py: Python<'_>) -> Option<&Self> {
+        static TYPES: PyOnceLock<Types> = PyOnceLock::new();
+        TYPES.get_or_try_init(py, || Self::import(py)).ok()
+    }
+
+    fn import(py: Python<'_>) -> PyResult<Self> {
+        let of = |module: &str, name: &str| -> PyResult<Py<PyType>> {
+            Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?.unbind())
+        };
+        Ok(Self {
+            decimal: of("decimal", "Decimal")?,
+            uuid: of("uuid", "UUID")?,
+            timezone: of("datetime", "timezone")?,
+            zone_info: of("zoneinfo", "ZoneInfo")?,
+            safe_string: of("django.utils.safestring", "SafeString")?,
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! How Python values are kept so that what comes out never aliases what is inside.
+//!
+//! By exact type, cheapest first:
+//!
+//! 1. [`immutable`] objects are kept by reference;
+//! 2. [`tree`]s of plain containers over those are copied in, and copied out again, sharing the leaves;
+//! 3. everything else is pickled when stored, so that what cannot be pickled fails then, and unpickled when read.
+//!
+//! All of this runs with no lock held: the engine hands out a [`Stored`], which is one reference.
+
+mod immutable;
+mod tree;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyString};
+
+/// A value as the engine keeps it.
+#[derive(Clone)]
+pub(crate) enum Stored {
+    /// Immutable: the caller's own object.
+    Shared(Py<PyAny>),
+    /// A private copy of a tree of containers.
+    Tree(Py<PyAny>),
+    /// A pickle.
+    Pickled(Py<PyBytes>),
+}
+
+/// A value made ready to be kept, and the bytes of memory it is reckoned to take.
+pub(crate) struct Encoded {
+    pub(crate) stored: Stored,
+    pub(crate) size: u64,
+}
+
+impl Encoded {
+    /// Makes a value ready. O(1) for immutables, O(size) for all else.
+    ///
+    /// Fails with whatever pickle fails with, when it comes to that.
+    pub(crate) fn new(value: &Bound<'_, PyAny>, pickle_protocol: i32) -> PyResult<Self> {
+        if let Some(size) = immutable::size(value) {
+            return Ok(Self {
+                stored: Stored::Shared(value.clone().unbind()),
+                size,
+            });
+        }
+        if let Some((copy, size)) = tree::take_in(value)? {
+            return Ok(Self {
+                stored: Stored::Tree(copy.unbind()),
+                size,
+            });
+        }
+        let py = value.py();
+        let pickled = pickle(py, intern!(py, "dumps"))?.call1((value, pickle_protocol))?;
+        let pickled = pickled.cast_into::<PyBytes>()?;
+        let size = immutable::bytes_size(pickled.len()?);
+        Ok(Self {
+            stored: Stored::Pickled(pickled.unbind()),
+            size,
+        })
+    }
+}
+
+impl Stored {
+    /// The value for a caller: O(1) for immutables, O(size) for all else.
+    ///
+    /// Fails with whatever unpickling fails with.
+    pub(crate) fn decode(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self {
+            Self::Shared(value) => Ok(value),
+            Self::Tree(tree) => tree::hand_out(tree.bind(py)).map(Bound::unbind),
+            Self::Pickled(bytes) => pickle(py, intern!(py, "loads"))?
+                .call1((bytes,))
+                .map(Bound::unbind),
+        }
+    }
+}
+
+/// A function of `pickle`, looked up every time, so that a test may patch it.
+fn pickle<'py>(py: Python<'py>, function: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    static PICKLE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = PICKLE.get_or_try_init(py, || py.import("pickle").map(Bound::unbind))?;
+    module.bind(py).getattr(function)
+}

@@ -1,0 +1,9 @@
+"""Django's side of nearcache.
+
+- `LocalCache`: the backend that takes LocMemCache's place.
+- As an app (``"nearcache.django"`` in ``INSTALLED_APPS``): system checks of the ``CACHES`` setting.
+"""
+
+from nearcache.django.local import LocalCache
+
+__all__ = ["LocalCache"]

@@ -1,0 +1,165 @@
+"""What a project may write in ``CACHES``, and what it means.
+
+Everything is checked here, when the backend is made: a bad setting is an `ImproperlyConfigured` that names the option,
+its value and what is accepted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+DEFAULT_MAX_MEMORY = 64 * 1024**2
+MIN_MAX_MEMORY = 1024
+# Django's own default, for a project that sets only how much of it goes at once.
+DEFAULT_MAX_ENTRIES = 300
+# LocMemCache's default, which is part of what "lru" stands for.
+DEFAULT_LRU_CULL_FREQUENCY = 3
+MAX_CULL_FREQUENCY = 2**32 - 1
+MAX_NUMBER = 2**63 - 1
+
+EVICTIONS = ("s3-fifo", "lru")
+OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK")
+
+_UNITS = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?)(B?)\s*", re.IGNORECASE)
+
+# A clock as the engine wants it: an object and the name of its attribute, looked up anew for every reading.
+Clock = tuple[Any, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """The options of a `LocalCache`."""
+
+    location: str
+    max_entries: int | None
+    max_memory: int | None
+    cull_frequency: int | None
+    eviction: str
+    clock: Clock | None
+
+    @classmethod
+    def parse(cls, location: object, params: Mapping[str, Any]) -> LocalOptions:
+        """Read one entry of ``CACHES``. Raises `ImproperlyConfigured`."""
+        if not isinstance(location, str):
+            raise _bad("LOCATION", location, "a string, which names a store of this process")
+        _check_timeout(params.get("timeout", params.get("TIMEOUT", 300)))
+        options = params.get("OPTIONS", {})
+        if not isinstance(options, Mapping):
+            raise _bad("OPTIONS", options, "a dictionary")
+        _check_names(options)
+        eviction = options.get("EVICTION", "s3-fifo")
+        if eviction not in EVICTIONS:
+            raise _bad("EVICTION", eviction, " or ".join(repr(name) for name in EVICTIONS))
+        # Django takes these two beside OPTIONS, too, in lower case.
+        max_entries = _max_entries(params.get("max_entries", options.get("MAX_ENTRIES")))
+        cull_frequency = _cull_frequency(params.get("cull_frequency", options.get("CULL_FREQUENCY")))
+        if cull_frequency is not None and max_entries is None:
+            max_entries = DEFAULT_MAX_ENTRIES
+        if max_entries is not None and cull_frequency is None and eviction == "lru":
+            cull_frequency = DEFAULT_LRU_CULL_FREQUENCY
+        # A bound on entries alone is a bound on entries alone, as it is for LocMemCache.
+        default_memory = DEFAULT_MAX_MEMORY if max_entries is None else None
+        return cls(
+            location=location,
+            max_entries=max_entries,
+            max_memory=_max_memory(options.get("MAX_MEMORY", default_memory)),
+            cull_frequency=cull_frequency,
+            eviction=eviction,
+            clock=_clock(options.get("CLOCK")),
+        )
+
+
+def _bad(name: str, value: object, accepted: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"nearcache: {name} is {value!r}, but must be {accepted}.")
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in OPTIONS:
+            alike = difflib.get_close_matches(str(name).upper(), OPTIONS, n=1)
+            guess = f" Did you mean {alike[0]!r}?" if alike else ""
+            raise ImproperlyConfigured(
+                f"nearcache: unknown option {name!r}.{guess} The options of LocalCache are {', '.join(OPTIONS)}."
+            )
+
+
+def _check_timeout(timeout: object) -> None:
+    """Django takes 300 for what it cannot read; that would hide a mistake."""
+    try:
+        if timeout is not None:
+            int(timeout)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        raise _bad("TIMEOUT", timeout, "a number of seconds, or None for no expiry") from None
+
+
+def _whole_number(value: object) -> int | None:
+    """Give the number that Django would read, or None if there is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return None
+
+
+def _max_entries(value: object) -> int | None:
+    if value is None:
+        return None
+    number = _whole_number(value)
+    if number is None or not 1 <= number <= MAX_NUMBER:
+        raise _bad("MAX_ENTRIES", value, "a whole number of at least 1")
+    return number
+
+
+def _cull_frequency(value: object) -> int | None:
+    if value is None:
+        return None
+    number = _whole_number(value)
+    if number is None or not 0 <= number <= MAX_CULL_FREQUENCY:
+        raise _bad("CULL_FREQUENCY", value, "a whole number of at least 0")
+    return number
+
+
+def _max_memory(value: object) -> int | None:
+    if value is None:
+        return None
+    accepted = f"a number of bytes of at least {MIN_MAX_MEMORY}, or a text like '64MB' or '1.5GB'"
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        number, prefix, unit = match.groups()
+        if prefix and not unit:
+            raise _bad("MAX_MEMORY", value, accepted)
+        size = int(float(number) * _UNITS[(prefix + unit).upper()])
+    elif isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    else:
+        raise _bad("MAX_MEMORY", value, accepted)
+    if not MIN_MAX_MEMORY <= size <= MAX_NUMBER:
+        raise _bad("MAX_MEMORY", value, accepted)
+    return size
+
+
+def _clock(path: object) -> Clock | None:
+    """Find the clock once, to see that it is there; it is looked up anew for every reading."""
+    if path is None:
+        return None
+    accepted = "the dotted path of a function that returns Unix seconds, such as 'time.time'"
+    if not isinstance(path, str) or "." not in path:
+        raise _bad("CLOCK", path, accepted)
+    module_path, _, name = path.rpartition(".")
+    try:
+        module = import_module(module_path)
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"nearcache: CLOCK is {path!r}, but {module_path!r} cannot be imported: {error}"
+        ) from error
+    if not callable(getattr(module, name, None)):
+        raise _bad("CLOCK", path, accepted)
+    return module, name
