@@ -1,0 +1,96 @@
+"""What was measured with each cache, the table that compares them, and what is wrong with it, if anything."""
+
+from dataclasses import dataclass
+
+from harness.traffic import Traffic
+
+NAMES = {"none": "no cache", "locmem": "LocMemCache", "nearcache": "LocalCache"}
+LABEL_WIDTH = 24
+COLUMN_WIDTH = 14
+NOTHING = "-"
+NOTES = """\
+One server process with four threads. The caches got the same requests, after the same warm-up.
+Queries saved: compared with no cache. Sessions lost: evicted while in use, basket and all."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One cache under traffic: what the clients saw and what the site counted meanwhile."""
+
+    cache: str
+    warm_up: Traffic
+    traffic: Traffic
+    counted: dict[str, int]  # during `traffic`
+
+    @property
+    def parts(self):
+        return self.warm_up, self.traffic
+
+    @property
+    def failures(self):
+        return self.warm_up.failures + self.traffic.failures
+
+    @property
+    def requests_per_second(self):
+        return self.traffic.requests / self.traffic.seconds
+
+    @property
+    def hit_ratio(self):
+        reads = self.counted["hits"] + self.counted["misses"]
+        return self.counted["hits"] / reads if reads else 0.0
+
+    @property
+    def queries_per_request(self):
+        return self.counted["queries"] / max(self.traffic.requests, 1)
+
+    def latency_ms(self, share):
+        """The latency that this share of the requests did not exceed."""
+        latencies = self.traffic.latencies
+        return 1000 * latencies[min(int(share * len(latencies)), len(latencies) - 1)] if latencies else 0.0
+
+
+def table(outcomes):
+    """The comparison: a column for each cache."""
+    baseline = next((outcome for outcome in outcomes if outcome.cache == "none"), None)
+    rows = [
+        ("", [NAMES[outcome.cache] for outcome in outcomes]),
+        ("requests/s", [f"{outcome.requests_per_second:,.0f}" for outcome in outcomes]),
+        ("latency, median (ms)", [f"{outcome.latency_ms(0.5):.1f}" for outcome in outcomes]),
+        ("latency, p99 (ms)", [f"{outcome.latency_ms(0.99):.1f}" for outcome in outcomes]),
+        ("cache hit ratio", [_hit_ratio(outcome) for outcome in outcomes]),
+        ("queries per request", [f"{outcome.queries_per_request:.2f}" for outcome in outcomes]),
+        ("queries saved", [_queries_saved(outcome, baseline) for outcome in outcomes]),
+        ("sessions lost", [f"{outcome.traffic.lost_sessions:,}" for outcome in outcomes]),
+        ("requests made", [f"{outcome.traffic.requests:,}" for outcome in outcomes]),
+    ]
+    lines = [
+        f"{label:<{LABEL_WIDTH}}" + "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
+        for label, cells in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    lines += ("", NOTES)
+    return "\n".join(lines)
+
+
+def problems(outcomes):
+    """What is wrong with the figures, a sentence each; nothing if all is well."""
+    for outcome in outcomes:
+        name, traffic, counted = NAMES[outcome.cache], outcome.traffic, outcome.counted
+        if outcome.failures:
+            yield f"{name}: {len(outcome.failures)} requests failed, the first: {outcome.failures[0]}"
+        elif not traffic.requests:
+            yield f"{name}: no request was made"
+        elif counted["requests"] != traffic.requests:
+            yield f"{name}: {traffic.requests} requests were made, but the site counted {counted['requests']}"
+        if outcome.cache != "none" and not counted["hits"]:
+            yield f"{name}: the cache never had a hit"
+
+
+def _hit_ratio(outcome):
+    return NOTHING if outcome.cache == "none" else f"{outcome.hit_ratio:.1%}"
+
+
+def _queries_saved(outcome, baseline):
+    if baseline is None or outcome is baseline or not baseline.queries_per_request:
+        return NOTHING
+    return f"{1 - outcome.queries_per_request / baseline.queries_per_request:.1%}"

@@ -1,0 +1,96 @@
+"""Settings of the bookshop. One variable decides how it caches: DEMO_CACHE=none, locmem or nearcache.
+
+Everything else is the same for all three, and each cache runs with its own defaults.
+"""
+
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = BASE_DIR.parent.parent / "build" / "demo"
+DATA_DIR.mkdir(parents=True, exist_ok=True)
+
+# --- caching -----------------------------------------------------------------------------------------------
+
+BACKENDS = {
+    "none": "django.core.cache.backends.dummy.DummyCache",
+    "locmem": "django.core.cache.backends.locmem.LocMemCache",
+    "nearcache": "nearcache.django.LocalCache",
+}
+DEMO_CACHE = os.environ.get("DEMO_CACHE", "nearcache")
+if DEMO_CACHE not in BACKENDS:
+    raise SystemExit(f"DEMO_CACHE is {DEMO_CACHE!r}, but must be one of: {', '.join(BACKENDS)}")
+
+CACHES = {"default": {"BACKEND": BACKENDS[DEMO_CACHE]}}
+
+# A cache that keeps nothing cannot keep a session either: without a cache, Django's default is the database.
+SESSION_ENGINE = f"django.contrib.sessions.backends.{'db' if DEMO_CACHE == 'none' else 'cache'}"
+
+# The check warns of sessions in a cache that each process has to itself. The demo serves with one process and
+# several threads, so there is only one such cache, and it holds every session.
+SILENCED_SYSTEM_CHECKS = ["nearcache.W001"]
+
+# --- the site ----------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "measure",  # first: it has to be there before another application opens a cache or a database connection
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    *(["nearcache.django"] if DEMO_CACHE == "nearcache" else []),
+    "shop",
+]
+
+MIDDLEWARE = [
+    "measure.middleware.MeasureMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "bookshop.sqlite3",
+        "CONN_MAX_AGE": None,
+        # Readers and the one writer do not wait for each other, and a writer waits its turn rather than fail.
+        "OPTIONS": {
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+        },
+    }
+}
+
+ROOT_URLCONF = "bookshop.urls"
+WSGI_APPLICATION = "bookshop.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "/static/"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# A demonstration that listens on this machine only. Nothing here is meant for a site that others can reach.
+DEBUG = False
+SECRET_KEY = "a demonstration has no secrets to keep, but Django wants a long enough key"
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]

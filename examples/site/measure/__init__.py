@@ -1,0 +1,1 @@
+"""Counts what the site does, from outside of the cache backends, so that all of them are counted alike."""

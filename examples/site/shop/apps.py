@@ -1,0 +1,9 @@
+"""Names the application."""
+
+from django.apps import AppConfig
+
+
+class ShopConfig(AppConfig):
+    """The bookshop."""
+
+    name = "shop"
