@@ -1,0 +1,127 @@
+"""The results of a comparison: minima, costs, ratios, expectations, and their form as JSON."""
+
+import os
+import platform
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from .operations import EMPTY_LOOP, OPERATIONS
+from .rivals import BASELINE, OURS, RIVALS
+
+
+@dataclass
+class Timings:
+    """One rival's versions and the results of its bursts."""
+
+    versions: dict[str, str]
+    bursts: dict[str, list[float]] = field(default_factory=dict)  # by operation: ns per call, loop included
+
+    def note(self, operation: str, ns: float) -> None:
+        """Add the result of one burst."""
+        self.bursts.setdefault(operation, []).append(ns)
+
+    def cost(self, operation: str) -> float | None:
+        """Return ns per call without the loop; None if it was not timed."""
+        if operation not in self.bursts:
+            return None
+        # Never zero, however noisy the machine: ratios are taken of it.
+        return max(min(self.bursts[operation]) - min(self.bursts[EMPTY_LOOP.name]), 0.1)
+
+    def noise(self) -> float:
+        """Return how far the typical burst was above the minimum: 0.1 is 10 %."""
+        return median(median(bursts) / min(bursts) for bursts in self.bursts.values()) - 1
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """How fast LocalCache has to be: this many times the speed of another rival."""
+
+    operation: str
+    times: float
+    against: str = BASELINE
+
+
+# The last one says: no slower than 1.6 times the time of the fastest raw cache that knows expiry.
+EXPECTATIONS = (
+    Expectation("get int", 15),
+    Expectation("get 1 KB str", 15),
+    Expectation("get small dict", 6),
+    Expectation("get 100 rows", 2.5),
+    Expectation("miss", 15),
+    Expectation("set 1 KB str", 12),
+    Expectation("incr", 8),
+    Expectation("get_many(100)", 12),
+    Expectation("aget int", 100),
+    Expectation("get int", 1 / 1.6, against="cachebox-ttl"),
+)
+
+
+@dataclass
+class Results:
+    """All that a comparison found out."""
+
+    repeats: int
+    burst_ms: float
+    timings: dict[str, Timings] = field(default_factory=dict)  # by rival
+    skipped: dict[str, str] = field(default_factory=dict)  # rival: why
+
+    def cost(self, rival: str, operation: str) -> float | None:
+        """Return ns per call; None if it was not timed."""
+        timings = self.timings.get(rival)
+        return timings.cost(operation) if timings else None
+
+    def ratio(self, rival: str, operation: str, against: str = BASELINE) -> float | None:
+        """Return how many times faster a rival is than another."""
+        cost, reference = self.cost(rival, operation), self.cost(against, operation)
+        return reference / cost if cost and reference else None
+
+    def met(self) -> list[tuple[Expectation, float | None]]:
+        """Return every expectation of LocalCache with the ratio found."""
+        return [(each, self.ratio(OURS, each.operation, each.against)) for each in EXPECTATIONS]
+
+    def environment(self) -> dict[str, Any]:
+        """Return what the numbers depend on; nothing that names the machine."""
+        return {
+            "implementation": platform.python_implementation(),
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything, ready for `json.dump`."""
+        return {
+            "about": f"ns per call, minima of {self.repeats} bursts, '{EMPTY_LOOP.name}' not subtracted",
+            "repeats": self.repeats,
+            "burst_ms": self.burst_ms,
+            "noise": round(self.timings[BASELINE].noise(), 3),
+            "environment": self.environment(),
+            "rivals": {name: self.rival_as_json(name) for name in self.timings},
+            "skipped": self.skipped,
+            "expectations": [
+                {
+                    "operation": expectation.operation,
+                    "against": expectation.against,
+                    "at_least": expectation.times,
+                    "found": found and round(found, 2),
+                }
+                for expectation, found in self.met()
+            ],
+        }
+
+    def rival_as_json(self, name: str) -> dict[str, Any]:
+        """Return one rival's part."""
+        timings, rival = self.timings[name], RIVALS[name]
+        ratios = {operation.name: self.ratio(name, operation.name) for operation in OPERATIONS}
+        return {
+            "title": rival.title,
+            "note": rival.note,
+            "django": rival.django,
+            "versions": timings.versions,
+            "minima_ns": {operation: round(min(bursts), 1) for operation, bursts in timings.bursts.items()},
+            "times_locmem": {
+                operation: float(f"{ratio:.3g}") for operation, ratio in ratios.items() if ratio
+            },
+        }

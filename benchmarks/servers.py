@@ -1,0 +1,85 @@
+"""Redis and memcached for one worker: on loopback, on a free port, keeping nothing, gone with the worker."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+START_SECONDS = 10.0
+
+
+class UnavailableError(Exception):
+    """A rival that cannot take part; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def redis_server() -> Iterator[int]:
+    """Run Redis without persistence; yield its port."""
+    port = free_port()
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+    with running("redis-server", "redis-server", [*options, "--loglevel", "warning"], port):
+        yield port
+
+
+@contextlib.contextmanager
+def memcached() -> Iterator[int]:
+    """Run memcached with 256 MB; yield its port."""
+    port = free_port()
+    # memcached refuses to run as root unless it is told whom to become.
+    user = ["-u", "nobody"] if os.getuid() == 0 else []
+    with running("memcached", "memcached", ["-l", "127.0.0.1", "-p", str(port), "-m", "256", *user], port):
+        yield port
+
+
+@contextlib.contextmanager
+def running(program: str, package: str, arguments: list[str], port: int) -> Iterator[None]:
+    """Start a server, wait until it accepts connections, stop it on the way out."""
+    executable = find(program, package)
+    process = subprocess.Popen([executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        await_port(program, process, port)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def find(program: str, package: str) -> str:
+    """Return the path of a server's executable."""
+    executable = shutil.which(program)
+    if executable is None:
+        raise UnavailableError(f"{program} is not installed; on Debian: apt-get install {package}")
+    return executable
+
+
+def version(program: str, flag: str) -> str:
+    """Return a server's version: `1.6.18` of `memcached 1.6.18`, `7.0.15` of `Redis server v=7.0.15 ...`."""
+    output = subprocess.run([find(program, program), flag], capture_output=True, text=True, check=True).stdout
+    words = (word.removeprefix("v=") for word in output.split())
+    return next((word for word in words if word[:1].isdigit()), "unknown")
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def await_port(program: str, process: "subprocess.Popen[bytes]", port: int) -> None:
+    """Return once the server accepts connections."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise UnavailableError(f"{program} ended at start with status {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise UnavailableError(f"{program} accepted no connection within {START_SECONDS:.0f} s")
