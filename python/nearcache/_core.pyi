@@ -1,8 +1,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, final
 
+from typing_extensions import disjoint_base
+
+__all__ = ["LocalCache", "Stats", "__version__"]
+
 __version__: str
 
+@disjoint_base
 class LocalCache:
     def __new__(cls, *_args: Any, **_kwargs: Any) -> LocalCache: ...
     def _open(self, name: str, eviction: str, clock: tuple[Any, str] | None) -> None: ...

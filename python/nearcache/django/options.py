@@ -1,7 +1,7 @@
 """What a project may write in ``CACHES``, and what it means.
 
-Everything is checked here, when the backend is made: a bad setting is an `ImproperlyConfigured` that names the option,
-its value and what is accepted.
+Everything is checked here, when the backend is made: a bad setting is an `ImproperlyConfigured` that names the
+option, its value and what is accepted.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _check_names(options: Mapping[str, Any]) -> None:
             alike = difflib.get_close_matches(str(name).upper(), OPTIONS, n=1)
             guess = f" Did you mean {alike[0]!r}?" if alike else ""
             raise ImproperlyConfigured(
-                f"nearcache: unknown option {name!r}.{guess} The options of LocalCache are {', '.join(OPTIONS)}."
+                f"nearcache: unknown option {name!r}.{guess} LocalCache has {', '.join(OPTIONS)}."
             )
 
 
