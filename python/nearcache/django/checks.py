@@ -21,8 +21,8 @@ from nearcache.django.local import LocalCache
 from nearcache.django.options import LocalOptions
 
 _HINT = (
-    "Use a session engine that all processes share, such as django.contrib.sessions.backends.db, or a cache that "
-    "they share. If the site runs in one process only, add '%s' to SILENCED_SYSTEM_CHECKS."
+    "Use a session engine that all processes share, such as django.contrib.sessions.backends.db, or a cache "
+    "that they share. If the site runs in one process only, add '%s' to SILENCED_SYSTEM_CHECKS."
 )
 
 
@@ -44,14 +44,14 @@ def check_sessions(**kwargs: Any) -> list[CheckMessage]:
         return []
     if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache":
         text = (
-            f"Sessions are kept in CACHES[{alias!r}], a LocalCache: each process has its own, so a user would "
-            "be logged out whenever another process answers."
+            f"Sessions are kept in CACHES[{alias!r}], a LocalCache: each process has its own, so a user "
+            "would be logged out whenever another process answers."
         )
         return [Warning(text, hint=_HINT % "nearcache.W001", id="nearcache.W001")]
     if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cached_db":
         text = (
-            f"Sessions are cached in CACHES[{alias!r}], a LocalCache: each process has its own, so one would go "
-            "on serving a session that another has changed or ended."
+            f"Sessions are cached in CACHES[{alias!r}], a LocalCache: each process has its own, so one would "
+            "go on serving a session that another has changed or ended."
         )
         return [Warning(text, hint=_HINT % "nearcache.W002", id="nearcache.W002")]
     return []

@@ -1,8 +1,8 @@
 """`LocalCache`: the cache of one process.
 
-The methods a request waits for (``get``, ``set``, ``incr``, ``get_many`` ...) are Rust's, in ``nearcache._core``.
-Here is what need not be fast: the setting up, and the ``a...`` methods, which call their plain twins at once, since
-nothing waits.
+The methods a request waits for (``get``, ``set``, ``incr``, ``get_many`` ...) are Rust's, in
+``nearcache._core``. Here is what need not be fast: the setting up, and the ``a...`` methods, which call their
+plain twins at once, since nothing waits.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from nearcache.django.options import LocalOptions
 class LocalCache(_core.LocalCache, BaseCache):
     """Values in the memory of this process, for all of its threads, bounded and evicted by use.
 
-    Takes the place of ``django.core.cache.backends.locmem.LocMemCache`` and behaves as it does: a value that comes
-    out is never shared with the one inside, and ``LOCATION`` names the store. See the README for the options.
+    Takes the place of ``django.core.cache.backends.locmem.LocMemCache`` and behaves as it does: a value that
+    comes out is never shared with the one inside, and ``LOCATION`` names the store. See the README for the
+    options.
     """
 
     pickle_protocol = pickle.HIGHEST_PROTOCOL

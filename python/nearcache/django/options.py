@@ -1,7 +1,7 @@
 """What a project may write in ``CACHES``, and what it means.
 
-Everything is checked here, when the backend is made: a bad setting is an `ImproperlyConfigured` that names the
-option, its value and what is accepted.
+Everything is checked here, when the backend is made: a bad setting is an `ImproperlyConfigured` that names
+the option, its value and what is accepted.
 """
 
 from __future__ import annotations
