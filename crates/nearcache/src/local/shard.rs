@@ -275,6 +275,18 @@ impl<V> Shard<V> {
         owed
     }
 
+    /// Evicts while the store is over its capacity, but not this key's entry.
+    pub(super) fn make_room_beside(&mut self, key: Key<'_>, capacity: &Capacity, leaving: &mut Leaving<V>) {
+        let slot = match self.find(key, &Timestamp::NEVER) {
+            Found::Live(slot) | Found::Dead(slot) => Some(slot),
+            Found::Nothing => None,
+        };
+        // Detached, it is nobody's victim.
+        slot.inspect(|&slot| self.policy.detach(&mut self.slab, slot));
+        self.make_room(capacity, leaving);
+        slot.inspect(|&slot| self.policy.attach(&mut self.slab, slot));
+    }
+
     /// Evicts while the store is over its capacity, as far as this shard has entries.
     fn make_room(&mut self, capacity: &Capacity, leaving: &mut Leaving<V>) {
         while let Some(pressure) = capacity.exceeded_by(&self.totals).or(self.own_pressure()) {

@@ -173,7 +173,7 @@ impl<V> Store<V> {
         let writes = shard.stats.insertions;
         drop(shard);
         drop(leaving);
-        self.settle(key.hash, owed, capacity);
+        self.settle(key, owed, capacity);
         if self.shards.len() > 1 && writes.is_multiple_of(WRITES_PER_FOREIGN_SWEEP) {
             self.sweep_elsewhere(clock.now());
         }
@@ -208,7 +208,7 @@ impl<V> Store<V> {
             drop(shard);
             drop(leaving);
             if done? {
-                self.settle(key.hash, 0, capacity);
+                self.settle(key, 0, capacity);
                 return Ok(true);
             }
         }
@@ -367,9 +367,10 @@ impl<V> Store<V> {
         locked(&self.shards[self.shard_of(hash)])
     }
 
-    /// Lets other shards give what the writing one could not: the rest of a batch, and what is over the capacity.
-    fn settle(&self, writer: KeyHash, mut owed: u64, capacity: &Capacity) {
-        let writer = self.shard_of(writer);
+    /// Lets other shards give what the writing one did not: the rest of a batch, and what is over the capacity. If they
+    /// have nothing left, the writing one has to after all.
+    fn settle(&self, written: Key<'_>, mut owed: u64, capacity: &Capacity) {
+        let writer = self.shard_of(written.hash);
         let mut empty = 0;
         while empty + 1 < self.shards.len() {
             let pressure = match capacity.exceeded_by(&self.totals) {
@@ -388,6 +389,11 @@ impl<V> Store<V> {
             } else {
                 empty += 1;
             }
+        }
+        if capacity.exceeded_by(&self.totals).is_some() {
+            let mut leaving = Leaving::new();
+            self.lock(written.hash)
+                .make_room_beside(written, capacity, &mut leaving);
         }
     }
 
