@@ -1,4 +1,5 @@
 //! Many threads, all operations, and then the invariants.
+#![allow(clippy::unwrap_used)] // in helper functions, as in tests
 
 use std::collections::HashSet;
 use std::convert::Infallible;
