@@ -1,10 +1,16 @@
-//! Arguments that may be omitted where None means something of its own.
+//! Arguments as the methods take them.
 
 use std::convert::Infallible;
 
 use pyo3::prelude::*;
 
-/// An argument, or its absence: `Argument::OMITTED` is the default in a signature.
+/// Any object.
+pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
+/// A version, or none for the backend's default.
+pub(crate) type Version<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+/// An argument that may be omitted where None means something of its own: `Argument::OMITTED` is the default in a
+/// signature.
 #[derive(Clone, Copy)]
 pub(crate) struct Argument<'a, 'py>(Option<Borrowed<'a, 'py, PyAny>>);
 

@@ -3,19 +3,59 @@
 //! It can be told if the key function, `make_key`, `validate_key` or `make_and_validate_key` is not Django's own, if the
 //! key is not a plain `str` or the version not a plain `int`, or if the key deserves a warning. Then Python does it.
 
+use std::borrow::Cow;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
-use smallvec::SmallVec;
 
+use crate::arguments::{Any, Version};
 use crate::settings::KeyMaking;
 
-/// A key as it is stored. Most fit on the stack.
-pub(crate) type KeyBytes = SmallVec<[u8; 256]>;
-
-/// From this length on Django warns (in characters, of which there are no more than bytes).
+/// Above this length Django warns (in characters, of which there are no more than bytes).
 const MAX_UNWARNED_LEN: usize = 250;
+/// Room for every key that is not warned of, in whole chunks.
+const BUFFER_LEN: usize = 256;
+/// How many bytes are checked at once.
+const CHUNK: usize = 16;
+/// What is not yet filled of a buffer holds this, which needs no warning.
+const FILLER: u8 = b'x';
+
+/// Where a key is built: in the frame of the method that wants it.
+pub(crate) struct KeyBuffer([u8; BUFFER_LEN]);
+
+impl KeyBuffer {
+    pub(crate) const fn new() -> Self {
+        Self([FILLER; BUFFER_LEN])
+    }
+
+    /// Puts the parts together; `None` if Django would warn of the key.
+    fn join(&mut self, parts: [&[u8]; 2]) -> Option<&[u8]> {
+        let [first, second] = parts;
+        let len = first.len() + second.len();
+        if len > MAX_UNWARNED_LEN {
+            return None;
+        }
+        self.0[..first.len()].copy_from_slice(first);
+        self.0[first.len()..len].copy_from_slice(second);
+        let chunks = self.0.as_chunks::<CHUNK>().0;
+        chunks[..len.div_ceil(CHUNK)]
+            .iter()
+            .all(is_unremarkable)
+            .then_some(&self.0[..len])
+    }
+}
+
+/// Whether there are no control characters and no spaces.
+fn is_unremarkable(chunk: &[u8; CHUNK]) -> bool {
+    // No early exit, so that it becomes a few vector instructions.
+    #[allow(clippy::needless_bitwise_bool)]
+    let remarkable = chunk
+        .iter()
+        .fold(false, |any, &byte| any | (byte <= b' ') | (byte == 0x7f));
+    !remarkable
+}
 
 /// The prefix and default version, ready to be put before a key.
 #[derive(Debug)]
@@ -27,68 +67,54 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    /// `None` if Python has to make the keys, since they would all be warned of.
-    pub(crate) fn new(prefix: &str, version: i64) -> Option<Self> {
-        let before_version = format!("{prefix}:").into_bytes().into_boxed_slice();
-        let whole = format!("{prefix}:{version}:").into_bytes().into_boxed_slice();
-        is_unremarkable(&whole).then_some(Self {
-            before_version,
-            whole,
-        })
+    pub(crate) fn new(prefix: &str, version: i64) -> Self {
+        Self {
+            before_version: format!("{prefix}:").into_bytes().into(),
+            whole: format!("{prefix}:{version}:").into_bytes().into(),
+        }
     }
 
     /// The stored key; `None` if Python has to make it.
-    fn make(&self, key: &Bound<'_, PyAny>, version: Option<&Bound<'_, PyAny>>) -> Option<KeyBytes> {
-        let key = key.cast_exact::<PyString>().ok()?;
+    fn make<'b>(
+        &self,
+        key: Any<'_, '_>,
+        version: Version<'_, '_>,
+        buffer: &'b mut KeyBuffer,
+    ) -> Option<&'b [u8]> {
         // Fails for lone surrogates only, which the way through Python can encode.
-        let key = key.to_str().ok()?;
-        let mut bytes = KeyBytes::new();
-        match version {
-            None => bytes.extend_from_slice(&self.whole),
-            Some(version) => {
-                let version: i64 = version.cast_exact::<PyInt>().ok()?.extract().ok()?;
-                bytes.extend_from_slice(&self.before_version);
-                bytes.extend_from_slice(version.to_string().as_bytes());
-                bytes.push(b':');
-            }
-        }
-        bytes.extend_from_slice(key.as_bytes());
-        is_unremarkable(&bytes).then_some(bytes)
+        let key = key.cast_exact::<PyString>().ok()?.to_str().ok()?.as_bytes();
+        let Some(version) = version else {
+            return buffer.join([&self.whole, key]);
+        };
+        let version: i64 = version.cast_exact::<PyInt>().ok()?.extract().ok()?;
+        let prefix = [&self.before_version, version.to_string().as_bytes(), b":"].concat();
+        buffer.join([&prefix, key])
     }
-}
-
-/// Whether Django surely has nothing to warn of in this key: not too long, no control characters, no spaces.
-fn is_unremarkable(key: &[u8]) -> bool {
-    // No early exit, so that the loop becomes vector instructions.
-    #[allow(clippy::needless_bitwise_bool)]
-    let remarkable = key
-        .iter()
-        .fold(false, |any, &byte| any | (byte <= b' ') | (byte == 0x7f));
-    key.len() <= MAX_UNWARNED_LEN && !remarkable
 }
 
 /// The stored key for what a caller passed.
-pub(crate) fn make(
-    backend: &Bound<'_, PyAny>,
+pub(crate) fn make<'b>(
+    backend: Any<'_, '_>,
     making: &KeyMaking,
-    key: &Bound<'_, PyAny>,
-    version: Option<&Bound<'_, PyAny>>,
-) -> PyResult<KeyBytes> {
+    key: Any<'_, '_>,
+    version: Version<'_, '_>,
+    buffer: &'b mut KeyBuffer,
+) -> PyResult<Cow<'b, [u8]>> {
     if let KeyMaking::Django(prefix) = making
-        && let Some(bytes) = prefix.make(key, version)
+        && let Some(key) = prefix.make(key, version, buffer)
     {
-        return Ok(bytes);
+        return Ok(Cow::Borrowed(key));
     }
-    make_in_python(backend, making, key, version)
+    make_in_python(backend, making, key, version).map(Cow::Owned)
 }
 
 #[cold]
 fn make_in_python(
-    backend: &Bound<'_, PyAny>,
+    backend: Any<'_, '_>,
     making: &KeyMaking,
-    key: &Bound<'_, PyAny>,
-    version: Option<&Bound<'_, PyAny>>,
-) -> PyResult<KeyBytes> {
+    key: Any<'_, '_>,
+    version: Version<'_, '_>,
+) -> PyResult<Vec<u8>> {
     let py = backend.py();
     if matches!(making, KeyMaking::Whole) {
         let made = backend.call_method1(intern!(py, "make_and_validate_key"), (key, version))?;
@@ -109,12 +135,12 @@ fn as_str<'a, 'py>(made: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyStr
     })
 }
 
-fn encode(text: &Bound<'_, PyString>) -> PyResult<KeyBytes> {
+fn encode(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     if let Ok(utf8) = text.to_str() {
-        return Ok(KeyBytes::from_slice(utf8.as_bytes()));
+        return Ok(utf8.as_bytes().to_vec());
     }
     let encoded = text.call_method1(intern!(text.py(), "encode"), ("utf-8", "surrogatepass"))?;
-    Ok(KeyBytes::from_slice(encoded.cast::<PyBytes>()?.as_bytes()))
+    Ok(encoded.cast::<PyBytes>()?.as_bytes().to_vec())
 }
 
 /// A stored key as text, for messages.

@@ -1,5 +1,6 @@
 //! The backend's methods. `nearcache.django.LocalCache` is a subclass of the class here and of Django's `BaseCache`.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
@@ -11,16 +12,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::arguments::Argument;
+use crate::arguments::{Any, Argument, Version};
 use crate::expiry::{BackendClock, Now, default_timeout, expiry};
-use crate::keys::{self, KeyBytes};
+use crate::keys::{self, KeyBuffer};
 use crate::settings::{Settings, base_cache, is_watched};
 use crate::stats::Stats;
 use crate::stores::{self, LocalStore};
 use crate::values::Encoded;
-
-type Any<'a, 'py> = &'a Bound<'py, PyAny>;
-type Version<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
 /// Django's cache methods on an in-process store. Made ready by `_open`; use `nearcache.django.LocalCache`.
 #[pyclass(frozen, subclass, module = "nearcache._core")]
@@ -61,8 +59,13 @@ impl<'a, 'py> Call<'a, 'py> {
         self.backend.py()
     }
 
-    fn key(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<KeyBytes> {
-        keys::make(self.backend, &self.settings.keys, key, version)
+    fn key<'b>(
+        &self,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        buffer: &'b mut KeyBuffer,
+    ) -> PyResult<Cow<'b, [u8]>> {
+        keys::make(self.backend, &self.settings.keys, key, version, buffer)
     }
 
     fn now(&self) -> PyResult<Now> {
@@ -78,8 +81,12 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 
     fn get(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Option<Py<PyAny>>> {
-        let key = self.key(key, version)?;
-        let stored = self.open.store.get(&key, &self.now()?);
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(key, version, &mut buffer)?;
+        let stored = self
+            .open
+            .store
+            .get_with(&key, &self.now()?, |stored| stored.clone_ref(self.py()));
         stored.map(|stored| stored.decode(self.py())).transpose()
     }
 
@@ -91,7 +98,8 @@ impl<'a, 'py> Call<'a, 'py> {
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<Result<(), Rejected>> {
-        let key = self.key(key, version)?;
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(key, version, &mut buffer)?;
         let Encoded { stored, size } = self.encode(value)?;
         let (expires, now) = self.expiry(timeout)?;
         let draft = Draft {
@@ -103,7 +111,8 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 
     fn delete(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<bool> {
-        let key = self.key(key, version)?;
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(key, version, &mut buffer)?;
         Ok(self.open.store.remove(&key, &self.now()?).is_some())
     }
 
@@ -195,7 +204,8 @@ impl LocalCache {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        let key = call.key(key, version)?;
+        let mut buffer = KeyBuffer::new();
+        let key = call.key(key, version, &mut buffer)?;
         let Encoded { stored, size } = call.encode(value)?;
         let (expires, now) = call.expiry(timeout)?;
         let draft = Draft {
@@ -219,7 +229,8 @@ impl LocalCache {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        let key = call.key(key, version)?;
+        let mut buffer = KeyBuffer::new();
+        let key = call.key(key, version, &mut buffer)?;
         let (expires, now) = call.expiry(timeout)?;
         Ok(call.open.store.expire_at(&key, expires, &now))
     }
@@ -236,7 +247,8 @@ impl LocalCache {
     ) -> PyResult<Py<PyAny>> {
         let call = Call::new(slf)?;
         let py = slf.py();
-        let key = call.key(key, version)?;
+        let mut buffer = KeyBuffer::new();
+        let key = call.key(key, version, &mut buffer)?;
         let delta = delta
             .given()
             .map_or_else(|| PyInt::new(py, 1).into_any(), Borrowed::to_owned);
@@ -267,7 +279,8 @@ impl LocalCache {
     #[pyo3(signature = (key, version=None))]
     fn has_key(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        let key = call.key(key, version)?;
+        let mut buffer = KeyBuffer::new();
+        let key = call.key(key, version, &mut buffer)?;
         Ok(call.open.store.contains(&key, &call.now()?))
     }
 

@@ -144,7 +144,7 @@ impl<'py> Instance<'_, 'py> {
         let (Ok(prefix), Ok(version)) = (prefix.to_str(), version.extract()) else {
             return Ok(None);
         };
-        Ok(Prefix::new(prefix, version))
+        Ok(Some(Prefix::new(prefix, version)))
     }
 
     fn timeouts(&self, django: &Bound<'py, PyAny>) -> PyResult<Timeouts> {

@@ -4,7 +4,10 @@
 //! `time.time()`), and because tests that freeze the time of day must be able to freeze the cache with it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// A point in time: microseconds since the Unix epoch (negative before 1970).
 ///
@@ -58,13 +61,27 @@ impl Clock for Timestamp {
 }
 
 /// The system's wall clock.
+///
+/// On Linux it is read as of the kernel's last tick (`CLOCK_REALTIME_COARSE`), so it stands still for 1 to 10 ms at a
+/// time; the exact clock costs four times as much, which would be a fifth of a `get`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[cfg(target_os = "linux")]
+    fn now(&self) -> Timestamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        Timestamp(
+            now.tv_sec
+                .saturating_mul(MICROS_PER_SECOND)
+                .saturating_add(now.tv_nsec / 1000),
+        )
+    }
+
+    #[cfg(not(target_os = "linux"))]
     fn now(&self) -> Timestamp {
         let micros = |elapsed: Duration| i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX - 1);
-        Timestamp(match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Timestamp(match std::time::UNIX_EPOCH.elapsed() {
             Ok(since) => micros(since),
             Err(before) => -micros(before.duration()),
         })

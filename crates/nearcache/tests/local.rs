@@ -1,4 +1,5 @@
 //! What the cache promises, one promise a test.
+#![allow(clippy::unwrap_used)] // in helper code, as in tests
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};

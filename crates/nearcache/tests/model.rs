@@ -1,4 +1,5 @@
 //! Random operations against a naive map, with a clock of our own; all invariants are checked after every step.
+#![allow(clippy::unwrap_used)] // in helper functions, as in tests
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -62,6 +62,15 @@ impl Encoded {
 }
 
 impl Stored {
+    /// Another reference to the same value.
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Shared(value) => Self::Shared(value.clone_ref(py)),
+            Self::Tree(tree) => Self::Tree(tree.clone_ref(py)),
+            Self::Pickled(bytes) => Self::Pickled(bytes.clone_ref(py)),
+        }
+    }
+
     /// The value for a caller: O(1) for immutables, O(size) for all else.
     ///
     /// Fails with whatever unpickling fails with.

@@ -82,13 +82,19 @@ impl<V> Store<V> {
     where
         V: Clone,
     {
+        self.get_with(key, clock, V::clone)
+    }
+
+    /// What `read` makes of a live entry's value. Cost as `get`; `read` runs under the lock, so it has to be quick and
+    /// must not use the store.
+    pub fn get_with<T>(&self, key: &[u8], clock: &impl Clock, read: impl FnOnce(&V) -> T) -> Option<T> {
         let key = self.hasher.key(key);
         let mut shard = self.lock(key.hash);
         match shard.find(key, clock) {
             Found::Live(slot) => {
                 shard.stats.hits += 1;
                 shard.hit(slot);
-                shard.slab().get(slot).value.clone()
+                shard.slab().get(slot).value.as_ref().map(read)
             }
             Found::Nothing => {
                 shard.stats.misses += 1;
