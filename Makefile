@@ -47,10 +47,17 @@ bench: prerequisites ## the engine's benchmarks
 compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCache and their rivals
 	@$(BIN)/python -m benchmarks.compare $(COMPARE_FLAGS)
 
+# One resolution for all interpreters that are supported; $(1) is the input, $(2) the oldest of them.
+lock = $(BIN)/uv pip compile --quiet --universal --python-version $(2) --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links $(1) -o $(1:.in=.txt)
+
 lock: build ## resolve requirements/*.in into locked versions (needs network)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header requirements/dev.in -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header requirements/compare.in -o requirements/compare.txt
+	$(call lock,requirements/dev.in,3.10)
+	$(call lock,requirements/compare.in,3.10)
+	$(call lock,requirements/matrix/django-5.2.in,3.10)
+	$(call lock,requirements/matrix/django-6.0.in,3.12)
+	$(call lock,requirements/matrix/django-6.1.in,3.12)
 
 clean: ## remove everything that was built or fetched
 	rm -rf $(VENV) target build .cache dist

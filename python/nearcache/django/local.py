@@ -45,6 +45,33 @@ class LocalCache(_core.LocalCache, BaseCache):
         except ValueError as error:
             raise ImproperlyConfigured(f"nearcache: {error}") from error
 
+    # These five are Python's around Rust's: Django 6.1 asks them for their `__func__`, which Rust's have not.
+
+    def get_many(self, keys: Iterable[Any], version: Any = None) -> dict[Any, Any]:
+        """Return a dict of those of the keys that there are values for."""
+        return _core.LocalCache.get_many(self, keys, version)
+
+    def set_many(
+        self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: Any = None
+    ) -> list[Any]:
+        """Store every value of a dict; return a list of the keys whose values were too large."""
+        return _core.LocalCache.set_many(self, data, timeout, version)
+
+    def delete_many(self, keys: Iterable[Any], version: Any = None) -> None:
+        """Remove the values of all these keys."""
+        _core.LocalCache.delete_many(self, keys, version)
+
+    def has_key(self, key: Any, version: Any = None) -> bool:
+        """Return whether there is a value under a key."""
+        return _core.LocalCache.has_key(self, key, version)
+
+    def incr(self, key: Any, delta: Any = 1, version: Any = None) -> Any:
+        """Add ``delta`` to a value, atomically, keeping its expiry; return the sum.
+
+        Raises ValueError if there is no value, and whatever the addition raises.
+        """
+        return _core.LocalCache.incr(self, key, delta, version)
+
     async def aget(self, key: Any, default: Any = None, version: Any = None) -> Any:
         """See get()."""
         return self.get(key, default, version)

@@ -1,0 +1,26 @@
+"""The tests of Django's that LocalCache may fail, by full name, each with its reason.
+
+A run fails if one of these passes or no longer exists, so the list can't outlive its reasons.
+It is the same for every Django in source.py.
+"""
+
+PRIVATE = {
+    "cache.tests.LocMemCacheTests.test_locking_on_pickle": "reads LocMemCache's `_lock`",
+    "cache.tests.LocMemCacheTests.test_incr_decr_timeout": "reads LocMemCache's `_expire_info`",
+    "cache.tests.DefaultNonExpiringCacheKeyTests.test_caches_with_unset_timeout_set_expiring_key": (
+        "reads LocMemCache's `_expire_info`"
+    ),
+    "cache.tests.DefaultNonExpiringCacheKeyTests.test_caches_set_with_timeout_as_none_set_non_expiring_key": (
+        "reads LocMemCache's `_expire_info`"
+    ),
+}
+
+# What LocMemCache evicts, and when, is what EVICTION="lru" is for; the default policy evicts better victims.
+LRU_ONLY = {
+    "cache.tests.LocMemCacheTests.test_cull": "a third of the entries goes at once",
+    "cache.tests.LocMemCacheTests.test_lru_get": "get() makes an entry the last to be evicted",
+    "cache.tests.LocMemCacheTests.test_lru_set": "set() makes an entry the last to be evicted",
+    "cache.tests.LocMemCacheTests.test_lru_incr": "incr() makes an entry the last to be evicted",
+}
+
+EXCEPTIONS = {"lru": PRIVATE, "s3-fifo": PRIVATE | LRU_ONLY}

@@ -1,0 +1,82 @@
+"""A copy of Django's tests in which our backend stands wherever LocMemCache stood.
+
+The copy is made while the source package is read, and lies in `build/django-suite/`. Its folder is named
+after all that it is made from, and gets that name when it is whole: an old or a half copy is never used.
+"""
+
+import hashlib
+import re
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+
+from django_suite import source
+
+BUILD = source.ROOT / "build" / "django-suite"
+
+# What runtests.py needs to run the suites in tests/test_django_suite.py.
+FILES = ("runtests.py", "test_sqlite.py", "urls.py")
+FOLDERS = ("cache", "sessions_tests", "template_tests", "templates")
+
+REPLACED = {
+    '"django.core.cache.backends.locmem.LocMemCache"': '"nearcache.django.LocalCache"',
+    "from django.core.cache.backends.locmem import LocMemCache": (
+        "from nearcache.django import LocalCache as LocMemCache"
+    ),
+}
+
+# LocMemCacheTests.setUp makes the other aliases share the default one's private dicts. They do without it, as
+# caches with one LOCATION always have; left in, it would fail every test of the class.
+SHARING = re.compile(r'^ +caches\["\w+"\]\.(_cache|_expire_info) = cache\.\1\n', re.MULTILINE)
+SHARING_LINES = 8
+
+
+def prepare() -> Path:
+    """Return a folder with the patched tests of the installed Django."""
+    archive = source.fetch()
+    made_from = hashlib.sha256(source.digest(archive).encode() + Path(__file__).read_bytes()).hexdigest()
+    copy = BUILD / f"{archive.name.removeprefix('django-').removesuffix('.tar.gz')}-{made_from[:8]}"
+    if not copy.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=BUILD))
+        try:
+            extract(archive, scratch)
+            scratch.rename(copy)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return copy
+
+
+def extract(archive: Path, into: Path) -> None:
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            name = wanted(member)
+            if name is None:
+                continue
+            content = tar.extractfile(member).read()
+            if name.suffix == ".py":
+                content = patch(name, content.decode()).encode()
+            target = into / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
+def wanted(member: tarfile.TarInfo) -> PurePosixPath | None:
+    """Return the file's name below tests/, or None if the copy does without it."""
+    _, folder, *rest = (*PurePosixPath(member.name).parts, "")
+    if not member.isfile() or folder != "tests" or not (rest[0] in FILES or rest[0] in FOLDERS):
+        return None
+    return PurePosixPath(*rest)
+
+
+def patch(name: PurePosixPath, text: str) -> str:
+    for old, new in REPLACED.items():
+        text = text.replace(old, new)
+    if name == PurePosixPath("cache/tests.py"):
+        text, removed = SHARING.subn("", text)
+        if removed != SHARING_LINES:
+            raise ValueError(f"{name}: LocMemCacheTests.setUp has changed; see SHARING in {__file__}")
+    if "cache.backends.locmem" in text:
+        raise ValueError(f"{name} names LocMemCache in a way that REPLACED in {__file__} does not know")
+    return text
