@@ -52,7 +52,7 @@ impl S3Fifo {
     /// The ghost is as long as main is when the cache is full. (Main's length now would not do: a ghost that
     /// starts empty never fills main.)
     fn ghost_capacity(&self) -> usize {
-        let len = self.small.len() + self.main.len();
+        let len = self.small.len() + self.main.len() + 1;
         len - len / 10
     }
 
