@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-python test-matrix lint bench compare hit-ratio lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-python test-matrix lint audit bench compare hit-ratio lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,7 +30,7 @@ test-python: build ## the Python package's tests, Django's own suite among them
 test-matrix: build ## the Python tests on every supported Python and Django that is present
 	$(BIN)/python tests/matrix.py
 
-lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, dependency audit
+lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences of dependencies
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
@@ -40,6 +40,9 @@ lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, dependency audi
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest nearcache._core
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
 	else echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
+
+audit: ## known weaknesses of the Rust dependencies (fetches RustSec's database)
+	cargo deny --locked check advisories
 
 bench: prerequisites ## the engine's benchmarks
 	cargo bench --locked --workspace
