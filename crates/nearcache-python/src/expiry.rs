@@ -91,7 +91,8 @@ fn after(now: Timestamp, seconds: f64) -> Timestamp {
     Timestamp::from_unix_micros(now.as_unix_micros().saturating_add(micros))
 }
 
-fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
+/// A number of seconds, as a timeout argument or attribute has it.
+pub(crate) fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
     let seconds: f64 = match timeout.extract() {
         Ok(seconds) => seconds,
         // An int too large for a float: as good as for ever, or long over.

@@ -267,8 +267,9 @@ impl LocalCache {
                 sum.ok_or_else(|| PyRuntimeError::new_err("no sum was made"))
             }
             Ok(false) => {
-                let key = keys::decode(py, &key)?;
-                Err(PyValueError::new_err(format!("Key '{key}' not found")))
+                // Python's formatting, since the key may hold what is no Unicode.
+                let message = PyString::new(py, "Key '%s' not found").rem(keys::decode(py, &key)?)?;
+                Err(PyValueError::new_err(message.unbind()))
             }
             Err(UpdateError::Function(error)) => Err(error),
             Err(other) => Err(PyRuntimeError::new_err(other.to_string())),
@@ -366,22 +367,51 @@ impl LocalCache {
     }
 }
 
-/// Assigns or (null) deletes an attribute as Python does, and reads the settings anew if they may have changed.
-#[allow(unsafe_code)]
+/// Assigns or (null) deletes an attribute as Python does. If it is one of the settings they are read anew; if it then has
+/// a value that cannot be, it gets back the old one.
 fn set_attribute(
     slf: &Bound<'_, LocalCache>,
     name: &Bound<'_, PyString>,
     value: *mut ffi::PyObject,
 ) -> PyResult<()> {
-    // SAFETY: all three are alive for the call, and null is how a deletion is asked for.
+    let Some(open) = slf
+        .get()
+        .open
+        .get()
+        .filter(|_| name.to_str().is_ok_and(is_watched))
+    else {
+        return set_generic(slf, name, value);
+    };
+    let old = slf.getattr("__dict__")?.cast::<PyDict>()?.get_item(name)?;
+    set_generic(slf, name, value)?;
+    match Settings::read(slf.as_any()) {
+        Ok(settings) => {
+            open.settings.store(Arc::new(settings));
+            Ok(())
+        }
+        Err(error) => {
+            set_generic(
+                slf,
+                name,
+                old.as_ref().map_or(std::ptr::null_mut(), Bound::as_ptr),
+            )?;
+            Err(error)
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn set_generic(
+    slf: &Bound<'_, LocalCache>,
+    name: &Bound<'_, PyString>,
+    value: *mut ffi::PyObject,
+) -> PyResult<()> {
+    // SAFETY: the instance and the name are alive for the call, and so is the value, unless it is null, which is how a
+    // deletion is asked for.
     let status = unsafe { ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), value) };
-    if status != 0 {
-        return Err(PyErr::fetch(slf.py()));
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(PyErr::fetch(slf.py()))
     }
-    if let Some(open) = slf.get().open.get()
-        && name.to_str().is_ok_and(is_watched)
-    {
-        open.settings.store(Arc::new(Settings::read(slf.as_any())?));
-    }
-    Ok(())
 }

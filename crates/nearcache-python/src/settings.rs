@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PyString};
 
+use crate::expiry::seconds;
 use crate::keys::Prefix;
 use crate::local::LocalCache;
 
@@ -59,7 +60,8 @@ pub(crate) struct Settings {
     pub(crate) keys: KeyMaking,
     pub(crate) timeouts: Timeouts,
     pub(crate) capacity: Capacity,
-    pub(crate) pickle_protocol: i32,
+    /// None is pickle's own default.
+    pub(crate) pickle_protocol: Option<i32>,
     /// Methods that a subclass or an assignment to the instance replaced; the `_many` ones then go through them.
     pub(crate) own_get: bool,
     pub(crate) own_set: bool,
@@ -120,23 +122,25 @@ impl<'py> Instance<'_, 'py> {
         let computed = ["key_prefix", "version", "key_func"]
             .iter()
             .any(|name| self.kind.hasattr(*name).unwrap_or(true));
-        if overridden
-            || computed
-            || !self
-                .backend
-                .getattr("key_func")?
-                .is(default_key_func(self.backend.py())?)
-        {
+        if overridden || computed {
             return Ok(KeyMaking::Parts);
         }
         Ok(self.prefix()?.map_or(KeyMaking::Parts, KeyMaking::Django))
     }
 
+    /// The prefix, if keys are made of it in Django's way. If an attribute is not there, the use of it is to fail.
     fn prefix(&self) -> PyResult<Option<Prefix>> {
-        let (prefix, version) = (
-            self.backend.getattr("key_prefix")?,
-            self.backend.getattr("version")?,
-        );
+        let attribute = |name| self.backend.getattr_opt(name);
+        let (Some(function), Some(prefix), Some(version)) = (
+            attribute("key_func")?,
+            attribute("key_prefix")?,
+            attribute("version")?,
+        ) else {
+            return Ok(None);
+        };
+        if !function.is(default_key_func(self.backend.py())?) {
+            return Ok(None);
+        }
         let (Ok(prefix), Ok(version)) = (prefix.cast_exact::<PyString>(), version.cast_exact::<PyInt>())
         else {
             return Ok(None);
@@ -148,15 +152,17 @@ impl<'py> Instance<'_, 'py> {
     }
 
     fn timeouts(&self, django: &Bound<'py, PyAny>) -> PyResult<Timeouts> {
-        if self.overrides("get_backend_timeout", django)? {
+        if self.overrides("get_backend_timeout", django)? || self.kind.hasattr("default_timeout")? {
             return Ok(Timeouts::Python);
         }
-        let default = self.backend.getattr("default_timeout")?;
-        let seconds = default.extract().map_err(|_| {
-            PyTypeError::new_err(format!(
-                "default_timeout must be a number of seconds or None, not {default:?}"
-            ))
-        })?;
+        let Some(default) = self.backend.getattr_opt("default_timeout")? else {
+            return Ok(Timeouts::Python);
+        };
+        let seconds = if default.is_none() {
+            None
+        } else {
+            Some(seconds(&default)?)
+        };
         Ok(Timeouts::Default(seconds))
     }
 

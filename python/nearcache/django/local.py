@@ -122,6 +122,18 @@ class LocalCache(_core.LocalCache, BaseCache):
         """See clear()."""
         self.clear()
 
+    async def aincr_version(self, key: Any, delta: Any = 1, version: Any = None) -> Any:
+        """See incr_version()."""
+        return self.incr_version(key, delta, version)
+
+    async def adecr_version(self, key: Any, delta: Any = 1, version: Any = None) -> Any:
+        """See decr_version()."""
+        return self.decr_version(key, delta, version)
+
+    async def aclose(self, **kwargs: Any) -> None:
+        """See close()."""
+        self.close(**kwargs)
+
     async def aget_or_set(
         self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None
     ) -> Any:

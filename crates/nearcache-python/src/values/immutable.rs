@@ -1,7 +1,7 @@
-//! Which objects can be kept by reference: those of exactly these types, none of which can change.
+//! Which single objects can be kept by reference: those of exactly these types, none of which can change.
 //!
-//! `None`, `bool`, `int`, `float`, `complex`, `str`, `bytes`, the `datetime` family, `Decimal`, `UUID`, Django's `SafeString`, and
-//! tuples and frozensets of them. A subclass may carry a `__dict__`, so it is none of them.
+//! `None`, `bool`, `int`, `float`, `complex`, `str`, `bytes`, the `datetime` family, `Decimal`, `UUID` and Django's `SafeString`. A
+//! subclass may carry a `__dict__`, so it is none of them. Tuples and frozensets of them are for [`tree`](super::tree).
 //!
 //! The sizes are those of `CPython` on 64 bits, the allocator's rounding to 16 bytes included.
 
@@ -9,8 +9,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDate, PyDateTime, PyDelta, PyFloat, PyFrozenSet, PyInt, PyString, PyTime,
-    PyTuple, PyType, PyTzInfo,
+    PyBool, PyBytes, PyComplex, PyDate, PyDateTime, PyDelta, PyFloat, PyInt, PyString, PyTime, PyType,
+    PyTzInfo,
 };
 
 /// Of objects that exist once in a process, such as `None`.
@@ -21,21 +21,9 @@ const DECIMAL: u64 = 112;
 const UUID: u64 = 112;
 const STR_HEADER: u64 = 64;
 const BYTES_HEADER: u64 = 48;
-const TUPLE_HEADER: u64 = 64;
-const SET_HEADER: u64 = 240;
-const POINTER: u64 = 8;
-/// A set's or dict's table entry, at the mean load.
-pub(super) const TABLE_ENTRY: u64 = 32;
 
-/// How deep tuples and frozensets may be nested; deeper ones are left to pickle, which knows how to refuse.
-const MAX_DEPTH: usize = 32;
-
-/// The memory an immutable object takes, in bytes; `None` if it is not known to be immutable.
-pub(super) fn size(value: &Bound<'_, PyAny>) -> Option<u64> {
-    size_at(value, 0)
-}
-
-fn size_at(value: &Bound<'_, PyAny>, depth: usize) -> Option<u64> {
+/// The memory an atom takes, in bytes; `None` if it is not known to be immutable, or is a collection.
+pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> Option<u64> {
     if let Ok(text) = value.cast_exact::<PyString>() {
         Some(str_size(text))
     } else if value.is_none() || value.is_exact_instance_of::<PyBool>() {
@@ -46,21 +34,11 @@ fn size_at(value: &Bound<'_, PyAny>, depth: usize) -> Option<u64> {
         Some(NUMBER)
     } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
         Some(bytes_size(bytes.as_bytes().len()))
-    } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-        sum(tuple.iter(), depth).map(|items| TUPLE_HEADER + POINTER * tuple.len() as u64 + items)
-    } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
-        sum(set.iter(), depth).map(|items| SET_HEADER + TABLE_ENTRY * set.len() as u64 + items)
+    } else if super::tree::is_collection(value) {
+        None
     } else {
         library_size(value)
     }
-}
-
-/// The sizes of a collection's items together, if all are immutable.
-fn sum<'py>(mut items: impl Iterator<Item = Bound<'py, PyAny>>, depth: usize) -> Option<u64> {
-    if depth == MAX_DEPTH {
-        return None;
-    }
-    items.try_fold(0, |sum, item| Some(sum + size_at(&item, depth + 1)?))
 }
 
 fn str_size(text: &Bound<'_, PyString>) -> u64 {

@@ -2,8 +2,8 @@
 //!
 //! By exact type, cheapest first:
 //!
-//! 1. [`immutable`] objects are kept by reference;
-//! 2. [`tree`]s of plain containers over those are copied in, and copied out again, sharing the leaves;
+//! 1. [`immutable`] objects, and tuples and frozensets of them, are kept by reference;
+//! 2. [`tree`]s of plain collections over those are copied in, and copied out again, sharing the leaves;
 //! 3. everything else is pickled when stored, so that what cannot be pickled fails then, and unpickled when read.
 //!
 //! All of this runs with no lock held: the engine hands out a [`Stored`], which is one reference.
@@ -15,6 +15,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
+
+use tree::Taken;
 
 /// A value as the engine keeps it.
 #[derive(Clone)]
@@ -37,16 +39,21 @@ impl Encoded {
     /// Makes a value ready. O(1) for immutables, O(size) for all else.
     ///
     /// Fails with whatever pickle fails with, when it comes to that.
-    pub(crate) fn new(value: &Bound<'_, PyAny>, pickle_protocol: i32) -> PyResult<Self> {
-        if let Some(size) = immutable::size(value) {
+    pub(crate) fn new(value: &Bound<'_, PyAny>, pickle_protocol: Option<i32>) -> PyResult<Self> {
+        if let Some(size) = immutable::atom_size(value) {
             return Ok(Self {
                 stored: Stored::Shared(value.clone().unbind()),
                 size,
             });
         }
-        if let Some((copy, size)) = tree::take_in(value)? {
+        if let Some(Taken { value: taken, size }) = tree::take_in(value)? {
+            let kind = if taken.is(value) {
+                Stored::Shared
+            } else {
+                Stored::Tree
+            };
             return Ok(Self {
-                stored: Stored::Tree(copy.unbind()),
+                stored: kind(taken.unbind()),
                 size,
             });
         }

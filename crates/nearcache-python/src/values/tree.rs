@@ -1,69 +1,116 @@
-//! Trees of plain containers: `dict`, `list`, `set`, and tuples that hold one, over immutable leaves.
+//! Trees of plain collections over immutable leaves: `dict`, `list`, `set`, `tuple`, `frozenset`, each of exactly that type.
 //!
 //! What is kept is a private copy that no Python code ever sees, so it never changes, and it can be copied out by many
-//! threads at once. A container that appears twice in a value, or contains itself, makes it no tree: it goes to pickle,
-//! which keeps the identity inside the value.
+//! threads at once. A tuple or frozenset that holds nothing mutable, however deep, is a leaf, and shared. A mutable
+//! collection that appears twice in a value, or contains itself, makes it no tree: it goes to pickle, which keeps the
+//! identity inside the value.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PySet, PyTuple};
+use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
 
-use super::immutable::{self, TABLE_ENTRY};
+use super::immutable::atom_size;
 
-/// How deep containers may be nested; deeper ones are left to pickle, which knows how to refuse.
+/// How deep collections may be nested; deeper ones are left to pickle, which knows how to refuse.
 const MAX_DEPTH: usize = 64;
 
+// Bytes, as in `immutable`.
 const DICT_HEADER: u64 = 128;
 const LIST_HEADER: u64 = 64;
 const SET_HEADER: u64 = 240;
 const TUPLE_HEADER: u64 = 64;
 const POINTER: u64 = 8;
+/// A set's or dict's table entry, at the mean load.
+const TABLE_ENTRY: u64 = 32;
+/// Of atoms of this size and more it is remembered that they were counted, since one may stand in many places.
+const LARGE: u64 = 128;
+/// A tuple longer than this is looked through once, however often it appears.
+const LONG: usize = 8;
 
-/// A private copy of a tree, and the bytes of memory it takes; `None` if the value is not one. O(size).
-pub(super) fn take_in<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
-    let mut taking = Taking::default();
-    let copy = taking.node(value)?;
-    Ok(copy.map(|copy| (copy, taking.size)))
+/// What [`take_in`] makes of a value.
+pub(super) struct Taken<'py> {
+    /// The value itself, if nothing in it can change; else a private copy.
+    pub(super) value: Bound<'py, PyAny>,
+    /// The bytes of memory it takes.
+    pub(super) size: u64,
 }
 
-/// A walk through a value that is being copied in.
+/// Makes a tree ready to be kept; `None` if the value is not one. O(size).
+pub(super) fn take_in<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Taken<'py>>> {
+    let mut taking = Taking::default();
+    let taken = taking.node(value)?;
+    Ok(taken.map(|value| Taken {
+        value,
+        size: taking.size,
+    }))
+}
+
+/// What is known of an object met before in the same value.
+#[derive(Clone, Copy, PartialEq)]
+enum Met {
+    /// Nothing in it can change; it is counted, and the copy keeps it alive.
+    Leaf,
+    /// It is mutable, or holds something that is, or is being looked at.
+    Mutable,
+}
+
+/// A walk through a value that is being taken in.
 #[derive(Default)]
 struct Taking {
-    /// Containers met so far, by address: alive all the while, since the value is.
-    seen: HashSet<usize, foldhash::fast::RandomState>,
+    met: HashMap<usize, Met, RandomState>,
     depth: usize,
     size: u64,
 }
 
 impl Taking {
-    /// The copy of a leaf or container; `None` if it is neither.
+    /// What to keep of a part: itself if it is a leaf, else a copy; `None` if it fits no tree.
     fn node<'py>(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if let Some(size) = immutable::size(value) {
-            self.size += size;
+        let address = value.as_ptr() as usize;
+        if let Some(size) = atom_size(value) {
+            if size < LARGE || self.met.insert(address, Met::Leaf).is_none() {
+                self.size += size;
+            }
             return Ok(Some(value.clone()));
         }
-        if self.depth == MAX_DEPTH || !is_container(value) || !self.seen.insert(value.as_ptr() as usize) {
-            return Ok(None);
-        }
+        match self.met.get(&address) {
+            Some(Met::Leaf) => return Ok(Some(value.clone())),
+            Some(Met::Mutable) => return Ok(None),
+            None if self.depth == MAX_DEPTH || !is_collection(value) => return Ok(None),
+            None => self.met.insert(address, Met::Mutable),
+        };
         self.depth += 1;
-        let copy = self.container(value);
+        let kept = self.collection(value)?;
         self.depth -= 1;
-        copy
+        if kept.as_ref().is_some_and(|kept| kept.is(value)) {
+            self.met.insert(address, Met::Leaf);
+        }
+        Ok(kept)
     }
 
-    /// The copy of a container. It is copied whole first, in one step that no other code can come between, and then its
-    /// inner containers are replaced by copies of them.
-    fn container<'py>(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    /// A part that has to be a leaf, such as a dict's key; false if it is not.
+    fn leaf(&mut self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.node(value)?.is_some_and(|kept| kept.is(value)))
+    }
+
+    /// A mutable collection is copied whole first, in one step that no other code can come between, and then its inner
+    /// collections are replaced by copies of them.
+    fn collection<'py>(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         if let Ok(dict) = value.cast_exact::<PyDict>() {
             self.dict(dict.copy()?)
         } else if let Ok(list) = value.cast_exact::<PyList>() {
             self.list(list.get_slice(0, list.len()))
-        } else if let Ok(set) = value.cast_exact::<PySet>() {
-            Ok(self.set(&copy_set(set)?))
         } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
             self.tuple(tuple)
+        } else if let Ok(set) = value.cast_exact::<PySet>() {
+            let copy = copy_set(set)?;
+            self.members(copy.len(), copy.iter())
+                .map(|fit| fit.then(|| copy.into_any()))
+        } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
+            self.members(set.len(), set.iter())
+                .map(|fit| fit.then(|| value.clone()))
         } else {
             Ok(None)
         }
@@ -73,10 +120,9 @@ impl Taking {
         self.size += DICT_HEADER + TABLE_ENTRY * copy.len() as u64;
         // Assigning to a key that is there does not disturb the iteration.
         for (key, inner) in &copy {
-            let Some(key_size) = immutable::size(&key) else {
+            if !self.leaf(&key)? {
                 return Ok(None);
-            };
-            self.size += key_size;
+            }
             let Some(kept) = self.node(&inner)? else {
                 return Ok(None);
             };
@@ -100,69 +146,114 @@ impl Taking {
         Ok(Some(copy.into_any()))
     }
 
-    /// Members of a set can be hashed, so they are leaves or nothing for us.
-    fn set<'py>(&mut self, copy: &Bound<'py, PySet>) -> Option<Bound<'py, PyAny>> {
-        self.size += SET_HEADER + TABLE_ENTRY * copy.len() as u64;
-        for member in copy {
-            self.size += immutable::size(&member)?;
-        }
-        Some(copy.clone().into_any())
-    }
-
     fn tuple<'py>(&mut self, tuple: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.size += TUPLE_HEADER + POINTER * tuple.len() as u64;
-        let mut kept = Vec::with_capacity(tuple.len());
+        let mut changed = false;
+        let mut items = Vec::with_capacity(tuple.len());
         for inner in tuple {
-            let Some(copy) = self.node(&inner)? else {
+            let Some(kept) = self.node(&inner)? else {
                 return Ok(None);
             };
-            kept.push(copy);
+            changed |= !kept.is(&inner);
+            items.push(kept);
         }
-        Ok(Some(PyTuple::new(tuple.py(), kept)?.into_any()))
+        rebuilt(tuple, items, changed).map(Some)
+    }
+
+    /// Members of a set can be hashed, so they are leaves or nothing for us.
+    fn members<'py>(
+        &mut self,
+        len: usize,
+        members: impl Iterator<Item = Bound<'py, PyAny>>,
+    ) -> PyResult<bool> {
+        self.size += SET_HEADER + TABLE_ENTRY * len as u64;
+        for member in members {
+            if !self.leaf(&member)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
 /// A copy of a private tree for a caller, sharing the leaves. O(size).
 pub(super) fn hand_out<'py>(tree: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    if let Ok(dict) = tree.cast_exact::<PyDict>() {
-        let copy = dict.copy()?;
-        for_each_container_in(dict, |key, inner| copy.set_item(key, hand_out(&inner)?))?;
-        Ok(copy.into_any())
-    } else if let Ok(list) = tree.cast_exact::<PyList>() {
-        let copy = list.get_slice(0, list.len());
-        for (index, inner) in list.iter().enumerate() {
-            if is_container(&inner) {
-                copy.set_item(index, hand_out(&inner)?)?;
+    HandingOut::default().node(tree)
+}
+
+/// A walk through a private tree that is being copied out.
+#[derive(Default)]
+struct HandingOut {
+    /// Tuples found to be leaves. Only those are entered for which looking again would cost something: a tuple may
+    /// appear any number of times in others, which appear any number of times ...
+    leaves: HashSet<usize, RandomState>,
+}
+
+impl HandingOut {
+    fn node<'py>(&mut self, tree: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(dict) = tree.cast_exact::<PyDict>() {
+            let copy = dict.copy()?;
+            for_each_container_in(dict, |key, inner| copy.set_item(key, self.node(&inner)?))?;
+            Ok(copy.into_any())
+        } else if let Ok(list) = tree.cast_exact::<PyList>() {
+            let copy = list.get_slice(0, list.len());
+            for (index, inner) in list.iter().enumerate() {
+                if is_container(&inner) {
+                    copy.set_item(index, self.node(&inner)?)?;
+                }
             }
+            Ok(copy.into_any())
+        } else if let Ok(tuple) = tree.cast_exact::<PyTuple>() {
+            self.tuple(tuple)
+        } else if let Ok(set) = tree.cast_exact::<PySet>() {
+            copy_set(set).map(Bound::into_any)
+        } else {
+            Ok(tree.clone())
         }
-        Ok(copy.into_any())
-    } else if let Ok(set) = tree.cast_exact::<PySet>() {
-        copy_set(set).map(Bound::into_any)
-    } else if let Ok(tuple) = tree.cast_exact::<PyTuple>() {
-        hand_out_tuple(tuple)
-    } else {
-        Ok(tree.clone())
+    }
+
+    /// A tuple with something mutable in it is made anew; any other is a leaf.
+    fn tuple<'py>(&mut self, tuple: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        let address = tuple.as_ptr() as usize;
+        let short_and_flat =
+            || tuple.len() <= LONG && !tuple.iter_borrowed().any(|inner| is_container(&inner));
+        if short_and_flat() || self.leaves.contains(&address) {
+            return Ok(tuple.clone().into_any());
+        }
+        let mut changed = false;
+        let mut items = Vec::with_capacity(tuple.len());
+        for inner in tuple {
+            let copy = if is_container(&inner) {
+                self.node(&inner)?
+            } else {
+                inner.clone()
+            };
+            changed |= !copy.is(&inner);
+            items.push(copy);
+        }
+        if !changed {
+            self.leaves.insert(address);
+        }
+        rebuilt(tuple, items, changed)
     }
 }
 
-/// A tuple with a container in it is made anew; any other is a leaf, and shared.
-fn hand_out_tuple<'py>(tuple: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-    let mut changed = false;
-    let mut items = Vec::with_capacity(tuple.len());
-    for inner in tuple {
-        let copy = if is_container(&inner) {
-            hand_out(&inner)?
-        } else {
-            inner.clone()
-        };
-        changed |= !copy.is(&inner);
-        items.push(copy);
-    }
+/// A tuple of these items: the old one, if they are the same.
+fn rebuilt<'py>(
+    tuple: &Bound<'py, PyTuple>,
+    items: Vec<Bound<'py, PyAny>>,
+    changed: bool,
+) -> PyResult<Bound<'py, PyAny>> {
     if changed {
         Ok(PyTuple::new(tuple.py(), items)?.into_any())
     } else {
         Ok(tuple.clone().into_any())
     }
+}
+
+/// Whether an object is of one of the types a tree is made of.
+pub(super) fn is_collection(value: &Bound<'_, PyAny>) -> bool {
+    is_container(value) || value.is_exact_instance_of::<PyFrozenSet>()
 }
 
 /// Whether a part of a tree may have to be copied. By its exact type, in a few comparisons of pointers.
