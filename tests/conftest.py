@@ -1,0 +1,106 @@
+"""Django, configured as little as will do, and fixtures that make caches."""
+
+import itertools
+
+import django
+import hypothesis
+import pytest
+from django.conf import settings
+from django.core.cache.backends.locmem import LocMemCache
+
+from manual_clock import CLOCK, START
+
+settings.configure(
+    SECRET_KEY="tests",
+    USE_TZ=True,
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "nearcache.django"],
+    CACHES={"default": {"BACKEND": "nearcache.django.LocalCache"}},
+)
+django.setup()
+
+from nearcache.django import LocalCache  # noqa: E402 (as in a project: after the settings)
+
+# The same examples in every run, and none is too slow: the machine may be.
+hypothesis.settings.register_profile(
+    "nearcache",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("nearcache")
+
+# What Django reads beside OPTIONS.
+PARAMS = {"LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "OPTIONS"}
+
+_numbers = itertools.count(1)
+
+
+def new_location():
+    """Return a name that no other store has."""
+    return f"test-{next(_numbers)}"
+
+
+def _factory(default_backend, made):
+    def make(*, backend=default_backend, **settings):
+        """Make a cache from what would stand in CACHES; what is no setting of Django's goes into OPTIONS.
+
+        ``LOCATION`` is a new one unless given.
+        """
+        params = {name: value for name, value in settings.items() if name in PARAMS}
+        options = {name: value for name, value in settings.items() if name not in PARAMS}
+        location = params.pop("LOCATION", None)
+        if options:
+            params["OPTIONS"] = {**params.get("OPTIONS", {}), **options}
+        cache = backend(new_location() if location is None else location, params)
+        made.append(cache)
+        return cache
+
+    return make
+
+
+@pytest.fixture
+def make_cache():
+    """Return a function that makes caches: ``make_cache(TIMEOUT=5, MAX_ENTRIES=10)``."""
+    made = []
+    yield _factory(LocalCache, made)
+    # Stores live as long as the process.
+    for cache in made:
+        cache.clear()
+
+
+@pytest.fixture
+def cache(make_cache):
+    """Return a new LocalCache with nothing but defaults."""
+    return make_cache()
+
+
+@pytest.fixture
+def make_locmem():
+    """Return what `make_cache` is, for Django's own LocMemCache."""
+    made = []
+    yield _factory(LocMemCache, made)
+    for cache in made:
+        cache.clear()
+
+
+@pytest.fixture
+def locmem(make_locmem):
+    """Return a new LocMemCache with nothing but defaults."""
+    return make_locmem()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a clock that stands still: set ``.now`` or ``.advance(seconds)``.
+
+    A LocalCache reads it if made with ``CLOCK=clock.path``; every LocMemCache does.
+    """
+    CLOCK.now = START
+    monkeypatch.setattr("django.core.cache.backends.base.time", CLOCK)
+    monkeypatch.setattr("django.core.cache.backends.locmem.time", CLOCK)
+    return CLOCK
