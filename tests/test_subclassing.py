@@ -483,7 +483,7 @@ class TestMockPatch:
             assert cache.get_many(["after"]) == {"after": 1}
 
     def test_of_the_class_is_seen_by_direct_calls_and_by_caches_made_meanwhile(self, make_cache):
-        # A cache that is there already learns of a method it calls by itself only when that is assigned to it.
+        # A cache that is there already learns of a method it calls by itself only if that is assigned to it.
         before = make_cache()
         with mock.patch.object(type(before), "get", return_value=5) as patched:
             assert before.get("key") == 5

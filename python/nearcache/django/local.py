@@ -26,8 +26,8 @@ class LocalCache(_core.LocalCache, BaseCache):
     comes out is never shared with the one inside, and ``LOCATION`` names the store. See the README for the
     options.
 
-    Subclasses may override any method, and any may be assigned on an instance. What a live instance calls by itself
-    (``make_key`` in ``get``, ``get`` in ``get_many``) it does not notice being replaced on its class.
+    Subclasses may override any method, and any may be assigned on an instance. What a live instance calls by
+    itself (``make_key`` in ``get``, ``get`` in ``get_many``) it does not notice being replaced on its class.
     """
 
     pickle_protocol = pickle.HIGHEST_PROTOCOL
