@@ -4,10 +4,10 @@ use nearcache::{Clock, SystemClock, Timestamp};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use crate::arguments::Argument;
-use crate::settings::{Settings, Timeouts, from_django};
+use crate::imported::Imported;
+use crate::settings::{Settings, Timeouts};
 
 const MICROS_PER_SECOND: f64 = 1e6;
 
@@ -134,6 +134,6 @@ fn python_expiry(backend: &Bound<'_, PyAny>, timeout: Argument<'_, '_>) -> PyRes
 
 /// Django's marker for "no timeout argument".
 pub(crate) fn default_timeout(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static DEFAULT_TIMEOUT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    from_django(py, &DEFAULT_TIMEOUT, "DEFAULT_TIMEOUT")
+    static DEFAULT_TIMEOUT: Imported<Py<PyAny>> = Imported::new();
+    DEFAULT_TIMEOUT.attribute(py, "django.core.cache.backends.base", "DEFAULT_TIMEOUT")
 }

@@ -12,6 +12,7 @@
 
 mod arguments;
 mod expiry;
+mod imported;
 mod keys;
 mod local;
 mod settings;

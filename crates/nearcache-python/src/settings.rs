@@ -9,10 +9,10 @@ use std::num::NonZeroU32;
 use nearcache::local::{Batch, Capacity};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PyString};
 
 use crate::expiry::seconds;
+use crate::imported::Imported;
 use crate::keys::Prefix;
 use crate::local::LocalCache;
 
@@ -192,25 +192,11 @@ impl<'py> Instance<'_, 'py> {
 
 /// Django's `BaseCache`.
 pub(crate) fn base_cache(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static BASE_CACHE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    from_django(py, &BASE_CACHE, "BaseCache")
+    static BASE_CACHE: Imported<Py<PyAny>> = Imported::new();
+    BASE_CACHE.attribute(py, "django.core.cache.backends.base", "BaseCache")
 }
 
 fn default_key_func(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static DEFAULT_KEY_FUNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    from_django(py, &DEFAULT_KEY_FUNC, "default_key_func")
-}
-
-/// Something of `django.core.cache.backends.base`, imported once.
-pub(crate) fn from_django<'py>(
-    py: Python<'py>,
-    cell: &'static PyOnceLock<Py<PyAny>>,
-    name: &str,
-) -> PyResult<&'py Bound<'py, PyAny>> {
-    let import = || {
-        py.import("django.core.cache.backends.base")?
-            .getattr(name)
-            .map(Bound::unbind)
-    };
-    cell.get_or_try_init(py, import).map(|object| object.bind(py))
+    static DEFAULT_KEY_FUNC: Imported<Py<PyAny>> = Imported::new();
+    DEFAULT_KEY_FUNC.attribute(py, "django.core.cache.backends.base", "default_key_func")
 }

@@ -7,11 +7,12 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDate, PyDateTime, PyDelta, PyFloat, PyInt, PyString, PyTime, PyType,
     PyTzInfo,
 };
+
+use crate::imported::Imported;
 
 /// Of objects that exist once in a process, such as `None`.
 const SINGLETON: u64 = 0;
@@ -123,8 +124,8 @@ struct Types {
 impl Types {
     /// `None` if one cannot be imported; then no object is of that type, and pickle gets it.
     fn get(py: Python<'_>) -> Option<&Self> {
-        static TYPES: PyOnceLock<Types> = PyOnceLock::new();
-        TYPES.get_or_try_init(py, || Self::import(py)).ok()
+        static TYPES: Imported<Types> = Imported::new();
+        TYPES.get_or_make(|| Self::import(py)).ok()
     }
 
     fn import(py: Python<'_>) -> PyResult<Self> {

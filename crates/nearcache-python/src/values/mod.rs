@@ -13,9 +13,9 @@ mod tree;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::imported::Imported;
 use tree::Taken;
 
 /// A value as the engine keeps it.
@@ -94,7 +94,7 @@ impl Stored {
 
 /// A function of `pickle`, looked up every time, so that a test may patch it.
 fn pickle<'py>(py: Python<'py>, function: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-    static PICKLE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = PICKLE.get_or_try_init(py, || py.import("pickle").map(Bound::unbind))?;
+    static PICKLE: Imported<Py<PyModule>> = Imported::new();
+    let module = PICKLE.get_or_make(|| py.import("pickle").map(Bound::unbind))?;
     module.bind(py).getattr(function)
 }
