@@ -33,4 +33,10 @@ pub enum UpdateError<E> {
     /// The function that should have made the new value failed; the old value stays.
     #[error("{0}")]
     Function(E),
+    /// Other writers were faster every time, or the function itself writes the key; the latest value stays.
+    #[error("other writers of the key were faster {attempts} times")]
+    Overtaken {
+        /// How often it was tried.
+        attempts: u32,
+    },
 }

@@ -84,6 +84,18 @@ fn failed_update_leaves_the_value() {
 }
 
 #[test]
+fn an_update_that_overtakes_itself_ends() {
+    let (cache, _) = with_clock();
+    cache.insert(b"key", 1, None).unwrap();
+    let updated = cache.update(b"key", |n| {
+        cache.insert(b"key", n + 1, None).unwrap();
+        Ok::<_, Infallible>(0)
+    });
+    assert_eq!(updated, Err(UpdateError::Overtaken { attempts: 10_000 }));
+    assert_eq!(cache.get(b"key"), Some(10_001));
+}
+
+#[test]
 fn too_large_a_value_is_rejected_and_takes_the_old_one_along() {
     let cache = Cache::builder()
         .max_weight(10)

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
@@ -27,8 +28,8 @@ MAX_NUMBER = 2**63 - 1
 EVICTIONS = ("s3-fifo", "lru")
 OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK")
 
-_UNITS = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?)(B?)\s*", re.IGNORECASE)
+_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+_SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,19})?)\s*(?:B|([KMGT])I?B)?\s*", re.IGNORECASE | re.ASCII)
 
 # A clock as the engine wants it: an object and the name of its attribute, looked up anew for every reading.
 Clock = tuple[Any, str]
@@ -133,10 +134,8 @@ def _max_memory(value: object) -> int | None:
         return None
     accepted = f"a number of bytes of at least {MIN_MAX_MEMORY}, or a text like '64MB' or '1.5GB'"
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        number, prefix, unit = match.groups()
-        if prefix and not unit:
-            raise _bad("MAX_MEMORY", value, accepted)
-        size = int(float(number) * _UNITS[(prefix + unit).upper()])
+        number, prefix = match.groups()
+        size = int(Decimal(number) * _UNITS[f"{prefix.upper()}B" if prefix else ""])
     elif isinstance(value, int) and not isinstance(value, bool):
         size = value
     else:
@@ -151,7 +150,8 @@ def _clock(path: object) -> Clock | None:
     if path is None:
         return None
     accepted = "the dotted path of a function that returns Unix seconds, such as 'time.time'"
-    if not isinstance(path, str) or "." not in path:
+    parts = path.split(".") if isinstance(path, str) else []
+    if not isinstance(path, str) or len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise _bad("CLOCK", path, accepted)
     module_path, _, name = path.rpartition(".")
     try:

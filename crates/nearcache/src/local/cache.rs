@@ -108,7 +108,8 @@ impl<V, C: Clock> Cache<V, C> {
     ///
     /// # Errors
     ///
-    /// What the function fails with (the old value stays), or [`Rejected`] (the old value is gone).
+    /// What the function fails with (the old value stays), [`Rejected`] (the old value is gone), or
+    /// [`UpdateError::Overtaken`] by others ten thousand times, or by itself, if the function writes the key.
     pub fn update<E>(
         &self,
         key: &[u8],

@@ -19,6 +19,9 @@ const WRITES_PER_FOREIGN_SWEEP: u64 = 64;
 /// How many slots are looked at then.
 const FOREIGN_SWEEP_STEPS: usize = 256;
 
+/// How often an update starts again because another writer was faster. By chance that does not happen.
+const MAX_UPDATE_ATTEMPTS: u32 = 10_000;
+
 /// Something to be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<V> {
@@ -193,7 +196,8 @@ impl<V> Store<V> {
     ///
     /// # Errors
     ///
-    /// What the function fails with (the old value stays), or [`Rejected`] (the old value is gone).
+    /// What the function fails with (the old value stays), [`Rejected`] (the old value is gone), or
+    /// [`UpdateError::Overtaken`] by others ten thousand times, or by itself, if the function writes the key.
     pub fn update<E>(
         &self,
         key: &[u8],
@@ -205,7 +209,10 @@ impl<V> Store<V> {
         V: Clone,
     {
         let key = self.hasher.key(key);
-        while let Some((value, read)) = self.read(key, clock) {
+        for _ in 0..MAX_UPDATE_ATTEMPTS {
+            let Some((value, read)) = self.read(key, clock) else {
+                return Ok(false);
+            };
             let new = function(value).map_err(UpdateError::Function)?;
             let mut leaving = Leaving::new();
             let mut shard = self.lock(key.hash);
@@ -218,7 +225,9 @@ impl<V> Store<V> {
                 return Ok(true);
             }
         }
-        Ok(false)
+        Err(UpdateError::Overtaken {
+            attempts: MAX_UPDATE_ATTEMPTS,
+        })
     }
 
     /// A live value, and by which slot and stamp it is known to be still there.
