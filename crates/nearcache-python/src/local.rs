@@ -18,7 +18,7 @@ use crate::keys::{self, KeyBuffer};
 use crate::settings::{Settings, base_cache, is_watched};
 use crate::stats::Stats;
 use crate::stores::{self, LocalStore};
-use crate::values::Encoded;
+use crate::values::{Encoded, Stored};
 
 /// Django's cache methods on an in-process store. Made ready by `_open`; use `nearcache.django.LocalCache`.
 #[pyclass(frozen, subclass, module = "nearcache._core")]
@@ -80,6 +80,25 @@ impl<'a, 'py> Call<'a, 'py> {
         Encoded::new(value, self.settings.pickle_protocol)
     }
 
+    /// A value made ready to be stored under a key, and the time of the call.
+    fn draft(
+        &self,
+        key: &[u8],
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+    ) -> PyResult<(Draft<Stored>, Now)> {
+        let Encoded { stored, size } = self.encode(value)?;
+        let (expires, now) = self.expiry(timeout)?;
+        Ok((
+            Draft {
+                value: stored,
+                weight: weight(key, size),
+                expires,
+            },
+            now,
+        ))
+    }
+
     fn get(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Option<Py<PyAny>>> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
@@ -100,13 +119,7 @@ impl<'a, 'py> Call<'a, 'py> {
     ) -> PyResult<Result<(), Rejected>> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let Encoded { stored, size } = self.encode(value)?;
-        let (expires, now) = self.expiry(timeout)?;
-        let draft = Draft {
-            value: stored,
-            weight: weight(&key, size),
-            expires,
-        };
+        let (draft, now) = self.draft(&key, value, timeout)?;
         Ok(self.open.store.insert(&key, draft, &self.settings.capacity, &now))
     }
 
@@ -206,13 +219,7 @@ impl LocalCache {
         let call = Call::new(slf)?;
         let mut buffer = KeyBuffer::new();
         let key = call.key(key, version, &mut buffer)?;
-        let Encoded { stored, size } = call.encode(value)?;
-        let (expires, now) = call.expiry(timeout)?;
-        let draft = Draft {
-            value: stored,
-            weight: weight(&key, size),
-            expires,
-        };
+        let (draft, now) = call.draft(&key, value, timeout)?;
         let added = call
             .open
             .store
