@@ -15,5 +15,4 @@ class NearcacheConfig(AppConfig):
         """Register the checks."""
         from nearcache.django import checks  # noqa: PLC0415 (imported late: a project without the app never pays)
 
-        register(checks.check_options, Tags.caches)
         register(checks.check_sessions, Tags.caches)

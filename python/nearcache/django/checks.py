@@ -1,7 +1,8 @@
-"""System checks of ``CACHES``.
+"""System checks of how ``CACHES`` is used.
+
+Bad options need none: Django's own check makes every cache, so they fail it with an ImproperlyConfigured.
 
 ==============  ============================================================================================
-nearcache.E001  An option of a nearcache backend is unknown or has a bad value.
 nearcache.W001  Sessions are kept in a LocalCache: each process would have its own.
 nearcache.W002  Sessions are cached in a LocalCache in front of the database: other processes see stale ones.
 ==============  ============================================================================================
@@ -9,16 +10,13 @@ nearcache.W002  Sessions are cached in a LocalCache in front of the database: ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
-from django.core.exceptions import ImproperlyConfigured
+from django.core.checks import CheckMessage, Warning
 from django.utils.module_loading import import_string
 
 from nearcache.django.local import LocalCache
-from nearcache.django.options import LocalOptions
 
 _HINT = (
     "Use a session engine that all processes share, such as django.contrib.sessions.backends.db, or a cache "
@@ -26,21 +24,10 @@ _HINT = (
 )
 
 
-def check_options(**kwargs: Any) -> list[CheckMessage]:
-    """Report what would fail when the cache is used for the first time."""
-    errors: list[CheckMessage] = []
-    for alias, params in _local_caches():
-        try:
-            LocalOptions.parse(params.get("LOCATION", ""), params)
-        except ImproperlyConfigured as error:
-            errors.append(Error(f"CACHES[{alias!r}]: {error}", id="nearcache.E001"))
-    return errors
-
-
 def check_sessions(**kwargs: Any) -> list[CheckMessage]:
     """Warn of sessions in a cache that other processes do not see."""
     alias = settings.SESSION_CACHE_ALIAS
-    if alias not in dict(_local_caches()):
+    if not _is_local(settings.CACHES.get(alias, {}).get("BACKEND", "")):
         return []
     if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache":
         text = (
@@ -57,12 +44,10 @@ def check_sessions(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-def _local_caches() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give the aliases whose backend is LocalCache or a subclass. What cannot be imported Django reports."""
-    for alias, params in settings.CACHES.items():
-        try:
-            backend = import_string(params.get("BACKEND", ""))
-        except ImportError:
-            continue
-        if isinstance(backend, type) and issubclass(backend, LocalCache):
-            yield alias, params
+def _is_local(path: str) -> bool:
+    """Tell whether a backend is LocalCache or a subclass. What cannot be imported Django reports."""
+    try:
+        backend = import_string(path)
+    except ImportError:
+        return False
+    return isinstance(backend, type) and issubclass(backend, LocalCache)

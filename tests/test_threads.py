@@ -1,0 +1,408 @@
+"""Many threads, one cache: every operation is whole, and what must be exact is."""
+
+import asyncio
+import itertools
+import random
+import sys
+import sysconfig
+import threading
+import time
+import zlib
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+
+from isolated import isolated
+from nearcache.django import LocalCache
+
+THREADS = 32
+# Without the GIL a shard may be over its part for a moment, until another has given.
+PASSING_EXCESS = THREADS if sysconfig.get_config_var("Py_GIL_DISABLED") else 0
+
+
+def run_in_threads(work, count=THREADS):
+    """Call ``work(number)`` in so many threads at once, switching as often as can be; return the results."""
+    barrier = threading.Barrier(count)
+    results, errors = [None] * count, []
+
+    def target(number):
+        barrier.wait()
+        try:
+            results[number] = work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=target, args=[number]) for number in range(count)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    if errors:
+        raise errors[0]
+    return results
+
+
+def taking_turns(items):
+    """Give the items, and way to other threads now and then."""
+    for position, item in enumerate(items):
+        if position % 20 == 0:
+            time.sleep(0)
+        yield item
+
+
+def rotated(items, number):
+    """Give the items, taking turns, in an order that lets each thread start with others."""
+    start = number * len(items) // THREADS
+    return taking_turns([*items[start:], *items[:start]])
+
+
+class Pickled:
+    """A number that only pickle can keep, and whose sums are made in Python."""
+
+    additions = []  # noqa: RUF012 (of all of them)
+
+    def __init__(self, number):
+        self.number = number
+
+    def __add__(self, delta):
+        self.additions.append(delta)
+        time.sleep(0)
+        return Pickled(self.number + delta)
+
+
+def certified(key, number):
+    """Return a value that proves to be the one made for this key: as text, tree, tuple, bytes or pickle."""
+    text = f"{key}/{number}"
+    seal = zlib.crc32(text.encode())
+    filler = [seal] * (number % 50)
+    return [
+        f"{text}/{seal}",
+        {"key": key, "number": number, "seal": seal, "filler": filler, "nested": [{"seal": seal}]},
+        (key, number, seal, tuple(filler)),
+        f"{text}/{seal}".encode() * (1 + number % 9),
+        [key, Fraction(number), seal, filler],
+    ][number % 5]
+
+
+def is_certified(key, value):
+    """Whether a value was made for this key, and is whole."""
+    match value:
+        case str():
+            number = value.split("/")[1]
+        case {"number": number}:
+            pass
+        case bytes():
+            number = value.split(b"/")[1]
+        case _:
+            number = value[1]
+    return value == certified(key, int(number))
+
+
+class Hammer:
+    """Calls every method at random on few keys, and checks all that comes back."""
+
+    KEYS = tuple(f"key{number}" for number in range(12))
+    WEIGHTS = {  # noqa: RUF012
+        "get": 20,
+        "set": 20,
+        "add": 10,
+        "get_many": 5,
+        "set_many": 5,
+        "get_or_set": 5,
+        "delete": 5,
+        "delete_many": 2,
+        "touch": 5,
+        "has_key": 5,
+        "incr": 10,
+        "expire": 3,
+        "clear": 1,
+        "stats": 5,
+    }
+
+    def __init__(self, cache, seed):
+        self.cache = cache
+        self.random = random.Random(seed)
+        self.done = Counter()
+        self.most_entries = 0
+        self.most_memory = 0
+
+    def go(self, calls):
+        for name in self.random.choices(list(self.WEIGHTS), list(self.WEIGHTS.values()), k=calls):
+            key = self.random.choice(self.KEYS)
+            outcome = getattr(self, name)(key)
+            self.done[name if outcome is None else (name, outcome)] += 1
+        return self
+
+    def value(self, key):
+        return certified(key, self.random.randrange(10_000))
+
+    def get(self, key):
+        value = self.cache.get(key, self)
+        assert value is self or is_certified(key, value), (key, value)
+        return value is not self
+
+    def set(self, key):
+        assert self.cache.set(key, self.value(key)) is None
+
+    def add(self, key):
+        return self.cache.add(key, self.value(key))
+
+    def get_many(self, key):
+        found = self.cache.get_many(self.KEYS)
+        for name, value in found.items():
+            assert is_certified(name, value), (name, value)
+
+    def set_many(self, key):
+        assert self.cache.set_many({name: self.value(name) for name in (key, *self.KEYS[:3])}) == []
+
+    def get_or_set(self, key):
+        assert is_certified(key, self.cache.get_or_set(key, lambda: self.value(key)))
+
+    def delete(self, key):
+        return self.cache.delete(key)
+
+    def delete_many(self, key):
+        assert self.cache.delete_many([key, self.KEYS[0]]) is None
+
+    def touch(self, key):
+        return self.cache.touch(key, self.random.choice([None, 1000]))
+
+    def has_key(self, key):
+        return self.cache.has_key(key)
+
+    def incr(self, key):
+        try:
+            return self.cache.incr(f"counter{len(key)}") > 0
+        except ValueError:
+            self.cache.set(f"counter{len(key)}", 0)
+            return False
+
+    def expire(self, key):
+        self.cache.set(key, self.value(key), timeout=0.0001)
+
+    def clear(self, key):
+        assert self.cache.clear() is None
+
+    def stats(self, key):
+        stats = self.cache.stats()
+        self.most_entries = max(self.most_entries, stats.entries)
+        self.most_memory = max(self.most_memory, stats.memory)
+
+
+def hammer(cache, calls=1500):
+    """Let all threads hammer a cache; return what they did, together."""
+    hammers = run_in_threads(lambda number: Hammer(cache, seed=number).go(calls))
+    done = sum((hammer.done for hammer in hammers), Counter())
+    assert done.total() == THREADS * calls
+    for outcome in (True, False):
+        for name in ("get", "add", "delete", "touch", "has_key", "incr"):
+            assert done[name, outcome] > 0, (name, outcome, done)
+    for name in ("set", "get_many", "set_many", "get_or_set", "delete_many", "expire", "clear", "stats"):
+        assert done[name] > 0, (name, done)
+    return hammers
+
+
+class TestEveryOperationAtOnce:
+    @pytest.mark.parametrize("eviction", ["s3-fifo", "lru"])
+    @isolated
+    def test_values_are_whole_while_entries_are_evicted(self, eviction):
+        cache = LocalCache("", {"OPTIONS": {"MAX_ENTRIES": 6, "EVICTION": eviction}})
+        hammers = hammer(cache)
+        stats = cache.stats()
+        assert 0 < max(hammer.most_entries for hammer in hammers) <= 6 + PASSING_EXCESS
+        assert 0 <= stats.entries <= 6
+        assert stats.evictions > 100
+        assert stats.expirations > 0
+
+    @isolated
+    def test_values_are_whole_while_memory_is_short(self):
+        cache = LocalCache("", {"OPTIONS": {"MAX_MEMORY": 4096}})
+        hammers = hammer(cache)
+        stats = cache.stats()
+        assert 0 < max(hammer.most_memory for hammer in hammers) <= 4096 * (1 + PASSING_EXCESS)
+        assert 0 <= stats.memory <= 4096
+        assert stats.evictions > 100
+
+    @isolated
+    def test_all_memory_comes_back(self):
+        cache = LocalCache("", {})
+        hammer(cache)
+        cache.set("last", 1)
+        assert cache.stats().memory > 0
+        for key in (*Hammer.KEYS, "counter4", "counter5", "last"):
+            cache.delete(key)
+        stats = cache.stats()
+        assert (stats.entries, stats.memory) == (0, 0)
+
+    @isolated
+    def test_settings_change_meanwhile(self):
+        cache = LocalCache("", {"OPTIONS": {"MAX_ENTRIES": 6}})
+        stop = threading.Event()
+        changes = 0
+
+        def change():
+            nonlocal changes
+            while not stop.is_set():
+                changes += 1
+                cache.version = changes % 3
+                cache.key_prefix = f"prefix{changes % 4}"
+                cache._max_entries = 3 + changes % 4
+
+        changer = threading.Thread(target=change)
+        changer.start()
+        try:
+            hammers = run_in_threads(lambda number: Hammer(cache, seed=number).go(1000))
+        finally:
+            stop.set()
+            changer.join()
+        assert changes > 10
+        assert sum(hammer.done["get", True] for hammer in hammers) > 0
+        assert cache.stats().entries <= 6
+
+
+class TestIncr:
+    @isolated
+    def test_no_increment_is_lost(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        cache.set("counter", 0)
+        sums = run_in_threads(lambda number: [cache.incr("counter") for _ in taking_turns(range(2000))])
+        assert cache.get("counter") == THREADS * 2000
+        # Each sum was given once, and the threads did take turns.
+        assert sorted(itertools.chain(*sums)) == list(range(1, THREADS * 2000 + 1))
+        assert any(last - first >= 2000 for first, *_, last in sums)
+
+    @isolated
+    def test_no_increment_is_lost_if_sums_are_made_in_python(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        cache.set("counter", Pickled(0))
+        sums = run_in_threads(lambda number: [cache.incr("counter").number for _ in range(30)])
+        assert cache.get("counter").number == THREADS * 30
+        assert sorted(itertools.chain(*sums)) == list(range(1, THREADS * 30 + 1))
+        # Some were made in vain, since another thread was faster.
+        assert len(Pickled.additions) > THREADS * 30
+
+    @isolated
+    def test_ups_and_downs_cancel_out(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        cache.set("counter", 7)
+
+        def up_and_down(number):
+            for delta in range(200):
+                cache.incr("counter", delta)
+                cache.decr("counter", delta)
+            return True
+
+        assert all(run_in_threads(up_and_down))
+        assert cache.get("counter") == 7
+
+    @isolated
+    def test_no_increment_of_event_loops_in_threads_is_lost(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        cache.set("counter", 0)
+
+        async def increment():
+            for _ in range(400):
+                await asyncio.gather(cache.aincr("counter"), cache.aincr("counter", 2))
+
+        run_in_threads(lambda number: asyncio.run(increment()), 8)
+        assert cache.get("counter") == 8 * 400 * 3
+
+
+class TestAdd:
+    KEYS = range(1000)
+
+    @isolated
+    def test_one_thread_wins_each_key(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        wins = run_in_threads(
+            lambda number: [key for key in rotated(self.KEYS, number) if cache.add(key, number)]
+        )
+        assert sum(map(bool, wins)) > 1
+        assert sorted(itertools.chain(*wins)) == list(self.KEYS)
+        for number, keys in enumerate(wins):
+            assert all(cache.get(key) == number for key in keys)
+
+    @isolated
+    def test_one_thread_wins_each_pickled_key(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        wins = run_in_threads(lambda number: [key for key in range(50) if cache.add(key, Pickled(number))])
+        assert sorted(itertools.chain(*wins)) == list(range(50))
+        for number, keys in enumerate(wins):
+            assert all(cache.get(key).number == number for key in keys)
+
+    @isolated
+    def test_a_lock_made_of_add_and_delete_lets_one_in(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        inside, entered, refused, collisions = 0, 0, 0, 0
+
+        def work(number):
+            nonlocal inside, entered, refused, collisions
+            for _ in range(300):
+                if cache.add("lock", number):
+                    inside += 1
+                    entered += 1
+                    time.sleep(0)
+                    collisions += inside != 1
+                    inside -= 1
+                    assert cache.delete("lock")
+                else:
+                    refused += 1
+
+        run_in_threads(work)
+        assert entered > 0
+        assert refused > 0
+        assert (inside, collisions) == (0, 0)
+
+    @isolated
+    def test_get_or_set_gives_all_threads_one_value(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        seen = run_in_threads(
+            lambda number: [cache.get_or_set(key, number) for key in taking_turns(range(3000))]
+        )
+        assert all(len(set(values)) == 1 for values in zip(*seen, strict=True))
+
+
+class TestDelete:
+    @isolated
+    def test_one_thread_deletes_each_key(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+        keys = range(1000)
+        cache.set_many(dict.fromkeys(keys, "value"))
+        deleted = run_in_threads(lambda number: [key for key in rotated(keys, number) if cache.delete(key)])
+        assert sum(map(bool, deleted)) > 1
+        assert sorted(itertools.chain(*deleted)) == list(keys)
+        assert cache.stats().deletes == 1000
+
+    @isolated
+    def test_nothing_is_left_after_a_clear_that_writes_came_between(self):
+        cache = LocalCache("", {"TIMEOUT": None})
+
+        def work(number):
+            for key in range(1, 201):
+                cache.set(f"{number}/{key}", [key])
+                if key % 50 == 0:
+                    cache.clear()
+
+        run_in_threads(work)
+        assert cache.stats().sets == THREADS * 200
+        assert cache.stats().deletes > 0
+        cache.clear()
+        assert (cache.stats().entries, cache.stats().memory) == (0, 0)
+
+
+class TestStores:
+    @isolated
+    def test_threads_that_open_a_name_at_once_share_one_store(self):
+        def open_and_count(number):
+            for name in range(50):
+                LocalCache(f"store{name}", {"TIMEOUT": None}).add("counter", 0)
+                LocalCache(f"store{name}", {"TIMEOUT": None}).incr("counter")
+
+        run_in_threads(open_and_count)
+        assert [LocalCache(f"store{name}", {}).get("counter") for name in range(50)] == [THREADS] * 50
