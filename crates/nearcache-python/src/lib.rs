@@ -1,9 +1,9 @@
 //! `nearcache._core`: what the Python package does in Rust.
 //!
-//! - [`local`]: the backend's methods;
-//! - [`settings`], [`keys`], [`expiry`]: what a backend instance says of its keys, limits and times;
-//! - [`values`]: how Python values are kept so that none is shared with a caller;
-//! - [`stores`]: the stores of this process by name, and their safety across `fork`.
+//! - `local`: the backend's methods;
+//! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
+//! - `values`: how Python values are kept so that none is shared with a caller;
+//! - `stores`: the stores of this process by name, and their safety across `fork`.
 //!
 //! Policies and storage are the engine's (crate `nearcache`).
 //!
