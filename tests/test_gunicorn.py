@@ -21,6 +21,7 @@ SITE = textwrap.dedent("""
     import json
     import os
     import threading
+    import time
 
     from django.conf import settings
 
@@ -32,7 +33,7 @@ SITE = textwrap.dedent("""
     )
 
     import django
-    from django.core.cache import cache
+    from django.core.cache import cache, caches
     from django.core.wsgi import get_wsgi_application
     from django.http import JsonResponse
     from django.urls import path
@@ -43,14 +44,18 @@ SITE = textwrap.dedent("""
 
 
     def hammer():
+        # Not through Django's proxy: every use of that takes a lock of asgiref's, which a fork leaves locked.
+        own = caches["default"]
         for number in itertools.count():
-            cache.set("hammered", number)
-            cache.set(f"hammered{number % 500}", [number])
-            cache.get_many([f"page{number % 100}", "hammered", "none"])
-            cache.delete(f"hammered{(number - 250) % 500}")
+            own.set("hammered", number)
+            own.set(f"hammered{number % 500}", [number])
+            own.get_many([f"page{number % 100}", "hammered", "none"])
+            own.delete(f"hammered{(number - 250) % 500}")
 
 
     threading.Thread(target=hammer, daemon=True).start()
+    while not cache.get("hammered"):
+        time.sleep(0.001)
 
 
     def page(request, number):
@@ -115,7 +120,7 @@ class Server:
         address = self.address()
         found = []
         while self.in_time():
-            with urllib.request.urlopen(f"{address}/{len(found) % pages}", timeout=45) as response:  # DBG
+            with urllib.request.urlopen(f"{address}/{len(found) % pages}", timeout=15) as response:
                 found.append(json.load(response))
             workers = [answer["worker"] for answer in found]
             if len(set(workers)) >= WORKERS and min(map(workers.count, workers)) >= 5:

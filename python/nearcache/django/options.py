@@ -24,6 +24,8 @@ DEFAULT_MAX_ENTRIES = 300
 DEFAULT_LRU_CULL_FREQUENCY = 3
 MAX_CULL_FREQUENCY = 2**32 - 1
 MAX_NUMBER = 2**63 - 1
+# Characters of a bad value that a message shows.
+MAX_SHOWN = 1000
 
 EVICTIONS = ("s3-fifo", "lru")
 OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK")
@@ -79,7 +81,16 @@ class LocalOptions:
 
 
 def _bad(name: str, value: object, accepted: str) -> ImproperlyConfigured:
-    return ImproperlyConfigured(f"nearcache: {name} is {value!r}, but must be {accepted}.")
+    return ImproperlyConfigured(f"nearcache: {name} is {_shown(value)}, but must be {accepted}.")
+
+
+def _shown(value: object) -> str:
+    """Give a value as text that fits a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        return f"a huge {type(value).__name__}"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _check_names(options: Mapping[str, Any]) -> None:
