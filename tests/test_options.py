@@ -316,12 +316,12 @@ class TestClock:
 
 class TestMessages:
     def test_long_value_is_cut(self):
-        text = complaint(MAX_MEMORY="9" * 100_000)
+        text = complaint(OPTIONS={"MAX_MEMORY": "9" * 100_000})
         assert "MAX_MEMORY" in text
         assert len(text) < 1500
 
     def test_number_that_cannot_be_shown_is_named(self):
-        assert "MAX_ENTRIES is a huge int" in complaint(MAX_ENTRIES=10**10_000)
+        assert "MAX_ENTRIES is a huge int" in complaint(OPTIONS={"MAX_ENTRIES": 10**10_000})
 
 
 class TestTimeout:
