@@ -243,7 +243,7 @@ class TestCullFrequency:
 
 
 class TestEviction:
-    @pytest.mark.parametrize("value", ["s3-fifo", "lru"])
+    @pytest.mark.parametrize("value", ["s3-fifo", "adaptive", "lru"])
     def test_accepted(self, make_cache, value):
         cache = make_cache(EVICTION=value)
         cache.set("key", "value")
@@ -266,7 +266,7 @@ class TestEviction:
         text = complaint(OPTIONS={"EVICTION": value})
         assert "EVICTION" in text
         assert repr(value) in text
-        assert "'s3-fifo' or 'lru'" in text
+        assert "'s3-fifo', 'adaptive' or 'lru'" in text
 
     def test_store_has_one_policy(self):
         LocalCache("options-one-policy", {"OPTIONS": {"EVICTION": "lru"}}).set("key", "kept")

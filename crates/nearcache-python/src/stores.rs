@@ -20,7 +20,11 @@ use crate::values::Stored;
 pub(crate) type LocalStore = Store<Stored>;
 
 /// The eviction policies and what they are called in the options.
-const POLICIES: [(Eviction, &str); 2] = [(Eviction::S3Fifo, "s3-fifo"), (Eviction::Lru, "lru")];
+const POLICIES: [(Eviction, &str); 3] = [
+    (Eviction::S3Fifo, "s3-fifo"),
+    (Eviction::Adaptive, "adaptive"),
+    (Eviction::Lru, "lru"),
+];
 
 /// A store and what it was opened with.
 struct Opened {

@@ -13,6 +13,11 @@ use nearcache::Eviction;
 use nearcache::local::Cache;
 
 const SIZES: [u64; 3] = [1_000, 100_000, 1_000_000];
+const POLICIES: [(&str, Eviction); 3] = [
+    ("s3-fifo", Eviction::S3Fifo),
+    ("adaptive", Eviction::Adaptive),
+    ("lru", Eviction::Lru),
+];
 const HOUR: Option<Duration> = Some(Duration::from_hours(1));
 
 /// Numbers in a fixed order that no cache can foresee.
@@ -83,7 +88,7 @@ fn get(criterion: &mut Criterion) {
 
 fn insert(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("insert");
-    for (policy, eviction) in [("s3-fifo", Eviction::S3Fifo), ("lru", Eviction::Lru)] {
+    for (policy, eviction) in POLICIES {
         for entries in SIZES {
             let cache = filled(entries, eviction);
             let mut number = entries;
@@ -100,21 +105,21 @@ fn insert(criterion: &mut Criterion) {
 /// Get, and on a miss insert, over ten times as many keys as fit; prints the hit ratio it came to.
 fn mix(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mix");
-    for entries in SIZES {
-        let cache = filled(entries, Eviction::S3Fifo);
-        let mut scatter = Scatter(1);
-        group.bench_function(BenchmarkId::new("zipf", entries), |bencher| {
-            bencher.iter(|| {
-                let number = scatter.zipf(entries * 10);
-                if cache.get(&key(number)).is_none() {
-                    store(&cache, number);
-                }
+    for (policy, eviction) in POLICIES {
+        for entries in SIZES {
+            let cache = filled(entries, eviction);
+            let mut scatter = Scatter(1);
+            group.bench_function(BenchmarkId::new(format!("zipf-{policy}"), entries), |bencher| {
+                bencher.iter(|| {
+                    let number = scatter.zipf(entries * 10);
+                    if cache.get(&key(number)).is_none() {
+                        store(&cache, number);
+                    }
+                });
             });
-        });
-        println!(
-            "mix/zipf/{entries}  hit ratio: {:.3}",
-            cache.stats().hit_ratio().unwrap_or_default()
-        );
+            let ratio = cache.stats().hit_ratio().unwrap_or_default();
+            println!("mix/zipf-{policy}/{entries}  hit ratio: {ratio:.3}");
+        }
     }
 }
 

@@ -196,6 +196,54 @@ fn scans_do_not_wash_out_what_is_used() {
     assert_eq!(kept, 50);
 }
 
+/// The share of requests that hit when so many keys are asked for in turn, time and again.
+fn loop_hit_ratio(eviction: Eviction, keys: u32, entries: u64) -> f64 {
+    let cache = Cache::builder()
+        .max_entries(entries)
+        .eviction(eviction)
+        .shards(1)
+        .build();
+    for key in (0..100).flat_map(|_| 0..keys) {
+        if cache.get(&key.to_le_bytes()).is_none() {
+            cache.insert(&key.to_le_bytes(), (), None).unwrap();
+        }
+    }
+    cache.stats().hit_ratio().unwrap()
+}
+
+#[test]
+fn adaptive_policy_gets_its_share_of_a_loop() {
+    // At best 0.1 of the requests can hit: the cache holds a tenth of the loop.
+    assert!(loop_hit_ratio(Eviction::Lru, 1000, 100) < 0.001);
+    assert!(loop_hit_ratio(Eviction::Adaptive, 1000, 100) > 0.06);
+}
+
+#[test]
+fn adaptive_policy_follows_recency_where_there_is_nothing_else() {
+    // First something that fills the main queue, so that the small one is small. Then every key is asked for twice, the
+    // second time when 160 others have come between: a small queue of a tenth has forgotten it, LRU has not.
+    let hit_ratio = |eviction| {
+        let cache = Cache::builder()
+            .max_entries(200)
+            .eviction(eviction)
+            .shards(1)
+            .build();
+        let before = (0..1200_u32).flat_map(|number| [number % 400; 3]);
+        let then = (1000..50_000_u32).flat_map(|number| [number, number - 80]);
+        for key in before.chain(then) {
+            if cache.get(&key.to_le_bytes()).is_none() {
+                cache.insert(&key.to_le_bytes(), (), None).unwrap();
+            }
+        }
+        cache.stats().hit_ratio().unwrap()
+    };
+    let [lru, fixed, adaptive] = [Eviction::Lru, Eviction::S3Fifo, Eviction::Adaptive].map(hit_ratio);
+    assert!(
+        lru > 0.49 && fixed < 0.1 && adaptive > 0.9 * lru,
+        "lru {lru}, fixed {fixed}, adaptive {adaptive}"
+    );
+}
+
 #[test]
 fn handles_with_limits_of_their_own_share_a_store() {
     let store = Store::new(Eviction::S3Fifo, 1);

@@ -50,7 +50,11 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn eviction() -> impl Strategy<Value = Eviction> {
-    prop_oneof![Just(Eviction::S3Fifo), Just(Eviction::Lru)]
+    prop_oneof![
+        Just(Eviction::S3Fifo),
+        Just(Eviction::Adaptive),
+        Just(Eviction::Lru)
+    ]
 }
 
 /// The cache and the map that says what it may answer.

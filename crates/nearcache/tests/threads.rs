@@ -82,6 +82,7 @@ fn one_shard_keeps_its_invariants() {
 #[test]
 fn many_shards_keep_their_invariants() {
     all_operations_keep_the_invariants(Eviction::S3Fifo, 16, Batch::One);
+    all_operations_keep_the_invariants(Eviction::Adaptive, 16, Batch::One);
     all_operations_keep_the_invariants(Eviction::Lru, 16, Batch::All);
 }
 

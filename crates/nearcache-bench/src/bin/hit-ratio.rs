@@ -9,7 +9,7 @@ use nearcache::Eviction;
 use nearcache::local::Cache;
 use nearcache_bench::trace::Trace;
 
-const USAGE: &str = "usage: hit-ratio [--policy s3-fifo|lru] --capacity N TRACE.u64.zst...";
+const USAGE: &str = "usage: hit-ratio [--policy s3-fifo|adaptive|lru] --capacity N TRACE.u64.zst...";
 
 /// What the command line asks for.
 struct Args {
@@ -70,8 +70,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
 fn policy(name: &str) -> Result<Eviction, String> {
     match name {
         "s3-fifo" => Ok(Eviction::S3Fifo),
+        "adaptive" => Ok(Eviction::Adaptive),
         "lru" => Ok(Eviction::Lru),
-        _ => Err(format!("unknown policy {name:?}; there are s3-fifo and lru")),
+        _ => Err(format!(
+            "unknown policy {name:?}; there are s3-fifo, adaptive and lru"
+        )),
     }
 }
 

@@ -20,6 +20,11 @@ pub(super) struct Ghost {
 }
 
 impl Ghost {
+    /// How many fingerprints are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// Remembers a fingerprint, and forgets the oldest while there are more than `capacity`.
     pub(super) fn remember(&mut self, fingerprint: u32, capacity: usize) {
         self.take(fingerprint);

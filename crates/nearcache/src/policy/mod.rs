@@ -8,6 +8,7 @@
 //!
 //! To add a policy: a file here that implements [`Policy`], a variant in [`Eviction`] and in [`AnyPolicy`].
 
+mod adaptation;
 mod ghost;
 mod list;
 mod lru;
@@ -27,6 +28,9 @@ pub enum Eviction {
     /// promoting entries read more than once: keeps what is asked for again, lets one-time requests pass.
     #[default]
     S3Fifo,
+    /// S3-FIFO with a small queue whose share adapts to the traffic: near LRU where recency is all there is, and keeping
+    /// its own in loops and scans.
+    Adaptive,
     /// Least recently used.
     Lru,
 }
@@ -114,6 +118,7 @@ impl AnyPolicy {
     pub(crate) fn new(eviction: Eviction) -> Self {
         match eviction {
             Eviction::S3Fifo => Self::S3Fifo(S3Fifo::default()),
+            Eviction::Adaptive => Self::S3Fifo(S3Fifo::adaptive()),
             Eviction::Lru => Self::Lru(Lru::default()),
         }
     }

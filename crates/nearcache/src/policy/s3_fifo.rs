@@ -9,6 +9,7 @@
 //! Promotion asks for a frequency above 1: with 1 as enough, main fills up with pairs of requests that are never
 //! repeated (the `corda` trace collapses from 33 % hits to none).
 
+use super::adaptation::Adaptation;
 use super::ghost::Ghost;
 use super::list::List;
 use super::{Nodes, Policy, Pressure};
@@ -30,10 +31,20 @@ const MAX_STEPS: usize = 1024;
 pub(crate) struct S3Fifo {
     small: List,
     main: List,
+    /// What small gave up.
     ghost: Ghost,
+    /// `None` for the policy as published.
+    adaptation: Option<Adaptation>,
 }
 
 impl S3Fifo {
+    pub(crate) fn adaptive() -> Self {
+        Self {
+            adaptation: Some(Adaptation::default()),
+            ..Self::default()
+        }
+    }
+
     fn list(&mut self, queue: u8) -> &mut List {
         if queue == MAIN {
             &mut self.main
@@ -46,13 +57,36 @@ impl S3Fifo {
     /// down), or there is nothing else.
     fn small_is_due(&self, pressure: Pressure) -> bool {
         let (small, main) = (self.small.size(pressure), self.main.size(pressure));
-        self.main.len() == 0 || (self.small.len() > 0 && small >= (small + main + 1) / SMALL_SHARE)
+        let whole = small + main + 1;
+        let target = self
+            .adaptation
+            .as_ref()
+            .map_or(whole / SMALL_SHARE, |adapting| adapting.small_target(whole));
+        self.main.len() == 0 || (self.small.len() > 0 && small >= target)
+    }
+
+    fn entries(&self) -> usize {
+        self.small.len() + self.main.len()
+    }
+
+    /// Which queue a new entry enters.
+    fn entrance(&mut self, fingerprint: u32) -> u8 {
+        let entries = self.entries();
+        let was_in_small = self.ghost.take(fingerprint);
+        if let Some(adapting) = &mut self.adaptation {
+            if was_in_small {
+                adapting.small_was_missed(self.ghost.len(), entries);
+            } else {
+                adapting.main_was_missed(fingerprint, self.ghost.len(), entries);
+            }
+        }
+        if was_in_small { MAIN } else { SMALL }
     }
 
     /// The ghost is as long as main is when the cache is full. (Main's length now would not do: a ghost that
     /// starts empty never fills main.)
     fn ghost_capacity(&self) -> usize {
-        let len = self.small.len() + self.main.len() + 1;
+        let len = self.entries() + 1;
         len - len / 10
     }
 
@@ -67,11 +101,7 @@ impl S3Fifo {
 impl Policy for S3Fifo {
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32) {
         let node = nodes.node_mut(slot);
-        node.queue = if self.ghost.take(node.fingerprint) {
-            MAIN
-        } else {
-            SMALL
-        };
+        node.queue = self.entrance(node.fingerprint);
         self.attach(nodes, slot);
     }
 
@@ -99,7 +129,9 @@ impl Policy for S3Fifo {
             if self.small_is_due(pressure) {
                 let slot = self.small.tail()?;
                 let node = *nodes.node(slot);
-                if node.frequency > PROMOTE_ABOVE && patient {
+                let earned = node.frequency > PROMOTE_ABOVE;
+                let spared = !earned && self.adaptation.as_mut().is_some_and(Adaptation::spares_unasked);
+                if (earned || spared) && patient {
                     self.move_to_main(nodes, slot);
                     continue;
                 }
@@ -114,13 +146,21 @@ impl Policy for S3Fifo {
                 self.main.move_to_head(nodes, slot);
                 continue;
             }
+            let fingerprint = node.fingerprint;
             self.main.remove(nodes, slot);
+            let entries = self.entries();
+            if let Some(adapting) = &mut self.adaptation {
+                adapting.main_gave_up(fingerprint, entries);
+            }
             return Some(slot);
         }
     }
 
     fn validate(&self, nodes: &impl Nodes) -> Result<usize, String> {
         self.ghost.validate()?;
+        if let Some(adapting) = &self.adaptation {
+            adapting.validate()?;
+        }
         Ok(self.small.validate(nodes, SMALL)? + self.main.validate(nodes, MAIN)?)
     }
 }
