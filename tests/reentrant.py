@@ -1,0 +1,100 @@
+"""Callbacks that use the cache, and a record of what they found."""
+
+import contextlib
+import uuid
+import weakref
+
+import pytest
+
+from nearcache.django import LocalCache
+
+LOCATION = "reentrancy"
+
+
+def new_cache(**settings):
+    """Make another handle of the one store; what is no setting of Django's goes into OPTIONS."""
+    options = {
+        name: settings.pop(name) for name in list(settings) if name in {"MAX_ENTRIES", "EVICTION", "CLOCK"}
+    }
+    return LocalCache(LOCATION, {"TIMEOUT": None, "OPTIONS": options, **settings})
+
+
+def use(cache, key="key"):
+    """Call everything, for one key and for all."""
+    cache.get(key)
+    cache.set(key, "from within")
+    cache.add(key, ["from within"])
+    with contextlib.suppress(ValueError, TypeError):
+        cache.incr(key)
+    cache.touch(key, 100)
+    cache.has_key(key)
+    cache.get_many([key, "other"])
+    cache.set_many({key: {"from": "within"}, "other": 1})
+    cache.delete_many(["other"])
+    cache.delete(key)
+    cache.stats()
+    cache.clear()
+    cache.set(key, "from within")
+
+
+def last_reference(callback):
+    """Return a new object that the cache keeps by reference; ``callback()`` is called when it dies."""
+    value = uuid.uuid4()
+    reference = weakref.ref(value, lambda _: callback())
+    KEPT.append(reference)
+    return value
+
+
+KEPT = []
+
+
+class Hooked:
+    """A value with hooks that are called when it is pickled, unpickled and added to; each once."""
+
+    on_pickle = on_unpickle = on_add = None
+
+    def __init__(self, number=0):
+        self.number = number
+
+    @classmethod
+    def run(cls, hook):
+        function = getattr(cls, hook)
+        setattr(cls, hook, None)
+        if function:
+            function()
+
+    def __getstate__(self):
+        self.run("on_pickle")
+        return {"number": self.number}
+
+    def __setstate__(self, state):
+        self.run("on_unpickle")
+        self.number = state["number"]
+
+    def __add__(self, delta):
+        self.run("on_add")
+        return Hooked(self.number + delta)
+
+
+@pytest.fixture(autouse=True)
+def hooks_are_unset():
+    assert (Hooked.on_pickle, Hooked.on_unpickle, Hooked.on_add) == (None, None, None)
+
+
+class Recorder:
+    """Uses a cache whenever it is called, but not while it does so, and counts."""
+
+    def __init__(self, cache, key="key"):
+        self.cache, self.key = cache, key
+        self.calls = 0
+        self.busy = False
+
+    def __call__(self, *_):
+        if self.busy:
+            return
+        self.busy = True
+        try:
+            use(self.cache, self.key)
+        finally:
+            self.busy = False
+        self.calls += 1
