@@ -9,7 +9,6 @@ from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
-# --- types of a project's own, found by pickle in this module -------------------------------------
 from specimens import (
     Box,
     Color,

@@ -5,7 +5,6 @@ import threading
 
 import pytest
 
-# --- types of a project's own, found by pickle in this module -------------------------------------
 from specimens import Box, Unreadable, ways_out
 
 

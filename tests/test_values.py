@@ -12,7 +12,6 @@ from django.utils.functional import Promise
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy
 
-# --- types of a project's own, found by pickle in this module -------------------------------------
 from specimens import (
     IMMUTABLE,
     MUTABLE,
