@@ -17,7 +17,7 @@ use crate::keys::Prefix;
 use crate::local::LocalCache;
 
 /// Attributes that change the settings when assigned or deleted.
-const WATCHED: [&str; 17] = [
+const WATCHED: [&str; 15] = [
     "key_prefix",
     "version",
     "key_func",
@@ -32,9 +32,7 @@ const WATCHED: [&str; 17] = [
     "_cull_frequency",
     "get",
     "set",
-    "add",
     "delete",
-    "incr",
 ];
 
 /// How keys are made.
