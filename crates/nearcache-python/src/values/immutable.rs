@@ -43,8 +43,7 @@ pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> Option<u64> {
 }
 
 fn str_size(text: &Bound<'_, PyString>) -> u64 {
-    // The length in bytes is not to be had without building the UTF-8 form, so it is reckoned from the first
-    // character that is not ASCII: Python takes 1, 2 or 4 bytes for every character of a string alike.
+    // Python takes 1, 2 or 4 bytes for every character of a string alike.
     let characters = text.len().unwrap_or(0) as u64;
     STR_HEADER + characters * bytes_per_character(text)
 }
@@ -52,7 +51,7 @@ fn str_size(text: &Bound<'_, PyString>) -> u64 {
 /// How wide a string's characters are.
 #[allow(unsafe_code)]
 fn bytes_per_character(text: &Bound<'_, PyString>) -> u64 {
-    // SAFETY: `text` is a str, alive and ready (from 3.10 on every one that Python code can see is).
+    // SAFETY: `text` is a str, alive, and ready: what is not (before 3.12) the length, asked for first, has made so.
     u64::from(unsafe { pyo3::ffi::PyUnicode_KIND(text.as_ptr()) })
 }
 

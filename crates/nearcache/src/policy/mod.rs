@@ -3,7 +3,7 @@
 //! A policy owns no entries. It threads lists through the [`Node`] that every entry carries, reached by slot number
 //! through [`Nodes`], and keeps what else it needs (list ends, ghosts) to itself. One file per policy:
 //!
-//! - [`s3_fifo`]: the default;
+//! - [`s3_fifo`]: the default; with [`adaptation`], the adaptive one;
 //! - [`lru`]: least recently used.
 //!
 //! To add a policy: a file here that implements [`Policy`], a variant in [`Eviction`] and in [`AnyPolicy`].
