@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-/// Counts since the cache was made, and what it holds now.
+/// Counts since the cache was made or its statistics were reset, and what it holds now.
 ///
 /// Each shard counts under its lock, which costs nothing; the sum is taken when asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

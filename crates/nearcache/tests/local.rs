@@ -356,3 +356,35 @@ fn clones_share_their_entries() {
     cache.insert(b"key", 1, None).unwrap();
     assert_eq!(other.get(b"key"), Some(1));
 }
+
+#[test]
+fn a_condition_may_use_the_cache() {
+    let cache = Cache::builder().build();
+    cache.insert(b"key", 1, None).unwrap();
+    let removed = cache.remove_if(b"key", |_| cache.insert(b"other", 2, None).is_ok());
+    assert_eq!((removed, cache.get(b"other")), (Some(1), Some(2)));
+}
+
+#[test]
+fn a_condition_that_writes_its_own_key_never_holds() {
+    let cache = Cache::builder().build();
+    cache.insert(b"key", 1, None).unwrap();
+    let removed = cache.remove_if(b"key", |value| cache.insert(b"key", value + 1, None).is_ok());
+    assert_eq!(removed, None);
+    assert!(cache.contains(b"key"));
+}
+
+#[test]
+fn resetting_the_statistics_keeps_the_entries() {
+    let cache = Cache::builder().build();
+    cache.insert(b"key", 1, None).unwrap();
+    assert_eq!(cache.get(b"key"), Some(1));
+    std::thread::sleep(SECOND / 2);
+    let before = cache.age();
+    assert!(before >= SECOND / 2);
+    cache.reset_stats();
+    assert!(cache.age() < before);
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.insertions, stats.entries), (0, 0, 1));
+    assert_eq!(cache.get(b"key"), Some(1));
+}

@@ -19,6 +19,9 @@ enum Op {
     Get(u8),
     Insert(u8, Value, Option<u64>),
     InsertIfAbsent(u8, Value, Option<u64>),
+    InsertIfPresent(u8, Value, Option<u64>),
+    RemoveIf(u8, Value),
+    ExpireIf(u8, Value, Option<u64>),
     Add(u8, Value),
     Remove(u8),
     Touch(u8, Option<u64>),
@@ -37,6 +40,9 @@ fn op() -> impl Strategy<Value = Op> {
         6 => key.clone().prop_map(Op::Get),
         6 => (key.clone(), 0..30_u32, ttl()).prop_map(|(key, value, ttl)| Op::Insert(key, value, ttl)),
         2 => (key.clone(), 0..30_u32, ttl()).prop_map(|(key, value, ttl)| Op::InsertIfAbsent(key, value, ttl)),
+        2 => (key.clone(), 0..30_u32, ttl()).prop_map(|(key, value, ttl)| Op::InsertIfPresent(key, value, ttl)),
+        2 => (key.clone(), 0..30_u32).prop_map(|(key, least)| Op::RemoveIf(key, least)),
+        2 => (key.clone(), 0..30_u32, ttl()).prop_map(|(key, least, ttl)| Op::ExpireIf(key, least, ttl)),
         2 => (key.clone(), 0..5_u32).prop_map(|(key, delta)| Op::Add(key, delta)),
         2 => key.clone().prop_map(Op::Remove),
         2 => (key.clone(), ttl()).prop_map(|(key, ttl)| Op::Touch(key, ttl)),
@@ -118,6 +124,9 @@ impl Pair {
             }
             Op::Insert(key, value, ttl) => self.insert(key, value, ttl),
             Op::InsertIfAbsent(key, value, ttl) => self.insert_if_absent(key, value, ttl),
+            Op::InsertIfPresent(key, value, ttl) => self.insert_if_present(key, value, ttl),
+            Op::RemoveIf(key, least) => self.remove_if(key, least),
+            Op::ExpireIf(key, least, ttl) => self.expire_if(key, least, ttl),
             Op::Add(key, delta) => self.add(key, delta),
             Op::Remove(key) => {
                 let (answer, expected) = (self.cache.remove(&[key]), self.live(key).map(|(value, _)| value));
@@ -194,6 +203,53 @@ impl Pair {
                 assert!(u64::from(value) > self.max_weight);
                 self.model.remove(&key);
             }
+        }
+    }
+
+    fn insert_if_present(&mut self, key: u8, value: Value, ttl: Option<u64>) {
+        let expires = self.expiry(ttl);
+        match self
+            .cache
+            .insert_if_present(&[key], value, ttl.map(Duration::from_millis))
+        {
+            Ok(true) => {
+                assert!(self.live(key).is_some(), "key {key} was not there to be replaced");
+                self.model.insert(key, (value, expires));
+            }
+            Ok(false) => self.agree(key, None::<&()>, None),
+            Err(_) => {
+                assert!(u64::from(value) > self.max_weight);
+                self.model.remove(&key);
+            }
+        }
+    }
+
+    fn remove_if(&mut self, key: u8, least: Value) {
+        let expected = self.live(key).map(|(value, _)| value);
+        if let Some(value) = self.cache.remove_if(&[key], |&value| value >= least) {
+            assert_eq!(Some(value), expected);
+            assert!(value >= least);
+            self.model.remove(&key);
+            assert!(!self.cache.contains(&[key]));
+        } else {
+            let kept = self.cache.contains(&[key]);
+            assert!(!kept || expected.is_some_and(|value| value < least));
+        }
+    }
+
+    fn expire_if(&mut self, key: u8, least: Value, ttl: Option<u64>) {
+        let (expected, expires) = (self.live(key), self.expiry(ttl));
+        let clock = Arc::clone(&self.clock);
+        let set = self.cache.store().expire_if(&[key], &clock, |&value, old| {
+            assert_eq!(Some((value, old)), expected);
+            (value >= least).then_some(expires)
+        });
+        if set {
+            let (value, _) = expected.expect("what was changed is in the model");
+            assert!(value >= least);
+            self.model.insert(key, (value, expires));
+            let alive = !expires.is_over(self.clock.now());
+            assert_eq!(self.cache.expires_at(&[key]), alive.then_some(expires));
         }
     }
 

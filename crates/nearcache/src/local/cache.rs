@@ -92,6 +92,18 @@ impl<V, C: Clock> Cache<V, C> {
             .insert_if_absent(key, draft, &self.capacity, &self.clock)
     }
 
+    /// Stores a value if there is a live entry to replace; returns whether it did. Atomic; cost as
+    /// [`insert`](Self::insert).
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if it weighs more than the whole cache may hold; the old value is gone then too.
+    pub fn insert_if_present(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, Rejected> {
+        let draft = self.draft(key, value, ttl);
+        self.store
+            .insert_if_present(key, draft, &self.capacity, &self.clock)
+    }
+
     /// Changes a value by a function of it, atomically, keeping its expiry; returns whether there was a live entry.
     ///
     /// The function runs with nothing locked, and again if another writer was faster. Two shard locks when none was.
@@ -128,6 +140,26 @@ impl<V, C: Clock> Cache<V, C> {
     /// Takes an entry out; its value, if it was alive. O(1), one shard lock.
     pub fn remove(&self, key: &[u8]) -> Option<V> {
         self.store.remove(key, &self.clock)
+    }
+
+    /// Takes an entry out if `condition` holds of its value; the value, if it did. Atomic: what was looked at is what is
+    /// taken out.
+    ///
+    /// The condition is asked with nothing locked, and again if another writer was faster. Two shard locks when none was.
+    ///
+    /// ```
+    /// # use nearcache::local::Cache;
+    /// let cache = Cache::builder().max_entries(10).build();
+    /// cache.insert(b"lock", "mine", None)?;
+    /// assert_eq!(cache.remove_if(b"lock", |&owner| owner == "yours"), None);
+    /// assert_eq!(cache.remove_if(b"lock", |&owner| owner == "mine"), Some("mine"));
+    /// # Ok::<(), nearcache::Rejected>(())
+    /// ```
+    pub fn remove_if(&self, key: &[u8], condition: impl FnMut(&V) -> bool) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.store.remove_if(key, &self.clock, condition)
     }
 
     /// Lets a live entry live for `ttl` from now, or for good; returns whether there was one. O(1), one shard lock.
@@ -180,7 +212,25 @@ impl<V, C: Clock> Cache<V, C> {
         self.store.keys(self.clock.now())
     }
 
-    /// What was counted since the cache was made. O(shards).
+    /// What the cache may hold.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// Starts counting anew, from zero. O(shards).
+    pub fn reset_stats(&self) {
+        self.store.reset_stats();
+    }
+
+    /// For how long the cache has been counting: since it was made, or since the last
+    /// [`reset_stats`](Self::reset_stats).
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.store.age()
+    }
+
+    /// What was counted since the cache was made or last told to count anew. O(shards).
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.store.stats()

@@ -6,6 +6,7 @@
 //! Nothing here drops a value: what leaves is handed out, to be dropped when the lock is released.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -47,6 +48,7 @@ pub(super) struct Shard<V> {
     /// Counts the values stored; each carries its number.
     stamp: u32,
     pub(super) stats: Stats,
+    counting_since: Instant,
     totals: Arc<Totals>,
 }
 
@@ -62,6 +64,7 @@ impl<V> Shard<V> {
             hand: 0,
             stamp: 0,
             stats: Stats::default(),
+            counting_since: Instant::now(),
             totals,
         }
     }
@@ -175,19 +178,25 @@ impl<V> Shard<V> {
         self.totals.shards == 1 || (self.len() * self.totals.shards) as u64 >= self.totals.entries()
     }
 
+    /// The slot of a value that was stored there as number `stamp`, if it is there still.
+    pub(super) fn still(&self, (slot, stamp): (u32, u32)) -> Option<u32> {
+        let entry = self.slab.occupied(slot)?;
+        (entry.stamp == stamp).then_some(slot)
+    }
+
     /// Replaces the value that was stored as number `stamp` in `slot`, keeping its expiry; false if it is not there
     /// any more. The value then leaves, too.
     pub(super) fn replace_stamped(
         &mut self,
-        (slot, stamp): (u32, u32),
+        place: (u32, u32),
         (value, weight): (V, u64),
         capacity: &Capacity,
         leaving: &mut Leaving<V>,
     ) -> Result<bool, Rejected> {
-        if self.slab.occupied(slot).is_none_or(|entry| entry.stamp != stamp) {
+        let Some(slot) = self.still(place) else {
             leaving.push(value);
             return Ok(false);
-        }
+        };
         match Rejected::check(weight, capacity.max_weight) {
             Ok(weight) => {
                 let old = self.replace(slot, value, weight, capacity, leaving);
@@ -266,6 +275,21 @@ impl<V> Shard<V> {
         self.expiring -= usize::from(old != Timestamp::NEVER);
     }
 
+    /// Sets when an entry dies; takes it out if that has passed.
+    pub(super) fn reschedule(
+        &mut self,
+        slot: u32,
+        expires: Timestamp,
+        clock: &impl Clock,
+        leaving: &mut Leaving<V>,
+    ) {
+        if expires != Timestamp::NEVER && expires.is_over(clock.now()) {
+            leaving.extend(self.expire(slot));
+        } else {
+            self.set_expiry(slot, expires);
+        }
+    }
+
     /// Evicts so many entries, or all; returns how many were wanting.
     pub(super) fn evict_batch(&mut self, count: u64, leaving: &mut Leaving<V>) -> u64 {
         let mut owed = count;
@@ -338,6 +362,7 @@ impl<V> Shard<V> {
         self.totals.subtract(self.len() as u64, self.weight);
         let fresh = Self {
             stats: self.stats,
+            counting_since: self.counting_since,
             stamp: self.stamp,
             ..Self::new(self.eviction, Arc::clone(&self.totals))
         };
@@ -360,6 +385,15 @@ impl<V> Shard<V> {
             weight: self.weight,
             ..self.stats
         }
+    }
+
+    pub(super) fn reset_stats(&mut self) {
+        self.stats = Stats::default();
+        self.counting_since = Instant::now();
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.counting_since.elapsed()
     }
 
     pub(super) fn validate(&self) -> Result<(), String> {

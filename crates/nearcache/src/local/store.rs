@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::capacity::{Capacity, Totals};
 use super::keys::Keys;
@@ -31,6 +32,22 @@ pub struct Draft<V> {
     pub weight: u64,
     /// When it dies; [`Timestamp::NEVER`] if it does not.
     pub expires: Timestamp,
+}
+
+/// What has to be under a key for a write to take place.
+#[derive(Clone, Copy, PartialEq)]
+enum Only {
+    Always,
+    IfAbsent,
+    IfPresent,
+}
+
+/// What an atomic change goes by.
+struct Read<V> {
+    value: V,
+    expires: Timestamp,
+    /// Its slot and stamp.
+    place: (u32, u32),
 }
 
 /// The shared part of a cache, for those who bring their own time and limits with every call.
@@ -143,7 +160,7 @@ impl<V> Store<V> {
         capacity: &Capacity,
         clock: &impl Clock,
     ) -> Result<(), Rejected> {
-        self.write(key, draft, capacity, clock, true).map(drop)
+        self.write(key, draft, capacity, clock, Only::Always).map(drop)
     }
 
     /// Stores a value if there is no live entry; returns whether it did. Atomic; cost as `insert`.
@@ -158,7 +175,22 @@ impl<V> Store<V> {
         capacity: &Capacity,
         clock: &impl Clock,
     ) -> Result<bool, Rejected> {
-        self.write(key, draft, capacity, clock, false)
+        self.write(key, draft, capacity, clock, Only::IfAbsent)
+    }
+
+    /// Stores a value if there is a live entry to replace; returns whether it did. Atomic; cost as `insert`.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if it weighs more than the capacity and there was an entry, which is gone then too.
+    pub fn insert_if_present(
+        &self,
+        key: &[u8],
+        draft: Draft<V>,
+        capacity: &Capacity,
+        clock: &impl Clock,
+    ) -> Result<bool, Rejected> {
+        self.write(key, draft, capacity, clock, Only::IfPresent)
     }
 
     fn write(
@@ -167,15 +199,18 @@ impl<V> Store<V> {
         draft: Draft<V>,
         capacity: &Capacity,
         clock: &impl Clock,
-        overwrite: bool,
+        only: Only,
     ) -> Result<bool, Rejected> {
         let key = self.hasher.key(key);
         let mut leaving = Leaving::new();
         let mut shard = self.lock(key.hash);
         shard.sweep(clock, &mut leaving);
-        if !overwrite && matches!(shard.find(key, clock), Found::Live(_)) {
-            drop(shard);
-            return Ok(false);
+        if only != Only::Always {
+            let present = matches!(shard.find(key, clock), Found::Live(_));
+            if present != (only == Only::IfPresent) {
+                drop(shard);
+                return Ok(false);
+            }
         }
         let owed = shard.evict_batch(capacity.batch_due(self.totals.entries()), &mut leaving);
         let stored = shard.put(key, draft, capacity, clock, &mut leaving);
@@ -210,13 +245,13 @@ impl<V> Store<V> {
     {
         let key = self.hasher.key(key);
         for _ in 0..MAX_UPDATE_ATTEMPTS {
-            let Some((value, read)) = self.read(key, clock) else {
+            let Some(read) = self.read(key, clock) else {
                 return Ok(false);
             };
-            let new = function(value).map_err(UpdateError::Function)?;
+            let new = function(read.value).map_err(UpdateError::Function)?;
             let mut leaving = Leaving::new();
             let mut shard = self.lock(key.hash);
-            let done = shard.replace_stamped(read, new, capacity, &mut leaving);
+            let done = shard.replace_stamped(read.place, new, capacity, &mut leaving);
             shard.sweep(clock, &mut leaving);
             drop(shard);
             drop(leaving);
@@ -230,8 +265,64 @@ impl<V> Store<V> {
         })
     }
 
-    /// A live value, and by which slot and stamp it is known to be still there.
-    fn read(&self, key: Key<'_>, clock: &impl Clock) -> Option<(V, (u32, u32))>
+    /// Takes an entry out if `condition` holds of its value; the value, if it did. Atomic.
+    ///
+    /// The condition is asked with nothing locked, and again if another writer was faster (at most ten thousand times: it
+    /// must not write the key itself). Two shard locks when none was.
+    pub fn remove_if(
+        &self,
+        key: &[u8],
+        clock: &impl Clock,
+        mut condition: impl FnMut(&V) -> bool,
+    ) -> Option<V>
+    where
+        V: Clone,
+    {
+        let key = self.hasher.key(key);
+        for _ in 0..MAX_UPDATE_ATTEMPTS {
+            let read = self.read(key, clock).filter(|read| condition(&read.value))?;
+            let mut shard = self.lock(key.hash);
+            if let Some(slot) = shard.still(read.place) {
+                shard.stats.removals += 1;
+                let removed = shard.unlink(slot);
+                drop(shard);
+                return removed;
+            }
+        }
+        None
+    }
+
+    /// Sets when a live entry dies to what `expiry` makes of its value and present expiry, unless that is `None`; returns
+    /// whether it was set. Atomic, and asked as the condition of [`remove_if`](Self::remove_if).
+    pub fn expire_if(
+        &self,
+        key: &[u8],
+        clock: &impl Clock,
+        mut expiry: impl FnMut(&V, Timestamp) -> Option<Timestamp>,
+    ) -> bool
+    where
+        V: Clone,
+    {
+        let key = self.hasher.key(key);
+        for _ in 0..MAX_UPDATE_ATTEMPTS {
+            let read = self.read(key, clock);
+            let wanted = read.and_then(|read| Some((read.place, expiry(&read.value, read.expires)?)));
+            let Some((place, expires)) = wanted else {
+                return false;
+            };
+            let mut leaving = Leaving::new();
+            let mut shard = self.lock(key.hash);
+            if let Some(slot) = shard.still(place) {
+                shard.reschedule(slot, expires, clock, &mut leaving);
+                drop(shard);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A live value, when it dies, and by what it is known to be still there.
+    fn read(&self, key: Key<'_>, clock: &impl Clock) -> Option<Read<V>>
     where
         V: Clone,
     {
@@ -240,7 +331,11 @@ impl<V> Store<V> {
             return None;
         };
         let entry = shard.slab().get(slot);
-        Some((entry.value.clone()?, (slot, entry.stamp)))
+        Some(Read {
+            value: entry.value.clone()?,
+            expires: entry.expires,
+            place: (slot, entry.stamp),
+        })
     }
 
     /// Takes an entry out; its value, if it was alive. O(1), one shard lock.
@@ -273,10 +368,7 @@ impl<V> Store<V> {
         let mut shard = self.lock(key.hash);
         let found = shard.find(key, clock);
         match found {
-            Found::Live(slot) if expires != Timestamp::NEVER && expires.is_over(clock.now()) => {
-                leaving.extend(shard.expire(slot));
-            }
-            Found::Live(slot) => shard.set_expiry(slot, expires),
+            Found::Live(slot) => shard.reschedule(slot, expires, clock, &mut leaving),
             Found::Dead(slot) => leaving.extend(shard.expire(slot)),
             Found::Nothing => {}
         }
@@ -333,7 +425,20 @@ impl<V> Store<V> {
         Some((keys, if shard_ends { (shard + 1, 0) } else { (shard, next) }))
     }
 
-    /// What was counted since the store was made. One shard lock after the other; so a sum over moments close together.
+    /// Starts counting anew, from zero. What the store holds stays. One shard lock after the other.
+    pub fn reset_stats(&self) {
+        for shard in &self.shards {
+            locked(shard).reset_stats();
+        }
+    }
+
+    /// For how long the store has been counting: since it was made, or since the last [`reset_stats`](Self::reset_stats).
+    pub fn age(&self) -> Duration {
+        let ages = self.shards.iter().map(|shard| locked(shard).age());
+        ages.max().unwrap_or_default()
+    }
+
+    /// What was counted since the store was made or last told to count anew. One shard lock after the other; so a sum over moments close together.
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
         for shard in &self.shards {
