@@ -348,7 +348,7 @@ class TestExpiry:
         assert cache.get_many(["deleted", "touched"]) == {}
         assert cache.stats().deletes == 0
 
-    @pytest.mark.parametrize("eviction", ["s3-fifo", "lru"])
+    @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @pytest.mark.parametrize("write", ["set", "overwrite", "add", "touch", "incr", "delete", "set_many"])
     def test_expired_entries_give_memory_back_without_being_read(self, make_cache, clock, eviction, write):
         cache = make_cache(CLOCK=clock.path, EVICTION=eviction)

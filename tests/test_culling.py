@@ -189,7 +189,7 @@ class TestHandlesOfOneStore:
 
 
 class TestLiveLimits:
-    @pytest.mark.parametrize("eviction", ["s3-fifo", "lru"])
+    @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     def test_max_entries_assigned_takes_effect_with_the_next_write(self, make_cache, eviction):
         cache = make_cache(MAX_ENTRIES=10, CULL_FREQUENCY=1, EVICTION=eviction)
         cache.set_many(dict.fromkeys(range(10), 1))
@@ -324,7 +324,7 @@ def value_of(size, kind):
 
 
 class TestMaxMemory:
-    @pytest.mark.parametrize("eviction", ["s3-fifo", "lru"])
+    @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @given(
         st.integers(1024, 5_000),
         st.lists(
@@ -352,7 +352,7 @@ class TestMaxMemory:
             if stats.rejections > rejections:
                 assert 8 * size + 1024 > limit or kind == "sum"
 
-    @pytest.mark.parametrize("eviction", ["s3-fifo", "lru"])
+    @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @pytest.mark.parametrize("limit", [10_000, "64KB", 1_000_000])
     def test_memory_is_nearly_used_up(self, make_cache, eviction, limit):
         cache = make_cache(MAX_MEMORY=limit, EVICTION=eviction)

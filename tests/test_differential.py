@@ -151,7 +151,7 @@ class TestAgainstLocMem:
     def test_any_operations_do_the_same(self, make_cache, make_locmem, clock, operations):
         compare(make_cache(CLOCK=clock.path), make_locmem(), clock, operations)
 
-    @pytest.mark.parametrize("eviction", ["s3-fifo", "lru"])
+    @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @pytest.mark.parametrize("default", [None, 0, 5, -1])
     def test_long_runs_do_the_same(self, make_cache, make_locmem, clock, eviction, default):
         caches = (

@@ -238,7 +238,9 @@ class TestLocation:
         make_locmem(LOCATION=location).set("key", 1)
         assert make_cache(LOCATION=location).get("key") is None
 
-    @pytest.mark.parametrize(("first", "second"), [("lru", "s3-fifo"), ("s3-fifo", "lru")])
+    @pytest.mark.parametrize(
+        ("first", "second"), [("lru", "adaptive"), ("adaptive", "s3-fifo"), ("s3-fifo", "lru")]
+    )
     def test_with_another_eviction_is_refused(self, make_cache, first, second):
         location = new_location()
         cache = make_cache(LOCATION=location, EVICTION=first)

@@ -266,7 +266,7 @@ class TestEviction:
         text = complaint(OPTIONS={"EVICTION": value})
         assert "EVICTION" in text
         assert repr(value) in text
-        assert "'s3-fifo', 'adaptive' or 'lru'" in text
+        assert "'adaptive', 's3-fifo' or 'lru'" in text
 
     def test_store_has_one_policy(self):
         LocalCache("options-one-policy", {"OPTIONS": {"EVICTION": "lru"}}).set("key", "kept")

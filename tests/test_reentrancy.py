@@ -380,7 +380,7 @@ class TestLeaving:
             for number in range(12):
                 cache.set(number, number, None)
 
-    @pytest.mark.parametrize("eviction", ["s3-fifo", "lru"])
+    @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @isolated
     def test_callbacks_of_many_evictions_store_more(self, eviction):
         cache = new_cache(MAX_ENTRIES=5, EVICTION=eviction)

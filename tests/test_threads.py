@@ -209,7 +209,7 @@ def hammer(cache, calls=1500):
 
 
 class TestEveryOperationAtOnce:
-    @pytest.mark.parametrize("eviction", ["s3-fifo", "lru"])
+    @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @isolated
     def test_values_are_whole_while_entries_are_evicted(self, eviction):
         cache = LocalCache("", {"OPTIONS": {"MAX_ENTRIES": 6, "EVICTION": eviction}})

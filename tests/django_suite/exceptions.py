@@ -23,4 +23,4 @@ LRU_ONLY = {
     "cache.tests.LocMemCacheTests.test_lru_incr": "incr() makes an entry the last to be evicted",
 }
 
-EXCEPTIONS = {"lru": PRIVATE, "s3-fifo": PRIVATE | LRU_ONLY}
+EXCEPTIONS = {"lru": PRIVATE, "default": PRIVATE | LRU_ONLY}

@@ -1,6 +1,6 @@
 """Settings for the copied tests: Django's own for SQLite, our backend as the default cache, our test runner.
 
-With the policy "s3-fifo" nothing is said of eviction: it is the default, and the default is what is tested.
+With the policy "default" nothing is said of eviction: it is the default, and the default is what is tested.
 With "lru", OPTIONS["EVICTION"] is added to every cache of ours. The tests spell CACHES in many ways, so this
 is done where they all come together: in the handler that every CACHES setting passes through.
 """
@@ -33,5 +33,5 @@ def configure_settings(self, settings, configure=CacheHandler.configure_settings
     return {alias: add_policy(params) for alias, params in configure(self, settings).items()}
 
 
-if POLICY != "s3-fifo":
+if POLICY != "default":
     CacheHandler.configure_settings = configure_settings

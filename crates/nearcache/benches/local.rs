@@ -71,7 +71,7 @@ fn store(cache: &Cache<u64>, number: u64) {
 fn get(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("get");
     for entries in SIZES {
-        let cache = filled(entries, Eviction::S3Fifo);
+        let cache = filled(entries, Eviction::default());
         let mut scatter = Scatter(1);
         group.bench_function(BenchmarkId::new("hit", entries), |bencher| {
             bencher.iter(|| cache.get(black_box(&key(scatter.below(entries)))));

@@ -11,7 +11,8 @@
 //! # Ok::<(), nearcache::Rejected>(())
 //! ```
 //!
-//! - **It keeps what will be asked for.** The default eviction policy is [S3-FIFO](Eviction::S3Fifo); LRU is there too.
+//! - **It keeps what will be asked for.** The default eviction policy [adapts](Eviction::Adaptive) S3-FIFO to the
+//!   traffic; plain S3-FIFO and LRU are there too.
 //! - **It is bounded exactly**, by entries, by weight or by both, over all shards together.
 //! - **Entries die on time** and give their memory back without being read: every write looks at a few slots for dead
 //!   entries. There is no thread.

@@ -75,13 +75,13 @@ fn all_operations_keep_the_invariants(eviction: Eviction, shards: usize, batch: 
 
 #[test]
 fn one_shard_keeps_its_invariants() {
-    all_operations_keep_the_invariants(Eviction::S3Fifo, 1, Batch::One);
+    all_operations_keep_the_invariants(Eviction::Adaptive, 1, Batch::One);
     all_operations_keep_the_invariants(Eviction::Lru, 1, Batch::OneIn(3.try_into().unwrap()));
 }
 
 #[test]
 fn many_shards_keep_their_invariants() {
-    all_operations_keep_the_invariants(Eviction::S3Fifo, 16, Batch::One);
+    all_operations_keep_the_invariants(Eviction::Adaptive, 16, Batch::One);
     all_operations_keep_the_invariants(Eviction::Adaptive, 16, Batch::One);
     all_operations_keep_the_invariants(Eviction::Lru, 16, Batch::All);
 }

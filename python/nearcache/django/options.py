@@ -27,7 +27,7 @@ MAX_NUMBER = 2**63 - 1
 # Characters of a bad value that a message shows.
 MAX_SHOWN = 1000
 
-EVICTIONS = ("s3-fifo", "adaptive", "lru")
+EVICTIONS = ("adaptive", "s3-fifo", "lru")
 OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK")
 
 _UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
@@ -58,9 +58,9 @@ class LocalOptions:
         if not isinstance(options, Mapping):
             raise _bad("OPTIONS", options, "a dictionary")
         _check_names(options)
-        eviction = options.get("EVICTION", "s3-fifo")
+        eviction = options.get("EVICTION", EVICTIONS[0])
         if eviction not in EVICTIONS:
-            raise _bad("EVICTION", eviction, "'s3-fifo', 'adaptive' or 'lru'")
+            raise _bad("EVICTION", eviction, "'adaptive', 's3-fifo' or 'lru'")
         # Django takes these two beside OPTIONS, too, in lower case.
         max_entries = _max_entries(params.get("max_entries", options.get("MAX_ENTRIES")))
         cull_frequency = _cull_frequency(params.get("cull_frequency", options.get("CULL_FREQUENCY")))

@@ -3,7 +3,7 @@
 //! A policy owns no entries. It threads lists through the [`Node`] that every entry carries, reached by slot number
 //! through [`Nodes`], and keeps what else it needs (list ends, ghosts) to itself. One file per policy:
 //!
-//! - [`s3_fifo`]: the default; with [`adaptation`], the adaptive one;
+//! - [`s3_fifo`]: as published, and with [`adaptation`] the adaptive one, which is the default;
 //! - [`lru`]: least recently used.
 //!
 //! To add a policy: a file here that implements [`Policy`], a variant in [`Eviction`] and in [`AnyPolicy`].
@@ -24,13 +24,13 @@ pub(crate) const NIL: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// S3-FIFO (Yang, Zhang, Qiu, Yue & Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023),
-    /// promoting entries read more than once: keeps what is asked for again, lets one-time requests pass.
-    #[default]
-    S3Fifo,
     /// S3-FIFO with a small queue whose share adapts to the traffic: near LRU where recency is all there is, and keeping
     /// its own in loops and scans.
+    #[default]
     Adaptive,
+    /// S3-FIFO (Yang, Zhang, Qiu, Yue & Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023),
+    /// promoting entries read more than once: keeps what is asked for again, lets one-time requests pass.
+    S3Fifo,
     /// Least recently used.
     Lru,
 }
