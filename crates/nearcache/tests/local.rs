@@ -177,23 +177,37 @@ fn a_batch_goes_before_the_write_that_finds_the_cache_full() {
     assert_eq!(all.len(), 3);
 }
 
-#[test]
-fn scans_do_not_wash_out_what_is_used() {
-    let cache = Cache::builder().max_entries(100).shards(1).build();
-    for _ in 0..3 {
+/// How many of 50 keys in use are there after a scan of 40 times what the cache holds; they are asked for once in every
+/// so many keys of the scan.
+fn kept_through_a_scan(eviction: Eviction, asked_every: u32) -> usize {
+    let cache = Cache::builder()
+        .max_entries(100)
+        .eviction(eviction)
+        .shards(1)
+        .build();
+    let ask_for_all = || {
         for key in 0..50_u32 {
             if cache.get(&key.to_le_bytes()).is_none() {
                 cache.insert(&key.to_le_bytes(), (), None).unwrap();
             }
         }
-    }
+    };
+    (0..3).for_each(|_| ask_for_all());
     for key in 1000..5000_u32 {
         cache.insert(&key.to_le_bytes(), (), None).unwrap();
+        if key % asked_every == 0 {
+            ask_for_all();
+        }
     }
-    let kept = (0..50_u32)
-        .filter(|key| cache.contains(&key.to_le_bytes()))
-        .count();
-    assert_eq!(kept, 50);
+    let kept = (0..50_u32).filter(|key| cache.contains(&key.to_le_bytes()));
+    kept.count()
+}
+
+#[test]
+fn scans_do_not_wash_out_what_is_used() {
+    assert_eq!(kept_through_a_scan(Eviction::S3Fifo, u32::MAX), 50);
+    assert_eq!(kept_through_a_scan(Eviction::Adaptive, 500), 50);
+    assert_eq!(kept_through_a_scan(Eviction::Lru, 500), 0);
 }
 
 /// The share of requests that hit when so many keys are asked for in turn, time and again.

@@ -5,7 +5,7 @@
 //! - [`Cache`]: a handle for Rust programs: a store, a clock, a capacity and a weigher.
 //! - [`Store`]: the shared part. Every call is told the time and the capacity, so that handles with clocks and limits of
 //!   their own can share one store.
-//! - `Shard`: what one lock guards: a hash table of slot numbers, a slab of entries, a policy.
+//! - `Shard`: what one lock guards: an index of slot numbers, a slab of entries, a policy.
 //!
 //! Invariants:
 //!
@@ -17,10 +17,12 @@
 mod builder;
 mod cache;
 mod capacity;
+mod index;
 mod keys;
 mod shard;
 mod slab;
 mod store;
+mod stored_key;
 
 pub use builder::Builder;
 pub use cache::Cache;

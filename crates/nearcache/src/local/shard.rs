@@ -1,6 +1,6 @@
-//! What one lock guards: a hash table of slot numbers, a slab of entries, a policy that orders them.
+//! What one lock guards: an index of slot numbers, a slab of entries, a policy that orders them.
 //!
-//! Invariants, checked by [`Shard::validate`]: table, slab and policy have the same entries; `weight` and `expiring` are
+//! Invariants, checked by [`Shard::validate`]: index, slab and policy have the same entries; `weight` and `expiring` are
 //! sums over them; each of them is in the store's totals.
 //!
 //! Nothing here drops a value: what leaves is handed out, to be dropped when the lock is released.
@@ -8,16 +8,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::capacity::{Capacity, Totals};
-use super::slab::{Slab, Slot};
+use super::index::Index;
+use super::slab::{Entry, Slab};
 use super::store::Draft;
+use super::stored_key::StoredKey;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Rejected;
-use crate::key::{Key, spread};
-use crate::policy::{AnyPolicy, Eviction, Node, Policy, Pressure};
+use crate::key::{Key, KeyHash, KeyHasher};
+use crate::policy::{AnyPolicy, Eviction, Node, Policy, Pressure, Stamp};
 use crate::stats::Stats;
 
 /// Values on their way out. Four fit without an allocation: an insertion rarely drops more.
@@ -36,7 +37,8 @@ pub(super) enum Found {
 
 #[derive(Debug)]
 pub(super) struct Shard<V> {
-    table: HashTable<u32>,
+    hasher: KeyHasher,
+    index: Index,
     slab: Slab<V>,
     policy: AnyPolicy,
     eviction: Eviction,
@@ -46,23 +48,24 @@ pub(super) struct Shard<V> {
     /// The slot that the sweep looks at next.
     hand: u32,
     /// Counts the values stored; each carries its number.
-    stamp: u32,
+    stamp: Stamp,
     pub(super) stats: Stats,
     counting_since: Instant,
     totals: Arc<Totals>,
 }
 
 impl<V> Shard<V> {
-    pub(super) fn new(eviction: Eviction, totals: Arc<Totals>) -> Self {
+    pub(super) fn new(eviction: Eviction, totals: Arc<Totals>, hasher: KeyHasher) -> Self {
         Self {
-            table: HashTable::new(),
+            hasher,
+            index: Index::default(),
             slab: Slab::default(),
             policy: AnyPolicy::new(eviction),
             eviction,
             weight: 0,
             expiring: 0,
             hand: 0,
-            stamp: 0,
+            stamp: Stamp::default(),
             stats: Stats::default(),
             counting_since: Instant::now(),
             totals,
@@ -79,14 +82,10 @@ impl<V> Shard<V> {
 
     /// The slot of a key. The clock is read only for an entry that can expire.
     pub(super) fn find(&self, key: Key<'_>, clock: &impl Clock) -> Found {
-        let fingerprint = key.hash.fingerprint();
-        let found = self.table.find(spread(fingerprint), |&slot| {
-            let entry = self.slab.get(slot);
-            entry.node.fingerprint == fingerprint && *entry.key == *key.bytes
-        });
-        match found {
+        let is_it = |slot| self.slab.get(slot).key.bytes() == key.bytes;
+        match self.index.find(key.hash, is_it) {
             None => Found::Nothing,
-            Some(&slot) => {
+            Some(slot) => {
                 let expires = self.slab.get(slot).expires;
                 if expires != Timestamp::NEVER && expires.is_over(clock.now()) {
                     Found::Dead(slot)
@@ -117,7 +116,7 @@ impl<V> Shard<V> {
         match (weight, found) {
             (Ok(weight), Found::Live(slot)) if !dead_on_arrival => {
                 let old = self.replace(slot, draft.value, weight, capacity, leaving);
-                leaving.extend(old);
+                leaving.push(old);
                 self.set_expiry(slot, draft.expires);
                 return Ok(());
             }
@@ -155,22 +154,30 @@ impl<V> Shard<V> {
         if self.has_its_share() {
             self.make_room(capacity, leaving);
         }
-        let slot = self.slab.insert(Slot {
-            node: Node::new(key.hash.fingerprint(), weight),
-            stamp: self.stamp,
+        let slot = self.slab.insert(Entry {
+            node: Node::new(weight, self.stamp),
             expires: draft.expires,
-            key: key.bytes.into(),
-            value: Some(draft.value),
+            key: StoredKey::new(key.bytes),
+            value: draft.value,
         });
-        self.stamp = self.stamp.wrapping_add(1);
+        self.stamp = self.stamp.next();
         self.weight += u64::from(weight);
         self.expiring += usize::from(draft.expires != Timestamp::NEVER);
         self.stats.insertions += 1;
-        let slab = &self.slab;
-        let rehash = |&slot: &u32| spread(slab.get(slot).node.fingerprint);
-        self.table
-            .insert_unique(spread(key.hash.fingerprint()), slot, rehash);
-        self.policy.admit(&mut self.slab, slot);
+        self.enter(key.hash, slot);
+        self.policy.admit(&mut self.slab, slot, key.hash);
+    }
+
+    /// Enters an entry that is in the slab already into the index.
+    fn enter(&mut self, hash: KeyHash, slot: u32) {
+        if self.index.is_full() {
+            let (hasher, entries) = (&self.hasher, self.slab.entries());
+            // In the slab's order, which the processor can read ahead in.
+            self.index
+                .grow(entries.map(|(slot, entry)| (hasher.hash(entry.key.bytes()), slot)));
+        } else {
+            self.index.insert(hash, slot);
+        }
     }
 
     /// Whether this shard is to give before others when room is wanted: if it has as much as they have on average.
@@ -179,16 +186,16 @@ impl<V> Shard<V> {
     }
 
     /// The slot of a value that was stored there as number `stamp`, if it is there still.
-    pub(super) fn still(&self, (slot, stamp): (u32, u32)) -> Option<u32> {
+    pub(super) fn still(&self, (slot, stamp): (u32, Stamp)) -> Option<u32> {
         let entry = self.slab.occupied(slot)?;
-        (entry.stamp == stamp).then_some(slot)
+        (entry.node.stamp() == stamp).then_some(slot)
     }
 
     /// Replaces the value that was stored as number `stamp` in `slot`, keeping its expiry; false if it is not there
     /// any more. The value then leaves, too.
     pub(super) fn replace_stamped(
         &mut self,
-        place: (u32, u32),
+        place: (u32, Stamp),
         (value, weight): (V, u64),
         capacity: &Capacity,
         leaving: &mut Leaving<V>,
@@ -200,7 +207,7 @@ impl<V> Shard<V> {
         match Rejected::check(weight, capacity.max_weight) {
             Ok(weight) => {
                 let old = self.replace(slot, value, weight, capacity, leaving);
-                leaving.extend(old);
+                leaving.push(old);
                 Ok(true)
             }
             Err(rejected) => {
@@ -215,23 +222,19 @@ impl<V> Shard<V> {
     /// Takes an entry out.
     pub(super) fn unlink(&mut self, slot: u32) -> Option<V> {
         self.policy.detach(&mut self.slab, slot);
-        self.forget(slot)
+        self.forget(slot).1
     }
 
-    /// Takes out an entry that the policy has let go of.
-    fn forget(&mut self, slot: u32) -> Option<V> {
+    /// Takes out an entry that the policy has let go of; also tells the hash of its key.
+    fn forget(&mut self, slot: u32) -> (KeyHash, Option<V>) {
         let entry = self.slab.get(slot);
         let (node, expires) = (entry.node, entry.expires);
-        if let Ok(place) = self
-            .table
-            .find_entry(spread(node.fingerprint), |&other| other == slot)
-        {
-            place.remove();
-        }
+        let hash = self.hasher.hash(entry.key.bytes());
+        self.index.remove(hash, slot);
         self.weight -= u64::from(node.weight);
         self.expiring -= usize::from(expires != Timestamp::NEVER);
         self.totals.subtract(1, u64::from(node.weight));
-        self.slab.remove(slot)
+        (hash, self.slab.remove(slot))
     }
 
     /// Takes out a dead entry.
@@ -249,7 +252,7 @@ impl<V> Shard<V> {
         weight: u32,
         capacity: &Capacity,
         leaving: &mut Leaving<V>,
-    ) -> Option<V> {
+    ) -> V {
         let old_weight = self.slab.get(slot).node.weight;
         if weight != old_weight {
             // Detached, so that it is not chosen as its own victim.
@@ -264,9 +267,9 @@ impl<V> Shard<V> {
         self.hit(slot);
         self.stats.insertions += 1;
         let entry = self.slab.get_mut(slot);
-        entry.stamp = self.stamp;
-        self.stamp = self.stamp.wrapping_add(1);
-        entry.value.replace(value)
+        entry.node.set_stamp(self.stamp);
+        self.stamp = self.stamp.next();
+        std::mem::replace(&mut entry.value, value)
     }
 
     pub(super) fn set_expiry(&mut self, slot: u32, expires: Timestamp) {
@@ -331,7 +334,10 @@ impl<V> Shard<V> {
             return false;
         };
         self.stats.evictions += 1;
-        leaving.extend(self.forget(slot));
+        let queue = self.slab.get(slot).node.queue();
+        let (hash, value) = self.forget(slot);
+        self.policy.evicted(queue, hash);
+        leaving.extend(value);
         true
     }
 
@@ -350,8 +356,11 @@ impl<V> Shard<V> {
                 0
             };
             self.hand = slot + 1;
-            let entry = self.slab.get(slot);
-            if entry.value.is_some() && entry.expires.is_over(now) {
+            if self
+                .slab
+                .occupied(slot)
+                .is_some_and(|entry| entry.expires.is_over(now))
+            {
                 leaving.extend(self.expire(slot));
             }
         }
@@ -364,7 +373,7 @@ impl<V> Shard<V> {
             stats: self.stats,
             counting_since: self.counting_since,
             stamp: self.stamp,
-            ..Self::new(self.eviction, Arc::clone(&self.totals))
+            ..Self::new(self.eviction, Arc::clone(&self.totals), self.hasher.clone())
         };
         std::mem::replace(self, fresh)
     }
@@ -375,7 +384,7 @@ impl<V> Shard<V> {
         let taken = (start..end).filter_map(|slot| self.slab.occupied(u32::try_from(slot).ok()?));
         taken
             .filter(|entry| !entry.expires.is_over(now))
-            .map(|entry| entry.key.clone())
+            .map(|entry| entry.key.bytes().into())
             .collect()
     }
 
@@ -398,18 +407,17 @@ impl<V> Shard<V> {
 
     pub(super) fn validate(&self) -> Result<(), String> {
         let linked = self.policy.validate(&self.slab)?;
-        if (linked, self.table.len()) != (self.len(), self.len()) {
-            let (table, slab) = (self.table.len(), self.len());
+        if (linked, self.index.len()) != (self.len(), self.len()) {
+            let (index, slab) = (self.index.len(), self.len());
             return Err(format!(
-                "policy, table, slab have {linked}, {table}, {slab} entries"
+                "policy, index, slab have {linked}, {index}, {slab} entries"
             ));
         }
         let (mut weight, mut expiring) = (0, 0);
-        for &slot in &self.table {
-            let entry = self.slab.get(slot);
-            if entry.value.is_none() {
-                return Err(format!("slot {slot} is in the table, but free"));
-            }
+        for slot in self.index.slots() {
+            let Some(entry) = self.slab.occupied(slot) else {
+                return Err(format!("slot {slot} is in the index, but free"));
+            };
             weight += u64::from(entry.node.weight);
             expiring += usize::from(entry.expires != Timestamp::NEVER);
         }

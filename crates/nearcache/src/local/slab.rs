@@ -1,19 +1,28 @@
-//! The entries of a shard: one vector, addressed by slot number. A slot keeps its number for the entry's whole life.
+//! The entries of a shard: one vector, addressed by slot number. An entry keeps its slot for its whole life.
 
+use super::stored_key::StoredKey;
 use crate::clock::Timestamp;
 use crate::policy::{NIL, Node, Nodes};
 
-/// One slot: an entry, or a place for one.
 #[derive(Debug)]
-pub(super) struct Slot<V> {
+pub(super) struct Entry<V> {
     pub(super) node: Node,
-    /// Which of the shard's writes the value came by, so that a writer can tell that what it read is still there.
-    pub(super) stamp: u32,
     pub(super) expires: Timestamp,
-    pub(super) key: Box<[u8]>,
-    /// `None` in a free slot; the next free one is then `node.next`.
-    pub(super) value: Option<V>,
+    pub(super) key: StoredKey,
+    pub(super) value: V,
 }
+
+/// A place for an entry. No larger than one: a key is never null, which tells the two apart.
+#[derive(Debug)]
+enum Slot<V> {
+    Taken(Entry<V>),
+    /// The next free slot.
+    Free(u32),
+}
+
+/// The slab grows by a part of itself in so many. Not by doubling: half of it would lie idle. That it moves more often costs
+/// little, since large blocks are moved by the page table.
+const GROWTH: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Slab<V> {
@@ -33,6 +42,9 @@ impl<V> Default for Slab<V> {
 }
 
 impl<V> Slab<V> {
+    /// What an entry takes, value included, and with its part of what is held in reserve.
+    pub(super) const BYTES_PER_ENTRY: usize = size_of::<Slot<V>>() + size_of::<Slot<V>>() / (2 * GROWTH);
+
     /// How many slots there are, free ones included.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
@@ -48,46 +60,79 @@ impl<V> Slab<V> {
     }
 
     /// The entry in a slot, if the slot exists and is taken.
-    pub(super) fn occupied(&self, slot: u32) -> Option<&Slot<V>> {
-        self.slots
-            .get(slot as usize)
-            .filter(|entry| entry.value.is_some())
+    pub(super) fn occupied(&self, slot: u32) -> Option<&Entry<V>> {
+        match self.slots.get(slot as usize)? {
+            Slot::Taken(entry) => Some(entry),
+            Slot::Free(_) => None,
+        }
     }
 
-    pub(super) fn get(&self, slot: u32) -> &Slot<V> {
-        &self.slots[slot as usize]
+    /// The entry in a slot that is known to be taken.
+    ///
+    /// # Panics
+    ///
+    /// If it is not, which is a bug of the shard.
+    pub(super) fn get(&self, slot: u32) -> &Entry<V> {
+        match &self.slots[slot as usize] {
+            Slot::Taken(entry) => entry,
+            Slot::Free(_) => missing(slot),
+        }
     }
 
-    pub(super) fn get_mut(&mut self, slot: u32) -> &mut Slot<V> {
-        &mut self.slots[slot as usize]
+    /// As [`get`](Self::get).
+    pub(super) fn get_mut(&mut self, slot: u32) -> &mut Entry<V> {
+        match &mut self.slots[slot as usize] {
+            Slot::Taken(entry) => entry,
+            Slot::Free(_) => missing(slot),
+        }
+    }
+
+    /// All entries with their slots, in the slots' order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u32, &Entry<V>)> {
+        (0..).zip(&self.slots).filter_map(|(number, slot)| match slot {
+            Slot::Taken(entry) => Some((number, entry)),
+            Slot::Free(_) => None,
+        })
     }
 
     /// Puts an entry into a free slot; returns its number.
-    pub(super) fn insert(&mut self, entry: Slot<V>) -> u32 {
+    pub(super) fn insert(&mut self, entry: Entry<V>) -> u32 {
         self.len += 1;
-        if self.free == NIL {
-            #[allow(clippy::cast_possible_truncation)] // `is_full` is asked before
-            let slot = self.slots.len() as u32;
-            self.slots.push(entry);
+        let slot = self.free;
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            if let Slot::Free(next) = *place {
+                self.free = next;
+            }
+            *place = Slot::Taken(entry);
             return slot;
         }
-        let slot = self.free;
-        self.free = self.get(slot).node.next;
-        *self.get_mut(slot) = entry;
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(4 + self.slots.len() / GROWTH);
+        }
+        #[allow(clippy::cast_possible_truncation)] // `is_full` is asked before
+        let slot = self.slots.len() as u32;
+        self.slots.push(Slot::Taken(entry));
         slot
     }
 
     /// Frees a slot; returns what it held.
     pub(super) fn remove(&mut self, slot: u32) -> Option<V> {
-        let free = self.free;
-        let place = self.get_mut(slot);
-        let value = place.value.take()?;
-        place.key = Box::default();
-        place.node.next = free;
+        let place = &mut self.slots[slot as usize];
+        if matches!(place, Slot::Free(_)) {
+            return None;
+        }
+        let Slot::Taken(entry) = std::mem::replace(place, Slot::Free(self.free)) else {
+            return None;
+        };
         self.free = slot;
         self.len -= 1;
-        Some(value)
+        Some(entry.value)
     }
+}
+
+#[cold]
+fn missing(slot: u32) -> ! {
+    panic!("slot {slot} is taken for an entry's, but is free")
 }
 
 impl<V> Nodes for Slab<V> {
@@ -105,8 +150,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_takes_one_cache_line_with_its_value_pointer() {
-        // A fat pointer is the size of what the Python package stores.
-        assert_eq!(size_of::<Slot<Box<[u8]>>>(), 64);
+    fn a_slot_is_the_value_and_32_bytes() {
+        assert_eq!(size_of::<Slot<u64>>(), 32 + 8);
+        assert_eq!(size_of::<Slot<Box<[u8]>>>(), 32 + 16);
     }
 }

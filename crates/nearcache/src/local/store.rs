@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::capacity::{Capacity, Totals};
+use super::index::Index;
 use super::keys::Keys;
 use super::shard::{Found, Leaving, Shard};
-use super::slab::Slot;
+use super::slab::Slab;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Rejected, UpdateError};
 use crate::key::{Key, KeyHash, KeyHasher};
-use crate::policy::{Eviction, Pressure};
+use crate::policy::{Eviction, Pressure, Stamp};
 use crate::stats::Stats;
 
 /// After so many writes to one shard, one other shard is swept for dead entries too, so that a program that writes
@@ -47,7 +48,7 @@ struct Read<V> {
     value: V,
     expires: Timestamp,
     /// Its slot and stamp.
-    place: (u32, u32),
+    place: (u32, Stamp),
 }
 
 /// The shared part of a cache, for those who bring their own time and limits with every call.
@@ -78,24 +79,23 @@ impl<V> Store<V> {
     #[must_use]
     pub fn new(eviction: Eviction, shards: usize) -> Self {
         let shards = shards.max(1).next_power_of_two();
+        let hasher = KeyHasher::default();
         let totals = Arc::new(Totals::new(shards));
         let shards = (0..shards)
-            .map(|_| Mutex::new(Shard::new(eviction, Arc::clone(&totals))))
+            .map(|_| Mutex::new(Shard::new(eviction, Arc::clone(&totals), hasher.clone())))
             .collect();
         Self {
             shards,
-            hasher: KeyHasher::default(),
+            hasher,
             totals,
             hand: AtomicUsize::new(0),
         }
     }
 
-    /// Bytes of bookkeeping an entry costs beside its key and value: its slot, its place in the table (at the mean
-    /// load), and that of its ghost.
-    #[must_use]
-    pub const fn entry_overhead() -> usize {
-        size_of::<Slot<V>>() + 8 + 12
-    }
+    /// Bytes of bookkeeping an entry costs beside its key and value: its slot, the length of its key, its place in the
+    /// index (at the mean load), its part of the ghosts, and what the slab has in reserve.
+    pub const BOOKKEEPING: usize =
+        Slab::<V>::BYTES_PER_ENTRY - size_of::<V>() + 1 + Index::BYTES_PER_ENTRY + Eviction::BYTES_PER_ENTRY;
 
     /// The value of a live entry. O(1), one shard lock; the value is cloned under it, so that should be cheap.
     pub fn get(&self, key: &[u8], clock: &impl Clock) -> Option<V>
@@ -114,7 +114,7 @@ impl<V> Store<V> {
             Found::Live(slot) => {
                 shard.stats.hits += 1;
                 shard.hit(slot);
-                shard.slab().get(slot).value.as_ref().map(read)
+                Some(read(&shard.slab().get(slot).value))
             }
             Found::Nothing => {
                 shard.stats.misses += 1;
@@ -332,9 +332,9 @@ impl<V> Store<V> {
         };
         let entry = shard.slab().get(slot);
         Some(Read {
-            value: entry.value.clone()?,
+            value: entry.value.clone(),
             expires: entry.expires,
-            place: (slot, entry.stamp),
+            place: (slot, entry.node.stamp()),
         })
     }
 

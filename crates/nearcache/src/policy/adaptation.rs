@@ -13,6 +13,7 @@
 //! each other out of it.
 
 use super::ghost::Ghost;
+use crate::key::KeyHash;
 
 const MIN_SHARE: f64 = 0.05;
 const MAX_SHARE: f64 = 0.9;
@@ -57,8 +58,8 @@ impl Adaptation {
     }
 
     /// Whether a request is for an entry that main gave up; if so, main gets more.
-    pub(super) fn main_was_missed(&mut self, fingerprint: u32, small_ghost: usize, entries: usize) {
-        if self.main_ghost.take(fingerprint) {
+    pub(super) fn main_was_missed(&mut self, hash: KeyHash, small_ghost: usize, entries: usize) {
+        if self.main_ghost.take(hash) {
             let step = Self::step(small_ghost, self.main_ghost.len(), entries);
             self.share = (self.share - step).max(MIN_SHARE);
         }
@@ -71,8 +72,8 @@ impl Adaptation {
     }
 
     /// Main gave up an entry.
-    pub(super) fn main_gave_up(&mut self, fingerprint: u32, entries: usize) {
-        self.main_ghost.remember(fingerprint, entries / 4);
+    pub(super) fn main_gave_up(&mut self, hash: KeyHash, entries: usize) {
+        self.main_ghost.remember(hash, entries / 4);
     }
 
     /// Whether an entry that leaves small unasked is to move to main all the same.

@@ -1,122 +1,205 @@
-//! The ghost: fingerprints of entries evicted lately, in the order they went.
+//! The ghost: which keys were evicted lately, as 16-bit prints of their hashes; about 2 to 4 bytes each.
 //!
-//! 4 bytes for the fingerprint and about 8 for its place in the table. The table holds positions, not fingerprints, so
-//! that a fingerprint taken out and put back again is forgotten when its own time comes, not its predecessor's.
+//! A hash chooses a bucket, one cache line, in which a print takes the place of the oldest. So a print is forgotten after as
+//! many others have come to its *bucket* as the bucket's window is wide: on average when the ghost's whole length has passed,
+//! a fifth sooner or later, which eviction does not mind. (One bucket, which is exact, serves caches of up to 31 entries.)
+//! Another key's print is taken for one's own in one of two thousand cases, which costs a promotion.
 
-use std::collections::VecDeque;
+use crate::key::KeyHash;
 
-use hashbrown::HashTable;
+/// How many prints fit a bucket, so that it fills a cache line together with its hand.
+const LANES: usize = 31;
 
-use crate::key::spread;
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// 0 is none.
+    prints: [u16; LANES],
+    /// Where the next print goes.
+    hand: u16,
+}
+
+impl Bucket {
+    const EMPTY: Self = Self {
+        prints: [0; LANES],
+        hand: 0,
+    };
+
+    /// Where a print is. All lanes are compared, with no early exit, so that it becomes a few vector instructions.
+    fn find(&self, print: u16) -> Option<usize> {
+        let equal = |(lane, &other): (usize, &u16)| u32::from(other == print) << lane;
+        let found = self
+            .prints
+            .iter()
+            .enumerate()
+            .map(equal)
+            .fold(0, |all, bit| all | bit);
+        (found != 0).then_some(found.trailing_zeros() as usize)
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Ghost {
-    /// Fingerprints, oldest first; some are in no position of the table any more.
-    ring: VecDeque<u32>,
-    /// The position of the ring's front; positions count up and wrap.
-    base: u32,
-    /// Positions of the fingerprints that are remembered.
-    table: HashTable<u32>,
+    /// None, or a power of two.
+    buckets: Vec<Bucket>,
+    /// How many lanes of each bucket are in use.
+    window: usize,
+    /// How many prints are remembered.
+    len: usize,
 }
 
 impl Ghost {
-    /// How many fingerprints are remembered.
-    pub(super) fn len(&self) -> usize {
-        self.table.len()
+    /// How many keys are remembered.
+    pub(super) const fn len(&self) -> usize {
+        self.len
     }
 
-    /// Remembers a fingerprint, and forgets the oldest while there are more than `capacity`.
-    pub(super) fn remember(&mut self, fingerprint: u32, capacity: usize) {
-        self.take(fingerprint);
-        #[allow(clippy::cast_possible_truncation)]
-        // a shard has fewer than 2^32 slots, and the ghost no more than it
-        let position = self.base.wrapping_add(self.ring.len() as u32);
-        self.ring.push_back(fingerprint);
-        let (ring, base) = (&self.ring, self.base);
-        self.table
-            .insert_unique(spread(fingerprint), position, |&position| {
-                spread(ring[position.wrapping_sub(base) as usize])
-            });
-        while self.ring.len() > capacity {
-            self.forget_oldest();
-        }
-    }
-
-    /// Whether the fingerprint was remembered; it is not any more.
-    pub(super) fn take(&mut self, fingerprint: u32) -> bool {
-        let (ring, base) = (&self.ring, self.base);
-        let found = self.table.find_entry(spread(fingerprint), |&position| {
-            ring[position.wrapping_sub(base) as usize] == fingerprint
-        });
-        found.is_ok_and(|entry| {
-            entry.remove();
-            true
-        })
-    }
-
-    fn forget_oldest(&mut self) {
-        let Some(fingerprint) = self.ring.pop_front() else {
+    /// Remembers a key. About `capacity` are remembered, the last ones. O(1), but for the doubling.
+    pub(super) fn remember(&mut self, hash: KeyHash, capacity: usize) {
+        if capacity == 0 {
             return;
-        };
-        let position = self.base;
-        self.base = position.wrapping_add(1);
-        if let Ok(entry) = self
-            .table
-            .find_entry(spread(fingerprint), |&other| other == position)
-        {
-            entry.remove();
         }
+        self.resize(capacity);
+        let print = print(hash);
+        self.take(hash);
+        let window = self.window;
+        let bucket = self.bucket(hash);
+        let lane = Some(usize::from(bucket.hand))
+            .filter(|&hand| hand < window)
+            .unwrap_or(0);
+        let forgotten = std::mem::replace(&mut bucket.prints[lane], print);
+        #[allow(clippy::cast_possible_truncation)] // at most 31
+        let hand = (lane + 1) as u16;
+        bucket.hand = hand;
+        self.len += usize::from(forgotten == 0);
+    }
+
+    /// Whether the key was remembered; it is not any more. O(1).
+    pub(super) fn take(&mut self, hash: KeyHash) -> bool {
+        if self.len == 0 {
+            return false;
+        }
+        let bucket = self.bucket(hash);
+        let Some(lane) = bucket.find(print(hash)) else {
+            return false;
+        };
+        bucket.prints[lane] = 0;
+        self.len -= 1;
+        true
+    }
+
+    /// Sets the number of buckets and their windows; what is remembered stays, but when there is far less to remember.
+    fn resize(&mut self, capacity: usize) {
+        let buckets = capacity.div_ceil(LANES).next_power_of_two();
+        if buckets > self.buckets.len() {
+            self.grow(buckets);
+        } else if buckets < self.buckets.len() / 4 {
+            (self.buckets, self.len) = (vec![Bucket::EMPTY; buckets], 0);
+        }
+        self.window = capacity.div_ceil(self.buckets.len()).min(LANES);
+    }
+
+    /// A bucket's keys go on in the buckets it is split into; since a print does not tell in which, in each of them.
+    #[cold]
+    fn grow(&mut self, buckets: usize) {
+        let old = std::mem::take(&mut self.buckets);
+        let copies = buckets / old.len().max(1);
+        if old.is_empty() {
+            self.buckets = vec![Bucket::EMPTY; buckets];
+            return;
+        }
+        self.len *= copies;
+        self.buckets = Vec::with_capacity(buckets);
+        for bucket in old {
+            self.buckets.extend(std::iter::repeat_n(bucket, copies));
+        }
+    }
+
+    /// A hash's bucket; there is one. By the upper bits, so that a bucket's halves lie side by side after a doubling.
+    fn bucket(&mut self, hash: KeyHash) -> &mut Bucket {
+        let index = (u128::from(hash.whole()) * self.buckets.len() as u128) >> 64;
+        #[allow(clippy::cast_possible_truncation)] // below the number of buckets
+        &mut self.buckets[index as usize]
     }
 
     pub(super) fn validate(&self) -> Result<(), String> {
-        for &position in &self.table {
-            let offset = position.wrapping_sub(self.base) as usize;
-            if offset >= self.ring.len() {
-                return Err(format!("ghost position {position} is outside of the ring"));
-            }
+        let prints = self.buckets.iter().flat_map(|bucket| bucket.prints);
+        let counted = prints.filter(|&print| print != 0).count();
+        if counted == self.len && self.window <= LANES {
+            Ok(())
+        } else {
+            Err(format!("a ghost of {counted} counts {}", self.len))
         }
-        Ok(())
     }
+}
+
+/// What is remembered of a hash; never 0.
+#[allow(clippy::cast_possible_truncation)] // the lower bits are what is wanted
+fn print(hash: KeyHash) -> u16 {
+    (hash.whole() as u16).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn oldest_is_forgotten_first() {
-        let mut ghost = Ghost::default();
-        for fingerprint in 0..5 {
-            ghost.remember(fingerprint, 3);
-        }
-        assert!(!ghost.take(1));
-        assert!(ghost.take(2));
-        assert!(!ghost.take(2));
-        assert!(ghost.take(4));
+    fn hash(number: u64) -> KeyHash {
+        KeyHash::from(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5555)
     }
 
     #[test]
-    fn a_fingerprint_that_came_back_keeps_its_later_place() {
+    fn oldest_is_forgotten_first() {
         let mut ghost = Ghost::default();
-        ghost.remember(7, 3);
-        assert!(ghost.take(7));
-        ghost.remember(8, 3);
-        ghost.remember(7, 3);
-        ghost.remember(9, 3); // pushes out the first place of 7, which is empty
-        assert!(ghost.take(7));
+        (0..5).for_each(|number| ghost.remember(hash(number), 3));
+        assert!(!ghost.take(hash(1)));
+        assert!(ghost.take(hash(2)));
+        assert!(!ghost.take(hash(2)));
+        assert!(ghost.take(hash(4)));
         ghost.validate().unwrap();
     }
 
     #[test]
-    fn positions_wrap() {
-        let mut ghost = Ghost {
-            base: u32::MAX - 2,
-            ..Ghost::default()
-        };
-        for fingerprint in 0..100 {
-            ghost.remember(fingerprint, 10);
+    fn nothing_is_remembered_where_nothing_may_be() {
+        let mut ghost = Ghost::default();
+        ghost.remember(hash(1), 0);
+        assert!(!ghost.take(hash(1)));
+    }
+
+    #[test]
+    fn is_about_as_long_as_it_is_told() {
+        for capacity in [31, 45, 300, 5_000, 100_000_u64] {
+            let mut ghost = Ghost::default();
+            let size = usize::try_from(capacity).unwrap();
+            (0..capacity * 4).for_each(|number| ghost.remember(hash(number), size));
             ghost.validate().unwrap();
+            assert!(
+                ghost.len().abs_diff(size) <= size / 10 + 1,
+                "{capacity}: {}",
+                ghost.len()
+            );
+            let young = (capacity * 7 / 2..capacity * 4).filter(|&number| ghost.take(hash(number)));
+            assert!(young.count() * 100 >= size / 2 * 97);
+            let old = (capacity * 2..capacity * 5 / 2).filter(|&number| ghost.take(hash(number)));
+            assert!(old.count() * 100 <= size * 5);
         }
-        assert!((90..100).all(|fingerprint| ghost.take(fingerprint)));
+    }
+
+    #[test]
+    fn what_is_remembered_survives_growth() {
+        let mut ghost = Ghost::default();
+        (0..100).for_each(|number| ghost.remember(hash(number), 200));
+        ghost.remember(hash(100), 3_000);
+        ghost.validate().unwrap();
+        assert!((0..=100).all(|number| ghost.take(hash(number))));
+    }
+
+    #[test]
+    fn takes_four_bytes_a_key_at_most() {
+        for capacity in [1_000, 10_000, 1_000_000] {
+            let mut ghost = Ghost::default();
+            ghost.remember(hash(1), capacity);
+            let bytes = ghost.buckets.len() * size_of::<Bucket>();
+            assert!(bytes <= capacity * 4 + capacity / 4, "{capacity}: {bytes}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A doubly linked list threaded through the entries' nodes. Youngest at the head, oldest at the tail.
 
-use super::{NIL, Nodes, Pressure};
+use super::{NIL, Nodes, Pressure, Queue};
 
 #[derive(Debug)]
 pub(super) struct List {
@@ -76,29 +76,32 @@ impl List {
     }
 
     /// Walks the list both ways round; returns its length.
-    pub(super) fn validate(&self, nodes: &impl Nodes, queue: u8) -> Result<usize, String> {
+    pub(super) fn validate(&self, nodes: &impl Nodes, queue: Queue) -> Result<usize, String> {
         let (mut slot, mut prev, mut len, mut weight) = (self.head, NIL, 0, 0);
         while slot != NIL {
             let node = nodes.node(slot);
             if node.prev != prev {
                 return Err(format!("slot {slot}: prev is {}, not {prev}", node.prev));
             }
-            if node.queue != queue {
+            if node.queue() != queue {
                 return Err(format!(
-                    "slot {slot} of queue {} is linked in queue {queue}",
-                    node.queue
+                    "slot {slot} of queue {:?} is linked in queue {queue:?}",
+                    node.queue()
                 ));
             }
             len += 1;
             weight += u64::from(node.weight);
             if len > self.len {
-                return Err(format!("queue {queue} is longer than its count of {}", self.len));
+                return Err(format!(
+                    "queue {queue:?} is longer than its count of {}",
+                    self.len
+                ));
             }
             (prev, slot) = (slot, node.next);
         }
         if (prev, len, weight) != (self.tail, self.len, self.weight) {
             return Err(format!(
-                "queue {queue}: tail, length, weight are {prev}, {len}, {weight}, counted as {self:?}"
+                "queue {queue:?}: tail, length, weight are {prev}, {len}, {weight}, counted as {self:?}"
             ));
         }
         Ok(len)

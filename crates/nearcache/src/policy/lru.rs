@@ -1,7 +1,8 @@
 //! Least recently used: the order of Django's `LocMemCache`.
 
 use super::list::List;
-use super::{Nodes, Policy, Pressure};
+use super::{Nodes, Policy, Pressure, Queue};
+use crate::key::KeyHash;
 
 #[derive(Debug, Default)]
 pub(crate) struct Lru {
@@ -9,7 +10,7 @@ pub(crate) struct Lru {
 }
 
 impl Policy for Lru {
-    fn admit(&mut self, nodes: &mut impl Nodes, slot: u32) {
+    fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, _: KeyHash) {
         self.list.push_head(nodes, slot);
     }
 
@@ -31,7 +32,9 @@ impl Policy for Lru {
         Some(slot)
     }
 
+    fn evicted(&mut self, _: Queue, _: KeyHash) {}
+
     fn validate(&self, nodes: &impl Nodes) -> Result<usize, String> {
-        self.list.validate(nodes, 0)
+        self.list.validate(nodes, Queue::Small)
     }
 }

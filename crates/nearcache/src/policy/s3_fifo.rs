@@ -12,17 +12,15 @@
 use super::adaptation::Adaptation;
 use super::ghost::Ghost;
 use super::list::List;
-use super::{Nodes, Policy, Pressure};
-
-const SMALL: u8 = 0;
-const MAIN: u8 = 1;
+use super::{Nodes, Policy, Pressure, Queue};
+use crate::key::KeyHash;
 
 /// Small holds a tenth of all.
 const SMALL_SHARE: u64 = 10;
 /// Frequencies are counted up to here: how often an entry may go round main without being asked for.
-const MAX_FREQUENCY: u8 = 3;
+const MAX_FREQUENCY: u32 = 3;
 /// At small's tail, an entry moves to main if its frequency is above this.
-const PROMOTE_ABOVE: u8 = 1;
+const PROMOTE_ABOVE: u32 = 1;
 /// How many entries one search for a victim may pass over, so that one insertion has bounded work even when
 /// every entry of a large cache has been asked for.
 const MAX_STEPS: usize = 1024;
@@ -45,11 +43,10 @@ impl S3Fifo {
         }
     }
 
-    fn list(&mut self, queue: u8) -> &mut List {
-        if queue == MAIN {
-            &mut self.main
-        } else {
-            &mut self.small
+    fn list(&mut self, queue: Queue) -> &mut List {
+        match queue {
+            Queue::Small => &mut self.small,
+            Queue::Main => &mut self.main,
         }
     }
 
@@ -70,17 +67,17 @@ impl S3Fifo {
     }
 
     /// Which queue a new entry enters.
-    fn entrance(&mut self, fingerprint: u32) -> u8 {
+    fn entrance(&mut self, hash: KeyHash) -> Queue {
         let entries = self.entries();
-        let was_in_small = self.ghost.take(fingerprint);
+        let was_in_small = self.ghost.take(hash);
         if let Some(adapting) = &mut self.adaptation {
             if was_in_small {
                 adapting.small_was_missed(self.ghost.len(), entries);
             } else {
-                adapting.main_was_missed(fingerprint, self.ghost.len(), entries);
+                adapting.main_was_missed(hash, self.ghost.len(), entries);
             }
         }
-        if was_in_small { MAIN } else { SMALL }
+        if was_in_small { Queue::Main } else { Queue::Small }
     }
 
     /// The ghost is as long as main is when the cache is full. (Main's length now would not do: a ghost that
@@ -93,32 +90,32 @@ impl S3Fifo {
     fn move_to_main(&mut self, nodes: &mut impl Nodes, slot: u32) {
         self.small.remove(nodes, slot);
         let node = nodes.node_mut(slot);
-        (node.queue, node.frequency) = (MAIN, 0);
+        node.set_queue(Queue::Main);
+        node.set_frequency(0);
         self.main.push_head(nodes, slot);
     }
 }
 
 impl Policy for S3Fifo {
-    fn admit(&mut self, nodes: &mut impl Nodes, slot: u32) {
-        let node = nodes.node_mut(slot);
-        node.queue = self.entrance(node.fingerprint);
+    fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, hash: KeyHash) {
+        nodes.node_mut(slot).set_queue(self.entrance(hash));
         self.attach(nodes, slot);
     }
 
     fn hit(&mut self, nodes: &mut impl Nodes, slot: u32) {
         let node = nodes.node_mut(slot);
         // Written only when it changes: the line of a hot entry stays clean.
-        if node.frequency < MAX_FREQUENCY {
-            node.frequency += 1;
+        if node.frequency() < MAX_FREQUENCY {
+            node.set_frequency(node.frequency() + 1);
         }
     }
 
     fn detach(&mut self, nodes: &mut impl Nodes, slot: u32) {
-        self.list(nodes.node(slot).queue).remove(nodes, slot);
+        self.list(nodes.node(slot).queue()).remove(nodes, slot);
     }
 
     fn attach(&mut self, nodes: &mut impl Nodes, slot: u32) {
-        self.list(nodes.node(slot).queue).push_head(nodes, slot);
+        self.list(nodes.node(slot).queue()).push_head(nodes, slot);
     }
 
     fn victim(&mut self, nodes: &mut impl Nodes, pressure: Pressure) -> Option<u32> {
@@ -128,31 +125,34 @@ impl Policy for S3Fifo {
             steps += 1;
             if self.small_is_due(pressure) {
                 let slot = self.small.tail()?;
-                let node = *nodes.node(slot);
-                let earned = node.frequency > PROMOTE_ABOVE;
+                let node = nodes.node(slot);
+                let earned = node.frequency() > PROMOTE_ABOVE;
                 let spared = !earned && self.adaptation.as_mut().is_some_and(Adaptation::spares_unasked);
                 if (earned || spared) && patient {
                     self.move_to_main(nodes, slot);
                     continue;
                 }
                 self.small.remove(nodes, slot);
-                self.ghost.remember(node.fingerprint, self.ghost_capacity());
                 return Some(slot);
             }
             let slot = self.main.tail()?;
             let node = nodes.node_mut(slot);
-            if node.frequency > 0 && patient {
-                node.frequency -= 1;
+            if node.frequency() > 0 && patient {
+                node.set_frequency(node.frequency() - 1);
                 self.main.move_to_head(nodes, slot);
                 continue;
             }
-            let fingerprint = node.fingerprint;
             self.main.remove(nodes, slot);
-            let entries = self.entries();
-            if let Some(adapting) = &mut self.adaptation {
-                adapting.main_gave_up(fingerprint, entries);
-            }
             return Some(slot);
+        }
+    }
+
+    fn evicted(&mut self, queue: Queue, hash: KeyHash) {
+        let entries = self.entries();
+        match (queue, &mut self.adaptation) {
+            (Queue::Small, _) => self.ghost.remember(hash, self.ghost_capacity()),
+            (Queue::Main, Some(adapting)) => adapting.main_gave_up(hash, entries),
+            (Queue::Main, None) => {}
         }
     }
 
@@ -161,6 +161,6 @@ impl Policy for S3Fifo {
         if let Some(adapting) = &self.adaptation {
             adapting.validate()?;
         }
-        Ok(self.small.validate(nodes, SMALL)? + self.main.validate(nodes, MAIN)?)
+        Ok(self.small.validate(nodes, Queue::Small)? + self.main.validate(nodes, Queue::Main)?)
     }
 }

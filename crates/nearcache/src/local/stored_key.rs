@@ -1,0 +1,125 @@
+//! A key as an entry keeps it: one thin pointer to its length and bytes.
+//!
+//! A `Box<[u8]>` takes 8 bytes more, a sixth of an entry's bookkeeping. The length stands before the bytes, 7 bits to a byte,
+//! lowest first, the highest bit set in all but its last byte (LEB128): so one byte for keys of up to 127.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::fmt;
+use std::ptr::NonNull;
+
+/// As many as a `usize` has groups of 7 bits.
+const MAX_LENGTH_BYTES: usize = usize::BITS.div_ceil(7) as usize;
+const LOW_BITS: u8 = 0x7f;
+const MORE: u8 = 0x80;
+
+/// The bytes of a key, owned.
+///
+/// Invariant: the start of an allocation of `layout(n, len)` for `n` length bytes and the `len` bytes they tell.
+pub(super) struct StoredKey(NonNull<u8>);
+
+// SAFETY: the allocation is this value's own, and changed by nobody.
+unsafe impl Send for StoredKey {}
+// SAFETY: as above; there is no way to change it through a reference.
+unsafe impl Sync for StoredKey {}
+
+impl StoredKey {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let (head, n) = encode(bytes.len());
+        let layout = layout(n, bytes.len());
+        // SAFETY: the layout has at least one byte, that of the length. The new allocation has room for `n` bytes and the
+        // key's after them, and overlaps with neither source.
+        unsafe {
+            let start = NonNull::new(alloc(layout)).unwrap_or_else(|| handle_alloc_error(layout));
+            start.as_ptr().copy_from_nonoverlapping(head.as_ptr(), n);
+            let key = start.add(n).as_ptr();
+            key.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            Self(start)
+        }
+    }
+
+    /// The key.
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: by the invariant there are `n` length bytes and then `len` of the key, which live as long as `self`.
+        unsafe {
+            let (len, n) = decode(self.0);
+            std::slice::from_raw_parts(self.0.add(n).as_ptr(), len)
+        }
+    }
+}
+
+impl Drop for StoredKey {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant it was allocated with this very layout; it is not used after this.
+        unsafe {
+            let (len, n) = decode(self.0);
+            dealloc(self.0.as_ptr(), layout(n, len));
+        }
+    }
+}
+
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.bytes().escape_ascii())
+    }
+}
+
+/// The layout of so many length bytes and a key.
+fn layout(length_bytes: usize, len: usize) -> Layout {
+    // A slice is no longer than `isize::MAX`, so only one within ten bytes of that fails here.
+    Layout::array::<u8>(length_bytes + len).unwrap_or_else(|_| handle_alloc_error(Layout::new::<u8>()))
+}
+
+/// A length as bytes, and how many.
+#[allow(clippy::cast_possible_truncation)] // 7 bits are taken at a time
+fn encode(mut len: usize) -> ([u8; MAX_LENGTH_BYTES], usize) {
+    let (mut bytes, mut n) = ([0; MAX_LENGTH_BYTES], 0);
+    while len > usize::from(LOW_BITS) {
+        bytes[n] = len as u8 | MORE;
+        len >>= 7;
+        n += 1;
+    }
+    bytes[n] = len as u8;
+    (bytes, n + 1)
+}
+
+/// The length that is written at `start`, and how many bytes it takes.
+///
+/// # Safety
+///
+/// `start` must be that of a `StoredKey`.
+unsafe fn decode(start: NonNull<u8>) -> (usize, usize) {
+    // SAFETY: there is at least one length byte.
+    let short = unsafe { start.read() };
+    if short < MORE {
+        return (usize::from(short), 1);
+    }
+    let (mut len, mut n) = (0, 0);
+    loop {
+        // SAFETY: what `encode` wrote ends with a byte below `MORE`, and is read no further.
+        let byte = unsafe { start.add(n).read() };
+        len |= usize::from(byte & LOW_BITS) << (7 * n);
+        n += 1;
+        if byte < MORE {
+            return (len, n);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_out_as_it_went_in() {
+        for len in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 70_000, 2_097_152] {
+            let bytes: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[0] ^ 0x5a).collect();
+            assert_eq!(StoredKey::new(&bytes).bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_key_takes_one_pointer_in_its_entry() {
+        assert_eq!(size_of::<Option<StoredKey>>(), size_of::<usize>());
+    }
+}
