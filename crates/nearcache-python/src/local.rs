@@ -137,7 +137,7 @@ impl<'a, 'py> Call<'a, 'py> {
 
 /// What an entry counts against `MAX_MEMORY`.
 fn weight(key: &[u8], value_size: u64) -> u64 {
-    value_size + key.len() as u64 + LocalStore::BOOKKEEPING as u64
+    value_size + stores::entry_size(key)
 }
 
 #[pymethods]

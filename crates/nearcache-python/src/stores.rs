@@ -19,6 +19,19 @@ use crate::values::Stored;
 
 pub(crate) type LocalStore = Store<Stored>;
 
+/// What the heap's allocator takes at least, and by which steps; 8 bytes of it are its own. (glibc's, on 64 bits.)
+const MIN_CHUNK: usize = 32;
+const CHUNK_STEP: usize = 16;
+const CHUNK_HEADER: usize = 8;
+
+/// The bytes of memory an entry takes beside its Python value: its slot with the reference, its bookkeeping, its key.
+pub(crate) fn entry_size(key: &[u8]) -> u64 {
+    let key_chunk = (key.len() + CHUNK_HEADER)
+        .next_multiple_of(CHUNK_STEP)
+        .max(MIN_CHUNK);
+    (LocalStore::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
+}
+
 /// The eviction policies and what they are called in the options.
 const POLICIES: [(Eviction, &str); 3] = [
     (Eviction::S3Fifo, "s3-fifo"),

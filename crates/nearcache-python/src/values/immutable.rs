@@ -55,6 +55,14 @@ fn bytes_per_character(text: &Bound<'_, PyString>) -> u64 {
     u64::from(unsafe { pyo3::ffi::PyUnicode_KIND(text.as_ptr()) })
 }
 
+/// Whether an object is a str that Python keeps once for the whole process, as it does the names in a program.
+#[allow(unsafe_code)]
+pub(super) fn is_interned(value: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: every str begins with a `PyASCIIObject`, and this one is alive.
+    value.is_exact_instance_of::<PyString>()
+        && unsafe { (*value.as_ptr().cast::<pyo3::ffi::PyASCIIObject>()).interned() } != 0
+}
+
 pub(super) const fn bytes_size(len: usize) -> u64 {
     BYTES_HEADER + len as u64
 }

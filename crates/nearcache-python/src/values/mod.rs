@@ -59,7 +59,9 @@ impl Encoded {
         }
         let py = value.py();
         let pickled = pickle(py, intern!(py, "dumps"))?.call1((value, pickle_protocol))?;
-        let pickled = pickled.cast_into::<PyBytes>()?;
+        // Copied, since pickle's own is a large block cut short: between those that stay no other large one fits, and the heap
+        // grows to twice what is used.
+        let pickled = PyBytes::new(py, pickled.cast_into::<PyBytes>()?.as_bytes());
         let size = immutable::bytes_size(pickled.len()?);
         Ok(Self {
             stored: Stored::Pickled(pickled.unbind()),

@@ -12,19 +12,19 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
 
-use super::immutable::atom_size;
+use super::immutable::{atom_size, is_interned};
 
 /// How deep collections may be nested; deeper ones are left to pickle, which knows how to refuse.
 const MAX_DEPTH: usize = 64;
 
 // Bytes, as in `immutable`.
-const DICT_HEADER: u64 = 128;
+const DICT_HEADER: u64 = 112;
 const LIST_HEADER: u64 = 64;
 const SET_HEADER: u64 = 240;
 const TUPLE_HEADER: u64 = 64;
 const POINTER: u64 = 8;
 /// A set's or dict's table entry, at the mean load.
-const TABLE_ENTRY: u64 = 32;
+const TABLE_ENTRY: u64 = 28;
 /// Of atoms of this size and more it is remembered that they were counted, since one may stand in many places.
 const LARGE: u64 = 128;
 /// A tuple longer than this is looked through once, however often it appears.
@@ -120,7 +120,8 @@ impl Taking {
         self.size += DICT_HEADER + TABLE_ENTRY * copy.len() as u64;
         // Assigning to a key that is there does not disturb the iteration.
         for (key, inner) in &copy {
-            if !self.leaf(&key)? {
+            // A name from the program's text is there anyway, once for all dicts.
+            if !is_interned(&key) && !self.leaf(&key)? {
                 return Ok(None);
             }
             let Some(kept) = self.node(&inner)? else {
