@@ -1,7 +1,7 @@
 """How much memory a LocalCache really takes when it is full, against what MAX_MEMORY says.
 
-``python -m benchmarks.memory``: for each mix of values a fresh process fills a cache to its limit and goes on until everything
-in it has been replaced once, then compares how far its resident size has grown with the limit.
+``make memory``: for each mix of values a fresh process fills a cache to its limit and goes on until everything in
+it has been replaced once, then compares how far its resident size has grown with the limit.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Basket:
     """What the cache cannot take apart, so that it is pickled."""
 
     def __init__(self, number: int) -> None:
+        """Make one that differs from the others."""
         self.owner = f"user{number}"
         self.books = [number, number + 1, number + 2]
         self.total = Decimal(number) / 100
