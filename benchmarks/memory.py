@@ -1,7 +1,7 @@
 """How much memory a LocalCache really takes when it is full, against what MAX_MEMORY says.
 
-``make memory``: for each mix of values a fresh process fills a cache to its limit and goes on until everything in
-it has been replaced once, then compares how far its resident size has grown with the limit.
+``make memory``: for each mix of values a fresh process fills a cache to its limit and goes on until
+everything in it has been replaced once, then compares how far its resident size has grown with the limit.
 """
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
 //! Comparisons of nearcache with other caches. Rivals are dependencies of this crate only.
 
+pub mod contender;
+pub mod opt;
+pub mod table;
 pub mod trace;

@@ -1,56 +1,121 @@
-//! Replays request traces through the real cache and prints hit ratios.
-//!
-//! Each request is a get and, on a miss, an insert of weight 1. One shard, no expiry; the cold start counts.
+//! Replays request traces through caches and prints hit ratios: one policy at one size, or the whole table.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 
-use nearcache::Eviction;
-use nearcache::local::Cache;
+use nearcache_bench::table::{Row, hit_ratio, markdown, policies, sizes};
 use nearcache_bench::trace::Trace;
 
-const USAGE: &str = "usage: hit-ratio [--policy s3-fifo|adaptive|lru] --capacity N TRACE.u64.zst...";
+const USAGE: &str =
+    "usage: hit-ratio [--policy NAME] --capacity N TRACE.u64.zst...\n       hit-ratio --all DIRECTORY";
+const DEFAULT: &str = "adaptive";
 
 /// What the command line asks for.
-struct Args {
-    eviction: Eviction,
-    capacity: u64,
-    traces: Vec<PathBuf>,
+#[derive(Debug, PartialEq)]
+enum Task {
+    Help,
+    /// One policy at one size.
+    One {
+        policy: String,
+        capacity: u64,
+        traces: Vec<PathBuf>,
+    },
+    /// Every policy at several sizes, over all traces of a directory.
+    All(PathBuf),
 }
 
 fn main() -> ExitCode {
-    let args = match parse(std::env::args().skip(1)) {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
+    let task = match parse(std::env::args().skip(1)) {
+        Ok(task) => task,
         Err(wrong) => {
             eprintln!("hit-ratio: {wrong}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    for path in &args.traces {
-        let trace = match Trace::read(path) {
-            Ok(trace) => trace,
-            Err(error) => {
-                eprintln!("hit-ratio: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
-        let ratio = hit_ratio(&trace.keys, args.eviction, args.capacity);
-        println!("{} {} hit_ratio={ratio:.4}", trace.name, args.capacity);
+    let done = match task {
+        Task::Help => {
+            println!("{USAGE}\npolicies: {}", policies().join(", "));
+            Ok(())
+        }
+        Task::One {
+            policy,
+            capacity,
+            traces,
+        } => one(&policy, capacity, &traces),
+        Task::All(directory) => all(&directory),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(wrong) => {
+            eprintln!("hit-ratio: {wrong}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }
 
-/// Reads the command line; `None` if help is asked for.
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
-    let (mut eviction, mut capacity, mut traces) = (Eviction::S3Fifo, None, Vec::new());
+fn one(policy: &str, capacity: u64, traces: &[PathBuf]) -> Result<(), String> {
+    for path in traces {
+        let trace = Trace::read(path).map_err(|error| error.to_string())?;
+        let ratio = hit_ratio(policy, &trace.keys, capacity).unwrap_or_default();
+        println!("{} {capacity} hit_ratio={ratio:.4}", trace.name);
+    }
+    Ok(())
+}
+
+fn all(directory: &Path) -> Result<(), String> {
+    let listing =
+        std::fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut paths: Vec<_> = listing.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.to_string_lossy().ends_with(".u64.zst"));
+    paths.sort();
+    if paths.is_empty() {
+        return Err(format!("{}: there is no *.u64.zst in it", directory.display()));
+    }
+    let mut rows = Vec::new();
+    for path in paths {
+        let trace = Trace::read(&path).map_err(|error| error.to_string())?;
+        for entries in sizes(&trace) {
+            eprintln!("{} @ {entries} ...", trace.name);
+            rows.push(row(&trace, entries));
+        }
+    }
+    print!("{}", markdown(&rows));
+    Ok(())
+}
+
+/// Every policy at one size; as many at a time as there are cores.
+fn row(trace: &Trace, entries: u64) -> Row {
+    let policies = policies();
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let share = policies.len().div_ceil(workers);
+    let mut ratios = vec![0.0; policies.len()];
+    thread::scope(|scope| {
+        for (names, places) in policies.chunks(share).zip(ratios.chunks_mut(share)) {
+            scope.spawn(move || {
+                for (name, place) in names.iter().zip(places) {
+                    *place = hit_ratio(name, &trace.keys, entries).unwrap_or_default();
+                }
+            });
+        }
+    });
+    Row {
+        trace: trace.name.clone(),
+        entries,
+        ratios,
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Task, String> {
+    let (mut policy, mut capacity, mut traces) = (DEFAULT.to_owned(), None, Vec::new());
     while let Some(word) = words.next() {
         match word.as_str() {
-            "-h" | "--help" => return Ok(None),
-            "--policy" => eviction = policy(&words.next().ok_or("--policy needs a name")?)?,
+            "-h" | "--help" => return Ok(Task::Help),
+            "--all" => {
+                let directory = words.next().ok_or("--all needs a directory of traces")?;
+                return Ok(Task::All(directory.into()));
+            }
+            "--policy" => policy = known(words.next().ok_or("--policy needs a name")?)?,
             "--capacity" => capacity = Some(entries(&words.next().ok_or("--capacity needs a number")?)?),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             path => traces.push(PathBuf::from(path)),
@@ -60,22 +125,19 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
     if traces.is_empty() {
         return Err("no trace is named".into());
     }
-    Ok(Some(Args {
-        eviction,
+    Ok(Task::One {
+        policy,
         capacity,
         traces,
-    }))
+    })
 }
 
-fn policy(name: &str) -> Result<Eviction, String> {
-    match name {
-        "s3-fifo" => Ok(Eviction::S3Fifo),
-        "adaptive" => Ok(Eviction::Adaptive),
-        "lru" => Ok(Eviction::Lru),
-        _ => Err(format!(
-            "unknown policy {name:?}; there are s3-fifo, adaptive and lru"
-        )),
+fn known(name: String) -> Result<String, String> {
+    let names = policies();
+    if names.contains(&name.as_str()) {
+        return Ok(name);
     }
+    Err(format!("unknown policy {name:?}; there are {}", names.join(", ")))
 }
 
 fn entries(number: &str) -> Result<u64, String> {
@@ -83,18 +145,33 @@ fn entries(number: &str) -> Result<u64, String> {
     parsed.ok_or_else(|| format!("capacity {number:?} is not a whole number of at least 1"))
 }
 
-/// The share of requests that found their key.
-fn hit_ratio(keys: &[u64], eviction: Eviction, capacity: u64) -> f64 {
-    let cache = Cache::builder()
-        .max_entries(capacity)
-        .eviction(eviction)
-        .shards(1)
-        .build();
-    for key in keys.iter().map(|key| key.to_le_bytes()) {
-        if cache.get(&key).is_none() {
-            // Cannot be rejected: the weight is not bounded.
-            let _ = cache.insert(&key, (), None);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task, String> {
+        parse(line.split_whitespace().map(str::to_owned))
     }
-    cache.stats().hit_ratio().unwrap_or(0.0)
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (line, complaint) in [
+            ("--policy best --capacity 1 t", "unknown policy \"best\""),
+            ("--capacity 0 t", "capacity \"0\""),
+            ("--capacity many t", "capacity \"many\""),
+            ("--capacity 5", "no trace"),
+            ("t", "--capacity is missing"),
+            ("--all", "--all needs"),
+            ("--fast t", "unknown option --fast"),
+        ] {
+            let wrong = parsed(line).unwrap_err();
+            assert!(wrong.contains(complaint), "{line}: {wrong}");
+        }
+        assert!(
+            all(Path::new("/nowhere/at/all"))
+                .unwrap_err()
+                .contains("/nowhere")
+        );
+        assert_eq!(parsed("--all d"), Ok(Task::All("d".into())));
+    }
 }
