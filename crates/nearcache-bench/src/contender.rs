@@ -6,10 +6,11 @@ use foyer_memory::{CacheBuilder, EvictionConfig, LfuConfig, S3FifoConfig};
 use nearcache::Eviction;
 use nearcache::local::{Batch, Cache};
 
-/// A key as the libraries get it; nearcache gets the same bytes.
-type Key = [u8; 16];
+/// A key as the libraries keep it: a byte string, as nearcache's keys are. They are asked with a borrowed
+/// one; only mini-moka, which cannot be, has arrays.
+type Key = Box<[u8]>;
 
-/// A cache of `u64` by 16-byte keys, for any number of threads.
+/// A cache of `u64` by byte strings (of 16 bytes here), for any number of threads.
 pub trait Contender: Send + Sync {
     /// Whether there is a value.
     fn get(&self, key: u64) -> bool;
@@ -59,7 +60,7 @@ pub fn open(name: &str, capacity: u64, setup: Setup) -> Option<Box<dyn Contender
 }
 
 /// The bytes that stand for a number, scattered, so that no hash has an easy time.
-fn key(number: u64) -> Key {
+fn key(number: u64) -> [u8; 16] {
     u128::from(number)
         .wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
         .to_le_bytes()
@@ -94,11 +95,11 @@ struct Moka {
 
 impl Contender for Moka {
     fn get(&self, number: u64) -> bool {
-        self.cache.get(&key(number)).is_some()
+        self.cache.get(key(number).as_slice()).is_some()
     }
 
     fn insert(&self, number: u64) {
-        self.cache.insert(key(number), number);
+        self.cache.insert(key(number).into(), number);
         if self.flush {
             self.cache.run_pending_tasks();
         }
@@ -106,7 +107,7 @@ impl Contender for Moka {
 }
 
 struct MiniMoka {
-    cache: mini_moka::sync::Cache<Key, u64>,
+    cache: mini_moka::sync::Cache<[u8; 16], u64>,
     flush: bool,
 }
 
@@ -145,11 +146,11 @@ fn quick_cache(entries: usize, capacity: u64, setup: Setup) -> Option<QuickCache
 
 impl Contender for QuickCache {
     fn get(&self, number: u64) -> bool {
-        QuickCache::get(self, &key(number)).is_some()
+        QuickCache::get(self, key(number).as_slice()).is_some()
     }
 
     fn insert(&self, number: u64) {
-        QuickCache::insert(self, key(number), number);
+        QuickCache::insert(self, key(number).into(), number);
     }
 }
 
@@ -165,11 +166,11 @@ fn foyer(entries: usize, setup: Setup, eviction: impl Into<EvictionConfig>) -> F
 
 impl Contender for Foyer {
     fn get(&self, number: u64) -> bool {
-        Foyer::get(self, &key(number)).is_some()
+        Foyer::get(self, key(number).as_slice()).is_some()
     }
 
     fn insert(&self, number: u64) {
-        Foyer::insert(self, key(number), number);
+        Foyer::insert(self, key(number).into(), number);
     }
 }
 
