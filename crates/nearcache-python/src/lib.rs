@@ -1,6 +1,6 @@
 //! `nearcache._core`: what the Python package does in Rust.
 //!
-//! - `local`: the backend's methods;
+//! - `local`: the backend's methods; `call` is one call of one, `attributes` the assignment to attributes;
 //! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
 //! - `values`: how Python values are kept so that none is shared with a caller;
 //! - `stores`: the stores of this process by name, and their safety across `fork`.
@@ -11,6 +11,8 @@
 //! code can run.
 
 mod arguments;
+mod attributes;
+mod call;
 mod expiry;
 mod imported;
 mod keys;

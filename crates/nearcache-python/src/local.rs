@@ -1,143 +1,27 @@
 //! The backend's methods. `nearcache.django.LocalCache` is a subclass of the class here and of Django's `BaseCache`.
 
-use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use arc_swap::{ArcSwap, Guard};
-use nearcache::local::Draft;
-use nearcache::{Rejected, Timestamp, UpdateError};
-use pyo3::call::PyCallArgs;
+use arc_swap::ArcSwap;
+use nearcache::UpdateError;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::arguments::{Any, Argument, Version};
-use crate::expiry::{BackendClock, Now, default_timeout, expiry};
+use crate::attributes::set_attribute;
+use crate::call::{Call, Open, weight};
+use crate::expiry::{BackendClock, default_timeout};
 use crate::keys::{self, KeyBuffer};
-use crate::settings::{Settings, base_cache, is_watched};
+use crate::settings::Settings;
 use crate::stats::Stats;
-use crate::stores::{self, LocalStore};
-use crate::values::{Encoded, Stored};
+use crate::stores;
+use crate::values::Encoded;
 
 /// Django's cache methods on an in-process store. Made ready by `_open`; use `nearcache.django.LocalCache`.
 #[pyclass(frozen, subclass, module = "nearcache._core")]
 pub(crate) struct LocalCache {
-    open: OnceLock<Open>,
-}
-
-/// What an instance is once it is open.
-struct Open {
-    store: &'static LocalStore,
-    clock: BackendClock,
-    /// Swapped whole when an attribute is assigned. Not a lock: a child of `fork` could inherit that locked.
-    settings: ArcSwap<Settings>,
-}
-
-/// What one call works with.
-struct Call<'a, 'py> {
-    backend: Any<'a, 'py>,
-    open: &'a Open,
-    settings: Guard<Arc<Settings>>,
-}
-
-impl<'a, 'py> Call<'a, 'py> {
-    fn new(slf: &'a Bound<'py, LocalCache>) -> PyResult<Self> {
-        let open = slf.get().open.get().ok_or_else(|| {
-            PyRuntimeError::new_err(
-                "this cache is not open: an __init__ that overrides LocalCache's must call super().__init__(name, params)",
-            )
-        })?;
-        Ok(Self {
-            backend: slf.as_any(),
-            open,
-            settings: open.settings.load(),
-        })
-    }
-
-    fn py(&self) -> Python<'py> {
-        self.backend.py()
-    }
-
-    fn key<'b>(
-        &self,
-        key: Any<'_, 'py>,
-        version: Version<'_, 'py>,
-        buffer: &'b mut KeyBuffer,
-    ) -> PyResult<Cow<'b, [u8]>> {
-        keys::make(self.backend, &self.settings.keys, key, version, buffer)
-    }
-
-    fn now(&self) -> PyResult<Now> {
-        self.open.clock.now(self.py())
-    }
-
-    fn expiry(&self, timeout: Argument<'_, 'py>) -> PyResult<(Timestamp, Now)> {
-        expiry(self.backend, &self.settings, &self.open.clock, timeout)
-    }
-
-    fn encode(&self, value: Any<'_, 'py>) -> PyResult<Encoded> {
-        Encoded::new(value, self.settings.pickle_protocol)
-    }
-
-    /// A value made ready to be stored under a key, and the time of the call.
-    fn draft(
-        &self,
-        key: &[u8],
-        value: Any<'_, 'py>,
-        timeout: Argument<'_, 'py>,
-    ) -> PyResult<(Draft<Stored>, Now)> {
-        let Encoded { stored, size } = self.encode(value)?;
-        let (expires, now) = self.expiry(timeout)?;
-        Ok((
-            Draft {
-                value: stored,
-                weight: weight(key, size),
-                expires,
-            },
-            now,
-        ))
-    }
-
-    fn get(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Option<Py<PyAny>>> {
-        let mut buffer = KeyBuffer::new();
-        let key = self.key(key, version, &mut buffer)?;
-        let stored = self
-            .open
-            .store
-            .get_with(&key, &self.now()?, |stored| stored.clone_ref(self.py()));
-        stored.map(|stored| stored.decode(self.py())).transpose()
-    }
-
-    /// Stores a value; `Err` inside if it was too large.
-    fn set(
-        &self,
-        key: Any<'_, 'py>,
-        value: Any<'_, 'py>,
-        timeout: Argument<'_, 'py>,
-        version: Version<'_, 'py>,
-    ) -> PyResult<Result<(), Rejected>> {
-        let mut buffer = KeyBuffer::new();
-        let key = self.key(key, version, &mut buffer)?;
-        let (draft, now) = self.draft(&key, value, timeout)?;
-        Ok(self.open.store.insert(&key, draft, &self.settings.capacity, &now))
-    }
-
-    fn delete(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<bool> {
-        let mut buffer = KeyBuffer::new();
-        let key = self.key(key, version, &mut buffer)?;
-        Ok(self.open.store.remove(&key, &self.now()?).is_some())
-    }
-
-    /// Calls Django's own version of a method, which goes through this instance's `get`, `set` or `delete` key by key.
-    fn django<A: PyCallArgs<'py>>(&self, method: &str, args: A) -> PyResult<Bound<'py, PyAny>> {
-        base_cache(self.py())?.getattr(method)?.call1(args)
-    }
-}
-
-/// What an entry counts against `MAX_MEMORY`.
-fn weight(key: &[u8], value_size: u64) -> u64 {
-    value_size + stores::entry_size(key)
+    pub(crate) open: OnceLock<Open>,
 }
 
 #[pymethods]
@@ -371,54 +255,5 @@ impl LocalCache {
     /// Returns what the store has counted in this process since it was made.
     fn stats(slf: &Bound<'_, Self>) -> PyResult<Stats> {
         Ok(Call::new(slf)?.open.store.stats().into())
-    }
-}
-
-/// Assigns or (null) deletes an attribute as Python does. If it is one of the settings they are read anew; if it then has
-/// a value that cannot be, it gets back the old one.
-fn set_attribute(
-    slf: &Bound<'_, LocalCache>,
-    name: &Bound<'_, PyString>,
-    value: *mut ffi::PyObject,
-) -> PyResult<()> {
-    let Some(open) = slf
-        .get()
-        .open
-        .get()
-        .filter(|_| name.to_str().is_ok_and(is_watched))
-    else {
-        return set_generic(slf, name, value);
-    };
-    let old = slf.getattr("__dict__")?.cast::<PyDict>()?.get_item(name)?;
-    set_generic(slf, name, value)?;
-    match Settings::read(slf.as_any()) {
-        Ok(settings) => {
-            open.settings.store(Arc::new(settings));
-            Ok(())
-        }
-        Err(error) => {
-            set_generic(
-                slf,
-                name,
-                old.as_ref().map_or(std::ptr::null_mut(), Bound::as_ptr),
-            )?;
-            Err(error)
-        }
-    }
-}
-
-#[allow(unsafe_code)]
-fn set_generic(
-    slf: &Bound<'_, LocalCache>,
-    name: &Bound<'_, PyString>,
-    value: *mut ffi::PyObject,
-) -> PyResult<()> {
-    // SAFETY: the instance and the name are alive for the call, and so is the value, unless it is null, which is how a
-    // deletion is asked for.
-    let status = unsafe { ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), value) };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(PyErr::fetch(slf.py()))
     }
 }
