@@ -540,6 +540,7 @@ class TestKinship:
             return [
                 (one.name, one.kind, one.default is not one.empty, one.default if name == "get" else None)
                 for one in inspect.signature(method).parameters.values()
+                if one.name not in {"nx", "xx"}  # ours
             ]
 
         assert parameters(getattr(cache, name)) == parameters(getattr(BaseCache({}), name))

@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use nearcache::local::Draft;
 use nearcache::{Rejected, Timestamp};
 use pyo3::call::PyCallArgs;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Argument, Version};
@@ -113,6 +113,32 @@ impl<'a, 'py> Call<'a, 'py> {
         let key = self.key(key, version, &mut buffer)?;
         let (draft, now) = self.draft(&key, value, timeout)?;
         Ok(self.open.store.insert(&key, draft, &self.settings.capacity, &now))
+    }
+
+    /// Stores a value only if there is none (`nx`) or one (`xx`) to replace; whether it did.
+    pub(crate) fn set_if(
+        &self,
+        key: Any<'_, 'py>,
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+        nx: bool,
+        xx: bool,
+    ) -> PyResult<bool> {
+        if nx && xx {
+            return Err(PyValueError::new_err(
+                "nx stores only what is new and xx only what is not: use one of them",
+            ));
+        }
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(key, version, &mut buffer)?;
+        let (draft, now) = self.draft(&key, value, timeout)?;
+        let insert = if nx {
+            LocalStore::insert_if_absent
+        } else {
+            LocalStore::insert_if_present
+        };
+        Ok(insert(self.open.store, &key, draft, &self.settings.capacity, &now).unwrap_or(false))
     }
 
     pub(crate) fn delete(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<bool> {

@@ -4,8 +4,10 @@ use nearcache::{Clock, SystemClock, Timestamp};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyDateTime, PyDelta, PyInt};
 
 use crate::arguments::Argument;
+use crate::call::Call;
 use crate::imported::Imported;
 use crate::settings::{Settings, Timeouts};
 
@@ -86,36 +88,103 @@ pub(crate) fn expiry(
 
 /// A number of seconds after a time; zero and less is over at once.
 #[allow(clippy::cast_possible_truncation)] // `as` saturates
-fn after(now: Timestamp, seconds: f64) -> Timestamp {
+pub(crate) fn after(now: Timestamp, seconds: f64) -> Timestamp {
     let micros = (seconds * MICROS_PER_SECOND) as i64;
     Timestamp::from_unix_micros(now.as_unix_micros().saturating_add(micros))
 }
 
 /// A number of seconds, as a timeout argument or attribute has it.
 pub(crate) fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let seconds: f64 = match timeout.extract() {
-        Ok(seconds) => seconds,
+    number(timeout, "timeout must be a number of seconds or None")
+}
+
+/// A number that is not NaN; `rule` says in an error what it has to be.
+fn number(given: &Bound<'_, PyAny>, rule: &str) -> PyResult<f64> {
+    let number: f64 = match given.extract() {
+        Ok(number) => number,
         // An int too large for a float: as good as for ever, or long over.
-        Err(_) if timeout.is_instance_of::<pyo3::types::PyInt>() => {
-            if timeout.gt(0)? {
+        Err(_) if given.is_instance_of::<PyInt>() => {
+            if given.gt(0)? {
                 f64::INFINITY
             } else {
                 f64::NEG_INFINITY
             }
         }
         Err(_) => {
-            let kind = timeout.get_type();
-            return Err(PyTypeError::new_err(format!(
-                "timeout must be a number of seconds or None, not {timeout:?} ({kind})"
-            )));
+            let kind = given.get_type();
+            return Err(PyTypeError::new_err(format!("{rule}, not {given:?} ({kind})")));
         }
     };
-    if seconds.is_nan() {
-        return Err(PyValueError::new_err(
-            "timeout must be a number of seconds or None, not NaN",
-        ));
+    if number.is_nan() {
+        return Err(PyValueError::new_err(format!("{rule}, not NaN")));
     }
-    Ok(seconds)
+    Ok(number)
+}
+
+/// What a plain number stands for where a time may also be an object.
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
+    Seconds,
+    Millis,
+}
+
+impl Unit {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Millis => "milliseconds",
+        }
+    }
+
+    const fn per_second(self) -> f64 {
+        match self {
+            Self::Seconds => 1.0,
+            Self::Millis => 1e3,
+        }
+    }
+}
+
+/// A length of time from now: a number, a `timedelta`, or Django's marker for the default.
+pub(crate) fn expiry_in(
+    call: &Call<'_, '_>,
+    timeout: &Bound<'_, PyAny>,
+    unit: Unit,
+) -> PyResult<(Timestamp, Now)> {
+    if timeout.is(default_timeout(call.py())?) {
+        return call.expiry(Argument::OMITTED);
+    }
+    let seconds = if timeout.is_instance_of::<PyDelta>() {
+        timeout
+            .call_method0(intern!(call.py(), "total_seconds"))?
+            .extract()?
+    } else {
+        let unit_name = unit.name();
+        let rule =
+            format!("timeout must be a number of {unit_name} or a timedelta (persist() is for no expiry)");
+        number(timeout, &rule)? / unit.per_second()
+    };
+    let now = call.now()?.now();
+    Ok((after(now, seconds), Now::Read(now)))
+}
+
+/// A point in time: a number since the Unix epoch, or a `datetime`, local time if it is naive.
+pub(crate) fn expiry_at(when: &Bound<'_, PyAny>, unit: Unit) -> PyResult<Timestamp> {
+    if !when.is_instance_of::<PyDateTime>() {
+        let unit_name = unit.name();
+        let rule = format!("when must be a number of Unix {unit_name} or a datetime");
+        return Ok(timestamp(number(when, &rule)? / unit.per_second()));
+    }
+    let told = when.call_method0(intern!(when.py(), "timestamp"));
+    let seconds = told.map_err(|error| {
+        let message = format!(
+            "when is {when:?}, which has no Unix time: {}",
+            error.value(when.py())
+        );
+        let raised = PyValueError::new_err(message);
+        raised.set_cause(when.py(), Some(error));
+        raised
+    })?;
+    Ok(timestamp(seconds.extract()?))
 }
 
 /// Asks a subclass that overrides `get_backend_timeout`: it returns Unix seconds, or None.

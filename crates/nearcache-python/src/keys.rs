@@ -126,7 +126,8 @@ fn make_in_python(
     encode(text)
 }
 
-fn as_str<'a, 'py>(made: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
+/// What a key function made, if it is a text.
+pub(crate) fn as_str<'a, 'py>(made: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
     made.cast::<PyString>().map_err(|_| {
         let kind = made.get_type();
         PyTypeError::new_err(format!(
@@ -135,7 +136,8 @@ fn as_str<'a, 'py>(made: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyStr
     })
 }
 
-fn encode(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
+/// A text as a stored key has it: UTF-8, with surrogates let through.
+pub(crate) fn encode(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     if let Ok(utf8) = text.to_str() {
         return Ok(utf8.as_bytes().to_vec());
     }
@@ -143,7 +145,7 @@ fn encode(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     Ok(encoded.cast::<PyBytes>()?.as_bytes().to_vec())
 }
 
-/// A stored key as text, for messages.
+/// A stored key as text.
 pub(crate) fn decode<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     PyBytes::new(py, key).call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"))
 }

@@ -1,6 +1,8 @@
 //! `nearcache._core`: what the Python package does in Rust.
 //!
 //! - `local`: the backend's methods; `call` is one call of one, `attributes` the assignment to attributes;
+//! - `control`: what is done to an entry that is there already: its time, and its life as a lock;
+//! - `scan`, `glob`: finding keys by patterns;
 //! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
 //! - `values`: how Python values are kept so that none is shared with a caller;
 //! - `stores`: the stores of this process by name, and their safety across `fork`.
@@ -13,10 +15,13 @@
 mod arguments;
 mod attributes;
 mod call;
+mod control;
 mod expiry;
+mod glob;
 mod imported;
 mod keys;
 mod local;
+mod scan;
 mod settings;
 mod stats;
 mod stores;
@@ -29,6 +34,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     stores::survive_fork()?;
     module.add_class::<local::LocalCache>()?;
+    module.add_class::<scan::KeyIterator>()?;
     module.add_class::<stats::Stats>()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

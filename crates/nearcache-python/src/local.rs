@@ -11,8 +11,9 @@ use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
 use crate::arguments::{Any, Argument, Version};
 use crate::attributes::set_attribute;
 use crate::call::{Call, Open, weight};
-use crate::expiry::{BackendClock, default_timeout};
+use crate::expiry::{BackendClock, Unit, default_timeout, expiry_at, expiry_in};
 use crate::keys::{self, KeyBuffer};
+use crate::scan::KeyIterator;
 use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::stores;
@@ -79,16 +80,25 @@ impl LocalCache {
     }
 
     /// Stores a value for `timeout` seconds; None is for ever, no argument for the cache's default.
-    #[pyo3(signature = (key, value, timeout=Argument::OMITTED, version=None))]
+    ///
+    /// With `nx` only if there is none under the key, with `xx` only if there is one; atomic. Returns None, or with either
+    /// of the two whether it stored it. Raises `ValueError` for both at once.
+    #[pyo3(signature = (key, value, timeout=Argument::OMITTED, version=None, *, nx=false, xx=false))]
     fn set<'py>(
         slf: &Bound<'py, Self>,
         key: Any<'_, 'py>,
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
-    ) -> PyResult<()> {
+        nx: bool,
+        xx: bool,
+    ) -> PyResult<Option<bool>> {
+        let call = Call::new(slf)?;
+        if nx | xx {
+            return call.set_if(key, value, timeout, version, nx, xx).map(Some);
+        }
         // Too large is no error to Django; it is counted.
-        Call::new(slf)?.set(key, value, timeout, version).map(drop)
+        call.set(key, value, timeout, version).map(|_| None)
     }
 
     /// Stores a value if there is none under the key; returns whether it did. Atomic.
@@ -100,15 +110,7 @@ impl LocalCache {
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        let call = Call::new(slf)?;
-        let mut buffer = KeyBuffer::new();
-        let key = call.key(key, version, &mut buffer)?;
-        let (draft, now) = call.draft(&key, value, timeout)?;
-        let added = call
-            .open
-            .store
-            .insert_if_absent(&key, draft, &call.settings.capacity, &now);
-        Ok(added.unwrap_or(false))
+        Call::new(slf)?.set_if(key, value, timeout, version, true, false)
     }
 
     /// Sets a new timeout for a key; returns whether there was a value.
@@ -120,10 +122,8 @@ impl LocalCache {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        let mut buffer = KeyBuffer::new();
-        let key = call.key(key, version, &mut buffer)?;
         let (expires, now) = call.expiry(timeout)?;
-        Ok(call.open.store.expire_at(&key, expires, &now))
+        call.expire_at(key, version, expires, now)
     }
 
     /// Adds `delta` to a value, atomically, keeping its expiry; returns the sum.
@@ -252,8 +252,189 @@ impl LocalCache {
         Ok(())
     }
 
-    /// Returns what the store has counted in this process since it was made.
+    /// Returns the seconds that a key has to live, to the nearest: 0 if it is missing, None if it does not expire.
+    #[pyo3(signature = (key, version=None))]
+    fn ttl(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<Option<i64>> {
+        Ok(Call::new(slf)?.life(key, version)?.seconds())
+    }
+
+    /// Returns the milliseconds that a key has to live: 0 if it is missing, None if it does not expire.
+    #[pyo3(signature = (key, version=None))]
+    fn pttl(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<Option<i64>> {
+        Ok(Call::new(slf)?.life(key, version)?.millis())
+    }
+
+    /// Lets a key live for so many seconds, or a `timedelta`, from now; returns whether there was a value.
+    ///
+    /// Nothing and less removes it.
+    #[pyo3(signature = (key, timeout, version=None))]
+    fn expire<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        timeout: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        let call = Call::new(slf)?;
+        let (expires, now) = expiry_in(&call, timeout, Unit::Seconds)?;
+        call.expire_at(key, version, expires, now)
+    }
+
+    /// Lets a key live for so many milliseconds, or a `timedelta`, from now; returns whether there was a value.
+    ///
+    /// Nothing and less removes it.
+    #[pyo3(signature = (key, timeout, version=None))]
+    fn pexpire<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        timeout: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        let call = Call::new(slf)?;
+        let (expires, now) = expiry_in(&call, timeout, Unit::Millis)?;
+        call.expire_at(key, version, expires, now)
+    }
+
+    /// Lets a key live until a time: Unix seconds or a `datetime` (local time if it is naive); returns whether there was a
+    /// value.
+    ///
+    /// A time that has passed removes it.
+    #[pyo3(signature = (key, when, version=None))]
+    fn expire_at<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        when: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        let call = Call::new(slf)?;
+        call.expire_at(key, version, expiry_at(when, Unit::Seconds)?, call.now()?)
+    }
+
+    /// As `expire_at`, with Unix milliseconds where that has seconds.
+    #[pyo3(signature = (key, when, version=None))]
+    fn pexpire_at<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        when: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        let call = Call::new(slf)?;
+        call.expire_at(key, version, expiry_at(when, Unit::Millis)?, call.now()?)
+    }
+
+    /// Lets a key live for ever; returns whether there was a value that was to expire.
+    #[pyo3(signature = (key, version=None))]
+    fn persist(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<bool> {
+        Call::new(slf)?.persist(key, version)
+    }
+
+    /// Returns an iterator over the keys of this prefix and version that fit a glob, without prefix and version, in no
+    /// order.
+    ///
+    /// It looks through the store as it is asked, and others use the cache meanwhile: a key that is there all the while comes
+    /// once, one that comes or goes may come or not. `itersize` has no effect. Raises `ImproperlyConfigured` if the keys are
+    /// made by a function that nothing reverses.
+    #[pyo3(signature = (search, itersize=None, version=None))]
+    fn iter_keys(
+        slf: &Bound<'_, Self>,
+        search: Any<'_, '_>,
+        itersize: Option<i64>,
+        version: Version<'_, '_>,
+    ) -> PyResult<KeyIterator> {
+        let _ = itersize;
+        KeyIterator::new(slf, search, version)
+    }
+
+    /// Returns a list of the keys of this prefix and version that fit a glob; see `iter_keys`.
+    #[pyo3(signature = (search, version=None))]
+    fn keys<'py>(
+        slf: &Bound<'py, Self>,
+        search: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let by_name = PyDict::new(py);
+        by_name.set_item("version", version)?;
+        // Not ours at once: a subclass may have one of its own.
+        slf.call_method("iter_keys", (search,), Some(&by_name))?
+            .try_iter()?
+            .try_fold(PyList::empty(py), |keys, key| {
+                keys.append(key?)?;
+                Ok(keys)
+            })
+    }
+
+    /// Deletes the entries whose keys fit a glob, as `iter_keys` finds them; returns how many. `itersize` has no effect.
+    #[pyo3(signature = (pattern, version=None, itersize=None))]
+    fn delete_pattern(
+        slf: &Bound<'_, Self>,
+        pattern: Any<'_, '_>,
+        version: Version<'_, '_>,
+        itersize: Option<i64>,
+    ) -> PyResult<u64> {
+        let found = Self::iter_keys(slf, pattern, itersize, version)?;
+        let mut deleted = 0;
+        while let Some(more) = found.delete_some(slf.py())? {
+            deleted += more;
+        }
+        Ok(deleted)
+    }
+
+    /// Takes a lock for its holder's token; returns whether it was free. `timeout` is in seconds, or None for no end.
+    #[pyo3(signature = (key, token, timeout, version))]
+    fn _acquire<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        token: &Bound<'py, PyString>,
+        timeout: Option<f64>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        Call::new(slf)?.acquire(key, token, timeout, version)
+    }
+
+    /// Frees a lock; returns whether it was held with this token.
+    #[pyo3(signature = (key, token, version))]
+    fn _release<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        token: &Bound<'py, PyString>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        Call::new(slf)?.release(key, token, version)
+    }
+
+    /// Returns whether a lock is held with this token.
+    #[pyo3(signature = (key, token, version))]
+    fn _holds<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        token: &Bound<'py, PyString>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        Call::new(slf)?.holds(key, token, version)
+    }
+
+    /// Gives a lock so many seconds from now, or on top of what it has; returns whether it was held with this token.
+    #[pyo3(signature = (key, token, seconds, on_top, version))]
+    fn _extend<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        token: &Bound<'py, PyString>,
+        seconds: f64,
+        on_top: bool,
+        version: Version<'_, 'py>,
+    ) -> PyResult<bool> {
+        Call::new(slf)?.extend(key, token, seconds, on_top, version)
+    }
+
+    /// Returns what the store has counted in this process, what it holds, and how much it may.
     fn stats(slf: &Bound<'_, Self>) -> PyResult<Stats> {
-        Ok(Call::new(slf)?.open.store.stats().into())
+        let call = Call::new(slf)?;
+        Ok(Stats::new(call.open.store, &call.settings.capacity))
+    }
+
+    /// Lets the counts and the age of `stats()` begin anew, for every handle of the store. What is stored stays.
+    fn reset_stats(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Call::new(slf)?.open.store.reset_stats();
+        Ok(())
     }
 }

@@ -45,6 +45,13 @@ pub(crate) enum KeyMaking {
     Whole,
 }
 
+/// The method that makes keys, and whether it is the instance's own.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyMaker {
+    pub(crate) name: &'static str,
+    pub(crate) own: bool,
+}
+
 /// How a `timeout` argument becomes an expiry.
 pub(crate) enum Timeouts {
     /// As Django does, with this default in seconds (None: for ever).
@@ -56,6 +63,7 @@ pub(crate) enum Timeouts {
 /// Everything an operation needs to know of its backend instance.
 pub(crate) struct Settings {
     pub(crate) keys: KeyMaking,
+    pub(crate) key_maker: KeyMaker,
     pub(crate) timeouts: Timeouts,
     pub(crate) capacity: Capacity,
     /// None is pickle's own default.
@@ -83,6 +91,7 @@ impl Settings {
         };
         Ok(Self {
             keys: instance.key_making(django)?,
+            key_maker: instance.key_maker(django)?,
             timeouts: instance.timeouts(django)?,
             capacity: instance.capacity()?,
             pickle_protocol: backend.getattr("pickle_protocol")?.extract()?,
@@ -109,6 +118,16 @@ impl<'py> Instance<'_, 'py> {
             .cast::<PyDict>()?
             .contains(method)?;
         Ok(!same || assigned)
+    }
+
+    fn key_maker(&self, django: &Bound<'py, PyAny>) -> PyResult<KeyMaker> {
+        if self.overrides("make_and_validate_key", django)? {
+            let name = "make_and_validate_key";
+            return Ok(KeyMaker { name, own: true });
+        }
+        let name = "make_key";
+        let own = self.overrides(name, django)?;
+        Ok(KeyMaker { name, own })
     }
 
     fn key_making(&self, django: &Bound<'py, PyAny>) -> PyResult<KeyMaking> {
@@ -194,7 +213,8 @@ pub(crate) fn base_cache(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     BASE_CACHE.attribute(py, "django.core.cache.backends.base", "BaseCache")
 }
 
-fn default_key_func(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+/// Django's `default_key_func`.
+pub(crate) fn default_key_func(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static DEFAULT_KEY_FUNC: Imported<Py<PyAny>> = Imported::new();
     DEFAULT_KEY_FUNC.attribute(py, "django.core.cache.backends.base", "default_key_func")
 }

@@ -1,10 +1,15 @@
 //! What a cache counts, for Python.
 
+use nearcache::local::Capacity;
 use pyo3::prelude::*;
 
-/// Counts since the store was made (in this process), and what it holds now.
+use crate::stores::LocalStore;
+
+/// Counts since the store was made (in this process) or its statistics were reset, what it holds now, and how much it may.
+///
+/// Two are equal if they say the same, whatever their age.
 #[pyclass(frozen, get_all, eq, module = "nearcache._core")]
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub(crate) struct Stats {
     /// Reads that found a value.
     hits: u64,
@@ -26,6 +31,32 @@ pub(crate) struct Stats {
     entries: u64,
     /// Bytes they are reckoned to take, keys and bookkeeping included.
     memory: u64,
+    /// How many entries there may be; None for no bound.
+    max_entries: Option<u64>,
+    /// How many bytes they may take; None for no bound.
+    max_memory: Option<u64>,
+    /// For how many seconds this has been counted.
+    age: f64,
+}
+
+impl PartialEq for Stats {
+    fn eq(&self, other: &Self) -> bool {
+        let counts = |stats: &Self| {
+            [
+                stats.hits,
+                stats.misses,
+                stats.sets,
+                stats.deletes,
+                stats.evictions,
+                stats.expirations,
+                stats.rejections,
+                stats.entries,
+                stats.memory,
+            ]
+        };
+        let bounds = |stats: &Self| [stats.max_entries, stats.max_memory];
+        counts(self) == counts(other) && bounds(self) == bounds(other)
+    }
 }
 
 #[pymethods]
@@ -34,9 +65,10 @@ impl Stats {
         let ratio = self
             .hit_ratio
             .map_or_else(|| "None".to_owned(), |ratio| format!("{ratio:.4}"));
+        let bound = |most: Option<u64>| most.map_or_else(|| "None".to_owned(), |most| most.to_string());
         format!(
             "Stats(hits={}, misses={}, hit_ratio={ratio}, sets={}, deletes={}, evictions={}, expirations={}, \
-             rejections={}, entries={}, memory={})",
+             rejections={}, entries={}, memory={}, max_entries={}, max_memory={}, age={:.3})",
             self.hits,
             self.misses,
             self.sets,
@@ -46,12 +78,18 @@ impl Stats {
             self.rejections,
             self.entries,
             self.memory,
+            bound(self.max_entries),
+            bound(self.max_memory),
+            self.age,
         )
     }
 }
 
-impl From<nearcache::Stats> for Stats {
-    fn from(stats: nearcache::Stats) -> Self {
+impl Stats {
+    /// What a store says of itself to a handle of this capacity.
+    pub(crate) fn new(store: &LocalStore, capacity: &Capacity) -> Self {
+        let stats = store.stats();
+        let bound = |most: u64| (most != u64::MAX).then_some(most);
         Self {
             hits: stats.hits,
             misses: stats.misses,
@@ -63,6 +101,9 @@ impl From<nearcache::Stats> for Stats {
             rejections: stats.rejections,
             entries: stats.entries,
             memory: stats.weight,
+            max_entries: bound(capacity.max_entries),
+            max_memory: bound(capacity.max_weight),
+            age: store.age().as_secs_f64(),
         }
     }
 }

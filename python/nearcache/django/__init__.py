@@ -1,9 +1,13 @@
 """Django's side of nearcache.
 
 - `LocalCache`: the backend that takes LocMemCache's place.
-- As an app (``"nearcache.django"`` in ``INSTALLED_APPS``): system checks of how ``CACHES`` is used.
+- `Lock`, `AsyncLock`: what its ``lock`` and ``alock`` return; `LockError`, `LockNotOwnedError`: their errors.
+- As an app (``"nearcache.django"`` in ``INSTALLED_APPS``): system checks of how ``CACHES`` is used, and the
+  command ``manage.py nearcache``.
+- `nearcache.django.prometheus`: metrics, with the extra ``nearcache[prometheus]``.
 """
 
 from nearcache.django.local import LocalCache
+from nearcache.django.locks import AsyncLock, Lock, LockError, LockNotOwnedError
 
-__all__ = ["LocalCache"]
+__all__ = ["AsyncLock", "LocalCache", "Lock", "LockError", "LockNotOwnedError"]

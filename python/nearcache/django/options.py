@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 DEFAULT_MAX_MEMORY = 64 * 1024**2
 MIN_MAX_MEMORY = 1024
@@ -28,7 +29,7 @@ MAX_NUMBER = 2**63 - 1
 MAX_SHOWN = 1000
 
 EVICTIONS = ("adaptive", "s3-fifo", "lru")
-OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK")
+OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK", "REVERSE_KEY_FUNCTION")
 
 _UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,19})?)\s*(?:B|([KMGT])I?B)?\s*", re.IGNORECASE | re.ASCII)
@@ -47,6 +48,7 @@ class LocalOptions:
     cull_frequency: int | None
     eviction: str
     clock: Clock | None
+    reverse_key_function: Callable[[str], str] | None
 
     @classmethod
     def parse(cls, location: object, params: Mapping[str, Any]) -> LocalOptions:
@@ -77,6 +79,10 @@ class LocalOptions:
             cull_frequency=cull_frequency,
             eviction=eviction,
             clock=_clock(options.get("CLOCK")),
+            # Beside OPTIONS as in django-redis, where Django has KEY_FUNCTION.
+            reverse_key_function=_reverse_key_function(
+                params.get("REVERSE_KEY_FUNCTION", options.get("REVERSE_KEY_FUNCTION"))
+            ),
         )
 
 
@@ -174,3 +180,21 @@ def _clock(path: object) -> Clock | None:
     if not callable(getattr(module, name, None)):
         raise _bad("CLOCK", path, accepted)
     return module, name
+
+
+def _reverse_key_function(function: object) -> Callable[[str], str] | None:
+    """Find the function, given itself or by its path, as Django finds KEY_FUNCTION."""
+    if function is None:
+        return None
+    found = function
+    if isinstance(function, str):
+        try:
+            found = import_string(function)
+        except ImportError as error:
+            raise ImproperlyConfigured(
+                f"nearcache: REVERSE_KEY_FUNCTION is {_shown(function)}, which cannot be imported: {error}"
+            ) from error
+    if not callable(found):
+        accepted = "a function of a stored key that returns the key it was made of, or its dotted path"
+        raise _bad("REVERSE_KEY_FUNCTION", function, accepted)
+    return found

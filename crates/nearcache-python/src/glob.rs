@@ -1,0 +1,153 @@
+//! Glob patterns as Redis has them, over characters.
+//!
+//! - `*` is any text, `?` any one character;
+//! - `[abc]`, `[a-z]`: one of these; `[^...]`: one of the others. A range may run either way; it takes whatever comes after
+//!   the `-`, `]` too. `[]` is nothing and `[^]` anything. A class that is not closed ends with the pattern;
+//! - `\` takes the next character as it is, in classes too; at the end of a pattern it is itself.
+//!
+//! Matching goes back to the last `*` only, so it takes at most pattern length times text length steps.
+
+/// A compiled pattern.
+pub(crate) struct Glob(Vec<Token>);
+
+/// A character: a Unicode scalar value or, since Python's texts may have some, a lone surrogate.
+type Char = u32;
+
+enum Token {
+    AnyText,
+    AnyChar,
+    Char(Char),
+    Class {
+        negated: bool,
+        ranges: Vec<(Char, Char)>,
+    },
+}
+
+impl Token {
+    /// Whether it stands for this one character.
+    fn is(&self, character: Char) -> bool {
+        match self {
+            Self::AnyText => false,
+            Self::AnyChar => true,
+            Self::Char(own) => *own == character,
+            Self::Class { negated, ranges } => {
+                let among = ranges
+                    .iter()
+                    .any(|&(first, last)| (first..=last).contains(&character));
+                among != *negated
+            }
+        }
+    }
+}
+
+impl Glob {
+    /// Compiles a pattern, encoded as UTF-8 (with surrogates let through). Every text is a pattern.
+    pub(crate) fn new(pattern: &[u8]) -> Self {
+        let mut rest = Text(pattern);
+        let mut tokens = Vec::new();
+        while let Some(character) = rest.take() {
+            let token = match char::from_u32(character) {
+                Some('*') if matches!(tokens.last(), Some(Token::AnyText)) => continue,
+                Some('*') => Token::AnyText,
+                Some('?') => Token::AnyChar,
+                Some('[') => class(&mut rest),
+                Some('\\') => Token::Char(rest.take().unwrap_or(character)),
+                _ => Token::Char(character),
+            };
+            tokens.push(token);
+        }
+        Self(tokens)
+    }
+
+    /// Whether the pattern stands for the whole of this text, encoded likewise.
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
+        let tokens = self.0.as_slice();
+        let (mut at, mut rest) = (0, Text(text));
+        // After the last `*` met: the token to go on with, and the text that it has not taken yet.
+        let mut retry: Option<(usize, Text<'_>)> = None;
+        loop {
+            if let Some(Token::AnyText) = tokens.get(at) {
+                at += 1;
+                if at == tokens.len() {
+                    return true;
+                }
+                retry = Some((at, rest));
+                continue;
+            }
+            match (tokens.get(at), rest.take()) {
+                (None, None) => return true,
+                (Some(token), Some(character)) if token.is(character) => at += 1,
+                // What is missing now is missing still if the `*` takes more.
+                (Some(_), None) => return false,
+                _ => {
+                    let Some((after, untaken)) = &mut retry else {
+                        return false;
+                    };
+                    untaken.take();
+                    (at, rest) = (*after, *untaken);
+                }
+            }
+        }
+    }
+}
+
+/// Reads a class whose `[` was read already.
+fn class(rest: &mut Text<'_>) -> Token {
+    let negated = rest.take_if('^');
+    let mut ranges = Vec::new();
+    while let Some(character) = rest.take() {
+        let range = match char::from_u32(character) {
+            Some(']') => break,
+            Some('\\') => {
+                let escaped = rest.take().unwrap_or(character);
+                (escaped, escaped)
+            }
+            _ => range(character, rest),
+        };
+        ranges.push(range);
+    }
+    Token::Class { negated, ranges }
+}
+
+/// A range that begins with this character, which may be all of it.
+fn range(first: Char, rest: &mut Text<'_>) -> (Char, Char) {
+    let mut ahead = *rest;
+    if ahead.take_if('-')
+        && let Some(last) = ahead.take()
+    {
+        *rest = ahead;
+        return (first.min(last), first.max(last));
+    }
+    (first, first)
+}
+
+/// The characters of a text in UTF-8 that may have surrogates.
+#[derive(Clone, Copy)]
+struct Text<'a>(&'a [u8]);
+
+impl Text<'_> {
+    /// Takes the next character.
+    fn take(&mut self) -> Option<Char> {
+        let (&first, rest) = self.0.split_first()?;
+        let (bits, following) = match first {
+            0..0x80 => (first, 0),
+            0x80..0xe0 => (first & 0x1f, 1),
+            0xe0..0xf0 => (first & 0x0f, 2),
+            0xf0.. => (first & 0x07, 3),
+        };
+        let (following, rest) = rest.split_at(following.min(rest.len()));
+        self.0 = rest;
+        let join = |bits: Char, byte: &u8| bits << 6 | Char::from(byte & 0x3f);
+        Some(following.iter().fold(Char::from(bits), join))
+    }
+
+    /// Takes the next character if it is this one.
+    fn take_if(&mut self, wanted: char) -> bool {
+        let mut ahead = *self;
+        let taken = ahead.take() == Some(Char::from(wanted));
+        if taken {
+            *self = ahead;
+        }
+        taken
+    }
+}
