@@ -14,9 +14,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning
-from django.utils.module_loading import import_string
 
-from nearcache.django.local import LocalCache
+from nearcache.django.configured import is_local
 
 _HINT = (
     "Use a session engine that all processes share, such as django.contrib.sessions.backends.db, or a cache "
@@ -27,7 +26,7 @@ _HINT = (
 def check_sessions(**kwargs: Any) -> list[CheckMessage]:
     """Warn of sessions in a cache that other processes do not see."""
     alias = settings.SESSION_CACHE_ALIAS
-    if not _is_local(settings.CACHES.get(alias, {}).get("BACKEND", "")):
+    if not is_local(settings.CACHES.get(alias, {}).get("BACKEND", "")):
         return []
     if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache":
         text = (
@@ -42,12 +41,3 @@ def check_sessions(**kwargs: Any) -> list[CheckMessage]:
         )
         return [Warning(text, hint=_HINT % "nearcache.W002", id="nearcache.W002")]
     return []
-
-
-def _is_local(path: str) -> bool:
-    """Tell whether a backend is LocalCache or a subclass. What cannot be imported Django reports."""
-    try:
-        backend = import_string(path)
-    except ImportError:
-        return False
-    return isinstance(backend, type) and issubclass(backend, LocalCache)
