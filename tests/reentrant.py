@@ -5,8 +5,9 @@ import uuid
 import weakref
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from nearcache.django import LocalCache
+from nearcache.django import LocalCache, LockError
 
 LOCATION = "reentrancy"
 
@@ -27,6 +28,7 @@ def use(cache, key="key"):
     with contextlib.suppress(ValueError, TypeError):
         cache.incr(key)
     cache.touch(key, 100)
+    control(cache, key)
     cache.has_key(key)
     cache.get_many([key, "other"])
     cache.set_many({key: {"from": "within"}, "other": 1})
@@ -35,6 +37,24 @@ def use(cache, key="key"):
     cache.stats()
     cache.clear()
     cache.set(key, "from within")
+
+
+def control(cache, key):
+    """Call what Django's caches do not have; nothing is looked for where a KEY_FUNCTION has no reverse."""
+    cache.set(key, "from within", nx=True)
+    cache.set(key, "from within", xx=True)
+    cache.expire(key, 100)
+    cache.ttl(key)
+    cache.persist(key)
+    cache.pexpire_at(key, 4e12)
+    lock = cache.lock("lock", timeout=100)
+    if lock.acquire(blocking=False):
+        with contextlib.suppress(LockError):  # the cache may be cleared from within
+            lock.extend(5)
+            lock.release()
+    with contextlib.suppress(ImproperlyConfigured):
+        cache.keys("*")
+        cache.delete_pattern("other*")
 
 
 def last_reference(callback):

@@ -109,7 +109,7 @@ class TestKeys:
                 return "key"
 
         use(cache, Key())
-        assert recorder.calls == 10
+        assert recorder.calls == 16
         cache.set("key", 7)
         assert cache.get(Key()) is None  # cleared from within, before it is looked up
         assert cache.get("another") == "from within"
@@ -150,6 +150,23 @@ class TestKeys:
         use(cache)
         assert recorder.calls > 10
         assert cache.get("another") == "from within"
+
+    @isolated
+    def test_reverse_key_function_uses_the_cache(self):
+        recorder = Recorder(new_cache(), "another")
+
+        def reverse(stored):
+            recorder()
+            return stored.split(":", 2)[2]
+
+        cache = new_cache(REVERSE_KEY_FUNCTION=reverse)
+        for number in range(2000):
+            cache.set(f"key{number}", number)
+        # The recorder clears the cache at the first, so that those of later slices are gone.
+        assert len(cache.keys("key*")) < 2000
+        cache.set("last", 1)
+        assert cache.delete_pattern("last") <= 1
+        assert recorder.calls > 1
 
     @isolated
     def test_warning_of_a_key_uses_the_cache(self):
@@ -325,10 +342,13 @@ class TestLeaving:
         [
             "delete",
             "delete_many",
+            "delete_pattern",
             "overwrite",
+            "overwrite_xx",
             "incr",
             "clear",
             "touch",
+            "expire_at",
             "expire",
             "sweep",
             "evict",
@@ -353,8 +373,15 @@ class TestLeaving:
         use(cache)
 
     def remove(self, cache, way, clock):
-        if way == "delete":
-            assert cache.delete("key") is True
+        at_once = {
+            "delete": lambda: cache.delete("key"),
+            "delete_pattern": lambda: cache.delete_pattern("k*"),
+            "overwrite_xx": lambda: cache.set("key", "new", xx=True),
+            "touch": lambda: cache.touch("key", -1),
+            "expire_at": lambda: cache.expire_at("key", 1),
+        }
+        if way in at_once:
+            assert at_once[way]() == 1
         elif way == "delete_many":
             cache.delete_many(["none", "key"])
         elif way == "overwrite":
@@ -364,8 +391,6 @@ class TestLeaving:
             assert cache.incr("key", delta) == 42
         elif way == "clear":
             cache.clear()
-        elif way == "touch":
-            cache.touch("key", -1)
         elif way == "expire":
             clock.now += 100
             assert cache.get("key") is None

@@ -57,16 +57,16 @@ impl<'py> Call<'_, 'py> {
         })
     }
 
-    /// Lets an entry live until then; whether there was one.
-    pub(crate) fn expire_at(
+    /// Lets an entry live until a time that is reckoned after its key; whether there was one.
+    pub(crate) fn expire(
         &self,
         key: Any<'_, 'py>,
         version: Version<'_, 'py>,
-        expires: Timestamp,
-        now: Now,
+        reckon: impl FnOnce() -> PyResult<(Timestamp, Now)>,
     ) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
+        let (expires, now) = reckon()?;
         Ok(self.open.store.expire_at(&key, expires, &now))
     }
 

@@ -168,11 +168,19 @@ pub(crate) fn expiry_in(
 }
 
 /// A point in time: a number since the Unix epoch, or a `datetime`, local time if it is naive.
-pub(crate) fn expiry_at(when: &Bound<'_, PyAny>, unit: Unit) -> PyResult<Timestamp> {
+pub(crate) fn expiry_at(
+    call: &Call<'_, '_>,
+    when: &Bound<'_, PyAny>,
+    unit: Unit,
+) -> PyResult<(Timestamp, Now)> {
+    Ok((timestamp(unix_seconds(when, unit)?), call.now()?))
+}
+
+fn unix_seconds(when: &Bound<'_, PyAny>, unit: Unit) -> PyResult<f64> {
     if !when.is_instance_of::<PyDateTime>() {
         let unit_name = unit.name();
         let rule = format!("when must be a number of Unix {unit_name} or a datetime");
-        return Ok(timestamp(number(when, &rule)? / unit.per_second()));
+        return Ok(number(when, &rule)? / unit.per_second());
     }
     let told = when.call_method0(intern!(when.py(), "timestamp"));
     let seconds = told.map_err(|error| {
@@ -184,7 +192,7 @@ pub(crate) fn expiry_at(when: &Bound<'_, PyAny>, unit: Unit) -> PyResult<Timesta
         raised.set_cause(when.py(), Some(error));
         raised
     })?;
-    Ok(timestamp(seconds.extract()?))
+    seconds.extract()
 }
 
 /// Asks a subclass that overrides `get_backend_timeout`: it returns Unix seconds, or None.

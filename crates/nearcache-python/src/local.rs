@@ -122,8 +122,7 @@ impl LocalCache {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        let (expires, now) = call.expiry(timeout)?;
-        call.expire_at(key, version, expires, now)
+        call.expire(key, version, || call.expiry(timeout))
     }
 
     /// Adds `delta` to a value, atomically, keeping its expiry; returns the sum.
@@ -275,8 +274,7 @@ impl LocalCache {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        let (expires, now) = expiry_in(&call, timeout, Unit::Seconds)?;
-        call.expire_at(key, version, expires, now)
+        call.expire(key, version, || expiry_in(&call, timeout, Unit::Seconds))
     }
 
     /// Lets a key live for so many milliseconds, or a `timedelta`, from now; returns whether there was a value.
@@ -290,8 +288,7 @@ impl LocalCache {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        let (expires, now) = expiry_in(&call, timeout, Unit::Millis)?;
-        call.expire_at(key, version, expires, now)
+        call.expire(key, version, || expiry_in(&call, timeout, Unit::Millis))
     }
 
     /// Lets a key live until a time: Unix seconds or a `datetime` (local time if it is naive); returns whether there was a
@@ -306,7 +303,7 @@ impl LocalCache {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        call.expire_at(key, version, expiry_at(when, Unit::Seconds)?, call.now()?)
+        call.expire(key, version, || expiry_at(&call, when, Unit::Seconds))
     }
 
     /// As `expire_at`, with Unix milliseconds where that has seconds.
@@ -318,7 +315,7 @@ impl LocalCache {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let call = Call::new(slf)?;
-        call.expire_at(key, version, expiry_at(when, Unit::Millis)?, call.now()?)
+        call.expire(key, version, || expiry_at(&call, when, Unit::Millis))
     }
 
     /// Lets a key live for ever; returns whether there was a value that was to expire.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
@@ -180,7 +180,7 @@ class AsyncTwins(_core.LocalCache, BaseCache):
         """See delete_pattern(). Other tasks run after every thousand keys of the store."""
         if self._overrides("delete_pattern"):
             return self.delete_pattern(pattern, version, itersize)
-        keys = _core.LocalCache.iter_keys(self, pattern, itersize, version)
+        keys = cast("_core.KeyIterator", _core.LocalCache.iter_keys(self, pattern, itersize, version))
         deleted = 0
         more = keys._delete_some()
         while more is not None:
