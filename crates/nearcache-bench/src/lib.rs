@@ -2,5 +2,6 @@
 
 pub mod contender;
 pub mod opt;
+pub mod plot;
 pub mod table;
 pub mod trace;

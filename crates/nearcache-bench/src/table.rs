@@ -46,6 +46,12 @@ pub fn policies() -> Vec<&'static str> {
     [OPT].into_iter().chain(OURS).chain(RIVALS).collect()
 }
 
+/// How many distinct keys a trace has.
+#[must_use]
+pub fn footprint(trace: &Trace) -> u64 {
+    trace.keys.iter().collect::<HashSet<_>>().len() as u64
+}
+
 /// The sizes at which a trace is measured: parts of its footprint, and fixed ones that are smaller than that.
 #[must_use]
 #[allow(
@@ -54,7 +60,7 @@ pub fn policies() -> Vec<&'static str> {
     clippy::cast_sign_loss
 )] // parts of a count
 pub fn sizes(trace: &Trace) -> Vec<u64> {
-    let footprint = trace.keys.iter().collect::<HashSet<_>>().len() as u64;
+    let footprint = footprint(trace);
     let parts = PARTS.map(|part| ((footprint as f64 * part).round() as u64).max(MIN_ENTRIES));
     let fixed = ENTRIES.into_iter().filter(|&entries| entries < footprint);
     let mut sizes: Vec<_> = parts.into_iter().chain(fixed).collect();

@@ -36,6 +36,13 @@ impl Clock for Now {
             Self::Read(now) => *now,
         }
     }
+
+    fn has_passed(&self, expires: Timestamp) -> bool {
+        match self {
+            Self::System => SystemClock.has_passed(expires),
+            Self::Read(now) => now.has_passed(expires),
+        }
+    }
 }
 
 impl BackendClock {
@@ -82,8 +89,7 @@ pub(crate) fn expiry(
         (Timeouts::Default(_), Some(timeout)) if timeout.is_none() => return Ok((Timestamp::NEVER, now)),
         (Timeouts::Default(_), Some(timeout)) => seconds(&timeout)?,
     };
-    let now = now.now();
-    Ok((after(now, seconds), Now::Read(now)))
+    Ok((after(now.now(), seconds), now))
 }
 
 /// A number of seconds after a time; zero and less is over at once.

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 const MICROS_PER_SECOND: i64 = 1_000_000;
+/// The coarse clock is taken to lag by less than this.
+#[cfg(target_os = "linux")]
+const MAX_LAG_MICROS: i64 = MICROS_PER_SECOND / 10;
 
 /// A point in time: microseconds since the Unix epoch (negative before 1970).
 ///
@@ -52,6 +55,11 @@ impl Timestamp {
 pub trait Clock {
     /// The present time.
     fn now(&self) -> Timestamp;
+
+    /// Whether an entry that expires then is dead. A clock whose `now` is coarse may look more closely here.
+    fn has_passed(&self, expires: Timestamp) -> bool {
+        expires != Timestamp::NEVER && expires.is_over(self.now())
+    }
 }
 
 impl Clock for Timestamp {
@@ -63,7 +71,8 @@ impl Clock for Timestamp {
 /// The system's wall clock.
 ///
 /// On Linux it is read as of the kernel's last tick (`CLOCK_REALTIME_COARSE`), so it stands still for 1 to 10 ms at a
-/// time; the exact clock costs four times as much, which would be a fifth of a `get`.
+/// time (longer where a virtual machine is not given its turn); the exact clock costs four times as much, which would be a fifth of
+/// a `get`. It is read only for an entry that is about to die, so that none outlives its time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -71,11 +80,21 @@ impl Clock for SystemClock {
     #[cfg(target_os = "linux")]
     fn now(&self) -> Timestamp {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        Timestamp(
-            now.tv_sec
-                .saturating_mul(MICROS_PER_SECOND)
-                .saturating_add(now.tv_nsec / 1000),
-        )
+        from_timespec(now)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn has_passed(&self, expires: Timestamp) -> bool {
+        if expires == Timestamp::NEVER {
+            return false;
+        }
+        let now = self.now();
+        let about_to_die = expires.0.saturating_sub(now.0) < MAX_LAG_MICROS;
+        expires.is_over(now)
+            || about_to_die
+                && expires.is_over(from_timespec(rustix::time::clock_gettime(
+                    rustix::time::ClockId::Realtime,
+                )))
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -86,6 +105,12 @@ impl Clock for SystemClock {
             Err(before) => -micros(before.duration()),
         })
     }
+}
+
+#[cfg(target_os = "linux")]
+fn from_timespec(time: rustix::time::Timespec) -> Timestamp {
+    let seconds = time.tv_sec.saturating_mul(MICROS_PER_SECOND);
+    Timestamp(seconds.saturating_add(time.tv_nsec / 1000))
 }
 
 /// A clock that moves only when told to, for tests.
@@ -124,10 +149,18 @@ impl<C: Clock + ?Sized> Clock for &C {
     fn now(&self) -> Timestamp {
         (**self).now()
     }
+
+    fn has_passed(&self, expires: Timestamp) -> bool {
+        (**self).has_passed(expires)
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     fn now(&self) -> Timestamp {
         (**self).now()
+    }
+
+    fn has_passed(&self, expires: Timestamp) -> bool {
+        (**self).has_passed(expires)
     }
 }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
-use nearcache_bench::table::{Row, hit_ratio, markdown, policies, sizes};
+use nearcache_bench::plot::{Line, Panel, STYLES, svg};
+use nearcache_bench::table::{Row, footprint, hit_ratio, markdown, policies, sizes};
 use nearcache_bench::trace::Trace;
 
-const USAGE: &str =
-    "usage: hit-ratio [--policy NAME] --capacity N TRACE.u64.zst...\n       hit-ratio --all DIRECTORY";
+const USAGE: &str = "usage: hit-ratio [--policy NAME] --capacity N TRACE.u64.zst...\n       hit-ratio --all DIRECTORY\n       hit-ratio --plot DIRECTORY > hit-ratios.svg";
 const DEFAULT: &str = "adaptive";
 
 /// What the command line asks for.
@@ -23,7 +23,14 @@ enum Task {
     },
     /// Every policy at several sizes, over all traces of a directory.
     All(PathBuf),
+    /// Hit ratio over size for all traces of a directory, as SVG.
+    Plot(PathBuf),
 }
+
+/// How many sizes a line of the plot has, and how large the largest is: so many a part of all keys.
+const PLOTTED_SIZES: u32 = 8;
+const LARGEST: u64 = 5;
+const SMALLEST: u64 = 50;
 
 fn main() -> ExitCode {
     let task = match parse(std::env::args().skip(1)) {
@@ -44,6 +51,7 @@ fn main() -> ExitCode {
             traces,
         } => one(&policy, capacity, &traces),
         Task::All(directory) => all(&directory),
+        Task::Plot(directory) => plot(&directory),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,7 +71,8 @@ fn one(policy: &str, capacity: u64, traces: &[PathBuf]) -> Result<(), String> {
     Ok(())
 }
 
-fn all(directory: &Path) -> Result<(), String> {
+/// The traces of a directory.
+fn traces(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let listing =
         std::fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut paths: Vec<_> = listing.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -72,21 +81,71 @@ fn all(directory: &Path) -> Result<(), String> {
     if paths.is_empty() {
         return Err(format!("{}: there is no *.u64.zst in it", directory.display()));
     }
+    Ok(paths)
+}
+
+fn all(directory: &Path) -> Result<(), String> {
     let mut rows = Vec::new();
-    for path in paths {
+    for path in traces(directory)? {
         let trace = Trace::read(&path).map_err(|error| error.to_string())?;
         for entries in sizes(&trace) {
             eprintln!("{} @ {entries} ...", trace.name);
-            rows.push(row(&trace, entries));
+            let ratios = ratios(&trace, entries, &policies());
+            rows.push(Row {
+                trace: trace.name.clone(),
+                entries,
+                ratios,
+            });
         }
     }
     print!("{}", markdown(&rows));
     Ok(())
 }
 
-/// Every policy at one size; as many at a time as there are cores.
-fn row(trace: &Trace, entries: u64) -> Row {
-    let policies = policies();
+fn plot(directory: &Path) -> Result<(), String> {
+    let names = STYLES.map(|(policy, ..)| policy);
+    let mut panels = Vec::new();
+    for path in traces(directory)? {
+        let trace = Trace::read(&path).map_err(|error| error.to_string())?;
+        let sizes = plotted_sizes(footprint(&trace));
+        let mut lines = names.map(|policy| Line {
+            policy,
+            ratios: Vec::new(),
+        });
+        for &entries in &sizes {
+            eprintln!("{} @ {entries} ...", trace.name);
+            let found = ratios(&trace, entries, &names);
+            lines
+                .iter_mut()
+                .zip(found)
+                .for_each(|(line, ratio)| line.ratios.push(ratio));
+        }
+        panels.push(Panel {
+            title: trace.name,
+            sizes,
+            lines: lines.to_vec(),
+        });
+    }
+    print!("{}", svg(&panels));
+    Ok(())
+}
+
+/// Sizes at equal distances of their logarithms.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)] // sizes of caches
+fn plotted_sizes(footprint: u64) -> Vec<u64> {
+    let (first, last) = (SMALLEST as f64, (footprint / LARGEST).max(SMALLEST * 2) as f64);
+    let part = |step: u32| f64::from(step) / f64::from(PLOTTED_SIZES - 1);
+    (0..PLOTTED_SIZES)
+        .map(|step| (first * (last / first).powf(part(step))).round() as u64)
+        .collect()
+}
+
+/// The hit ratio of each policy at one size; as many at a time as there are cores.
+fn ratios(trace: &Trace, entries: u64, policies: &[&str]) -> Vec<f64> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let share = policies.len().div_ceil(workers);
     let mut ratios = vec![0.0; policies.len()];
@@ -99,11 +158,7 @@ fn row(trace: &Trace, entries: u64) -> Row {
             });
         }
     });
-    Row {
-        trace: trace.name.clone(),
-        entries,
-        ratios,
-    }
+    ratios
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Task, String> {
@@ -114,6 +169,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Task, String> {
             "--all" => {
                 let directory = words.next().ok_or("--all needs a directory of traces")?;
                 return Ok(Task::All(directory.into()));
+            }
+            "--plot" => {
+                let directory = words.next().ok_or("--plot needs a directory of traces")?;
+                return Ok(Task::Plot(directory.into()));
             }
             "--policy" => policy = known(words.next().ok_or("--policy needs a name")?)?,
             "--capacity" => capacity = Some(entries(&words.next().ok_or("--capacity needs a number")?)?),

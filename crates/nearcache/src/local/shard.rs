@@ -87,7 +87,7 @@ impl<V> Shard<V> {
             None => Found::Nothing,
             Some(slot) => {
                 let expires = self.slab.get(slot).expires;
-                if expires != Timestamp::NEVER && expires.is_over(clock.now()) {
+                if expires != Timestamp::NEVER && clock.has_passed(expires) {
                     Found::Dead(slot)
                 } else {
                     Found::Live(slot)
@@ -112,7 +112,7 @@ impl<V> Shard<V> {
     ) -> Result<(), Rejected> {
         let found = self.find(key, clock);
         let weight = Rejected::check(draft.weight, capacity.max_weight);
-        let dead_on_arrival = draft.expires != Timestamp::NEVER && draft.expires.is_over(clock.now());
+        let dead_on_arrival = clock.has_passed(draft.expires);
         match (weight, found) {
             (Ok(weight), Found::Live(slot)) if !dead_on_arrival => {
                 let old = self.replace(slot, draft.value, weight, capacity, leaving);
@@ -286,7 +286,7 @@ impl<V> Shard<V> {
         clock: &impl Clock,
         leaving: &mut Leaving<V>,
     ) {
-        if expires != Timestamp::NEVER && expires.is_over(clock.now()) {
+        if clock.has_passed(expires) {
             leaving.extend(self.expire(slot));
         } else {
             self.set_expiry(slot, expires);
