@@ -101,7 +101,7 @@ class TestEither:
     @pytest.mark.parametrize("choice", ["nx", "xx"])
     @pytest.mark.parametrize("bad", [1, "yes", None, []])
     def test_has_to_be_a_bool(self, cache, choice, bad):
-        with pytest.raises(TypeError, match=rf"(?s)instance of 'bool'.*'{choice}'"):
+        with pytest.raises(TypeError, match=rf"{choice} must be True or False, not "):
             cache.set("key", 1, **{choice: bad})
         assert "key" not in cache
 

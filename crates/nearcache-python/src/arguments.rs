@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 /// Any object.
 pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -25,6 +27,18 @@ impl<'a, 'py> Argument<'a, 'py> {
     /// What was passed, if anything.
     pub(crate) const fn given(self) -> Option<Borrowed<'a, 'py, PyAny>> {
         self.0
+    }
+
+    /// True or False; False if nothing was passed. Fails for anything else.
+    pub(crate) fn flag(self, name: &str) -> PyResult<bool> {
+        let Some(given) = self.0 else {
+            return Ok(false);
+        };
+        let flag = given.cast::<PyBool>().map_err(|_| {
+            let kind = given.get_type();
+            PyTypeError::new_err(format!("{name} must be True or False, not {given:?} ({kind})"))
+        })?;
+        Ok(flag.is_true())
     }
 }
 

@@ -83,17 +83,21 @@ impl LocalCache {
     ///
     /// With `nx` only if there is none under the key, with `xx` only if there is one; atomic. Returns None, or with either
     /// of the two whether it stored it. Raises `ValueError` for both at once.
-    #[pyo3(signature = (key, value, timeout=Argument::OMITTED, version=None, *, nx=false, xx=false))]
+    #[pyo3(
+        signature = (key, value, timeout=Argument::OMITTED, version=None, *, nx=Argument::OMITTED, xx=Argument::OMITTED),
+        text_signature = "($self, key, value, timeout=..., version=None, *, nx=False, xx=False)"
+    )]
     fn set<'py>(
         slf: &Bound<'py, Self>,
         key: Any<'_, 'py>,
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
-        nx: bool,
-        xx: bool,
+        nx: Argument<'_, 'py>,
+        xx: Argument<'_, 'py>,
     ) -> PyResult<Option<bool>> {
         let call = Call::new(slf)?;
+        let (nx, xx) = (nx.flag("nx")?, xx.flag("xx")?);
         if nx | xx {
             return call.set_if(key, value, timeout, version, nx, xx).map(Some);
         }
