@@ -6,7 +6,7 @@
 
 - ``django_cache_get_total``, ``django_cache_get_hits_total``, ``django_cache_get_misses_total``: named as by
   django-prometheus, with the label ``backend="nearcache"`` for all of ours together, for its dashboards.
-- ``nearcache_...``, by ``cache``, which is the alias: what ``stats()`` says.
+- ``nearcache_...``, by ``cache``, which is the alias: what ``stats()`` counts.
 
 They cost nothing until they are asked for. Each process has caches and numbers of its own, so each has to be
 asked; prometheus_client's multiprocess mode, which adds up files, knows no collectors.
