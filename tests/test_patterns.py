@@ -258,19 +258,44 @@ class TestIteration:
         assert asyncio.run(use()) == [0, 0]
         assert len(ran) >= 2 * (SOME // 1024 - 1)
 
-    def test_of_one_iterator_in_itself_is_an_error(self, make_cache):
-        def reversing(stored):
-            if keys:
-                next(keys.pop())
+    def test_may_go_on_within_its_own_reverse_function(self, make_cache):
+        def reverse_and_take(stored):
+            if iterators:
+                taken.append(next(iterators.pop()))
             return stored
 
-        cache = make_cache(KEY_FUNCTION=lambda key, prefix, version: key, REVERSE_KEY_FUNCTION=reversing)
+        cache = make_cache(
+            KEY_FUNCTION=lambda key, prefix, version: key, REVERSE_KEY_FUNCTION=reverse_and_take
+        )
         cache.set_many({"a": 1, "b": 2})
-        keys = []
-        iterator = cache.iter_keys("*")
-        keys.append(iterator)
-        # The inner call took one, as with any iterator that is asked twice.
-        assert len(list(iterator)) == 1
+        taken = []
+        keys = cache.iter_keys("*")
+        iterators = [keys]
+        assert sorted([*keys, *taken]) == ["a", "b"]
+        assert len(taken) == 1
+
+    def test_by_many_threads_gives_each_key_to_one(self, cache):
+        """Who asks while another looks on is told so, as with a generator."""
+        cache.set_many(dict.fromkeys(map(str, range(SOME))))
+        keys = cache.iter_keys("*")
+        taken, refused = [], []
+
+        def take():
+            while True:
+                try:
+                    taken.append(next(keys))
+                except StopIteration:
+                    return
+                except ValueError as error:
+                    refused.append(str(error))
+
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(taken) == sorted(map(str, range(SOME)))
+        assert set(refused) <= {"this iterator is in use by another thread"}
 
 
 class TestDeletePattern:
