@@ -27,6 +27,7 @@ mod key;
 pub mod local;
 mod policy;
 mod stats;
+mod vector;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Rejected, UpdateError};

@@ -39,9 +39,16 @@ impl Capacity {
 
     /// Of what there is more than this, if of anything.
     pub(crate) fn exceeded_by(&self, totals: &Totals) -> Option<Pressure> {
-        if totals.weight() > self.max_weight {
+        self.exceeded_with(totals, Change::default())
+    }
+
+    /// Of what there would be more than this after a change.
+    pub(crate) fn exceeded_with(&self, totals: &Totals, change: Change) -> Option<Pressure> {
+        if totals.weight().saturating_add_signed(change.weight) > self.max_weight {
             Some(Pressure::Weight)
-        } else if self.batch == Batch::One && totals.entries() > self.max_entries.max(1) {
+        } else if self.batch == Batch::One
+            && totals.entries().saturating_add_signed(change.entries) > self.max_entries.max(1)
+        {
             Some(Pressure::Entries)
         } else {
             None
@@ -83,13 +90,74 @@ impl Totals {
         self.weight.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn add(&self, entries: u64, weight: u64) {
-        self.entries.fetch_add(entries, Ordering::Relaxed);
-        self.weight.fetch_add(weight, Ordering::Relaxed);
+    /// Writes what changed: nothing, where an entry took the place of one that weighs as much. All shards share these
+    /// counters, so that to write them is what costs most of a write.
+    pub(crate) fn apply(&self, change: Change) {
+        if change.entries != 0 {
+            self.entries
+                .fetch_add(change.entries.cast_unsigned(), Ordering::Relaxed);
+        }
+        if change.weight != 0 {
+            self.weight
+                .fetch_add(change.weight.cast_unsigned(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is to be added to the totals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Change {
+    entries: i64,
+    weight: i64,
+}
+
+impl Change {
+    /// An entry came.
+    pub(crate) fn came(weight: u32) -> Self {
+        Self {
+            entries: 1,
+            weight: i64::from(weight),
+        }
     }
 
-    pub(crate) fn subtract(&self, entries: u64, weight: u64) {
-        self.entries.fetch_sub(entries, Ordering::Relaxed);
-        self.weight.fetch_sub(weight, Ordering::Relaxed);
+    /// An entry left.
+    pub(crate) fn left(weight: u32) -> Self {
+        Self::came(weight).reversed()
+    }
+
+    /// Everything left.
+    pub(crate) fn all_left(entries: usize, weight: u64) -> Self {
+        Self {
+            entries: (entries as u64).cast_signed(),
+            weight: weight.cast_signed(),
+        }
+        .reversed()
+    }
+
+    /// An entry became heavier or lighter.
+    pub(crate) fn weight(from: u32, to: u32) -> Self {
+        Self {
+            entries: 0,
+            weight: i64::from(to) - i64::from(from),
+        }
+    }
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            weight: self.weight + other.weight,
+        }
+    }
+
+    /// Whether there is more than before, of anything.
+    pub(crate) const fn is_more(self) -> bool {
+        self.entries > 0 || self.weight > 0
+    }
+
+    const fn reversed(self) -> Self {
+        Self {
+            entries: -self.entries,
+            weight: -self.weight,
+        }
     }
 }

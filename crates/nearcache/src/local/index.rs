@@ -9,6 +9,7 @@
 //! evicts for every insertion, it doubles a table that is more than half full: 13 to 23 bytes an entry in place of 7.
 
 use crate::key::KeyHash;
+use crate::vector::equal_bytes;
 
 const LANES: usize = 12;
 /// Grown when fuller than this ...
@@ -39,7 +40,15 @@ impl Bucket {
         self.head[LANES..].copy_from_slice(&spilled.to_ne_bytes());
     }
 
+    /// The slot in a lane with this tag that `is_it`.
+    #[inline]
+    fn find(&self, tag: u8, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut slots = self.lanes_with(tag).map(|lane| self.slots[lane]);
+        slots.find(|&slot| is_it(slot))
+    }
+
     /// The lanes that have a tag.
+    #[inline]
     fn lanes_with(&self, tag: u8) -> impl Iterator<Item = usize> + use<> {
         let mut lanes = equal_bytes(&self.head, tag) & ((1 << LANES) - 1);
         std::iter::from_fn(move || {
@@ -48,27 +57,6 @@ impl Bucket {
             Some(lane)
         })
     }
-}
-
-/// Which of the bytes are this one, a bit each from the lowest on. Every x86-64 processor has these instructions; from the
-/// portable form below the compiler makes thrice as many.
-#[cfg(target_arch = "x86_64")]
-fn equal_bytes(bytes: &[u8; 16], byte: u8) -> u32 {
-    use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
-
-    // SAFETY: SSE2 is part of x86-64. 16 bytes are read, of any alignment, and there are as many.
-    #[allow(unsafe_code, clippy::cast_ptr_alignment)]
-    unsafe {
-        let vector = _mm_loadu_si128(bytes.as_ptr().cast::<__m128i>());
-        let equal = _mm_cmpeq_epi8(vector, _mm_set1_epi8(byte.cast_signed()));
-        _mm_movemask_epi8(equal).cast_unsigned()
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn equal_bytes(bytes: &[u8; 16], byte: u8) -> u32 {
-    let bit = |(place, &other)| u32::from(other == byte) << place;
-    bytes.iter().enumerate().map(bit).fold(0, |all, bit| all | bit)
 }
 
 #[derive(Debug, Default)]
@@ -86,26 +74,29 @@ impl Index {
     }
 
     /// The slot of an entry: of those with this hash, the one that `is_it`.
+    #[inline]
     pub(super) fn find(&self, hash: KeyHash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         let first = self.first(hash);
-        let mut place = first;
-        loop {
-            let bucket = self.buckets.get(place)?;
-            let mut slots = bucket.lanes_with(tag).map(|lane| bucket.slots[lane]);
-            let found = slots.find(|&slot| is_it(slot));
+        let bucket = self.buckets.get(first)?;
+        let found = bucket.find(tag, &is_it);
+        if found.is_some() || bucket.spilled() == 0 {
+            return found;
+        }
+        self.find_spilled(hash, is_it)
+    }
+
+    /// Looks on where the first bucket has spilled.
+    #[cold]
+    fn find_spilled(&self, hash: KeyHash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        for place in self.path(hash).skip(1) {
+            let bucket = &self.buckets[place];
+            let found = bucket.find(tag(hash), &is_it);
             if found.is_some() || bucket.spilled() == 0 {
                 return found;
             }
-            place = if place + 1 == self.buckets.len() {
-                0
-            } else {
-                place + 1
-            };
-            if place == first {
-                return None;
-            }
         }
+        None
     }
 
     /// Whether it has to grow before another entry is put in.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::capacity::{Capacity, Totals};
+use super::capacity::{Capacity, Change, Totals};
 use super::index::Index;
 use super::slab::{Entry, Slab};
 use super::store::Draft;
@@ -29,6 +29,7 @@ pub(super) type Leaving<V> = SmallVec<[V; 4]>;
 const SWEEP_STEPS: usize = 4;
 
 /// What a key leads to.
+#[derive(Clone, Copy)]
 pub(super) enum Found {
     Live(u32),
     Dead(u32),
@@ -82,17 +83,35 @@ impl<V> Shard<V> {
 
     /// The slot of a key. The clock is read only for an entry that can expire.
     pub(super) fn find(&self, key: Key<'_>, clock: &impl Clock) -> Found {
-        let is_it = |slot| self.slab.get(slot).key.bytes() == key.bytes;
-        match self.index.find(key.hash, is_it) {
-            None => Found::Nothing,
-            Some(slot) => {
-                let expires = self.slab.get(slot).expires;
-                if expires != Timestamp::NEVER && clock.has_passed(expires) {
-                    Found::Dead(slot)
-                } else {
-                    Found::Live(slot)
-                }
-            }
+        self.look_up(key, clock)
+    }
+
+    /// The slot of a key that is asked for: counted, and a use.
+    #[inline]
+    pub(super) fn ask(&mut self, key: Key<'_>, clock: &impl Clock) -> Found {
+        let found = self.look_up(key, clock);
+        if let Found::Live(slot) = found {
+            self.stats.hits += 1;
+            self.hit(slot);
+        } else {
+            self.stats.misses += 1;
+        }
+        found
+    }
+
+    /// Inlined where it is called: in [`ask`](Self::ask) and [`find`](Self::find).
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn look_up(&self, key: Key<'_>, clock: &impl Clock) -> Found {
+        let is_it = |slot| self.slab.get(slot).key.is(key.bytes);
+        let Some(slot) = self.index.find(key.hash, is_it) else {
+            return Found::Nothing;
+        };
+        let expires = self.slab.get(slot).expires;
+        if expires != Timestamp::NEVER && clock.has_passed(expires) {
+            Found::Dead(slot)
+        } else {
+            Found::Live(slot)
         }
     }
 
@@ -149,9 +168,18 @@ impl<V> Shard<V> {
         capacity: &Capacity,
         leaving: &mut Leaving<V>,
     ) {
-        // Counted before room is made, so that two writers in two shards cannot both take the last place.
-        self.totals.add(1, u64::from(weight));
+        let mut change = Change::came(weight);
         if self.has_its_share() {
+            while let Some(pressure) = capacity.exceeded_with(&self.totals, change) {
+                let Some(victim) = self.evict_uncounted(pressure, leaving) else {
+                    break;
+                };
+                change = change.and(Change::left(victim));
+            }
+        }
+        // Counted before it is there, so that two writers in two shards cannot both take the last place.
+        self.totals.apply(change);
+        if change.is_more() && self.has_its_share() || self.slab.is_full() {
             self.make_room(capacity, leaving);
         }
         let slot = self.slab.insert(Entry {
@@ -180,9 +208,11 @@ impl<V> Shard<V> {
         }
     }
 
-    /// Whether this shard is to give before others when room is wanted: if it has as much as they have on average.
+    /// Whether this shard is to give before others when room is wanted: if it does not have far less than they have on
+    /// average.
     fn has_its_share(&self) -> bool {
-        self.totals.shards == 1 || (self.len() * self.totals.shards) as u64 >= self.totals.entries()
+        let mean = self.totals.entries() / self.totals.shards as u64;
+        self.totals.shards == 1 || self.len() as u64 >= mean - mean / 8
     }
 
     /// The slot of a value that was stored there as number `stamp`, if it is there still.
@@ -222,19 +252,21 @@ impl<V> Shard<V> {
     /// Takes an entry out.
     pub(super) fn unlink(&mut self, slot: u32) -> Option<V> {
         self.policy.detach(&mut self.slab, slot);
-        self.forget(slot).1
+        let (_, weight, value) = self.forget(slot);
+        self.totals.apply(Change::left(weight));
+        value
     }
 
-    /// Takes out an entry that the policy has let go of; also tells the hash of its key.
-    fn forget(&mut self, slot: u32) -> (KeyHash, Option<V>) {
+    /// Takes out an entry that the policy has let go of, and the totals are yet to; also tells the hash of its key, and
+    /// what it weighed.
+    fn forget(&mut self, slot: u32) -> (KeyHash, u32, Option<V>) {
         let entry = self.slab.get(slot);
-        let (node, expires) = (entry.node, entry.expires);
+        let (weight, expires) = (entry.node.weight, entry.expires);
         let hash = self.hasher.hash(entry.key.bytes());
         self.index.remove(hash, slot);
-        self.weight -= u64::from(node.weight);
+        self.weight -= u64::from(weight);
         self.expiring -= usize::from(expires != Timestamp::NEVER);
-        self.totals.subtract(1, u64::from(node.weight));
-        (hash, self.slab.remove(slot))
+        (hash, weight, self.slab.remove(slot))
     }
 
     /// Takes out a dead entry.
@@ -257,8 +289,7 @@ impl<V> Shard<V> {
         if weight != old_weight {
             // Detached, so that it is not chosen as its own victim.
             self.policy.detach(&mut self.slab, slot);
-            self.totals.add(0, u64::from(weight));
-            self.totals.subtract(0, u64::from(old_weight));
+            self.totals.apply(Change::weight(old_weight, weight));
             self.weight = self.weight - u64::from(old_weight) + u64::from(weight);
             self.slab.get_mut(slot).node.weight = weight;
             self.make_room(capacity, leaving);
@@ -330,18 +361,26 @@ impl<V> Shard<V> {
 
     /// Evicts one entry; false if there is none.
     pub(super) fn evict(&mut self, pressure: Pressure, leaving: &mut Leaving<V>) -> bool {
-        let Some(slot) = self.policy.victim(&mut self.slab, pressure) else {
-            return false;
-        };
+        let weight = self.evict_uncounted(pressure, leaving);
+        weight.inspect(|&weight| self.totals.apply(Change::left(weight)));
+        weight.is_some()
+    }
+
+    /// Evicts one entry, if there is one, and tells what it weighed; the totals are yet to hear of it.
+    fn evict_uncounted(&mut self, pressure: Pressure, leaving: &mut Leaving<V>) -> Option<u32> {
+        let slot = self.policy.victim(&mut self.slab, pressure)?;
         self.stats.evictions += 1;
         let queue = self.slab.get(slot).node.queue();
-        let (hash, value) = self.forget(slot);
+        let (hash, weight, value) = self.forget(slot);
         self.policy.evicted(queue, hash);
-        leaving.extend(value);
-        true
+        if let Some(value) = value {
+            leaving.push(value);
+        }
+        Some(weight)
     }
 
     /// Takes out dead entries among the next few slots.
+    #[inline]
     pub(super) fn sweep(&mut self, clock: &impl Clock, leaving: &mut Leaving<V>) {
         if self.expiring > 0 {
             self.sweep_slots(SWEEP_STEPS, clock.now(), leaving);
@@ -349,6 +388,9 @@ impl<V> Shard<V> {
     }
 
     pub(super) fn sweep_slots(&mut self, steps: usize, now: Timestamp, leaving: &mut Leaving<V>) {
+        if self.expiring == 0 {
+            return;
+        }
         for _ in 0..steps.min(self.slab.slots()) {
             let slot = if (self.hand as usize) < self.slab.slots() {
                 self.hand
@@ -368,7 +410,7 @@ impl<V> Shard<V> {
 
     /// Empties the shard; its memory goes with what is returned.
     pub(super) fn take_all(&mut self) -> impl Sized + use<V> {
-        self.totals.subtract(self.len() as u64, self.weight);
+        self.totals.apply(Change::all_left(self.len(), self.weight));
         let fresh = Self {
             stats: self.stats,
             counting_since: self.counting_since,

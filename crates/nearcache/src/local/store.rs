@@ -1,12 +1,13 @@
 //! The store: shards and what they hold together. Every call is told the time and the capacity.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::capacity::{Capacity, Totals};
 use super::index::Index;
 use super::keys::Keys;
+use super::lock::{Guard, Lock};
 use super::shard::{Found, Leaving, Shard};
 use super::slab::Slab;
 use crate::clock::{Clock, Timestamp};
@@ -57,7 +58,7 @@ struct Read<V> {
 /// their own, such as the Python package. Wherever a `clock` is asked for, a [`Timestamp`] will do.
 #[derive(Debug)]
 pub struct Store<V> {
-    shards: Box<[Mutex<Shard<V>>]>,
+    shards: Box<[Lock<Shard<V>>]>,
     hasher: KeyHasher,
     totals: Arc<Totals>,
     /// The shard that gives next where another is short of room.
@@ -70,7 +71,7 @@ pub(super) type Position = (usize, usize);
 /// A store that stands still: every other thread that wants it waits until this is dropped.
 #[derive(Debug)]
 #[must_use = "the store stands still only while this lives"]
-pub struct Frozen<'a, V>(#[allow(dead_code)] Box<[MutexGuard<'a, Shard<V>>]>);
+pub struct Frozen<'a, V>(#[allow(dead_code)] Box<[Guard<'a, Shard<V>>]>);
 
 impl<V> Store<V> {
     /// A store of so many shards, rounded up to a power of two.
@@ -82,7 +83,7 @@ impl<V> Store<V> {
         let hasher = KeyHasher::default();
         let totals = Arc::new(Totals::new(shards));
         let shards = (0..shards)
-            .map(|_| Mutex::new(Shard::new(eviction, Arc::clone(&totals), hasher.clone())))
+            .map(|_| Lock::new(Shard::new(eviction, Arc::clone(&totals), hasher.clone())))
             .collect();
         Self {
             shards,
@@ -110,18 +111,10 @@ impl<V> Store<V> {
     pub fn get_with<T>(&self, key: &[u8], clock: &impl Clock, read: impl FnOnce(&V) -> T) -> Option<T> {
         let key = self.hasher.key(key);
         let mut shard = self.lock(key.hash);
-        match shard.find(key, clock) {
-            Found::Live(slot) => {
-                shard.stats.hits += 1;
-                shard.hit(slot);
-                Some(read(&shard.slab().get(slot).value))
-            }
-            Found::Nothing => {
-                shard.stats.misses += 1;
-                None
-            }
+        match shard.ask(key, clock) {
+            Found::Live(slot) => Some(read(&shard.slab().get(slot).value)),
+            Found::Nothing => None,
             Found::Dead(slot) => {
-                shard.stats.misses += 1;
                 let dead = shard.expire(slot);
                 drop(shard);
                 drop(dead);
@@ -484,7 +477,9 @@ impl<V> Store<V> {
         hash.shard_bits() as usize & (self.shards.len() - 1)
     }
 
-    fn lock(&self, hash: KeyHash) -> MutexGuard<'_, Shard<V>> {
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
+    fn lock(&self, hash: KeyHash) -> Guard<'_, Shard<V>> {
         locked(&self.shards[self.shard_of(hash)])
     }
 
@@ -526,12 +521,19 @@ impl<V> Store<V> {
 }
 
 /// Locks a shard. One that a panic left half changed is emptied first: a cache may forget, but must not be wrong.
-fn locked<V>(shard: &Mutex<Shard<V>>) -> MutexGuard<'_, Shard<V>> {
-    shard.lock().unwrap_or_else(|poisoned| {
-        let mut guard = PoisonError::into_inner(poisoned);
-        // Not dropped: the entries may be in any state, and dropping could run user code under the lock.
-        std::mem::forget(guard.take_all());
-        shard.clear_poison();
-        guard
-    })
+#[allow(clippy::inline_always)] // for `get`
+#[inline(always)]
+fn locked<V>(shard: &Lock<Shard<V>>) -> Guard<'_, Shard<V>> {
+    let mut guard = shard.lock();
+    if guard.is_poisoned() {
+        empty(&mut guard);
+    }
+    guard
+}
+
+#[cold]
+fn empty<V>(shard: &mut Guard<'_, Shard<V>>) {
+    // Not dropped: the entries may be in any state, and dropping could run user code under the lock.
+    std::mem::forget(shard.take_all());
+    shard.heal();
 }

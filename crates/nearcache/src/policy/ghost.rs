@@ -6,6 +6,7 @@
 //! Another key's print is taken for one's own in one of two thousand cases, which costs a promotion.
 
 use crate::key::KeyHash;
+use crate::vector::equal_words;
 
 /// How many prints fit a bucket, so that it fills a cache line together with its hand.
 const LANES: usize = 31;
@@ -13,28 +14,32 @@ const LANES: usize = 31;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
-    /// 0 is none.
-    prints: [u16; LANES],
-    /// Where the next print goes.
-    hand: u16,
+    /// 0 is none. In two halves, since that is what is compared at once; the last one is no print but the hand: where the
+    /// next print goes.
+    halves: [[u16; HALF]; 2],
 }
+
+const HALF: usize = LANES.div_ceil(2);
 
 impl Bucket {
     const EMPTY: Self = Self {
-        prints: [0; LANES],
-        hand: 0,
+        halves: [[0; HALF]; 2],
     };
 
-    /// Where a print is. All lanes are compared, with no early exit, so that it becomes a few vector instructions.
+    fn lane(&mut self, lane: usize) -> &mut u16 {
+        &mut self.halves.as_flattened_mut()[lane]
+    }
+
+    /// Where a print is.
     fn find(&self, print: u16) -> Option<usize> {
-        let equal = |(lane, &other): (usize, &u16)| u32::from(other == print) << lane;
-        let found = self
-            .prints
-            .iter()
-            .enumerate()
-            .map(equal)
-            .fold(0, |all, bit| all | bit);
-        (found != 0).then_some(found.trailing_zeros() as usize)
+        let [low, high] = &self.halves;
+        let found = equal_words(low, print) | equal_words(high, print) << HALF;
+        let lane = found.trailing_zeros() as usize;
+        (lane < LANES).then_some(lane)
+    }
+
+    fn prints(&self) -> impl Iterator<Item = u16> + '_ {
+        self.halves.as_flattened().iter().take(LANES).copied()
     }
 }
 
@@ -60,18 +65,21 @@ impl Ghost {
             return;
         }
         self.resize(capacity);
-        let print = print(hash);
-        self.take(hash);
         let window = self.window;
         let bucket = self.bucket(hash);
-        let lane = Some(usize::from(bucket.hand))
-            .filter(|&hand| hand < window)
-            .unwrap_or(0);
-        let forgotten = std::mem::replace(&mut bucket.prints[lane], print);
+        let print = print(hash);
+        let twice = bucket.find(print);
+        if let Some(lane) = twice {
+            *bucket.lane(lane) = 0;
+        }
+        let hand = usize::from(*bucket.lane(LANES));
+        let lane = if hand < window { hand } else { 0 };
+        let forgotten = std::mem::replace(bucket.lane(lane), print);
         #[allow(clippy::cast_possible_truncation)] // at most 31
         let hand = (lane + 1) as u16;
-        bucket.hand = hand;
+        *bucket.lane(LANES) = hand;
         self.len += usize::from(forgotten == 0);
+        self.len -= usize::from(twice.is_some());
     }
 
     /// Whether the key was remembered; it is not any more. O(1).
@@ -83,7 +91,7 @@ impl Ghost {
         let Some(lane) = bucket.find(print(hash)) else {
             return false;
         };
-        bucket.prints[lane] = 0;
+        *bucket.lane(lane) = 0;
         self.len -= 1;
         true
     }
@@ -123,7 +131,7 @@ impl Ghost {
     }
 
     pub(super) fn validate(&self) -> Result<(), String> {
-        let prints = self.buckets.iter().flat_map(|bucket| bucket.prints);
+        let prints = self.buckets.iter().flat_map(Bucket::prints);
         let counted = prints.filter(|&print| print != 0).count();
         if counted == self.len && self.window <= LANES {
             Ok(())

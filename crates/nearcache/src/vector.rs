@@ -1,0 +1,77 @@
+//! Comparing many small numbers with one at once.
+//!
+//! Every x86-64 processor has the instructions; from the portable forms the compiler makes three times as many. An answer has
+//! a bit a lane, from the lowest on.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use self::sse2::{equal_bytes, equal_words};
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) use self::portable::{equal_bytes, equal_words};
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, clippy::cast_ptr_alignment)]
+mod sse2 {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_cmpeq_epi16, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16,
+        _mm_set1_epi8, _mm_set1_epi16,
+    };
+
+    #[inline]
+    pub(crate) fn equal_bytes(bytes: &[u8; 16], byte: u8) -> u32 {
+        // SAFETY: SSE2 is part of x86-64. 16 bytes are read, of any alignment, and there are as many.
+        unsafe {
+            let vector = _mm_loadu_si128(bytes.as_ptr().cast::<__m128i>());
+            let equal = _mm_cmpeq_epi8(vector, _mm_set1_epi8(byte.cast_signed()));
+            _mm_movemask_epi8(equal).cast_unsigned()
+        }
+    }
+
+    #[inline]
+    pub(crate) fn equal_words(words: &[u16; 16], word: u16) -> u32 {
+        let start = words.as_ptr().cast::<__m128i>();
+        // SAFETY: SSE2 is part of x86-64. Twice 16 bytes are read, of any alignment, and there are as many.
+        unsafe {
+            let wanted = _mm_set1_epi16(word.cast_signed());
+            let low = _mm_cmpeq_epi16(_mm_loadu_si128(start), wanted);
+            let high = _mm_cmpeq_epi16(_mm_loadu_si128(start.add(1)), wanted);
+            _mm_movemask_epi8(_mm_packs_epi16(low, high)).cast_unsigned()
+        }
+    }
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod portable {
+    pub(crate) fn equal_bytes(bytes: &[u8; 16], byte: u8) -> u32 {
+        mask(bytes.iter().map(|&other| other == byte))
+    }
+
+    pub(crate) fn equal_words(words: &[u16; 16], word: u16) -> u32 {
+        mask(words.iter().map(|&other| other == word))
+    }
+
+    fn mask(equal: impl Iterator<Item = bool>) -> u32 {
+        let bits = equal
+            .zip(0..)
+            .map(|(equal, lane): (bool, u32)| u32::from(equal) << lane);
+        bits.fold(0, |all, bit| all | bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn both_forms_say_the_same(bytes: [u8; 16], words: [u16; 16], lane in 0..16_usize) {
+            let bytes = bytes.map(|byte| byte & 0x83);
+            let words = words.map(|word| word & 0x8081);
+            prop_assert_eq!(equal_bytes(&bytes, bytes[lane]), portable::equal_bytes(&bytes, bytes[lane]));
+            prop_assert_eq!(equal_words(&words, words[lane]), portable::equal_words(&words, words[lane]));
+            prop_assert!(equal_words(&words, words[lane]) & 1 << lane != 0);
+        }
+    }
+}
