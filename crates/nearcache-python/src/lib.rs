@@ -5,6 +5,7 @@
 //! - `scan`, `glob`: finding keys by patterns;
 //! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
 //! - `values`: how Python values are kept so that none is shared with a caller;
+//! - `proxy`: what finds Django's `cache` and `caches`;
 //! - `stores`: the stores of this process by name, and their safety across `fork`.
 //!
 //! Policies and storage are the engine's (crate `nearcache`).
@@ -21,6 +22,7 @@ mod glob;
 mod imported;
 mod keys;
 mod local;
+mod proxy;
 mod scan;
 mod settings;
 mod stats;
@@ -36,5 +38,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<local::LocalCache>()?;
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<stats::Stats>()?;
+    module.add_function(wrap_pyfunction!(proxy::fast_types, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }
