@@ -1,12 +1,16 @@
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, final, overload
 
 from typing_extensions import disjoint_base
 
-__all__ = ["KeyIterator", "LocalCache", "Stats", "__version__"]
+__all__ = ["KeyIterator", "LocalCache", "Stats", "__version__", "fast_types"]
 
 __version__: str
+
+def fast_types(
+    proxy: type, handler: type, find_place: Callable[[Any], tuple[Any, type] | None]
+) -> tuple[type, type]: ...
 
 @disjoint_base
 class LocalCache:

@@ -10,6 +10,7 @@
 //! layout: that is what lets Django's own objects take them (`object.__setattr__(cache, "__class__", ...)`).
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::sync::{Arc, OnceLock};
 
@@ -150,14 +151,7 @@ fn attribute<'py>(slf: &Bound<'py, PyAny>, name: &Bound<'py, PyAny>) -> PyResult
         // An attribute that does not begin with an underscore is none of the proxy's.
         name.to_str().is_ok_and(|name| !name.starts_with('_'))
     });
-    // SAFETY: `slf` is alive; a new reference or null comes back.
-    let content = unsafe {
-        Bound::from_owned_ptr_or_err(
-            py,
-            ffi::PyObject_GenericGetDict(slf.as_ptr(), std::ptr::null_mut()),
-        )
-    }?;
-    let content = content.cast::<PyDict>()?;
+    let content = content_of(slf)?;
     // It holds its handler and alias, unless somebody went behind its back.
     if !(public && content.len() == 2) {
         // SAFETY: both are alive; a new reference or null comes back.
@@ -217,14 +211,8 @@ impl Fast {
         alias: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = handler.py();
-        // SAFETY: `handler` is alive; a new reference or null comes back.
-        let content = unsafe {
-            Bound::from_owned_ptr_or_err(
-                py,
-                ffi::PyObject_GenericGetDict(handler.as_ptr(), std::ptr::null_mut()),
-            )
-        }?;
-        let Some(local) = content.cast::<PyDict>()?.get_item(intern!(py, "_connections"))? else {
+        let content = content_of(handler)?;
+        let Some(local) = content.get_item(intern!(py, "_connections"))? else {
             return Ok(None);
         };
         let mut place = self.place.load();
@@ -232,20 +220,15 @@ impl Fast {
             self.place.store(Some(Arc::new(self.place_of(&local)?)));
             place = self.place.load();
         }
-        let known = place
-            .as_ref()
-            .filter(|place| local.is(&place.local))
-            .and_then(|place| place.known.as_ref());
-        let Some((variable, kind)) = known else {
+        // Another thread may have stored another one's meanwhile.
+        let known = place.as_ref().filter(|place| local.is(&place.local));
+        let Some((variable, kind)) = known.and_then(|place| place.known.as_ref()) else {
             return Ok(None);
         };
         let Some(stored) = value_of(variable.bind(py))? else {
             return Ok(None);
         };
-        match values(&stored, kind.bind(py))? {
-            Some(values) => values.get_item(alias),
-            None => Ok(None),
-        }
+        find_in(&stored, kind.bind(py), alias)
     }
 
     #[cold]
@@ -256,6 +239,40 @@ impl Fast {
             known: known.extract()?,
         })
     }
+}
+
+/// The attributes of an instance itself.
+fn content_of<'py>(instance: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    // SAFETY: the instance is alive; a new reference or null comes back.
+    let content = unsafe {
+        let content = ffi::PyObject_GenericGetDict(instance.as_ptr(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(instance.py(), content)
+    }?;
+    Ok(content.cast_into()?)
+}
+
+/// The connection in what the context variable holds: a dictionary, or an object of `kind` that has one for this thread.
+fn find_in<'py>(
+    stored: &Bound<'py, PyAny>,
+    kind: &Bound<'py, PyAny>,
+    alias: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if kind.is(PyDict::type_object(stored.py())) {
+        let values = stored.cast_exact::<PyDict>();
+        return values.map_or(Ok(None), |values| values.get_item(alias));
+    }
+    let latest = Latest::of(stored, alias);
+    if latest.is_some() {
+        return Ok(latest);
+    }
+    let Some(values) = values_of_this_thread(stored, kind)? else {
+        return Ok(None);
+    };
+    let found = values.get_item(alias)?;
+    if let Some(found) = &found {
+        Latest::remember(stored, alias, found);
+    }
+    Ok(found)
 }
 
 /// The value of a context variable here, if it has one.
@@ -270,22 +287,53 @@ fn value_of<'py>(variable: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyA
     Ok(unsafe { Bound::from_owned_ptr_or_opt(variable.py(), value) })
 }
 
-/// The values in what a context variable holds: a dictionary, or a `kind` of this thread that has one.
-fn values<'py>(stored: &Bound<'py, PyAny>, kind: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyDict>>> {
+/// The values that a `kind` holds for this thread.
+fn values_of_this_thread<'py>(
+    stored: &Bound<'py, PyAny>,
+    kind: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
     let py = stored.py();
     if !stored.get_type().is(kind) {
         return Ok(None);
-    }
-    if kind.is(PyDict::type_object(py)) {
-        return Ok(stored.cast::<PyDict>().ok().cloned());
     }
     let thread: std::ffi::c_ulong = stored.getattr(intern!(py, "thread_id"))?.extract()?;
     // SAFETY: nothing is asked for but the thread's number.
     if thread != unsafe { ffi::PyThread_get_thread_ident() } {
         return Ok(None);
     }
-    Ok(stored
-        .getattr(intern!(py, "data"))?
-        .cast_into_exact::<PyDict>()
-        .ok())
+    let data = stored.getattr(intern!(py, "data"))?;
+    Ok(data.cast_into_exact::<PyDict>().ok())
+}
+
+/// What a thread found last. What asgiref stores with the thread's number is never changed, but stored anew, so the same object
+/// means the same values; it is held, so that no other can come to be at its address.
+struct Latest {
+    stored: Py<PyAny>,
+    alias: Py<PyAny>,
+    connection: Py<PyAny>,
+}
+
+thread_local! {
+    static LATEST: Cell<Option<Latest>> = const { Cell::new(None) };
+}
+
+impl Latest {
+    fn of<'py>(stored: &Bound<'py, PyAny>, alias: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        // Nobody is called while it is out.
+        let latest = LATEST.take()?;
+        let hit = stored.is(&latest.stored) && alias.is(&latest.alias);
+        let found = hit.then(|| latest.connection.bind(stored.py()).clone());
+        LATEST.set(Some(latest));
+        found
+    }
+
+    fn remember(stored: &Bound<'_, PyAny>, alias: &Bound<'_, PyAny>, connection: &Bound<'_, PyAny>) {
+        let latest = Self {
+            stored: stored.clone().unbind(),
+            alias: alias.clone().unbind(),
+            connection: connection.clone().unbind(),
+        };
+        // What was there is dropped last: that can run code which comes here again.
+        drop(LATEST.replace(Some(latest)));
+    }
 }

@@ -1,7 +1,9 @@
-"""The app: its only work is to turn the system checks on."""
+"""The app: it turns the system checks on, and if it is told to, makes Django's own proxies fast."""
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import Tags, register
+from django.core.exceptions import ImproperlyConfigured
 
 
 class NearcacheConfig(AppConfig):
@@ -12,7 +14,14 @@ class NearcacheConfig(AppConfig):
     verbose_name = "nearcache"
 
     def ready(self) -> None:
-        """Register the checks."""
+        """Register the checks; honour ``NEARCACHE_FAST_PROXY``."""
         from nearcache.django import checks  # noqa: PLC0415 (imported late: a project without the app never pays)
 
         register(checks.check_sessions, Tags.caches)
+        fast = getattr(settings, "NEARCACHE_FAST_PROXY", False)
+        if not isinstance(fast, bool):
+            raise ImproperlyConfigured(f"NEARCACHE_FAST_PROXY must be True or False, not {fast!r}")
+        if fast:
+            from nearcache.django.proxy import speed_up_django  # noqa: PLC0415 (likewise)
+
+            speed_up_django()

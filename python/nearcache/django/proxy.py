@@ -1,8 +1,9 @@
 """Django's ``cache`` and ``caches``, without what it costs to find the backend.
 
-The objects are the same as Django's: ``caches[alias]`` is what ``django.core.cache.caches[alias]`` is in this thread or
-asynchronous context, whatever the backend, and ``cache`` is ``caches["default"]``. Settings overridden in tests, patched
-methods and backends closed at the end of a request are seen by both. How: docs/design/proxies.md.
+What they lead to are the same objects: ``caches[alias]`` is what ``django.core.cache.caches[alias]`` is in
+this thread or asynchronous context, whatever the backend, and ``cache`` stands for ``caches["default"]``.
+Settings overridden in tests, patched methods and backends closed at the end of a request are seen by both.
+How: docs/design/proxies.md.
 """
 
 from contextvars import ContextVar
@@ -33,16 +34,11 @@ def find_place(connections: object) -> tuple[ContextVar[Any], type] | None:
     variable = vars(storage).get("_data")
     if type(variable) is not ContextVar:
         return None
-    kind = getattr(local, "_Storage", dict)
     # From 3.13 on the values carry the thread they belong to; before they are a dictionary.
+    kind = getattr(local, "_Storage", dict)
     if kind is not dict and getattr(kind, "__slots__", None) != STORAGE_SLOTS:
         return None
     return variable, kind
-
-
-def has_public_names(*types: type) -> bool:
-    """Whether Django's proxy has attributes that could be taken for the backend's."""
-    return any(not name.startswith("_") for each in types for name in dir(each))
 
 
 CacheProxy, CacheHandler = _core.fast_types(ConnectionProxy, DjangoCacheHandler, find_place)
@@ -54,9 +50,10 @@ cache: Any = CacheProxy(django_caches, DEFAULT_CACHE_ALIAS)
 
 
 def speed_up_django() -> None:
-    """Let ``django.core.cache.cache`` and ``caches`` themselves look up as fast, for all code that imports them.
+    """Let ``django.core.cache.cache`` and ``caches`` themselves be as fast, for all code that imports them.
 
-    They stay the objects they are, of a subclass of their types. Django's app calls it for the setting ``NEARCACHE_FAST_PROXY``.
+    They stay the objects they are, and become of a subclass of their types. The app calls this for the
+    setting ``NEARCACHE_FAST_PROXY = True``.
     """
     object.__setattr__(django_cache, "__class__", CacheProxy)
     object.__setattr__(django_caches, "__class__", CacheHandler)
