@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-python test-matrix lint audit bench compare memory lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-python test-matrix lint audit bench compare memory overhead lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCach
 
 memory: build ## what a full LocalCache takes, beside MAX_MEMORY
 	@$(BIN)/python -m benchmarks.memory
+
+overhead: build ## what Django's proxy and ours cost in front of a backend, and an import
+	@$(BIN)/python -m benchmarks.overhead
 
 # One resolution for all interpreters that are supported; $(1) is the input, $(2) the oldest of them.
 lock = $(BIN)/uv pip compile --quiet --universal --python-version $(2) --generate-hashes --no-header \

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import secrets
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ class _Holding:
         blocking = self.blocking if blocking is None else blocking
         most = math.inf if blocking_timeout is None else _checked("blocking_timeout", blocking_timeout)
         return _Patience(
-            token=secrets.token_hex(16),
+            token=os.urandom(16).hex(),
             sleep=self.sleep if sleep is None else _checked("sleep", sleep),
             deadline=time.monotonic() + most if blocking else -math.inf,
         )
