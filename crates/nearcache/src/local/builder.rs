@@ -11,8 +11,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::policy::Eviction;
 
 /// A shard has room for this many entries at least, so that a small cache is not cut into pieces too small to tell a
-/// good entry from a bad one.
-const MIN_SHARD_ENTRIES: u64 = 256;
+/// good entry from a bad one: pieces of 125 cost 0.1 to 0.6 points of hits, pieces of 40 up to 1.4.
+const MIN_SHARD_ENTRIES: u64 = 125;
 const SHARDS_PER_CORE: usize = 4;
 
 /// Sets up a [`Cache`]. Everything has a default; the bounds' is that there is none.
@@ -83,7 +83,7 @@ impl<V, C: Clock> Builder<V, C> {
     }
 
     /// Into how many separately locked parts the cache is cut, rounded up to a power of two. By default four a core,
-    /// but no more than leave each part 256 entries of a bound on entries.
+    /// but no more than leave each part 125 entries of a bound on entries.
     pub const fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self

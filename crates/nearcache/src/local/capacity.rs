@@ -44,11 +44,12 @@ impl Capacity {
 
     /// Of what there would be more than this after a change.
     pub(crate) fn exceeded_with(&self, totals: &Totals, change: Change) -> Option<Pressure> {
-        if totals.weight().saturating_add_signed(change.weight) > self.max_weight {
+        // Neither sum overflows: what leaves was counted, and 2^32 entries of a weight below 2^32 are the most.
+        let weight = totals.weight().wrapping_add_signed(change.weight);
+        let entries = totals.entries().wrapping_add_signed(change.entries);
+        if weight > self.max_weight {
             Some(Pressure::Weight)
-        } else if self.batch == Batch::One
-            && totals.entries().saturating_add_signed(change.entries) > self.max_entries.max(1)
-        {
+        } else if self.batch == Batch::One && entries > self.max_entries.max(1) {
             Some(Pressure::Entries)
         } else {
             None

@@ -87,9 +87,11 @@ impl Index {
     }
 
     /// Looks on where the first bucket has spilled.
-    #[cold]
+    #[inline(never)]
     fn find_spilled(&self, hash: KeyHash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        for place in self.path(hash).skip(1) {
+        let mut place = self.first(hash);
+        for _ in 1..self.buckets.len() {
+            place = self.after(place);
             let bucket = &self.buckets[place];
             let found = bucket.find(tag(hash), &is_it);
             if found.is_some() || bucket.spilled() == 0 {
@@ -116,7 +118,8 @@ impl Index {
 
     /// Puts in an entry that is not there. There has to be room.
     pub(super) fn insert(&mut self, hash: KeyHash, slot: u32) {
-        for place in self.path(hash) {
+        let mut place = self.first(hash);
+        for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[place];
             if let Some(lane) = bucket.lanes_with(0).next() {
                 bucket.head[lane] = tag(hash);
@@ -125,31 +128,30 @@ impl Index {
                 return;
             }
             bucket.set_spilled(bucket.spilled() + 1);
+            place = self.after(place);
         }
     }
 
     /// Takes an entry out.
     pub(super) fn remove(&mut self, hash: KeyHash, slot: u32) {
-        let lane_of = |bucket: &Bucket| {
-            let mut lanes = bucket.lanes_with(tag(hash));
-            lanes.find(|&lane| bucket.slots[lane] == slot)
-        };
-        let mut lanes = self.path(hash).map(|place| lane_of(&self.buckets[place]));
-        let Some((passed, lane)) = lanes
-            .by_ref()
-            .enumerate()
-            .find_map(|(passed, lane)| Some((passed, lane?)))
-        else {
-            return;
-        };
-        let mut path = self.path(hash);
-        for place in path.by_ref().take(passed) {
+        let first = self.first(hash);
+        let mut place = first;
+        for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[place];
-            bucket.set_spilled(bucket.spilled() - 1);
+            let mut lanes = bucket.lanes_with(tag(hash));
+            if let Some(lane) = lanes.find(|&lane| bucket.slots[lane] == slot) {
+                bucket.head[lane] = 0;
+                self.len -= 1;
+                break;
+            }
+            place = self.after(place);
         }
-        if let Some(place) = path.next() {
-            self.buckets[place].head[lane] = 0;
-            self.len -= 1;
+        // Those it was spilled by, from the first on.
+        let (mut passed, end) = (first, place);
+        while passed != end {
+            let bucket = &mut self.buckets[passed];
+            bucket.set_spilled(bucket.spilled() - 1);
+            passed = self.after(passed);
         }
     }
 
@@ -161,10 +163,13 @@ impl Index {
         })
     }
 
-    /// The buckets where an entry may be, from the first choice on, each once.
-    fn path(&self, hash: KeyHash) -> impl Iterator<Item = usize> + use<> {
-        let first = self.first(hash);
-        (first..self.buckets.len()).chain(0..first)
+    /// The bucket that one spills into.
+    fn after(&self, place: usize) -> usize {
+        if place + 1 == self.buckets.len() {
+            0
+        } else {
+            place + 1
+        }
     }
 
     /// The bucket that an entry is put in if it has room.

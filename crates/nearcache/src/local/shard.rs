@@ -169,7 +169,8 @@ impl<V> Shard<V> {
         leaving: &mut Leaving<V>,
     ) {
         let mut change = Change::came(weight);
-        if self.has_its_share() {
+        let has_its_share = self.has_its_share();
+        if has_its_share {
             while let Some(pressure) = capacity.exceeded_with(&self.totals, change) {
                 let Some(victim) = self.evict_uncounted(pressure, leaving) else {
                     break;
@@ -179,7 +180,7 @@ impl<V> Shard<V> {
         }
         // Counted before it is there, so that two writers in two shards cannot both take the last place.
         self.totals.apply(change);
-        if change.is_more() && self.has_its_share() || self.slab.is_full() {
+        if change.is_more() && has_its_share || self.slab.is_full() {
             self.make_room(capacity, leaving);
         }
         let slot = self.slab.insert(Entry {
@@ -211,8 +212,8 @@ impl<V> Shard<V> {
     /// Whether this shard is to give before others when room is wanted: if it does not have far less than they have on
     /// average.
     fn has_its_share(&self) -> bool {
-        let mean = self.totals.entries() / self.totals.shards as u64;
-        self.totals.shards == 1 || self.len() as u64 >= mean - mean / 8
+        // Without a division, which takes as long as a look-up.
+        (self.len() * self.totals.shards * 8) as u64 >= self.totals.entries() * 7
     }
 
     /// The slot of a value that was stored there as number `stamp`, if it is there still.

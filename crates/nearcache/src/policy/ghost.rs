@@ -47,6 +47,8 @@ impl Bucket {
 pub(super) struct Ghost {
     /// None, or a power of two.
     buckets: Vec<Bucket>,
+    /// How many prints there is to be room for.
+    capacity: usize,
     /// How many lanes of each bucket are in use.
     window: usize,
     /// How many prints are remembered.
@@ -64,7 +66,9 @@ impl Ghost {
         if capacity == 0 {
             return;
         }
-        self.resize(capacity);
+        if capacity != self.capacity {
+            self.resize(capacity);
+        }
         let window = self.window;
         let bucket = self.bucket(hash);
         let print = print(hash);
@@ -105,6 +109,7 @@ impl Ghost {
             (self.buckets, self.len) = (vec![Bucket::EMPTY; buckets], 0);
         }
         self.window = capacity.div_ceil(self.buckets.len()).min(LANES);
+        self.capacity = capacity;
     }
 
     /// A bucket's keys go on in the buckets it is split into; since a print does not tell in which, in each of them.
