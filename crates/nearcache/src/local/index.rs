@@ -6,14 +6,14 @@
 //! more memory-efficient hash tables", Engineering at Meta, 2019.)
 //!
 //! Why not hashbrown: what it removes leaves marks, and when those have used up the free places, as they do in a cache that
-//! evicts for every insertion, it doubles a table that is more than half full: 13 to 23 bytes an entry in place of 7.
+//! evicts for every insertion, it doubles a table that is more than half full: 13 to 23 bytes an entry in place of 9.
 
 use crate::key::KeyHash;
 use crate::vector::equal_bytes;
 
 const LANES: usize = 12;
 /// Grown when fuller than this ...
-const MAX_LOAD: (usize, usize) = (4, 5);
+const MAX_LOAD: (usize, usize) = (2, 3);
 /// ... by a part of itself in so many. Not by doubling: half of it would lie idle.
 const GROWTH: usize = 4;
 
@@ -67,7 +67,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Bytes an entry takes, at the mean load: between the greatest and what is left of it after growing.
-    pub(super) const BYTES_PER_ENTRY: usize = 7;
+    pub(super) const BYTES_PER_ENTRY: usize = 9;
 
     pub(super) const fn len(&self) -> usize {
         self.len
