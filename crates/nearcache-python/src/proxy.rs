@@ -215,20 +215,20 @@ impl Fast {
         let Some(local) = content.get_item(intern!(py, "_connections"))? else {
             return Ok(None);
         };
+        let latest = Latest::of(&local, alias)?;
+        if latest.is_some() {
+            return Ok(latest);
+        }
         let mut place = self.place.load();
         if !place.as_ref().is_some_and(|place| local.is(&place.local)) {
             self.place.store(Some(Arc::new(self.place_of(&local)?)));
             place = self.place.load();
         }
         // Another thread may have stored another one's meanwhile.
-        let known = place.as_ref().filter(|place| local.is(&place.local));
-        let Some((variable, kind)) = known.and_then(|place| place.known.as_ref()) else {
-            return Ok(None);
-        };
-        let Some(stored) = value_of(variable.bind(py))? else {
-            return Ok(None);
-        };
-        find_in(&stored, kind.bind(py), alias)
+        match place.as_ref().filter(|place| local.is(&place.local)) {
+            Some(place) => place.find(py, alias),
+            None => Ok(None),
+        }
     }
 
     #[cold]
@@ -251,28 +251,34 @@ fn content_of<'py>(instance: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>>
     Ok(content.cast_into()?)
 }
 
-/// The connection in what the context variable holds: a dictionary, or an object of `kind` that has one for this thread.
-fn find_in<'py>(
-    stored: &Bound<'py, PyAny>,
-    kind: &Bound<'py, PyAny>,
-    alias: &Bound<'py, PyAny>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if kind.is(PyDict::type_object(stored.py())) {
-        let values = stored.cast_exact::<PyDict>();
-        return values.map_or(Ok(None), |values| values.get_item(alias));
+impl Place {
+    /// The connection in what the context variable holds: a dictionary, or an object that has one for this thread.
+    fn find<'py>(&self, py: Python<'py>, alias: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some((variable, kind)) = &self.known else {
+            return Ok(None);
+        };
+        let Some(stored) = value_of(variable.bind(py))? else {
+            return Ok(None);
+        };
+        if kind.is(PyDict::type_object(py)) {
+            let values = stored.cast_exact::<PyDict>();
+            return values.map_or(Ok(None), |values| values.get_item(alias));
+        }
+        let Some(values) = values_of_this_thread(&stored, kind.bind(py))? else {
+            return Ok(None);
+        };
+        let found = values.get_item(alias)?;
+        if let Some(found) = &found {
+            Latest::remember(Latest {
+                local: self.local.clone_ref(py),
+                variable: variable.clone_ref(py),
+                stored: stored.unbind(),
+                alias: alias.clone().unbind(),
+                connection: found.clone().unbind(),
+            });
+        }
+        Ok(found)
     }
-    let latest = Latest::of(stored, alias);
-    if latest.is_some() {
-        return Ok(latest);
-    }
-    let Some(values) = values_of_this_thread(stored, kind)? else {
-        return Ok(None);
-    };
-    let found = values.get_item(alias)?;
-    if let Some(found) = &found {
-        Latest::remember(stored, alias, found);
-    }
-    Ok(found)
 }
 
 /// The value of a context variable here, if it has one.
@@ -308,6 +314,9 @@ fn values_of_this_thread<'py>(
 /// What a thread found last. What asgiref stores with the thread's number is never changed, but stored anew, so the same object
 /// means the same values; it is held, so that no other can come to be at its address.
 struct Latest {
+    local: Py<PyAny>,
+    /// Where it keeps its values.
+    variable: Py<PyAny>,
     stored: Py<PyAny>,
     alias: Py<PyAny>,
     connection: Py<PyAny>,
@@ -318,21 +327,32 @@ thread_local! {
 }
 
 impl Latest {
-    fn of<'py>(stored: &Bound<'py, PyAny>, alias: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    /// What was found last, if that was asked for and what is stored is still the same.
+    fn of<'py>(local: &Bound<'py, PyAny>, alias: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         // Nobody is called while it is out.
-        let latest = LATEST.take()?;
-        let hit = stored.is(&latest.stored) && alias.is(&latest.alias);
-        let found = hit.then(|| latest.connection.bind(stored.py()).clone());
+        let Some(latest) = LATEST.take() else {
+            return Ok(None);
+        };
+        let found = latest.find(local, alias);
         LATEST.set(Some(latest));
         found
     }
 
-    fn remember(stored: &Bound<'_, PyAny>, alias: &Bound<'_, PyAny>, connection: &Bound<'_, PyAny>) {
-        let latest = Self {
-            stored: stored.clone().unbind(),
-            alias: alias.clone().unbind(),
-            connection: connection.clone().unbind(),
-        };
+    fn find<'py>(
+        &self,
+        local: &Bound<'py, PyAny>,
+        alias: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = local.py();
+        if !(local.is(&self.local) && alias.is(&self.alias)) {
+            return Ok(None);
+        }
+        let stored = value_of(self.variable.bind(py))?;
+        let same = stored.is_some_and(|stored| stored.is(&self.stored));
+        Ok(same.then(|| self.connection.bind(py).clone()))
+    }
+
+    fn remember(latest: Self) {
         // What was there is dropped last: that can run code which comes here again.
         drop(LATEST.replace(Some(latest)));
     }
