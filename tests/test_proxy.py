@@ -303,6 +303,20 @@ class TestProxy:
         assert proxy.get == "own"
         assert proxy.set.__self__ is caches["other"]
 
+    def test_subclass_with_methods_of_its_own(self):
+        class Proxy(type(cache)):
+            kind = "class"
+
+            def get(self, key):
+                return "own", key
+
+        proxy = Proxy(django.core.cache.caches, "default")
+        assert proxy.get("key") == ("own", "key")
+        assert proxy.kind == "class"
+        assert proxy.set.__self__ is caches["default"]
+        with pytest.raises(AttributeError, match="nope"):
+            _ = proxy.nope
+
     def test_without_handler_and_alias(self):
         with pytest.raises(AttributeError):
             _ = type(cache).__new__(type(cache)).get

@@ -15,6 +15,11 @@ impl<T> Imported<T> {
         Self(OnceLock::new())
     }
 
+    /// What was made, if it was.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
     /// What was made before, or is now. Two threads may both make it; one is kept.
     pub(crate) fn get_or_make(&self, make: impl FnOnce() -> PyResult<T>) -> PyResult<&T> {
         if let Some(made) = self.0.get() {

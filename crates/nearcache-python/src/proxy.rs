@@ -12,7 +12,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use pyo3::exceptions::PyAttributeError;
@@ -25,6 +25,7 @@ use crate::imported::Imported;
 
 /// What there is once in a process.
 struct Fast {
+    proxy: Py<PyType>,
     /// The types of handlers whose content is known: Django's and ours.
     handlers: [Py<PyType>; 2],
     /// Tells the context variable of a `Local`, and the type of what is in it (`None`: a dictionary).
@@ -39,7 +40,7 @@ struct Place {
     known: Option<(Py<PyAny>, Py<PyAny>)>,
 }
 
-static FAST: OnceLock<Fast> = OnceLock::new();
+static FAST: Imported<Fast> = Imported::new();
 
 /// The subclasses of `ConnectionProxy` and `CacheHandler`. Made once in a process.
 #[pyfunction]
@@ -48,19 +49,18 @@ pub(crate) fn fast_types<'py>(
     handler: &Bound<'py, PyType>,
     find_place: &Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyType>)> {
-    static TYPES: Imported<(Py<PyType>, Py<PyType>)> = Imported::new();
     let py = proxy.py();
-    let (proxy, handler) = TYPES.get_or_make(|| {
-        let fast_proxy = subclass(c"nearcache.django.proxy.CacheProxy", proxy, GETATTR)?;
+    let fast = FAST.get_or_make(|| {
         let fast_handler = subclass(c"nearcache.django.proxy.CacheHandler", handler, GETITEM)?;
-        let _ = FAST.set(Fast {
-            handlers: [handler.clone().unbind(), fast_handler.clone().unbind()],
+        Ok(Fast {
+            proxy: subclass(c"nearcache.django.proxy.CacheProxy", proxy, GETATTR)?.unbind(),
+            handlers: [handler.clone().unbind(), fast_handler.unbind()],
             find_place: find_place.clone().unbind(),
             place: ArcSwapOption::empty(),
-        });
-        Ok((fast_proxy.unbind(), fast_handler.unbind()))
+        })
     })?;
-    Ok((proxy.bind(py).clone(), handler.bind(py).clone()))
+    let [_, handler] = &fast.handlers;
+    Ok((fast.proxy.bind(py).clone(), handler.bind(py).clone()))
 }
 
 /// A slot of a type, by its number, and the function in it.
@@ -147,13 +147,12 @@ fn owned_or_raise(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> *mut ff
 /// What Django's proxy gives for an attribute: its own, and for what it has not, the connection's.
 fn attribute<'py>(slf: &Bound<'py, PyAny>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = slf.py();
-    let public = name.cast_exact::<PyString>().is_ok_and(|name| {
-        // An attribute that does not begin with an underscore is none of the proxy's.
-        name.to_str().is_ok_and(|name| !name.starts_with('_'))
-    });
     let content = content_of(slf)?;
-    // It holds its handler and alias, unless somebody went behind its back.
-    if !(public && content.len() == 2) {
+    // The type has no attribute that does not begin with an underscore (a subclass may), and the instance holds its handler
+    // and alias, unless somebody went behind its back.
+    let is_plain = FAST.get().is_some_and(|fast| slf.get_type().is(&fast.proxy)) && content.len() == 2;
+    let is_backends = |name: &Bound<'_, PyString>| name.to_str().is_ok_and(|name| !name.starts_with('_'));
+    if !(is_plain && name.cast_exact().is_ok_and(is_backends)) {
         // SAFETY: both are alive; a new reference or null comes back.
         let own = unsafe {
             Bound::from_owned_ptr_or_err(py, ffi::PyObject_GenericGetAttr(slf.as_ptr(), name.as_ptr()))
