@@ -13,7 +13,7 @@ use crate::vector::equal_bytes;
 
 const LANES: usize = 12;
 /// Grown when fuller than this ...
-const MAX_LOAD: (usize, usize) = (2, 3);
+const MAX_LOAD: (usize, usize) = (7, 10);
 /// ... by a part of itself in so many. Not by doubling: half of it would lie idle.
 const GROWTH: usize = 4;
 
