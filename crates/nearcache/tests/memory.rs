@@ -14,24 +14,24 @@ const KEY_LEN: usize = 16;
 struct Counting;
 
 thread_local! {
-    /// Bytes that this thread has allocated and not freed: the test harness, in another, counts for nothing.
-    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that this thread has allocated, less what it has freed: the test harness, in another, counts for nothing.
+    static ALLOCATED: Cell<isize> = const { Cell::new(0) };
 }
 
-fn count(change: impl FnOnce(usize) -> usize) {
-    ALLOCATED.set(change(ALLOCATED.get()));
+fn count(bytes: usize, sign: isize) {
+    ALLOCATED.set(ALLOCATED.get() + sign * bytes.cast_signed());
 }
 
 // SAFETY: every call is the system allocator's; only the bytes asked for are counted beside.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(|bytes| bytes.wrapping_add(layout.size()));
+        count(layout.size(), 1);
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        count(|bytes| bytes.wrapping_sub(layout.size()));
+        count(layout.size(), -1);
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(start, layout) }
     }
