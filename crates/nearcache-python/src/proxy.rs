@@ -12,10 +12,11 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use pyo3::exceptions::PyAttributeError;
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -28,7 +29,7 @@ struct Fast {
     proxy: Py<PyType>,
     /// The types of handlers whose content is known: Django's and ours.
     handlers: [Py<PyType>; 2],
-    /// Tells the context variable of a `Local`, and the type of what is in it (`None`: a dictionary).
+    /// Tells the context variable of a `Local`, and the type of what is in it.
     find_place: Py<PyAny>,
     /// Where the latest `Local` has its values. Another one comes with other settings, which tests have.
     place: ArcSwapOption<Place>,
@@ -106,18 +107,17 @@ fn subclass<'py>(
 unsafe extern "C" fn get_attribute(slf: *mut ffi::PyObject, name: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: Python calls it with the GIL held (or attached), and with two objects that live through the call.
     let (slf, name) = unsafe { borrowed(&slf, &name) };
-    owned_or_raise(slf.py(), attribute(slf, name))
+    slot(slf.py(), || attribute(slf, name))
 }
 
 /// `handler[alias]`.
 unsafe extern "C" fn get_item(slf: *mut ffi::PyObject, alias: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: as above.
     let (slf, alias) = unsafe { borrowed(&slf, &alias) };
-    let found = match FAST.get() {
+    slot(slf.py(), || match FAST.get() {
         Some(fast) => fast.connection(slf, alias),
         None => Err(PyAttributeError::new_err("the types are still being made")),
-    };
-    owned_or_raise(slf.py(), found)
+    })
 }
 
 /// # Safety
@@ -134,7 +134,14 @@ unsafe fn borrowed<'a, 'py>(
     }
 }
 
-fn owned_or_raise(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> *mut ffi::PyObject {
+/// Does the work of a slot. A panic, which must not leave a foreign function, becomes an exception.
+fn slot<'py>(py: Python<'py>, work: impl FnOnce() -> PyResult<Bound<'py, PyAny>>) -> *mut ffi::PyObject {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    let result = done.unwrap_or_else(|_| {
+        Err(PyRuntimeError::new_err(
+            "nearcache: a bug in the look-up of a cache",
+        ))
+    });
     match result {
         Ok(object) => object.into_ptr(),
         Err(error) => {
@@ -268,13 +275,14 @@ impl Place {
         };
         let found = values.get_item(alias)?;
         if let Some(found) = &found {
-            Latest::remember(Latest {
+            let before = Latest::remember(Latest {
                 local: self.local.clone_ref(py),
                 variable: variable.clone_ref(py),
                 stored: stored.unbind(),
                 alias: alias.clone().unbind(),
                 connection: found.clone().unbind(),
             });
+            drop(before);
         }
         Ok(found)
     }
@@ -328,12 +336,12 @@ thread_local! {
 impl Latest {
     /// What was found last, if that was asked for and what is stored is still the same.
     fn of<'py>(local: &Bound<'py, PyAny>, alias: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        // Nobody is called while it is out.
-        let Some(latest) = LATEST.take() else {
+        // Nobody is called while it is out. (A thread that is about to end has none any more.)
+        let Some(latest) = LATEST.try_with(Cell::take).ok().flatten() else {
             return Ok(None);
         };
         let found = latest.find(local, alias);
-        LATEST.set(Some(latest));
+        drop(Self::remember(latest));
         found
     }
 
@@ -351,8 +359,11 @@ impl Latest {
         Ok(same.then(|| self.connection.bind(py).clone()))
     }
 
-    fn remember(latest: Self) {
-        // What was there is dropped last: that can run code which comes here again.
-        drop(LATEST.replace(Some(latest)));
+    /// Returns what was there, to be dropped last: that can run code which comes here again.
+    fn remember(latest: Self) -> Option<Self> {
+        LATEST
+            .try_with(|place| place.replace(Some(latest)))
+            .ok()
+            .flatten()
     }
 }
