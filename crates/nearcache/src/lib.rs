@@ -27,6 +27,8 @@ mod error;
 mod key;
 pub mod local;
 mod policy;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub mod shared;
 mod stats;
 mod vector;
 

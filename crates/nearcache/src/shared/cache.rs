@@ -1,0 +1,484 @@
+//! The handle that programs use.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::builder::Builder;
+use super::error::{OpenError, SharedError, UpdateError};
+use super::file;
+use super::hashing::Keyed;
+use super::keys::Keys;
+use super::record::{MAX_KEY, Stamp};
+use super::shard::{Entry, Look, Sink};
+use super::stats::{self, SharedStats};
+use super::store::{Counter, Store};
+use super::validate::{self, Report, ValidateError};
+use super::words::add;
+use super::writer::{Condition, Counted, Value, Writer, expiry, is_dead, timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
+
+/// How often a reader whom writers interfered with starts again.
+const STARTS: u32 = 64;
+/// How long a reader waits for a lock, if it comes to that.
+const READER_PATIENCE: Duration = Duration::from_millis(50);
+const UPDATE_ATTEMPTS: u32 = 100;
+
+/// A value to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    /// The value.
+    pub bytes: &'a [u8],
+    /// What kind of value it is: the caller's to choose.
+    pub tag: u8,
+    /// When it dies.
+    pub expires: Timestamp,
+}
+
+impl<'a> Item<'a> {
+    /// A value that does not expire, with the tag 0.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            tag: 0,
+            expires: Timestamp::NEVER,
+        }
+    }
+
+    /// With this tag.
+    #[must_use]
+    pub const fn tagged(self, tag: u8) -> Self {
+        Self { tag, ..self }
+    }
+
+    /// Dying at this time. It is kept in milliseconds, rounded up.
+    #[must_use]
+    pub const fn until(self, expires: Timestamp) -> Self {
+        Self { expires, ..self }
+    }
+}
+
+/// What is told of an entry that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Found {
+    /// As it was stored with.
+    pub tag: u8,
+    /// Bytes of the value.
+    pub len: usize,
+    /// When it dies.
+    pub expires: Timestamp,
+    /// Which writing of it was found: for [`set_if_unchanged`](SharedCache::set_if_unchanged).
+    pub stamp: Stamp,
+}
+
+impl From<&Entry> for Found {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            tag: entry.record.tag,
+            len: entry.record.value,
+            expires: timestamp(entry.record.expires),
+            stamp: entry.stamp(),
+        }
+    }
+}
+
+/// A bounded cache in a file that all processes of a machine may map at once.
+///
+/// Cloning gives another handle to the same mapping. A handle stays usable in children made by `fork`.
+pub struct SharedCache<C = SystemClock> {
+    store: Arc<Store>,
+    clock: C,
+}
+
+impl SharedCache {
+    /// Opens the cache at a path, made with this size if there is none: short for [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] tells what to do about each.
+    pub fn open(path: impl AsRef<Path>, bytes: u64) -> Result<Self, OpenError> {
+        Self::builder(path).bytes(bytes).open()
+    }
+
+    /// Starts the opening of a cache.
+    pub fn builder(path: impl AsRef<Path>) -> Builder {
+        Builder::new(PathBuf::from(path.as_ref()))
+    }
+}
+
+impl<C: Clock> SharedCache<C> {
+    pub(super) const fn new(store: Arc<Store>, clock: C) -> Self {
+        Self { store, clock }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) const fn clock(&self) -> &C {
+        &self.clock
+    }
+
+    /// Another handle, which reads the time elsewhere.
+    pub fn with_clock<D: Clock>(&self, clock: D) -> SharedCache<D> {
+        SharedCache::new(Arc::clone(&self.store), clock)
+    }
+
+    /// When something stored now for `ttl` dies.
+    #[must_use]
+    pub fn expiry(&self, ttl: Option<Duration>) -> Timestamp {
+        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.now().after(ttl))
+    }
+
+    /// The value of a live entry. O(1), no lock.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let mut value = Vec::new();
+        self.get_into(key, &mut value).map(|_| value)
+    }
+
+    /// Copies the value of a live entry, once, to where `sink` wants it. O(1), no lock.
+    #[inline]
+    pub fn get_into(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
+        let found = self.read(key, sink);
+        let what = if found.is_some() { Counter::Hits } else { Counter::Misses };
+        self.store.count(what, 1);
+        found
+    }
+
+    #[inline]
+    fn read(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
+        let key = self.store.hashing.key(key);
+        let shard = self.store.shard_of(&key);
+        for _ in 0..STARTS {
+            let entry = match shard.look(&key) {
+                Look::Found(entry) => entry,
+                Look::Unclear => break,
+                Look::Nothing | Look::Damaged => return None,
+            };
+            if is_dead(&entry.record, &self.clock) {
+                return None;
+            }
+            let room = sink.room(entry.record.tag, entry.record.value);
+            if room.len() != entry.record.value {
+                return None;
+            }
+            match shard.copy(&key, &entry, room) {
+                Look::Found(entry) => {
+                    // SAFETY: `copy` filled the room that was given last.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        sink.filled(entry.record.value);
+                    }
+                    shard.raise(&entry);
+                    return Some(Found::from(&entry));
+                }
+                Look::Unclear => {}
+                Look::Nothing => return None,
+                Look::Damaged => {
+                    self.store.count(Counter::Damages, 1);
+                    return None;
+                }
+            }
+        }
+        self.read_locked(&key, sink)
+    }
+
+    /// Reads under the lock, into memory that was allocated before it was taken.
+    #[cold]
+    fn read_locked(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Option<Found> {
+        let mut scratch = Vec::new();
+        for _ in 0..STARTS {
+            let found = {
+                let writer = self
+                    .store
+                    .lock_for(self.store.shard_of(key), &self.clock, READER_PATIENCE)
+                    .ok()?;
+                let entry = writer.find_live(key)?;
+                let room = scratch.spare_capacity_mut();
+                match room.get_mut(..entry.record.value) {
+                    Some(room) => writer.shard.copy(key, &entry, room),
+                    None => Look::Found(entry),
+                }
+            };
+            let Look::Found(entry) = found else {
+                self.store.count(Counter::Damages, 1);
+                return None;
+            };
+            let len = entry.record.value;
+            if scratch.capacity() < len {
+                scratch.reserve(len);
+                continue;
+            }
+            let room = sink.room(entry.record.tag, len);
+            if room.len() != len {
+                return None;
+            }
+            room.copy_from_slice(&scratch.spare_capacity_mut()[..len]);
+            // SAFETY: the room that was given last is filled, with bytes that `copy` wrote.
+            #[allow(unsafe_code)]
+            unsafe {
+                sink.filled(len);
+            }
+            return Some(Found::from(&entry));
+        }
+        None
+    }
+
+    /// What there is to know of a live entry, without its value. O(1), no lock; counts neither as hit nor as miss.
+    #[must_use]
+    pub fn peek(&self, key: &[u8]) -> Option<Found> {
+        let key = self.store.hashing.key(key);
+        let shard = self.store.shard_of(&key);
+        let entry = match shard.look(&key) {
+            Look::Found(entry) => entry,
+            Look::Unclear => self.store.lock_for(shard, &self.clock, READER_PATIENCE).ok()?.find_live(&key)?,
+            Look::Nothing | Look::Damaged => return None,
+        };
+        (!is_dead(&entry.record, &self.clock)).then(|| Found::from(&entry))
+    }
+
+    /// Whether there is a live entry. O(1), no lock.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// When a live entry dies. O(1), no lock.
+    #[must_use]
+    pub fn expires_at(&self, key: &[u8]) -> Option<Timestamp> {
+        self.peek(key).map(|found| found.expires)
+    }
+
+    /// Stores a value, whether or not there was one. Bounded work, one shard lock.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError`]; if the value is too large, the old one is gone.
+    pub fn set(&self, key: &[u8], item: Item<'_>) -> Result<(), SharedError> {
+        self.store_if(key, item, Condition::Always).map(|_| ())
+    }
+
+    /// Stores a value if there is no live entry; returns whether it did. Atomic.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn add(&self, key: &[u8], item: Item<'_>) -> Result<bool, SharedError> {
+        self.store_if(key, item, Condition::Absent)
+    }
+
+    /// Stores a value if there is a live entry; returns whether it did. Atomic.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_if_present(&self, key: &[u8], item: Item<'_>) -> Result<bool, SharedError> {
+        self.store_if(key, item, Condition::Present)
+    }
+
+    /// Stores a value if the entry has not been written since it was found; returns whether it did. Atomic. That the
+    /// cache moved the entry within itself may count as a write.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_if_unchanged(&self, key: &[u8], item: Item<'_>, stamp: Stamp) -> Result<bool, SharedError> {
+        self.store_if(key, item, Condition::Unchanged(stamp))
+    }
+
+    #[inline]
+    fn store_if(&self, key: &[u8], item: Item<'_>, condition: Condition) -> Result<bool, SharedError> {
+        let key = self.checked(key)?;
+        let value = Value {
+            bytes: item.bytes,
+            tag: item.tag,
+            expires: expiry(item.expires),
+            checksum: self.store.hashing.checksum(key.hash, item.bytes, item.tag),
+        };
+        let stored = self.lock(&key)?.set(&key, &value, condition)?;
+        Ok(stored)
+    }
+
+    fn checked<'a>(&self, key: &'a [u8]) -> Result<Keyed<'a>, SharedError> {
+        if key.len() > MAX_KEY {
+            return Err(SharedError::KeyTooLong { bytes: key.len() });
+        }
+        Ok(self.store.hashing.key(key))
+    }
+
+    #[inline]
+    fn lock(&self, key: &Keyed<'_>) -> Result<Writer<'_, C>, SharedError> {
+        self.store.lock(self.store.shard_of(key), &self.clock)
+    }
+
+    /// Replaces the value of a live entry by what `f` makes of its tag and bytes; returns whether there was one. Its
+    /// expiry stays. Atomic: `f` runs with nothing locked, and again if somebody else wrote meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError`]: what `f` failed with, what [`set`](Self::set) would, or that others were always faster.
+    pub fn update<E>(
+        &self,
+        key: &[u8],
+        mut f: impl FnMut(u8, &[u8]) -> Result<(u8, Vec<u8>), E>,
+    ) -> Result<bool, UpdateError<E>> {
+        let mut old = Vec::new();
+        for _ in 0..UPDATE_ATTEMPTS {
+            let Some(found) = self.get_into(key, &mut old) else {
+                return Ok(false);
+            };
+            let (tag, new) = f(found.tag, &old).map_err(UpdateError::Function)?;
+            let item = Item::new(&new).tagged(tag).until(found.expires);
+            if self.set_if_unchanged(key, item, found.stamp)? {
+                return Ok(true);
+            }
+        }
+        Err(UpdateError::Overtaken {
+            attempts: UPDATE_ATTEMPTS,
+        })
+    }
+
+    /// Adds to an integer that was stored under this tag as the 8 bytes of an `i64` (`to_ne_bytes`). Its expiry stays.
+    /// Atomic and in place; one shard lock.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError`] if it was not tried; what else may come, [`Counted`] tells.
+    pub fn incr(&self, key: &[u8], delta: i64, tag: u8) -> Result<Counted, SharedError> {
+        let key = self.checked(key)?;
+        Ok(self.lock(&key)?.add(&key, delta, tag))
+    }
+
+    /// Removes an entry; returns whether there was a live one. One shard lock.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError`] if it could not be removed.
+    pub fn delete(&self, key: &[u8]) -> Result<bool, SharedError> {
+        self.remove(key, Condition::Always)
+    }
+
+    /// Removes an entry if it has not been written since it was found; returns whether it did. Atomic.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete).
+    pub fn delete_if_unchanged(&self, key: &[u8], stamp: Stamp) -> Result<bool, SharedError> {
+        self.remove(key, Condition::Unchanged(stamp))
+    }
+
+    /// Removes a live entry if its tag and value fulfil a condition; returns whether it did. Atomic: the condition is
+    /// asked with nothing locked, and again if somebody wrote meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete).
+    pub fn remove_if(&self, key: &[u8], mut condition: impl FnMut(u8, &[u8]) -> bool) -> Result<bool, SharedError> {
+        let mut value = Vec::new();
+        while let Some(found) = self.get_into(key, &mut value) {
+            if !condition(found.tag, &value) {
+                return Ok(false);
+            }
+            if self.delete_if_unchanged(key, found.stamp)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn remove(&self, key: &[u8], condition: Condition) -> Result<bool, SharedError> {
+        if key.len() > MAX_KEY {
+            return Ok(false);
+        }
+        let key = self.store.hashing.key(key);
+        Ok(self.lock(&key)?.remove(&key, condition))
+    }
+
+    /// Gives a live entry a new life of `ttl`, or an endless one; returns whether there is one. One shard lock.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError`] if it could not be done.
+    pub fn touch(&self, key: &[u8], ttl: Option<Duration>) -> Result<bool, SharedError> {
+        self.expire_at(key, self.expiry(ttl))
+    }
+
+    /// Has a live entry die at another time; returns whether there is one. One shard lock.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError`] if it could not be done.
+    pub fn expire_at(&self, key: &[u8], expires: Timestamp) -> Result<bool, SharedError> {
+        if key.len() > MAX_KEY {
+            return Ok(false);
+        }
+        let key = self.store.hashing.key(key);
+        Ok(self.lock(&key)?.expire_at(&key, expiry(expires)))
+    }
+
+    /// Removes all entries, for all processes. O(1), no lock.
+    pub fn clear(&self) {
+        add(self.store.epoch(), 1, Ordering::SeqCst);
+    }
+
+    /// The keys of live entries, one by one, without a lock.
+    #[must_use]
+    pub const fn keys(&self) -> Keys<'_, C> {
+        Keys::new(self)
+    }
+
+    /// What all processes counted. O(processes + shards).
+    #[must_use]
+    pub fn stats(&self) -> SharedStats {
+        stats::read(&self.store)
+    }
+
+    /// Has all processes' counting begin anew.
+    pub fn reset_stats(&self) {
+        stats::reset(&self.store);
+    }
+
+    /// The bytes of the largest value that can be stored under a key of this length.
+    #[must_use]
+    pub fn max_value_bytes(&self, key: usize) -> usize {
+        ((self.store.geometry.max_record() - super::record::LEAD) * 8).saturating_sub(key)
+    }
+
+    /// Whether the file still has its name: false if it was deleted or replaced. Then whoever opens that name shares
+    /// nothing with this handle. Two system calls.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        file::is_at(self.store.places.path(), self.store.places.file())
+    }
+
+    /// Checks everything that has to hold. Reads all of the file, shard by shard under its lock: milliseconds each.
+    ///
+    /// # Errors
+    ///
+    /// [`ValidateError`] tells what does not hold.
+    pub fn validate(&self) -> Result<Report, ValidateError> {
+        validate::validate(&self.store, &self.clock)
+    }
+}
+
+impl<C: Clone> Clone for SharedCache<C> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+impl<C> fmt::Debug for SharedCache<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedCache")
+            .field("path", &self.store.places.path())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! What can go wrong with a shared cache. A miss is an `Option`, not an error.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::layout::{MAX_BYTES, MIN_BYTES};
+use crate::error::Rejected;
+
+/// Why a cache could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The size asked for, or that of the file found, cannot be a cache's.
+    #[error("a shared cache has from {MIN_BYTES} to {MAX_BYTES} bytes, not {bytes}")]
+    Size {
+        /// The size in question.
+        bytes: u64,
+    },
+    /// The path names a directory, a symbolic link, a pipe, a device or a socket.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The file belongs to another user.
+    #[error("{} belongs to another user (uid {owner})", path.display())]
+    Foreign {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Others than its owner may write to the file.
+    #[error("{} can be written by others (mode {mode:o}); it has to be 600", path.display())]
+    Exposed {
+        /// Where.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It is no cache that this version can read, and it was not to be replaced.
+    #[error("{} is not a shared cache of this version", path.display())]
+    Unknown {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The file system has no room for the file.
+    #[error("there is no room for {bytes} bytes at {}", path.display())]
+    NoRoom {
+        /// Where.
+        path: PathBuf,
+        /// How much was asked for.
+        bytes: u64,
+    },
+    /// As many processes as there is room for have the cache open.
+    #[error("{processes} processes have the cache open; there is no room for more")]
+    TooManyProcesses {
+        /// How many.
+        processes: usize,
+    },
+    /// Another process is setting up the file and does not get done.
+    #[error("{} is being set up by another process that does not go on", path.display())]
+    Busy {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SharedError {
+    /// The value is too large; the old value is gone.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// A key has 65,535 bytes at most.
+    #[error("the key has {bytes} bytes, more than 65535")]
+    KeyTooLong {
+        /// How many.
+        bytes: usize,
+    },
+    /// A living process holds the lock and does not let go: it is stopped, or starved.
+    #[error("another process holds the lock and did not let go in {waited:?}")]
+    Busy {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// After a fork the child could not register as a process of its own.
+    #[error("this process has no place in the cache: {0}")]
+    Detached(#[from] OpenError),
+}
+
+/// Why [`update`](super::SharedCache::update) did not store a new value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError<E> {
+    /// The cache could not.
+    #[error(transparent)]
+    Cache(#[from] SharedError),
+    /// The function that should have made the new value failed; the old value stays.
+    #[error("{0}")]
+    Function(E),
+    /// Other writers were faster every time; the latest value stays.
+    #[error("other writers of the key were faster {attempts} times")]
+    Overtaken {
+        /// How often it was tried.
+        attempts: u32,
+    },
+}

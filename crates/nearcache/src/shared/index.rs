@@ -1,0 +1,72 @@
+//! An index slot, in one word: `tag 16 | kind 2 | frequency 2 | position 44`.
+
+const POSITION_BITS: u32 = 44;
+pub(super) const POSITION_MASK: u64 = (1 << POSITION_BITS) - 1;
+const FREQUENCY: u64 = 1 << POSITION_BITS;
+const KIND_SHIFT: u32 = 46;
+const TAG_SHIFT: u32 = 48;
+pub(super) const MAX_FREQUENCY: u64 = 3;
+
+/// What a slot points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A record in the small ring.
+    Small,
+    /// A record in the main ring.
+    Main,
+    /// Where in the small ring a record was that left it unasked for.
+    Ghost,
+}
+
+/// The word of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(pub(super) u64);
+
+impl Slot {
+    pub(super) const fn new(tag: u64, kind: Kind, frequency: u64, position: u64) -> Self {
+        let word = (tag << TAG_SHIFT) | ((kind as u64) << KIND_SHIFT);
+        Self(word | (frequency * FREQUENCY) | (position & POSITION_MASK))
+    }
+
+    #[inline]
+    pub(super) const fn tag(self) -> u64 {
+        self.0 >> TAG_SHIFT
+    }
+
+    /// `None` if it is empty, or nonsense.
+    #[inline]
+    pub(super) const fn kind(self) -> Option<Kind> {
+        if self.tag() == 0 {
+            return None;
+        }
+        match (self.0 >> KIND_SHIFT) & 3 {
+            0 => Some(Kind::Small),
+            1 => Some(Kind::Main),
+            2 => Some(Kind::Ghost),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn frequency(self) -> u64 {
+        (self.0 >> POSITION_BITS) & MAX_FREQUENCY
+    }
+
+    /// The lowest bits of the position.
+    #[inline]
+    pub(super) const fn position(self) -> u64 {
+        self.0 & POSITION_MASK
+    }
+
+    /// Asked for once more.
+    #[inline]
+    pub(super) const fn raised(self) -> Self {
+        Self(self.0 + FREQUENCY)
+    }
+
+    /// Points to the same place as `other`, whatever the frequencies.
+    #[inline]
+    pub(super) const fn same_place(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !(MAX_FREQUENCY * FREQUENCY) == 0
+    }
+}

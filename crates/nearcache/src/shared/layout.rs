@@ -1,0 +1,158 @@
+//! Where everything lies in the file: see `docs/design/shared.md`, which draws it.
+//!
+//! The geometry follows from the file's size alone. It is worked out once, with checked arithmetic, and kept privately;
+//! what the file says of it is only compared.
+
+/// The first word: which file it is, and in which byte order.
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"NEARCACH");
+/// Another version's file is replaced, not read.
+pub(super) const VERSION: u64 = 1;
+
+pub(super) const WORD: usize = 8;
+pub(super) const HEADER: usize = 512;
+pub(super) const SEED: usize = 8;
+pub(super) const BOOT: usize = 9;
+pub(super) const GEOMETRY_CHECK: usize = 11;
+pub(super) const EPOCH: usize = 16;
+pub(super) const BASELINE: usize = 32;
+
+pub(super) const PROCESS: usize = 32;
+pub(super) const PROCESS_GENERATION: usize = 0;
+pub(super) const PROCESS_PID: usize = 1;
+pub(super) const PROCESS_COUNTERS: usize = 8;
+
+pub(super) const SHARD: usize = 64;
+pub(super) const LOCK: usize = 0;
+pub(super) const SHARD_EPOCH: usize = 8;
+pub(super) const SMALL: usize = 16;
+pub(super) const MAIN: usize = 24;
+pub(super) const ENTRIES: usize = 32;
+pub(super) const HAND: usize = 33;
+
+pub(super) const BUCKET: usize = 8;
+
+const PAGE: u64 = 4096;
+/// The smallest file.
+pub const MIN_BYTES: u64 = 1 << 20;
+/// The largest file.
+pub const MAX_BYTES: u64 = 1 << 40;
+const SHARD_BYTES: u64 = 8 << 20;
+/// More would make a shard, and with it the largest value, less than an eighth of the file.
+const MAX_SHARDS: u64 = 8;
+/// One of so many words of a shard is the index's.
+const INDEX_SHARE: usize = 20;
+/// A record tells its slot in 24 bits.
+const MAX_SLOTS: usize = 1 << 24;
+const SMALL_SHARE: usize = 10;
+/// A record tells its words in 24 bits.
+const MAX_RECORD: usize = (1 << 24) - 1;
+
+/// How a file of one size is cut up, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub(super) bytes: u64,
+    pub(super) words: usize,
+    pub(super) processes: usize,
+    pub(super) shards: usize,
+    pub(super) buckets: usize,
+    pub(super) small: usize,
+    pub(super) main: usize,
+}
+
+impl Geometry {
+    /// For a file of so many bytes, rounded down to whole pages; `None` if that is too small or too large.
+    pub(super) fn of(bytes: u64) -> Option<Self> {
+        let bytes = bytes - bytes % PAGE;
+        if !(MIN_BYTES..=MAX_BYTES).contains(&bytes) {
+            return None;
+        }
+        let words = usize::try_from(bytes).ok()? / WORD;
+        let processes = usize::try_from((bytes >> 16).clamp(64, 1024)).ok()?;
+        let shards = 1_usize << (bytes / SHARD_BYTES).clamp(1, MAX_SHARDS).ilog2();
+        let shard = (words - HEADER - processes * PROCESS) / shards / BUCKET * BUCKET;
+        let buckets = (shard / INDEX_SHARE).min(MAX_SLOTS) / BUCKET;
+        let rings = shard - SHARD - buckets * BUCKET;
+        let small = rings / SMALL_SHARE;
+        Some(Self {
+            bytes,
+            words,
+            processes,
+            shards,
+            buckets,
+            small,
+            main: rings - small,
+        })
+    }
+
+    /// The header's words that describe it.
+    pub(super) fn described(&self) -> [u64; 8] {
+        let word = |n: usize| n as u64;
+        [
+            MAGIC,
+            VERSION,
+            self.bytes,
+            word(self.processes),
+            word(self.shards),
+            word(self.buckets),
+            word(self.small),
+            word(self.main),
+        ]
+    }
+
+    /// The slots of a shard's index.
+    pub(super) const fn slots(&self) -> usize {
+        self.buckets * BUCKET
+    }
+
+    pub(super) const fn process(&self, slot: usize) -> usize {
+        HEADER + slot * PROCESS
+    }
+
+    pub(super) const fn shard_words(&self) -> usize {
+        SHARD + self.slots() + self.small + self.main
+    }
+
+    pub(super) const fn shard(&self, shard: usize) -> usize {
+        self.process(self.processes) + shard * self.shard_words()
+    }
+
+    /// The words of the largest record: it has to leave main some room beside it.
+    pub(super) fn max_record(&self) -> usize {
+        (self.main / 8 * 5).min(MAX_RECORD)
+    }
+}
+
+/// What the seed and the description of the file hash to.
+pub(super) fn geometry_check(described: &[u64; 8], seed: u64) -> u64 {
+    described.iter().fold(seed, |sum, word| {
+        (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_geometry_fits_its_file() {
+        for bytes in (20..=40).flat_map(|bits| [1_u64 << bits, (1 << bits) + 12_345, (3 << bits) / 2]) {
+            let Some(geometry) = Geometry::of(bytes) else {
+                assert!(bytes > MAX_BYTES);
+                continue;
+            };
+            let end = geometry.shard(geometry.shards);
+            assert!(end <= geometry.words, "{geometry:?}");
+            assert!(geometry.words - end < 64, "nothing is wasted: {geometry:?}");
+            assert!(geometry.shards.is_power_of_two() && geometry.slots() <= MAX_SLOTS);
+            assert_eq!(geometry.shard(0) % BUCKET, 0, "buckets are cache lines");
+        }
+    }
+
+    #[test]
+    fn a_sixteenth_of_the_file_fits_into_one_record() {
+        for bytes in [1 << 20, 16 << 20, 64 << 20, 1 << 30] {
+            let geometry = Geometry::of(bytes).unwrap();
+            assert!((geometry.max_record() * WORD) as u64 > bytes / 16 + 65_536 / 16, "{geometry:?}");
+        }
+    }
+}

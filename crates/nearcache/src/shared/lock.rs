@@ -1,0 +1,118 @@
+//! A shard's lock: one word, `generation 48 | slot + 1 15 | waiters 1`, 0 when free.
+//!
+//! It names its owner, so that those who wait can ask the kernel whether that one still lives, and take over if not.
+
+use std::hint;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::error::SharedError;
+use super::os;
+use super::words::{replace, swap};
+
+const WAITERS: u64 = 1;
+const OWNER_SHIFT: u32 = 1;
+const GENERATION_SHIFT: u32 = 16;
+const SPINS: u32 = 60;
+const FIRST_WAIT: Duration = Duration::from_millis(2);
+const WAIT: Duration = Duration::from_millis(10);
+
+/// Who holds a lock, as the lock word tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner(u64);
+
+impl Owner {
+    pub(super) const fn new(slot: usize, generation: u64) -> Self {
+        Self((generation << GENERATION_SHIFT) | ((slot as u64 + 1) << OWNER_SHIFT))
+    }
+
+    /// The process slot; `None` if the word is nonsense.
+    pub(super) const fn slot(self) -> Option<usize> {
+        ((self.0 >> OWNER_SHIFT) as usize & 0x7fff).checked_sub(1)
+    }
+
+    /// Whether this is the slot's owner in that generation.
+    pub(super) const fn is_of(self, generation: u64) -> bool {
+        self.0 >> GENERATION_SHIFT == generation & (u64::MAX >> GENERATION_SHIFT)
+    }
+}
+
+/// The lock, held. Dropping it lets the next one in.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    word: &'a AtomicU64,
+    /// The owner before died with the lock in hand.
+    pub(super) from_the_dead: bool,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if swap(self.word, 0, Ordering::Release) & WAITERS != 0 {
+            os::wake_one(self.word);
+        }
+    }
+}
+
+/// Takes the lock for `me`, or from an owner who is not alive.
+#[inline]
+pub(super) fn acquire<'a>(
+    word: &'a AtomicU64,
+    me: Owner,
+    is_alive: impl Fn(Owner) -> bool,
+    patience: Duration,
+) -> Result<Held<'a>, SharedError> {
+    for _ in 0..SPINS {
+        if word.load(Ordering::Relaxed) == 0 && replace(word, 0, me.0, Ordering::Acquire) {
+            return Ok(Held {
+                word,
+                from_the_dead: false,
+            });
+        }
+        hint::spin_loop();
+    }
+    wait(word, me, is_alive, patience)
+}
+
+#[cold]
+fn wait<'a>(
+    word: &'a AtomicU64,
+    me: Owner,
+    is_alive: impl Fn(Owner) -> bool,
+    patience: Duration,
+) -> Result<Held<'a>, SharedError> {
+    let start = Instant::now();
+    let mut wait = FIRST_WAIT;
+    loop {
+        let now = word.load(Ordering::Relaxed);
+        // Others may wait too: whoever has waited leaves the mark.
+        if now == 0 {
+            if replace(word, 0, me.0 | WAITERS, Ordering::Acquire) {
+                return Ok(Held {
+                    word,
+                    from_the_dead: false,
+                });
+            }
+            continue;
+        }
+        let marked = now | WAITERS;
+        if now != marked && !replace(word, now, marked, Ordering::Relaxed) {
+            continue;
+        }
+        let left = patience.saturating_sub(start.elapsed());
+        let timed_out = os::wait_on(word, marked, wait.min(left).max(Duration::from_micros(100)));
+        wait = WAIT;
+        let dead = timed_out && !is_alive(Owner(marked & !WAITERS));
+        if dead && replace(word, marked, me.0 | WAITERS, Ordering::Acquire) {
+            return Ok(Held {
+                word,
+                from_the_dead: true,
+            });
+        }
+        if start.elapsed() >= patience {
+            return Err(SharedError::Busy { waited: patience });
+        }
+    }
+}
+
+/// A lock word that names an owner who cannot be alive.
+pub(super) const NOBODY: u64 = 0x7fff << OWNER_SHIFT;

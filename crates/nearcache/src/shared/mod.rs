@@ -1,0 +1,54 @@
+//! A cache shared by all processes of a machine, through one mapped file and without a server.
+//!
+//! Any process may be killed at any instruction: nothing hangs, tears or leaks because of it. Reads take no lock. How it
+//! works, and why that holds: `docs/design/shared.md`.
+//!
+//! ```
+//! use nearcache::shared::{Item, SharedCache};
+//!
+//! # let directory = std::env::temp_dir().join(format!("nearcache-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&directory)?;
+//! let cache = SharedCache::open(directory.join("pages"), 1 << 20)?;
+//! cache.set(b"/about", Item::new(b"<h1>About</h1>"))?;
+//! let other = SharedCache::open(directory.join("pages"), 1 << 20)?; // as another process would
+//! assert_eq!(other.get(b"/about").as_deref(), Some(&b"<h1>About</h1>"[..]));
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod builder;
+mod cache;
+mod error;
+mod evict;
+mod file;
+mod fork;
+mod hashing;
+mod index;
+mod keys;
+mod layout;
+mod lock;
+mod map;
+mod os;
+mod process;
+mod record;
+mod repair;
+mod ring;
+mod shard;
+mod stats;
+mod store;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod words;
+mod writer;
+
+pub use builder::Builder;
+pub use cache::{Found, Item, SharedCache};
+pub use error::{OpenError, SharedError, UpdateError};
+pub use keys::Keys;
+pub use layout::{MAX_BYTES, MIN_BYTES};
+pub use record::Stamp;
+pub use shard::Sink;
+pub use stats::SharedStats;
+pub use validate::{Report, ValidateError};
+pub use writer::Counted;

@@ -1,0 +1,118 @@
+//! A record's four leading words; the key's and the value's bytes follow.
+
+use super::hashing::Hashing;
+use super::index::Kind;
+use super::layout::WORD;
+
+/// Words before the key.
+pub(super) const LEAD: usize = 4;
+/// The expiry of what does not expire: all 48 bits.
+pub(super) const NEVER: u64 = TIME_MASK;
+pub(super) const MAX_KEY: usize = 0xffff;
+/// The most bytes that may be allotted beyond what key and value need.
+pub(super) const MAX_SLACK: usize = 0xffff;
+
+const TIME_MASK: u64 = (1 << 48) - 1;
+const ALLOTTED_SHIFT: u32 = 16;
+const ALLOTTED_MASK: u64 = (1 << 24) - 1;
+const SEQUENCE_SHIFT: u32 = 40;
+
+/// How many words a record with such a key and value needs.
+#[inline]
+pub(super) const fn words_for(key: usize, value: usize) -> usize {
+    LEAD + (key.saturating_add(value)).div_ceil(WORD)
+}
+
+/// What is known of a record from its leading words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) position: u64,
+    /// The first word as it was read.
+    pub(super) first: u64,
+    pub(super) allotted: usize,
+    pub(super) key: usize,
+    pub(super) value: usize,
+    pub(super) checksum: u32,
+    /// Milliseconds since 1970, or [`NEVER`].
+    pub(super) expires: u64,
+    pub(super) written: u64,
+    pub(super) slot: usize,
+    pub(super) tag: u8,
+}
+
+/// The first word of a record.
+#[inline]
+pub(super) fn first_word(hashing: &Hashing, position: u64, sequence: u64, allotted: usize) -> u64 {
+    let allotted = allotted as u64;
+    (sequence << SEQUENCE_SHIFT) | (allotted << ALLOTTED_SHIFT) | hashing.place_check(position, allotted)
+}
+
+/// The first word with its sequence counted on by one.
+#[inline]
+pub(super) const fn next_sequence(first: u64) -> u64 {
+    first.wrapping_add(1 << SEQUENCE_SHIFT)
+}
+
+/// Whether the record is being overwritten, or was when its writer died.
+#[inline]
+pub(super) const fn is_torn(first: u64) -> bool {
+    (first >> SEQUENCE_SHIFT) & 1 == 1
+}
+
+impl Record {
+    /// Reads four words; `None` if they are not the beginning of a record at this position in a ring of `ring` words.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // masked
+    pub(super) fn parse(hashing: &Hashing, position: u64, words: [u64; LEAD], ring: usize) -> Option<Self> {
+        let [first, lengths, expiry, writing] = words;
+        let allotted = (first >> ALLOTTED_SHIFT) & ALLOTTED_MASK;
+        if first & 0xffff != hashing.place_check(position, allotted) {
+            return None;
+        }
+        let allotted = allotted as usize;
+        let key = (lengths >> 48) as usize;
+        let slack = (lengths >> 32) as usize & MAX_SLACK;
+        let value = (allotted * WORD).checked_sub(LEAD * WORD + key + slack)?;
+        (allotted <= ring).then_some(Self {
+            position,
+            first,
+            allotted,
+            key,
+            value,
+            checksum: lengths as u32,
+            expires: expiry >> 16,
+            written: writing >> 16,
+            slot: (((expiry & 0xffff) << 8) | ((writing >> 8) & 0xff)) as usize,
+            tag: writing as u8,
+        })
+    }
+
+    /// The second to fourth words.
+    #[inline]
+    pub(super) const fn words(&self) -> [u64; 3] {
+        let slack = self.allotted * WORD - LEAD * WORD - self.key - self.value;
+        let slot = self.slot as u64;
+        [
+            ((self.key as u64) << 48) | ((slack as u64) << 32) | self.checksum as u64,
+            (self.expires << 16) | (slot >> 8),
+            (self.written << 16) | ((slot & 0xff) << 8) | self.tag as u64,
+        ]
+    }
+
+    /// Identifies this very writing of the record.
+    pub(super) const fn stamp(&self, kind: Kind) -> Stamp {
+        Stamp {
+            kind,
+            position: self.position,
+            first: self.first,
+        }
+    }
+}
+
+/// Which writing of an entry was read: see [`super::SharedCache::set_if_unchanged`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    kind: Kind,
+    position: u64,
+    first: u64,
+}

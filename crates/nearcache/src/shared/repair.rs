@@ -1,0 +1,118 @@
+//! After a reboot a file on disk may hold pages of different times. It is believed record by record.
+//!
+//! The caller holds the set-up lock, and whoever else opens the file waits for it.
+
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use super::error::OpenError;
+use super::file::{SetupLock, boot_id};
+use super::index::{Kind, Slot};
+use super::layout::{BOOT, BUCKET, EPOCH, LOCK, SHARD_EPOCH};
+use super::record::{Record, is_torn};
+use super::ring::Ring;
+use super::shard::Shard;
+use super::store::Store;
+use super::words::put;
+
+/// Checks the file if it was last set up before this boot.
+pub(super) fn after_reboot(path: &Path, store: &Store) -> Result<(), OpenError> {
+    let words = store.map.words();
+    let boot = boot_id();
+    let is_known = || (0..2).all(|half| words[BOOT + half].load(Ordering::Acquire) == boot[half]);
+    if is_known() {
+        return Ok(());
+    }
+    let _lock = SetupLock::take(path, store.places.file())?;
+    if is_known() {
+        return Ok(());
+    }
+    for number in 0..store.geometry.shards {
+        repair(&store.shard(number), words[EPOCH].load(Ordering::Relaxed));
+    }
+    put(&words[BOOT + 1], boot[1], Ordering::Release);
+    put(&words[BOOT], boot[0], Ordering::Release);
+    Ok(())
+}
+
+/// Keeps what can be believed of a shard.
+fn repair(shard: &Shard<'_>, epoch: u64) {
+    put(&shard.control[LOCK], 0, Ordering::Relaxed);
+    for ring in [&shard.small, &shard.main] {
+        if ring.used() > ring.capacity() || shard.control[SHARD_EPOCH].load(Ordering::Relaxed) != epoch {
+            ring.reset();
+        }
+    }
+    put(&shard.control[SHARD_EPOCH], epoch, Ordering::Relaxed);
+    // The tail must go beyond whatever cannot be walked.
+    let mut kept: Vec<(Kind, u64, usize)> = (0..shard.index.len())
+        .filter_map(|at| believable(shard, at))
+        .map(|(kind, record)| (kind, record.position, record.allotted))
+        .collect();
+    kept.sort_unstable_by_key(|(_, position, _)| *position);
+    for ring in [&shard.small, &shard.main] {
+        let own = kept.iter().filter(|(kind, ..)| *kind == ring.kind);
+        move_beyond_gaps(ring, own.map(|(_, position, allotted)| (*position, *allotted)));
+    }
+    // A lock taken from the dead has entries and live words counted anew: nobody's, in the generation 0.
+    put(&shard.control[LOCK], super::lock::NOBODY, Ordering::Release);
+}
+
+/// The record that a slot points to, if all of it fits; else the slot is emptied.
+fn believable(shard: &Shard<'_>, at: usize) -> Option<(Kind, Record)> {
+    let slot = Slot(shard.index[at].load(Ordering::Relaxed));
+    let kind = slot.kind()?;
+    let ring = shard.ring(kind)?;
+    let record = ring
+        .held(slot)
+        .and_then(|position| ring.record(position))
+        .filter(|record| is_whole(shard, ring, record, at, slot));
+    if record.is_none() {
+        put(&shard.index[at], 0, Ordering::Relaxed);
+    }
+    record.map(|record| (kind, record))
+}
+
+fn is_whole(shard: &Shard<'_>, ring: &Ring<'_>, record: &Record, at: usize, slot: Slot) -> bool {
+    if is_torn(record.first) || record.slot != at {
+        return false;
+    }
+    let bytes = read(ring, record);
+    let (key, value) = bytes.split_at(record.key);
+    let key = shard.hashing.key(key);
+    let buckets = key.buckets(shard.index.len() / BUCKET);
+    key.tag() == slot.tag()
+        && buckets.contains(&(at / BUCKET))
+        && shard.hashing.checksum(key.hash, value, record.tag) == record.checksum
+}
+
+/// A record's key and value.
+pub(super) fn read(ring: &Ring<'_>, record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(record.key + record.value);
+    let room = &mut bytes.spare_capacity_mut()[..record.key + record.value];
+    room.fill(MaybeUninit::new(0));
+    ring.copy_out(record, 0, room);
+    // SAFETY: all of it was filled.
+    #[allow(unsafe_code)]
+    unsafe {
+        bytes.set_len(record.key + record.value);
+    }
+    bytes
+}
+
+/// Walks from the tail to the head; where that is not possible, the tail goes to the next record that is kept.
+fn move_beyond_gaps(ring: &Ring<'_>, kept: impl Iterator<Item = (u64, usize)> + Clone) {
+    let (mut at, head) = (ring.tail(), ring.head());
+    while at != head {
+        let left = head.wrapping_sub(at);
+        match ring.record(at).filter(|record| record.allotted as u64 <= left) {
+            Some(record) if record.allotted > 0 => at = at.wrapping_add(record.allotted as u64),
+            _ => {
+                let next = kept.clone().map(|(position, _)| position).find(|position| *position > at);
+                at = next.unwrap_or(head);
+                ring.move_tail(at);
+            }
+        }
+    }
+}

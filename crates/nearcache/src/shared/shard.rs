@@ -1,0 +1,256 @@
+//! A shard as its words, and reading from it without a lock.
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::hashing::{Hashing, Keyed};
+use super::index::{Kind, MAX_FREQUENCY, Slot};
+use super::layout::{BUCKET, ENTRIES, LOCK, SHARD_EPOCH};
+use super::record::{Record, Stamp, is_torn};
+use super::ring::Ring;
+use super::words::replace;
+
+/// How often a reader starts again before it takes the lock.
+const STARTS: u32 = 64;
+
+/// A shard's words, by what they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shard<'a> {
+    pub(super) control: &'a [AtomicU64],
+    pub(super) index: &'a [AtomicU64],
+    pub(super) small: Ring<'a>,
+    pub(super) main: Ring<'a>,
+    pub(super) hashing: &'a Hashing,
+    pub(super) epoch: &'a AtomicU64,
+}
+
+/// An entry as it was found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) record: Record,
+    pub(super) kind: Kind,
+    pub(super) slot: Slot,
+    /// The slot's number.
+    pub(super) at: usize,
+}
+
+impl Entry {
+    pub(super) const fn stamp(&self) -> Stamp {
+        self.record.stamp(self.kind)
+    }
+}
+
+/// Takes the bytes of a value that is read.
+///
+/// The bytes are copied once, from the map to where [`room`](Self::room) says. Nothing is locked meanwhile, so `room`
+/// may allocate.
+#[allow(unsafe_code)]
+pub trait Sink {
+    /// Room for a value of exactly `len` bytes. May be called again if a writer interfered: what the earlier room
+    /// holds is void then.
+    ///
+    /// Room of another length makes the read a miss.
+    fn room(&mut self, tag: u8, len: usize) -> &mut [MaybeUninit<u8>];
+
+    /// The value is complete.
+    ///
+    /// # Safety
+    ///
+    /// Every byte of the room that was given last, `len` of them, has been written.
+    unsafe fn filled(&mut self, len: usize);
+}
+
+#[allow(unsafe_code)]
+impl Sink for Vec<u8> {
+    fn room(&mut self, _tag: u8, len: usize) -> &mut [MaybeUninit<u8>] {
+        self.clear();
+        self.reserve(len);
+        &mut self.spare_capacity_mut()[..len]
+    }
+
+    unsafe fn filled(&mut self, len: usize) {
+        // SAFETY: the caller's promise; `room` reserved them.
+        unsafe { self.set_len(len) };
+    }
+}
+
+/// What came of a look without a lock.
+#[derive(Debug)]
+pub(super) enum Look {
+    Found(Entry),
+    Nothing,
+    /// A writer interfered all the time, or the shard is just being rearranged.
+    Unclear,
+    /// The value does not fit its checksum.
+    Damaged,
+}
+
+/// What came of looking at one slot.
+enum Sight {
+    Match(Entry),
+    Other,
+    Changed,
+    Unclear,
+}
+
+impl<'a> Shard<'a> {
+    /// Whether the cache was cleared and the shard has not been emptied yet.
+    #[inline]
+    pub(super) fn is_outdated(&self) -> bool {
+        self.control[SHARD_EPOCH].load(Ordering::Acquire) != self.epoch.load(Ordering::SeqCst)
+    }
+
+    #[inline]
+    pub(super) const fn ring(&self, kind: Kind) -> Option<&Ring<'a>> {
+        match kind {
+            Kind::Small => Some(&self.small),
+            Kind::Main => Some(&self.main),
+            Kind::Ghost => None,
+        }
+    }
+
+    /// Finds the key's record. What was found was whole at one moment; its value has not been read.
+    #[inline]
+    pub(super) fn look(&self, key: &Keyed<'_>) -> Look {
+        if self.is_outdated() {
+            return Look::Nothing;
+        }
+        for _ in 0..STARTS {
+            match self.look_once(key) {
+                Look::Unclear => std::hint::spin_loop(),
+                clear => return clear,
+            }
+        }
+        Look::Unclear
+    }
+
+    #[inline]
+    fn look_once(&self, key: &Keyed<'_>) -> Look {
+        let tag = key.tag();
+        for bucket in key.buckets(self.index.len() / BUCKET) {
+            let first = bucket * BUCKET;
+            for (at, word) in (first..).zip(&self.index[first..first + BUCKET]) {
+                let slot = Slot(word.load(Ordering::Acquire));
+                if slot.tag() != tag {
+                    continue;
+                }
+                match self.look_at(key, at, slot) {
+                    Sight::Match(entry) => return Look::Found(entry),
+                    Sight::Other => {}
+                    Sight::Changed | Sight::Unclear => return Look::Unclear,
+                }
+            }
+        }
+        Look::Nothing
+    }
+
+    #[inline]
+    fn look_at(&self, key: &Keyed<'_>, at: usize, slot: Slot) -> Sight {
+        let Some((kind, ring)) = slot.kind().and_then(|kind| Some((kind, self.ring(kind)?))) else {
+            return Sight::Other;
+        };
+        let Some(position) = ring.position(slot) else {
+            return self.look_outside(at, slot);
+        };
+        let Some(record) = ring.record(position) else {
+            return self.look_outside(at, slot);
+        };
+        if is_torn(record.first) {
+            return Sight::Unclear;
+        }
+        let matches = ring.key_is(&record, key.bytes);
+        if !ring.is_unchanged(&record) {
+            return Sight::Changed;
+        }
+        if !matches {
+            return Sight::Other;
+        }
+        Sight::Match(Entry {
+            record,
+            kind,
+            slot,
+            at,
+        })
+    }
+
+    /// A slot without a record: it is as good as empty, unless it has just been changed, or its record is on its way
+    /// to another place, which only somebody who holds the lock can do.
+    #[cold]
+    fn look_outside(&self, at: usize, slot: Slot) -> Sight {
+        let locked = self.control[LOCK].load(Ordering::Acquire) != 0;
+        let now = Slot(self.index[at].load(Ordering::Acquire));
+        if !now.same_place(slot) {
+            Sight::Changed
+        } else if locked {
+            Sight::Unclear
+        } else {
+            Sight::Other
+        }
+    }
+
+    /// Copies a value out and sees to it that it is what the entry says.
+    #[inline]
+    pub(super) fn copy(&self, key: &Keyed<'_>, entry: &Entry, room: &mut [MaybeUninit<u8>]) -> Look {
+        let Some(ring) = self.ring(entry.kind) else {
+            return Look::Nothing;
+        };
+        let record = &entry.record;
+        ring.copy_out(record, record.key, room);
+        if !ring.is_unchanged(record) {
+            return Look::Unclear;
+        }
+        // SAFETY: as many bytes were copied as there is room for.
+        #[allow(unsafe_code)]
+        let value = unsafe { room.assume_init_ref() };
+        if self.hashing.checksum(key.hash, value, record.tag) == record.checksum {
+            Look::Found(*entry)
+        } else {
+            Look::Damaged
+        }
+    }
+
+    /// Counts a hit: raises the frequency, unless it is as high as it gets.
+    #[inline]
+    pub(super) fn raise(&self, entry: &Entry) {
+        if entry.slot.frequency() < MAX_FREQUENCY {
+            // If the slot has changed meanwhile, so be it.
+            replace(
+                &self.index[entry.at],
+                entry.slot.0,
+                entry.slot.raised().0,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Entries, dead ones included that have not been noticed yet.
+    pub(super) fn entries(&self) -> u64 {
+        self.control[ENTRIES].load(Ordering::Relaxed)
+    }
+
+    /// The key of the record that a slot points to, if that is wanted.
+    pub(super) fn key_at(&self, at: usize, wanted: impl Fn(&Record) -> bool) -> Option<Vec<u8>> {
+        for _ in 0..STARTS {
+            let slot = Slot(self.index[at].load(Ordering::Acquire));
+            let ring = self.ring(slot.kind()?)?;
+            let record = ring.position(slot).and_then(|position| ring.record(position));
+            if let Some(record) = record {
+                let mut key = Vec::with_capacity(record.key);
+                ring.copy_out(&record, 0, &mut key.spare_capacity_mut()[..record.key]);
+                // SAFETY: just filled.
+                #[allow(unsafe_code)]
+                unsafe {
+                    key.set_len(record.key);
+                }
+                if ring.is_unchanged(&record) {
+                    let is_its = self.hashing.key(&key).tag() == slot.tag();
+                    return (is_its && wanted(&record) && !is_torn(record.first)).then_some(key);
+                }
+            }
+            if Slot(self.index[at].load(Ordering::Acquire)).same_place(slot) && record.is_none() {
+                return None;
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,38 @@
+//! Stores to the mapped words. Every one goes through here, so that a test can end the process before any of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Stores a word.
+#[inline(always)]
+pub(super) fn put(word: &AtomicU64, value: u64, order: Ordering) {
+    before_store();
+    word.store(value, order);
+}
+
+/// Adds to a word, wrapping around; returns what it was.
+#[inline(always)]
+pub(super) fn add(word: &AtomicU64, more: u64, order: Ordering) -> u64 {
+    before_store();
+    word.fetch_add(more, order)
+}
+
+/// Replaces a word's value; returns what it was.
+#[inline(always)]
+pub(super) fn swap(word: &AtomicU64, value: u64, order: Ordering) -> u64 {
+    before_store();
+    word.swap(value, order)
+}
+
+/// Replaces a word's value if it is `old`; returns whether it was.
+#[inline(always)]
+pub(super) fn replace(word: &AtomicU64, old: u64, new: u64, order: Ordering) -> bool {
+    before_store();
+    word.compare_exchange(old, new, order, Ordering::Relaxed).is_ok()
+}
+
+#[cfg(not(test))]
+#[inline(always)]
+const fn before_store() {}
+
+#[cfg(test)]
+use super::tests::failpoint::before_store;

@@ -1,0 +1,494 @@
+//! A shard under its lock: finding, storing and removing entries. How room is made: `evict.rs`.
+//!
+//! Every store leaves the shard valid, since it may be the process's last: `docs/design/shared.md` tells why it does.
+//! Nothing runs here but bounded copying: no allocation, no code of the caller's but the clock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::hashing::Keyed;
+use super::index::{Kind, POSITION_MASK, Slot};
+use super::layout::{BUCKET, ENTRIES, HAND, SHARD_EPOCH};
+use super::lock::Held;
+use super::record::{self, MAX_SLACK, Record, Stamp, is_torn, words_for};
+use super::ring::Ring;
+use super::shard::{Entry, Shard};
+use super::store::Counter;
+use super::words::{add, put};
+use crate::clock::{Clock, Timestamp};
+use crate::error::Rejected;
+
+/// Up to so many words a record is overwritten in place however much smaller the new one is.
+const ALWAYS_FITS: usize = 16;
+/// A record larger than this share of the small ring goes straight to main.
+const LARGE_SHARE: u64 = 4;
+const MOVED_WORDS: usize = 65_536;
+const MOVED_RECORDS: u32 = 256;
+/// How far a clock may be behind the time an entry was written before it is taken to have been stepped back.
+const SKEW_MILLIS: u64 = 1000;
+
+/// A value as it is to be stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) tag: u8,
+    pub(super) expires: u64,
+    pub(super) checksum: u32,
+}
+
+/// What has to be there for a write to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    Always,
+    Absent,
+    Present,
+    Unchanged(Stamp),
+}
+
+impl Condition {
+    fn holds(self, live: Option<&Entry>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Absent => live.is_none(),
+            Self::Present => live.is_some(),
+            Self::Unchanged(stamp) => live.is_some_and(|entry| entry.stamp() == stamp),
+        }
+    }
+}
+
+/// What became of an integer that was to be counted up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// It was, and is this now.
+    To(i64),
+    /// There is no live entry.
+    Absent,
+    /// The entry is not an integer of 8 bytes under that tag.
+    NotAnInteger,
+    /// The result would not fit 64 bits; the old value stays.
+    Overflow,
+}
+
+/// A shard with its lock held.
+#[derive(Debug)]
+pub(super) struct Writer<'a, C> {
+    pub(super) shard: Shard<'a>,
+    counters: &'a [AtomicU64],
+    clock: &'a C,
+    now: u64,
+    max_record: usize,
+    pub(super) words_left: usize,
+    pub(super) records_left: u32,
+    // Last: unlocks when all else is done.
+    _held: Held<'a>,
+}
+
+/// Milliseconds since 1970, rounded down.
+pub(super) fn millis(time: Timestamp) -> u64 {
+    u64::try_from(time.as_unix_micros() / 1000)
+        .unwrap_or_default()
+        .min(record::NEVER - 1)
+}
+
+/// When an entry expires, rounded up to whole milliseconds.
+pub(super) fn expiry(time: Timestamp) -> u64 {
+    if time == Timestamp::NEVER {
+        return record::NEVER;
+    }
+    let micros = u64::try_from(time.as_unix_micros()).unwrap_or_default();
+    micros.div_ceil(1000).min(record::NEVER - 1)
+}
+
+/// The other way round.
+pub(super) fn timestamp(expires: u64) -> Timestamp {
+    if expires == record::NEVER {
+        return Timestamp::NEVER;
+    }
+    Timestamp::from_unix_micros(i64::try_from(expires.saturating_mul(1000)).unwrap_or(i64::MAX - 1))
+}
+
+/// Whether a record's time is over, or the clock was stepped back to before it was written.
+#[inline]
+pub(super) fn is_dead(record: &Record, clock: &impl Clock) -> bool {
+    if record.expires == record::NEVER {
+        return false;
+    }
+    is_from_the_future(record, millis(clock.now())) || clock.has_passed(timestamp(record.expires))
+}
+
+const fn is_from_the_future(record: &Record, now: u64) -> bool {
+    record.written > now.saturating_add(SKEW_MILLIS)
+}
+
+impl<'a, C: Clock> Writer<'a, C> {
+    pub(super) fn new(
+        shard: Shard<'a>,
+        held: Held<'a>,
+        counters: &'a [AtomicU64],
+        clock: &'a C,
+        now: Timestamp,
+        max_record: usize,
+    ) -> Self {
+        let recovered = held.from_the_dead;
+        let writer = Self {
+            shard,
+            counters,
+            clock,
+            now: millis(now),
+            max_record,
+            words_left: MOVED_WORDS,
+            records_left: MOVED_RECORDS,
+            _held: held,
+        };
+        if recovered {
+            writer.count(Counter::Recoveries, 1);
+            writer.recount();
+        }
+        writer.catch_up();
+        writer
+    }
+
+    pub(super) fn count(&self, what: Counter, more: u64) {
+        add(&self.counters[what as usize], more, Ordering::Relaxed);
+    }
+
+    /// Empties the shard if the cache was cleared, and what cannot be right.
+    fn catch_up(&self) {
+        let epoch = self.shard.epoch.load(Ordering::SeqCst);
+        let own = &self.shard.control[SHARD_EPOCH];
+        if own.load(Ordering::Relaxed) != epoch {
+            self.count(Counter::Removals, self.entries());
+            self.shard.small.reset();
+            self.shard.main.reset();
+            self.set_entries(0);
+            put(own, epoch, Ordering::Release);
+        }
+        for ring in [&self.shard.small, &self.shard.main] {
+            if ring.used() > ring.capacity() {
+                self.give_up(ring);
+            }
+        }
+    }
+
+    /// Empties a ring that cannot be walked.
+    #[cold]
+    pub(super) fn give_up(&self, ring: &Ring<'_>) {
+        self.count(Counter::Damages, 1);
+        ring.reset();
+        self.recount();
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.shard.control[ENTRIES].load(Ordering::Relaxed)
+    }
+
+    fn set_entries(&self, entries: u64) {
+        put(&self.shard.control[ENTRIES], entries, Ordering::Relaxed);
+    }
+
+    /// Counts entries and live words anew.
+    #[cold]
+    fn recount(&self) {
+        let (mut entries, mut small, mut main) = (0, 0, 0);
+        for at in 0..self.shard.index.len() {
+            if let Some(entry) = self.entry_at(at) {
+                entries += 1;
+                let words = if entry.kind == Kind::Small { &mut small } else { &mut main };
+                *words += entry.record.allotted as u64;
+            }
+        }
+        self.set_entries(entries);
+        self.shard.small.set_live(small);
+        self.shard.main.set_live(main);
+    }
+
+    pub(super) fn slot(&self, at: usize) -> Slot {
+        Slot(self.shard.index[at].load(Ordering::Relaxed))
+    }
+
+    /// The record that a slot points to, if it does and that one points back.
+    pub(super) fn entry_at(&self, at: usize) -> Option<Entry> {
+        let slot = self.slot(at);
+        let kind = slot.kind()?;
+        let ring = self.shard.ring(kind)?;
+        let record = ring.record(ring.held(slot)?)?;
+        (record.slot == at).then_some(Entry {
+            record,
+            kind,
+            slot,
+            at,
+        })
+    }
+
+    pub(super) fn is_dead(&self, record: &Record) -> bool {
+        let over = record.expires != record::NEVER && record.expires <= self.now;
+        over || record.expires != record::NEVER && is_from_the_future(record, self.now)
+    }
+
+    /// Puts something else into a slot that may point to a record, which is not live any longer.
+    fn refill(&self, at: usize, slot: Slot, allotted: Option<(Kind, usize)>) {
+        let before = self.entry_at(at);
+        put(&self.shard.index[at], slot.0, Ordering::Release);
+        let mut entries = self.entries();
+        if let Some(before) = before {
+            self.shift_live(before.kind, before.record.allotted, false);
+            entries = entries.saturating_sub(1);
+        }
+        if let Some((kind, words)) = allotted {
+            self.shift_live(kind, words, true);
+            entries = entries.wrapping_add(1);
+        }
+        self.set_entries(entries);
+    }
+
+    /// Empties a slot.
+    pub(super) fn vacate(&self, at: usize) {
+        self.refill(at, Slot(0), None);
+    }
+
+    /// Makes a slot the ghost of the record it points to.
+    pub(super) fn haunt(&self, entry: &Entry) {
+        let ghost = Slot::new(entry.slot.tag(), Kind::Ghost, 0, entry.record.position);
+        self.refill(entry.at, ghost, None);
+    }
+
+    pub(super) fn shift_live(&self, kind: Kind, words: usize, up: bool) {
+        if let Some(ring) = self.shard.ring(kind) {
+            let (live, words) = (ring.live(), words as u64);
+            ring.set_live(if up { live.wrapping_add(words) } else { live.saturating_sub(words) });
+        }
+    }
+
+    /// The key's record, dead or alive. What was torn by the death of its writer is removed.
+    fn find(&self, key: &Keyed<'_>) -> Option<Entry> {
+        let tag = key.tag();
+        for bucket in key.buckets(self.shard.index.len() / BUCKET) {
+            for at in bucket * BUCKET..(bucket + 1) * BUCKET {
+                if self.slot(at).tag() != tag {
+                    continue;
+                }
+                let Some(entry) = self.entry_at(at) else {
+                    continue;
+                };
+                if is_torn(entry.record.first) {
+                    self.vacate(at);
+                } else if self.shard.ring(entry.kind).is_some_and(|ring| ring.key_is(&entry.record, key.bytes)) {
+                    return Some(entry);
+                }
+            }
+        }
+        None
+    }
+
+    /// The key's live record; a dead one is removed.
+    pub(super) fn find_live(&self, key: &Keyed<'_>) -> Option<Entry> {
+        let entry = self.find(key)?;
+        if is_dead(&entry.record, self.clock) {
+            self.count(Counter::Expirations, 1);
+            self.vacate(entry.at);
+            return None;
+        }
+        Some(entry)
+    }
+
+    /// Stores a value if the condition holds; returns whether it did.
+    pub(super) fn set(
+        &mut self,
+        key: &Keyed<'_>,
+        value: &Value<'_>,
+        condition: Condition,
+    ) -> Result<bool, Rejected> {
+        let entry = self.find_live(key);
+        if !condition.holds(entry.as_ref()) {
+            return Ok(false);
+        }
+        let words = words_for(key.bytes.len(), value.bytes.len());
+        if words > self.max_record {
+            self.count(Counter::Rejections, 1);
+            if let Some(entry) = entry {
+                self.vacate(entry.at);
+            }
+            return Err(Rejected {
+                weight: words as u64 * 8,
+                capacity: self.max_record as u64 * 8,
+            });
+        }
+        match entry {
+            Some(entry) if fits(&entry.record, key, value) => self.overwrite(&entry, key, value),
+            entry => self.insert(entry.as_ref(), key, value, words),
+        }
+        self.count(Counter::Insertions, 1);
+        self.count(Counter::Written, words as u64);
+        self.sweep();
+        Ok(true)
+    }
+
+    fn overwrite(&self, entry: &Entry, key: &Keyed<'_>, value: &Value<'_>) {
+        let Some(ring) = self.shard.ring(entry.kind) else {
+            return;
+        };
+        let record = Record {
+            value: value.bytes.len(),
+            checksum: value.checksum,
+            expires: value.expires,
+            written: self.now,
+            tag: value.tag,
+            ..entry.record
+        };
+        ring.overwrite(&record, key.bytes, value.bytes);
+    }
+
+    /// Writes a new record; a slot that points to the key's old one is given over to it.
+    fn insert(&mut self, old: Option<&Entry>, key: &Keyed<'_>, value: &Value<'_>, words: usize) {
+        let (at, remembered) = match old {
+            Some(old) => (old.at, old.kind == Kind::Main),
+            None => self.choose(key),
+        };
+        let large = words as u64 > self.shard.small.limit() / LARGE_SHARE;
+        let ring = if large || remembered { self.shard.main } else { self.shard.small };
+        self.make_room(&ring, words);
+        let position = ring.head();
+        let record = Record {
+            position,
+            first: record::first_word(self.shard.hashing, position, 0, words),
+            allotted: words,
+            key: key.bytes.len(),
+            value: value.bytes.len(),
+            checksum: value.checksum,
+            expires: value.expires,
+            written: self.now,
+            slot: at,
+            tag: value.tag,
+        };
+        ring.write(&record, key.bytes, value.bytes);
+        ring.move_head(position.wrapping_add(words as u64));
+        if old.is_none() && self.entry_at(at).is_some() {
+            self.count(Counter::Evictions, 1);
+        }
+        let frequency = old.map_or(0, |old| old.slot.frequency());
+        let slot = Slot::new(key.tag(), ring.kind, frequency, position);
+        self.refill(at, slot, Some((ring.kind, words)));
+    }
+
+    /// A slot for a new key, and whether a ghost tells that it was here lately.
+    fn choose(&self, key: &Keyed<'_>) -> (usize, bool) {
+        let buckets = key.buckets(self.shard.index.len() / BUCKET);
+        let mut best = (u64::MAX, buckets[0] * BUCKET);
+        for (rank, bucket) in buckets.into_iter().enumerate() {
+            for at in bucket * BUCKET..(bucket + 1) * BUCKET {
+                let slot = self.slot(at);
+                let age = self.ghost_age(slot);
+                if age.is_some() && slot.tag() == key.tag() {
+                    return (at, true);
+                }
+                best = best.min((self.cost(at, slot, age, rank as u64), at));
+            }
+        }
+        (best.1, false)
+    }
+
+    /// How long ago a ghost left, in words that came into small since; `None` if that is too long, or it is no ghost.
+    pub(super) fn ghost_age(&self, slot: Slot) -> Option<u64> {
+        let age = self.shard.small.head().wrapping_sub(slot.position()) & POSITION_MASK;
+        (slot.kind() == Some(Kind::Ghost) && age <= self.shard.main.capacity()).then_some(age)
+    }
+
+    /// How much is lost with what is in a slot: nothing, a ghost (the older the less), a record (by its frequency).
+    fn cost(&self, at: usize, slot: Slot, ghost_age: Option<u64>, rank: u64) -> u64 {
+        if let Some(age) = ghost_age {
+            return (1 << 60) - age;
+        }
+        let points = slot.kind().filter(|kind| *kind != Kind::Ghost);
+        let held = points.filter(|kind| self.shard.ring(*kind).is_some_and(|ring| ring.held(slot).is_some()));
+        match held {
+            None => rank * BUCKET as u64 + at as u64 % BUCKET as u64,
+            Some(kind) => (1 << 61) + slot.frequency() * 2 + u64::from(kind == Kind::Main),
+        }
+    }
+
+    /// Removes the key's live entry if it is still the one of the stamp, or whatever it is; returns whether it did.
+    pub(super) fn remove(&self, key: &Keyed<'_>, condition: Condition) -> bool {
+        let entry = self.find_live(key).filter(|entry| condition.holds(Some(entry)));
+        if let Some(entry) = &entry {
+            self.count(Counter::Removals, 1);
+            self.vacate(entry.at);
+        }
+        entry.is_some()
+    }
+
+    /// Gives the key's live entry another expiry; returns whether there is one.
+    pub(super) fn expire_at(&self, key: &Keyed<'_>, expires: u64) -> bool {
+        let Some(entry) = self.find_live(key) else {
+            return false;
+        };
+        let record = Record {
+            expires,
+            written: self.now,
+            ..entry.record
+        };
+        if let Some(ring) = self.shard.ring(entry.kind) {
+            ring.write_times(&record);
+        }
+        true
+    }
+
+    /// Adds to the integer under a key, in place; its expiry stays.
+    pub(super) fn add(&self, key: &Keyed<'_>, delta: i64, tag: u8) -> Counted {
+        let Some(entry) = self.find_live(key) else {
+            return Counted::Absent;
+        };
+        let Some(ring) = self.shard.ring(entry.kind) else {
+            return Counted::Absent;
+        };
+        if entry.record.tag != tag || entry.record.value != size_of::<i64>() {
+            return Counted::NotAnInteger;
+        }
+        let mut bytes = [std::mem::MaybeUninit::new(0); size_of::<i64>()];
+        ring.copy_out(&entry.record, entry.record.key, &mut bytes);
+        // SAFETY: initialised above.
+        #[allow(unsafe_code)]
+        let bytes = bytes.map(|byte| unsafe { byte.assume_init() });
+        if self.shard.hashing.checksum(key.hash, &bytes, tag) != entry.record.checksum {
+            self.count(Counter::Damages, 1);
+            self.vacate(entry.at);
+            return Counted::Absent;
+        }
+        let Some(sum) = i64::from_ne_bytes(bytes).checked_add(delta) else {
+            return Counted::Overflow;
+        };
+        let bytes = sum.to_ne_bytes();
+        let record = Record {
+            checksum: self.shard.hashing.checksum(key.hash, &bytes, tag),
+            ..entry.record
+        };
+        ring.overwrite(&record, key.bytes, &bytes);
+        self.count(Counter::Insertions, 1);
+        Counted::To(sum)
+    }
+
+    /// Looks at one slot, another one every time, for a record whose time is over.
+    fn sweep(&self) {
+        let hand = &self.shard.control[HAND];
+        let at = usize::try_from(hand.load(Ordering::Relaxed)).unwrap_or_default();
+        let at = if at < self.shard.index.len() { at } else { 0 };
+        put(hand, at as u64 + 1, Ordering::Relaxed);
+        if self.slot(at) == Slot(0) {
+            return;
+        }
+        match self.entry_at(at) {
+            Some(entry) if self.is_dead(&entry.record) => {
+                self.count(Counter::Expirations, 1);
+                self.vacate(at);
+            }
+            Some(_) => {}
+            None if self.ghost_age(self.slot(at)).is_none() => self.vacate(at),
+            None => {}
+        }
+    }
+}
+
+/// Whether a value fits where the key's old one is, without wasting too much.
+fn fits(record: &Record, key: &Keyed<'_>, value: &Value<'_>) -> bool {
+    let (words, allotted) = (words_for(key.bytes.len(), value.bytes.len()), record.allotted);
+    let slack = (allotted * 8).saturating_sub(record::LEAD * 8 + key.bytes.len() + value.bytes.len());
+    words <= allotted && slack <= MAX_SLACK && (allotted <= ALWAYS_FITS || allotted <= words * 2)
+}
