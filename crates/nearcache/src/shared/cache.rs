@@ -145,7 +145,11 @@ impl<C: Clock> SharedCache<C> {
     #[inline]
     pub fn get_into(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
         let found = self.read(key, sink);
-        let what = if found.is_some() { Counter::Hits } else { Counter::Misses };
+        let what = if found.is_some() {
+            Counter::Hits
+        } else {
+            Counter::Misses
+        };
         self.store.count(what, 1);
         found
     }
@@ -236,7 +240,11 @@ impl<C: Clock> SharedCache<C> {
         let shard = self.store.shard_of(&key);
         let entry = match shard.look(&key) {
             Look::Found(entry) => entry,
-            Look::Unclear => self.store.lock_for(shard, &self.clock, READER_PATIENCE).ok()?.find_live(&key)?,
+            Look::Unclear => self
+                .store
+                .lock_for(shard, &self.clock, READER_PATIENCE)
+                .ok()?
+                .find_live(&key)?,
             Look::Nothing | Look::Damaged => return None,
         };
         (!is_dead(&entry.record, &self.clock)).then(|| Found::from(&entry))
@@ -378,7 +386,11 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// As [`delete`](Self::delete).
-    pub fn remove_if(&self, key: &[u8], mut condition: impl FnMut(u8, &[u8]) -> bool) -> Result<bool, SharedError> {
+    pub fn remove_if(
+        &self,
+        key: &[u8],
+        mut condition: impl FnMut(u8, &[u8]) -> bool,
+    ) -> Result<bool, SharedError> {
         let mut value = Vec::new();
         while let Some(found) = self.get_into(key, &mut value) {
             if !condition(found.tag, &value) {

@@ -8,10 +8,10 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
-use std::process;
 
 use super::error::OpenError;
 use super::layout::{BOOT, GEOMETRY_CHECK, Geometry, HEADER, SEED, WORD, geometry_check};
@@ -87,7 +87,10 @@ fn open_existing(path: &Path) -> io::Result<File> {
 
 /// A link, a directory, a socket, or a device that is not there.
 fn is_of_another_kind(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::ENODEV))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::ENODEV)
+    )
 }
 
 /// Refuses what somebody else may have made, or may change.
@@ -121,7 +124,10 @@ fn read_geometry(file: &File) -> Option<Geometry> {
     let (words, _) = header.as_chunks::<WORD>();
     let word = |at: usize| u64::from_ne_bytes(words[at]);
     let described = geometry.described();
-    let fits = described.iter().enumerate().all(|(at, described)| word(at) == *described);
+    let fits = described
+        .iter()
+        .enumerate()
+        .all(|(at, described)| word(at) == *described);
     (fits && word(GEOMETRY_CHECK) == geometry_check(&described, word(SEED))).then_some(geometry)
 }
 
@@ -248,7 +254,11 @@ fn make(path: &Path, geometry: Geometry) -> Result<(Temporary, File), OpenError>
 fn remove_leftovers(path: &Path) {
     let prefix = temporary_prefix(path);
     let Some(Ok(entries)) = path.parent().map(|parent| {
-        fs::read_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+        fs::read_dir(if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        })
     }) else {
         return;
     };

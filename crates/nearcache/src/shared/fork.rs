@@ -72,8 +72,13 @@ extern "C" fn in_child() {
 fn install() -> io::Result<()> {
     static INSTALLED: OnceLock<i32> = OnceLock::new();
     // SAFETY: the handlers are functions of this program that only make system calls and use atomics.
-    let code = *INSTALLED.get_or_init(|| unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) });
-    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
+    let code =
+        *INSTALLED.get_or_init(|| unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) });
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(code))
+    }
 }
 
 impl Node {

@@ -43,7 +43,9 @@ impl<C: Clock> Iterator for Keys<'_, C> {
         let store = self.cache.store();
         while self.shard < store.geometry.shards {
             let shard = store.shard(self.shard);
-            let found = (!shard.is_outdated()).then(|| self.next_in(store, &shard)).flatten();
+            let found = (!shard.is_outdated())
+                .then(|| self.next_in(store, &shard))
+                .flatten();
             if found.is_some() {
                 return found;
             }

@@ -152,7 +152,10 @@ mod tests {
     fn a_sixteenth_of_the_file_fits_into_one_record() {
         for bytes in [1 << 20, 16 << 20, 64 << 20, 1 << 30] {
             let geometry = Geometry::of(bytes).unwrap();
-            assert!((geometry.max_record() * WORD) as u64 > bytes / 16 + 65_536 / 16, "{geometry:?}");
+            assert!(
+                (geometry.max_record() * WORD) as u64 > bytes / 16 + 65_536 / 16,
+                "{geometry:?}"
+            );
         }
     }
 }

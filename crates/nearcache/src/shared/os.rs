@@ -54,7 +54,11 @@ pub(super) fn byte_is_locked(fd: RawFd, byte: i64) -> bool {
 /// The half of a word that the kernel compares: its lower 32 bits.
 fn lower_half(word: &AtomicU64) -> *const u32 {
     let first: *const u32 = word.as_ptr().cast_const().cast();
-    if cfg!(target_endian = "little") { first } else { first.wrapping_add(1) }
+    if cfg!(target_endian = "little") {
+        first
+    } else {
+        first.wrapping_add(1)
+    }
 }
 
 /// Waits until woken, if the word's lower half still is `expected`'s; returns whether the time ran out.

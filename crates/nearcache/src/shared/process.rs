@@ -102,7 +102,9 @@ impl Places {
             source,
         };
         let lock = Uninherited::open(|| self.open_again()).map_err(failed)?;
-        let fd = lock.fd().ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EBADF)))?;
+        let fd = lock
+            .fd()
+            .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EBADF)))?;
         // Everybody begins somewhere else, so that few are tried.
         let pid = process::id();
         let first = usize::try_from(pid).unwrap_or_default() % geometry.processes;
@@ -132,9 +134,11 @@ impl Places {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         let by_number = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let opened = options
-            .open(by_number)
-            .or_else(|_| options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.path))?;
+        let opened = options.open(by_number).or_else(|_| {
+            options
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(&self.path)
+        })?;
         let (ours, found) = (self.file.metadata()?, opened.metadata()?);
         if (ours.dev(), ours.ino()) == (found.dev(), found.ino()) {
             Ok(opened)

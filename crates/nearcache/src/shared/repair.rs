@@ -109,7 +109,10 @@ fn move_beyond_gaps(ring: &Ring<'_>, kept: impl Iterator<Item = (u64, usize)> + 
         match ring.record(at).filter(|record| record.allotted as u64 <= left) {
             Some(record) if record.allotted > 0 => at = at.wrapping_add(record.allotted as u64),
             _ => {
-                let next = kept.clone().map(|(position, _)| position).find(|position| *position > at);
+                let next = kept
+                    .clone()
+                    .map(|(position, _)| position)
+                    .find(|position| *position > at);
                 at = next.unwrap_or(head);
                 ring.move_tail(at);
             }

@@ -193,7 +193,11 @@ impl<'a> Ring<'a> {
         } else {
             let bytes = first[0].load(Ordering::Relaxed).to_ne_bytes();
             odd.write_copy_of_slice(&bytes[skip..skip + odd.len()]);
-            if first.len() > 1 { (&first[1..], second) } else { (second, &[][..]) }
+            if first.len() > 1 {
+                (&first[1..], second)
+            } else {
+                (second, &[][..])
+            }
         };
         let (room, rest) = room.split_at_mut((first.len() * WORD).min(room.len()));
         copy_words(first, room);
@@ -204,7 +208,11 @@ impl<'a> Ring<'a> {
     pub(super) fn write(&self, record: &Record, key: &[u8], value: &[u8]) {
         put(self.word(record.position), record.first, Ordering::Relaxed);
         for (at, word) in (1..).zip(record.words()) {
-            put(self.word(record.position.wrapping_add(at)), word, Ordering::Relaxed);
+            put(
+                self.word(record.position.wrapping_add(at)),
+                word,
+                Ordering::Relaxed,
+            );
         }
         self.write_bytes(record.position, 0, key, value);
     }
@@ -215,7 +223,11 @@ impl<'a> Ring<'a> {
         put(first, record::next_sequence(record.first), Ordering::Relaxed);
         fence(Ordering::Release);
         for (at, word) in (1..).zip(record.words()) {
-            put(self.word(record.position.wrapping_add(at)), word, Ordering::Relaxed);
+            put(
+                self.word(record.position.wrapping_add(at)),
+                word,
+                Ordering::Relaxed,
+            );
         }
         // The words that hold nothing but key stay as they are.
         self.write_bytes(record.position, key.len() / WORD, key, value);
@@ -229,7 +241,11 @@ impl<'a> Ring<'a> {
         let (first, second) = self.run(position.wrapping_add((LEAD + skip) as u64), count);
         let (whole, odd) = key[skip * WORD..].as_chunks::<WORD>();
         let mut joint = [0; WORD];
-        let taken = if odd.is_empty() { 0 } else { (WORD - odd.len()).min(value.len()) };
+        let taken = if odd.is_empty() {
+            0
+        } else {
+            (WORD - odd.len()).min(value.len())
+        };
         joint[..odd.len()].copy_from_slice(odd);
         joint[odd.len()..odd.len() + taken].copy_from_slice(&value[..taken]);
         let joint = (!odd.is_empty()).then_some(joint);
@@ -255,8 +271,16 @@ impl<'a> Ring<'a> {
         let words = LEAD + (record.key + record.value).div_ceil(WORD);
         let (mut source, mut target) = (from.index(record.position), self.index(position));
         for _ in 1..words {
-            source = if source + 1 == from.data.len() { 0 } else { source + 1 };
-            target = if target + 1 == self.data.len() { 0 } else { target + 1 };
+            source = if source + 1 == from.data.len() {
+                0
+            } else {
+                source + 1
+            };
+            target = if target + 1 == self.data.len() {
+                0
+            } else {
+                target + 1
+            };
             put(
                 &self.data[target],
                 from.data[source].load(Ordering::Relaxed),
@@ -268,8 +292,16 @@ impl<'a> Ring<'a> {
     /// Stores a record's expiry and time of writing: two stores, each of which leaves it whole.
     pub(super) fn write_times(&self, record: &Record) {
         let [_, expiry, writing] = record.words();
-        put(self.word(record.position.wrapping_add(3)), writing, Ordering::Relaxed);
-        put(self.word(record.position.wrapping_add(2)), expiry, Ordering::Relaxed);
+        put(
+            self.word(record.position.wrapping_add(3)),
+            writing,
+            Ordering::Relaxed,
+        );
+        put(
+            self.word(record.position.wrapping_add(2)),
+            expiry,
+            Ordering::Relaxed,
+        );
     }
 }
 

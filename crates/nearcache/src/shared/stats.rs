@@ -49,7 +49,9 @@ pub(super) fn read(store: &Store) -> SharedStats {
     for shard in (0..store.geometry.shards).map(|number| store.shard(number)) {
         if !shard.is_outdated() {
             entries = entries.saturating_add(shard.entries());
-            words = words.saturating_add(shard.small.live()).saturating_add(shard.main.live());
+            words = words
+                .saturating_add(shard.small.live())
+                .saturating_add(shard.main.live());
         }
     }
     SharedStats {

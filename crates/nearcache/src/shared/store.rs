@@ -104,7 +104,11 @@ impl Store {
 
     /// Locks a shard for writing.
     #[inline]
-    pub(super) fn lock<'a, C: Clock>(&'a self, shard: Shard<'a>, clock: &'a C) -> Result<Writer<'a, C>, SharedError> {
+    pub(super) fn lock<'a, C: Clock>(
+        &'a self,
+        shard: Shard<'a>,
+        clock: &'a C,
+    ) -> Result<Writer<'a, C>, SharedError> {
         self.lock_for(shard, clock, self.patience)
     }
 

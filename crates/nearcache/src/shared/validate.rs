@@ -49,12 +49,18 @@ pub(super) fn validate<C: Clock>(store: &Store, clock: &C) -> Result<Report, Val
     let mut report = Report::default();
     for number in 0..store.geometry.shards {
         let writer = store.lock(store.shard(number), clock)?;
-        check(&writer, store, number, &mut report).map_err(|what| ValidateError::Broken { shard: number, what })?;
+        check(&writer, store, number, &mut report)
+            .map_err(|what| ValidateError::Broken { shard: number, what })?;
     }
     Ok(report)
 }
 
-fn check<C: Clock>(writer: &Writer<'_, C>, store: &Store, number: usize, report: &mut Report) -> Result<(), String> {
+fn check<C: Clock>(
+    writer: &Writer<'_, C>,
+    store: &Store,
+    number: usize,
+    report: &mut Report,
+) -> Result<(), String> {
     let before = report.entries + report.torn;
     let mut keys = HashMap::new();
     let mut slots = 0;
@@ -65,7 +71,11 @@ fn check<C: Clock>(writer: &Writer<'_, C>, store: &Store, number: usize, report:
             check_entry(writer, store, number, at, torn, &mut keys, report)
         })?;
         if live != ring.live() {
-            return Err(format!("{:?}: {live} live words, {} counted", ring.kind, ring.live()));
+            return Err(format!(
+                "{:?}: {live} live words, {} counted",
+                ring.kind,
+                ring.live()
+            ));
         }
     }
     for at in 0..writer.shard.index.len() {
@@ -80,7 +90,9 @@ fn check<C: Clock>(writer: &Writer<'_, C>, store: &Store, number: usize, report:
     let walked = report.entries + report.torn - before;
     if walked != slots || walked != writer.entries() {
         let counted = writer.entries();
-        return Err(format!("{walked} entries walked, {slots} slots point to some, {counted} counted"));
+        return Err(format!(
+            "{walked} entries walked, {slots} slots point to some, {counted} counted"
+        ));
     }
     Ok(())
 }
@@ -93,7 +105,10 @@ fn walk<C: Clock>(
 ) -> Result<(), String> {
     let (mut at, head) = (ring.tail(), ring.head());
     if ring.used() > ring.capacity() {
-        return Err(format!("{:?}: from {at} to {head} is more than the ring", ring.kind));
+        return Err(format!(
+            "{:?}: from {at} to {head} is more than the ring",
+            ring.kind
+        ));
     }
     while at != head {
         let left = head.wrapping_sub(at);
@@ -102,7 +117,10 @@ fn walk<C: Clock>(
             .filter(|record| record.allotted >= LEAD && record.allotted as u64 <= left)
             .ok_or_else(|| format!("{:?}: no record at {at}", ring.kind))?;
         if record.slot >= writer.shard.index.len() {
-            return Err(format!("{:?}: the record at {at} is of slot {}", ring.kind, record.slot));
+            return Err(format!(
+                "{:?}: the record at {at} is of slot {}",
+                ring.kind, record.slot
+            ));
         }
         let entry = writer.entry_at(record.slot);
         if entry.is_some_and(|entry| entry.kind == ring.kind && entry.record.position == at) {

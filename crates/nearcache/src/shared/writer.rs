@@ -192,7 +192,11 @@ impl<'a, C: Clock> Writer<'a, C> {
         for at in 0..self.shard.index.len() {
             if let Some(entry) = self.entry_at(at) {
                 entries += 1;
-                let words = if entry.kind == Kind::Small { &mut small } else { &mut main };
+                let words = if entry.kind == Kind::Small {
+                    &mut small
+                } else {
+                    &mut main
+                };
                 *words += entry.record.allotted as u64;
             }
         }
@@ -254,7 +258,11 @@ impl<'a, C: Clock> Writer<'a, C> {
     pub(super) fn shift_live(&self, kind: Kind, words: usize, up: bool) {
         if let Some(ring) = self.shard.ring(kind) {
             let (live, words) = (ring.live(), words as u64);
-            ring.set_live(if up { live.wrapping_add(words) } else { live.saturating_sub(words) });
+            ring.set_live(if up {
+                live.wrapping_add(words)
+            } else {
+                live.saturating_sub(words)
+            });
         }
     }
 
@@ -271,7 +279,11 @@ impl<'a, C: Clock> Writer<'a, C> {
                 };
                 if is_torn(entry.record.first) {
                     self.vacate(at);
-                } else if self.shard.ring(entry.kind).is_some_and(|ring| ring.key_is(&entry.record, key.bytes)) {
+                } else if self
+                    .shard
+                    .ring(entry.kind)
+                    .is_some_and(|ring| ring.key_is(&entry.record, key.bytes))
+                {
                     return Some(entry);
                 }
             }
@@ -344,7 +356,11 @@ impl<'a, C: Clock> Writer<'a, C> {
             None => self.choose(key),
         };
         let large = words as u64 > self.shard.small.limit() / LARGE_SHARE;
-        let ring = if large || remembered { self.shard.main } else { self.shard.small };
+        let ring = if large || remembered {
+            self.shard.main
+        } else {
+            self.shard.small
+        };
         self.make_room(&ring, words);
         let position = ring.head();
         let record = Record {
@@ -398,7 +414,11 @@ impl<'a, C: Clock> Writer<'a, C> {
             return (1 << 60) - age;
         }
         let points = slot.kind().filter(|kind| *kind != Kind::Ghost);
-        let held = points.filter(|kind| self.shard.ring(*kind).is_some_and(|ring| ring.held(slot).is_some()));
+        let held = points.filter(|kind| {
+            self.shard
+                .ring(*kind)
+                .is_some_and(|ring| ring.held(slot).is_some())
+        });
         match held {
             None => rank * BUCKET as u64 + at as u64 % BUCKET as u64,
             Some(kind) => (1 << 61) + slot.frequency() * 2 + u64::from(kind == Kind::Main),
