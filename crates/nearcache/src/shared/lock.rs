@@ -55,12 +55,12 @@ impl Drop for Held<'_> {
 
 /// Takes the lock for `me`, or from an owner who is not alive.
 #[inline]
-pub(super) fn acquire<'a>(
-    word: &'a AtomicU64,
+pub(super) fn acquire(
+    word: &AtomicU64,
     me: Owner,
     is_alive: impl Fn(Owner) -> bool,
     patience: Duration,
-) -> Result<Held<'a>, SharedError> {
+) -> Result<Held<'_>, SharedError> {
     for _ in 0..SPINS {
         if word.load(Ordering::Relaxed) == 0 && replace(word, 0, me.0, Ordering::Acquire) {
             return Ok(Held {
@@ -74,12 +74,12 @@ pub(super) fn acquire<'a>(
 }
 
 #[cold]
-fn wait<'a>(
-    word: &'a AtomicU64,
+fn wait(
+    word: &AtomicU64,
     me: Owner,
     is_alive: impl Fn(Owner) -> bool,
     patience: Duration,
-) -> Result<Held<'a>, SharedError> {
+) -> Result<Held<'_>, SharedError> {
     let start = Instant::now();
     let mut wait = FIRST_WAIT;
     loop {

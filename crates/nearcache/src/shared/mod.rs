@@ -16,6 +16,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// Stores are a function for tests' sake only, and have to cost what a store does; what a place in the file is asked of the
+// geometry, and a process of the table, whether or not it depends on it.
+#![allow(clippy::inline_always, clippy::unused_self, clippy::needless_pass_by_value)]
+
 mod builder;
 mod cache;
 mod error;

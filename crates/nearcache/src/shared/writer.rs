@@ -499,9 +499,8 @@ impl<'a, C: Clock> Writer<'a, C> {
                 self.count(Counter::Expirations, 1);
                 self.vacate(at);
             }
-            Some(_) => {}
             None if self.ghost_age(self.slot(at)).is_none() => self.vacate(at),
-            None => {}
+            Some(_) | None => {}
         }
     }
 }
