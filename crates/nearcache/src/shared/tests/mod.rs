@@ -1,3 +1,8 @@
-//! What needs to see inside: crashes before every store, and words changed at random.
+//! What needs to see inside: crashes before every store, stopped owners, and words changed at random.
+#![allow(clippy::unwrap_used)] // in helper code, as in tests
 
+mod crash;
 pub(super) mod failpoint;
+mod flips;
+mod processes;
+mod support;

@@ -1,0 +1,290 @@
+//! A process dies before every single store of every operation. Whoever goes on, and whoever opens the file anew, finds
+//! everything that has to hold, and every key with its old value, its new one, or none.
+
+use std::time::{Duration, Instant};
+
+use super::failpoint::{die_before, live_on};
+use super::support::{End, Scratch, spawn, value, version, wait};
+use crate::clock::Timestamp;
+use crate::shared::{Counted, Item, SharedCache};
+
+const OLD: u64 = 1;
+const NEW: u64 = 2;
+const KEY: &[u8] = b"the key";
+const INTEGER: u8 = 7;
+/// Stores of one operation, no more than which are tried.
+const MOST: u64 = 200_000;
+
+fn set(cache: &SharedCache, key: &[u8], version: u64, len: usize) {
+    cache.set(key, Item::new(&value(key, version, len))).unwrap();
+}
+
+fn name(number: u64) -> Vec<u8> {
+    format!("other {number}").into_bytes()
+}
+
+fn others(cache: &SharedCache, len: usize, count: u64) {
+    for number in 0..count {
+        set(cache, &name(number), OLD, len);
+    }
+}
+
+/// Reads all keys; returns how many of the others are there.
+fn read_all(cache: &SharedCache) -> u64 {
+    for key in cache.keys() {
+        if key == b"integer" {
+            let found = cache.get(&key).unwrap_or_else(|| 5_i64.to_ne_bytes().to_vec());
+            assert!([5, 15].contains(&i64::from_ne_bytes(found.try_into().unwrap())));
+        } else if let Some(found) = cache.get(&key) {
+            assert!(version(&key, &found) <= NEW, "neither old nor new: {:?}", key);
+        }
+    }
+    (0..3000)
+        .map(|number| u64::from(cache.contains(&name(number))))
+        .sum()
+}
+
+/// Dies before every `stride`-th store of `act`.
+fn crash(stride: u64, intact: u64, setup: impl Fn(&SharedCache), act: impl Fn(&SharedCache)) {
+    let mut store = 1;
+    loop {
+        let scratch = Scratch::new();
+        let survivor = scratch.open();
+        setup(&survivor);
+        let child = spawn(|| {
+            let cache = scratch.open();
+            die_before(store);
+            act(&cache);
+            assert!(live_on());
+        });
+        let end = wait(child, 0);
+        let start = Instant::now();
+        // In the shard and on the way of what was being done.
+        set(&survivor, b"after", NEW, 40);
+        let waited = start.elapsed();
+        assert!(waited < Duration::from_millis(100), "store {store}: {waited:?}");
+        for cache in [&survivor, &scratch.open()] {
+            cache
+                .validate()
+                .unwrap_or_else(|error| panic!("store {store}: {error}"));
+            let found = read_all(cache);
+            assert!(found >= intact, "store {store}: only {found} others are left");
+        }
+        act(&survivor);
+        survivor
+            .validate()
+            .unwrap_or_else(|error| panic!("store {store}, again: {error}"));
+        if end == End::Exit(0) {
+            break;
+        }
+        assert_eq!(end, End::Killed(libc::SIGKILL), "store {store}");
+        store += stride;
+        assert!(store < MOST);
+    }
+    assert!(store > 1, "nothing was stored");
+}
+
+#[test]
+fn storing_a_new_key() {
+    crash(
+        1,
+        3,
+        |cache| others(cache, 50, 3),
+        |cache| set(cache, KEY, NEW, 50),
+    );
+}
+
+#[test]
+fn adding_and_replacing() {
+    crash(
+        1,
+        3,
+        |cache| others(cache, 50, 3),
+        |cache| {
+            cache.add(KEY, Item::new(&value(KEY, NEW, 50))).unwrap();
+            cache
+                .set_if_present(KEY, Item::new(&value(KEY, NEW, 90)))
+                .unwrap();
+        },
+    );
+}
+
+#[test]
+fn overwriting_in_place() {
+    crash(
+        1,
+        3,
+        |cache| {
+            others(cache, 50, 3);
+            set(cache, KEY, OLD, 100);
+        },
+        |cache| set(cache, KEY, NEW, 77),
+    );
+}
+
+#[test]
+fn overwriting_by_a_longer_value() {
+    crash(
+        1,
+        3,
+        |cache| {
+            others(cache, 50, 3);
+            set(cache, KEY, OLD, 20);
+        },
+        |cache| set(cache, KEY, NEW, 120),
+    );
+}
+
+#[test]
+fn counting_up() {
+    crash(
+        1,
+        3,
+        |cache| {
+            others(cache, 50, 3);
+            cache
+                .set(b"integer", Item::new(&5_i64.to_ne_bytes()).tagged(INTEGER))
+                .unwrap();
+        },
+        |cache| {
+            let counted = cache.incr(b"integer", 10, INTEGER).unwrap();
+            assert!([Counted::To(15), Counted::To(25), Counted::Absent].contains(&counted));
+            cache.delete(b"integer").unwrap();
+        },
+    );
+}
+
+#[test]
+fn removing_and_touching() {
+    crash(
+        1,
+        2,
+        |cache| {
+            others(cache, 50, 3);
+            set(cache, KEY, OLD, 100);
+        },
+        |cache| {
+            cache.touch(KEY, Some(Duration::from_secs(60))).unwrap();
+            cache.delete(KEY).unwrap();
+            cache.delete(&name(0)).unwrap();
+        },
+    );
+}
+
+#[test]
+fn clearing_and_storing_then() {
+    crash(
+        1,
+        0,
+        |cache| others(cache, 50, 20),
+        |cache| {
+            cache.clear();
+            set(cache, KEY, NEW, 50);
+        },
+    );
+}
+
+#[test]
+fn refusing_what_is_too_large() {
+    crash(
+        1,
+        3,
+        |cache| {
+            others(cache, 50, 3);
+            set(cache, KEY, OLD, 100);
+        },
+        |cache| assert!(cache.set(KEY, Item::new(&vec![0; 900_000])).is_err()),
+    );
+}
+
+#[test]
+fn sweeping_the_dead() {
+    crash(
+        1,
+        3,
+        |cache| {
+            others(cache, 50, 3);
+            let over = Timestamp::from_unix_micros(1);
+            for number in 100..400 {
+                cache
+                    .set(
+                        &name(number),
+                        Item::new(&value(&name(number), OLD, 20)).until(over),
+                    )
+                    .unwrap();
+            }
+        },
+        |cache| {
+            for _ in 0..3 {
+                set(cache, KEY, NEW, 20);
+            }
+        },
+    );
+}
+
+/// Full of small records, half of which were asked for often enough to be kept.
+fn full(cache: &SharedCache) {
+    others(cache, 600, 2500);
+    for _ in 0..3 {
+        for number in (0..2500).step_by(2) {
+            let _ = cache.get(&name(number));
+        }
+    }
+}
+
+#[test]
+fn evicting_and_moving() {
+    // Long enough to have several leave both rings, some of them to stay.
+    crash(7, 500, full, |cache| {
+        for number in 0..6 {
+            set(cache, &[KEY, &[b'0' + number]].concat(), NEW, 600);
+        }
+    });
+}
+
+#[test]
+fn moving_small_to_main() {
+    let setup = |cache: &SharedCache| {
+        full(cache);
+        for number in 2400..2500 {
+            let _ = (cache.get(&name(number)), cache.get(&name(number)));
+        }
+    };
+    crash(5, 500, setup, |cache| set(cache, KEY, NEW, 1500));
+}
+
+#[test]
+fn copying_a_large_record_over_itself() {
+    let setup = |cache: &SharedCache| {
+        for number in 0..28 {
+            set(cache, &name(number), OLD, 30_000);
+        }
+        for number in 0..28 {
+            let _ = cache.get(&name(number));
+        }
+    };
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    setup(&cache);
+    let before = cache.stats().moved_bytes;
+    set(&cache, KEY, NEW, 30_000);
+    assert!(
+        cache.stats().moved_bytes > before,
+        "large records are copied at all"
+    );
+    crash(1999, 20, setup, |cache| set(cache, KEY, NEW, 30_000));
+}
+
+#[test]
+fn taking_over_from_the_dead() {
+    let setup = |cache: &SharedCache| {
+        others(cache, 50, 3);
+        // Dies amid the record, with the lock in hand.
+        let child = spawn(|| {
+            die_before(12);
+            set(cache, b"dying", OLD, 50);
+        });
+        assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
+    };
+    crash(1, 3, setup, |cache| set(cache, KEY, NEW, 50));
+}

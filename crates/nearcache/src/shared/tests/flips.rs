@@ -1,0 +1,124 @@
+//! Words of the file are changed at random while it is used: misses, but no crash, no endless loop, no wrong value.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::support::{Scratch, value, version};
+use crate::shared::layout::HEADER;
+use crate::shared::{Item, SharedCache};
+
+fn random(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+/// Uses the cache for a while; a shard whose lock word was changed may be busy.
+fn work(cache: &SharedCache, mut seed: u64, until: Instant) {
+    while Instant::now() < until {
+        let key = format!("key {}", random(&mut seed) % 500).into_bytes();
+        let len = usize::try_from(random(&mut seed) % 2000).unwrap();
+        match random(&mut seed) % 8 {
+            0..4 => {
+                if let Some(found) = cache.get(&key) {
+                    version(&key, &found);
+                }
+            }
+            4 => drop(cache.delete(&key).ok()),
+            5 => drop(cache.touch(&key, None).ok()),
+            6 => assert!(cache.keys().take(5000).all(|key| key.len() < 65_536)),
+            _ => drop(cache.set(&key, Item::new(&value(&key, seed, len))).ok()),
+        }
+    }
+}
+
+fn storm(
+    pick: impl Fn(&mut u64, usize) -> usize + Sync,
+    change: impl Fn(&mut u64, u64) -> u64 + Sync,
+    seed: u64,
+) {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    let done = AtomicBool::new(false);
+    let until = Instant::now() + Duration::from_millis(1500);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut seed = seed;
+            let words = cache.store().map.words();
+            while !done.load(Ordering::Relaxed) {
+                let at = pick(&mut seed, words.len());
+                let changed = change(&mut seed, words[at].load(Ordering::Relaxed));
+                words[at].store(changed, Ordering::Relaxed);
+                thread::sleep(Duration::from_micros(20));
+            }
+        });
+        let workers: Vec<_> = (1..3)
+            .map(|worker| {
+                scope.spawn({
+                    let cache = &cache;
+                    move || work(cache, seed + worker, until)
+                })
+            })
+            .collect();
+        let outcomes: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(outcomes.iter().all(Result::is_ok));
+    });
+    // What is left is still usable after a clear, if only the lock words are.
+    cache.clear();
+    for shard in 0..cache.store().geometry.shards {
+        cache.store().shard(shard).control[0].store(0, Ordering::Relaxed);
+    }
+    cache.set(b"key", Item::new(b"value")).unwrap();
+    assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
+    cache.validate().unwrap();
+}
+
+#[test]
+fn any_word_may_change() {
+    storm(
+        |seed, words| usize::try_from(random(seed)).unwrap() % words,
+        |seed, _| random(seed),
+        11,
+    );
+}
+
+#[test]
+fn any_bit_may_flip() {
+    storm(
+        |seed, words| usize::try_from(random(seed)).unwrap() % words,
+        |seed, word| word ^ (1 << (random(seed) % 64)),
+        12,
+    );
+}
+
+#[test]
+fn words_of_shards_and_index_may_change() {
+    // The header, the process slots, and the beginning of the shard: locks, heads, tails, slots.
+    let pick = |seed: &mut u64, _| HEADER + 64 * 32 + usize::try_from(random(seed)).unwrap() % 6000;
+    storm(
+        pick,
+        |seed, word| {
+            if random(seed) % 2 == 0 {
+                random(seed)
+            } else {
+                word ^ (1 << (random(seed) % 64))
+            }
+        },
+        13,
+    );
+    let control = |seed: &mut u64, _| HEADER + 64 * 32 + 16 + usize::try_from(random(seed)).unwrap() % 20;
+    storm(
+        control,
+        |seed, word| {
+            if random(seed) % 2 == 0 {
+                random(seed)
+            } else {
+                word ^ (1 << (random(seed) % 64))
+            }
+        },
+        14,
+    );
+}

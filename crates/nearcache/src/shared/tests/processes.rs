@@ -1,0 +1,239 @@
+//! Owners that are stopped, forks, and many processes that are killed at random.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::support::{BYTES, End, Scratch, signal, spawn, value, version, wait};
+use crate::clock::SystemClock;
+use crate::shared::{Counted, Item, SharedCache, SharedError};
+
+const INTEGER: u8 = 7;
+
+/// A child that stops with the lock of the only shard in hand.
+fn stopped_owner(cache: &SharedCache) -> libc::pid_t {
+    let child = spawn(|| {
+        let store = cache.store();
+        let _held = store.lock(store.shard(0), &SystemClock).unwrap();
+        // SAFETY: stops this process.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::raise(libc::SIGSTOP);
+        }
+    });
+    assert_eq!(wait(child, libc::WUNTRACED), End::Stopped);
+    child
+}
+
+#[test]
+fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
+    let scratch = Scratch::new();
+    let timeout = Duration::from_millis(150);
+    let cache = SharedCache::builder(scratch.path())
+        .bytes(BYTES)
+        .lock_timeout(timeout)
+        .open()
+        .unwrap();
+    cache.set(b"key", Item::new(b"value")).unwrap();
+    let child = stopped_owner(&cache);
+
+    assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
+    assert_eq!(cache.get(b"nothing"), None);
+    let start = Instant::now();
+    assert!(
+        matches!(cache.set(b"key", Item::new(b"other")), Err(SharedError::Busy { waited }) if waited == timeout)
+    );
+    assert!(start.elapsed() >= timeout && start.elapsed() < timeout * 10);
+    assert_eq!(cache.stats().timeouts, 1);
+    assert_eq!(cache.stats().recoveries, 0);
+
+    signal(child, libc::SIGCONT);
+    assert_eq!(wait(child, 0), End::Exit(0));
+    cache.set(b"key", Item::new(b"other")).unwrap();
+    assert_eq!(cache.stats().recoveries, 0, "the owner released it itself");
+}
+
+#[test]
+fn a_stopped_owner_that_is_killed_is_robbed() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    let child = stopped_owner(&cache);
+    let waiter = {
+        let cache = cache.clone();
+        thread::spawn(move || cache.set(b"key", Item::new(b"value")))
+    };
+    thread::sleep(Duration::from_millis(50));
+    signal(child, libc::SIGKILL);
+    wait(child, 0);
+    waiter.join().unwrap().unwrap();
+    assert_eq!(cache.stats().recoveries, 1);
+    cache.validate().unwrap();
+}
+
+#[test]
+fn a_parent_that_died_is_dead_though_its_children_live() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    let child = spawn(|| {
+        let cache = scratch.open();
+        let store = cache.store();
+        let held = store.lock(store.shard(0), &SystemClock).unwrap();
+        // Inherits everything, and lives on without ever using it.
+        let _grandchild = spawn(|| thread::sleep(Duration::from_millis(1500)));
+        std::mem::forget(held);
+        // SAFETY: ends this process with the lock in hand.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::_exit(0);
+        }
+    });
+    wait(child, 0);
+    let start = Instant::now();
+    cache.set(b"key", Item::new(b"value")).unwrap();
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn children_count_with_their_parent() {
+    const CHILDREN: u32 = 4;
+    const EACH: i64 = 5000;
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    cache
+        .set(b"count", Item::new(&0_i64.to_ne_bytes()).tagged(INTEGER))
+        .unwrap();
+    let children: Vec<_> = (0..CHILDREN)
+        .map(|_| {
+            spawn(|| {
+                for _ in 0..EACH {
+                    assert!(matches!(cache.incr(b"count", 1, INTEGER), Ok(Counted::To(_))));
+                }
+            })
+        })
+        .collect();
+    for child in children {
+        assert_eq!(wait(child, 0), End::Exit(0));
+    }
+    let total = EACH * i64::from(CHILDREN);
+    assert_eq!(cache.get(b"count").unwrap(), total.to_ne_bytes());
+    assert_eq!(cache.stats().counts.insertions, total.unsigned_abs() + 1);
+    cache.validate().unwrap();
+}
+
+#[test]
+fn forks_amid_writes_leave_both_sides_working() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for writer in 0..2_u64 {
+            let (cache, done) = (&cache, &done);
+            scope.spawn(move || {
+                let mut round = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    round += 1;
+                    let key = format!("{writer} {}", round % 300).into_bytes();
+                    cache.set(&key, Item::new(&value(&key, round, 200))).unwrap();
+                }
+            });
+        }
+        for round in 0..60_u64 {
+            let child = spawn(|| {
+                let key = b"child";
+                cache.set(key, Item::new(&value(key, round, 60))).unwrap();
+                assert_eq!(version(key, &cache.get(key).unwrap()), round);
+                cache.validate().unwrap();
+            });
+            assert_eq!(wait(child, 0), End::Exit(0));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    cache.validate().unwrap();
+    assert_eq!(cache.stats().timeouts, 0);
+}
+
+/// All operations at random, for good. Values tell whether they are whole.
+fn work(cache: &SharedCache, mut seed: u64) {
+    loop {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let key = format!("key {}", (seed >> 33) % 700).into_bytes();
+        let key = key.as_slice();
+        let len = usize::try_from((seed >> 20) % 3000).unwrap();
+        let item = value(key, seed >> 40, len);
+        match (seed >> 55) % 16 {
+            0..7 => {
+                if let Some(found) = cache.get(key) {
+                    version(key, &found);
+                }
+            }
+            7..11 => cache.set(key, Item::new(&item)).unwrap(),
+            11 => drop(cache.add(key, Item::new(&item)).unwrap()),
+            12 => drop(cache.delete(key).unwrap()),
+            13 => drop(cache.touch(key, Some(Duration::from_millis(seed >> 50))).unwrap()),
+            14 => {
+                cache.incr(b"count", 1, INTEGER).unwrap();
+                if (seed >> 45) % 1000 == 0 {
+                    cache.clear();
+                }
+            }
+            _ => {
+                let larger = value(key, seed >> 40, len * 20);
+                cache.set(key, Item::new(&larger)).unwrap();
+            }
+        }
+    }
+}
+
+/// `NEARCACHE_STORM_SECONDS` makes it longer.
+#[test]
+fn processes_killed_at_random_neither_hang_nor_tear() {
+    let seconds = std::env::var("NEARCACHE_STORM_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let length = Duration::from_secs(seconds.unwrap_or(3));
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    let (mut seed, mut kills) = (1_u64, 0);
+    let mut start_one = || {
+        seed += 1;
+        let path = scratch.path();
+        spawn(move || work(&SharedCache::open(path, BYTES).unwrap(), seed))
+    };
+    let mut children: Vec<_> = (0..4).map(|_| start_one()).collect();
+    let start = Instant::now();
+    while start.elapsed() < length {
+        thread::sleep(Duration::from_millis(3));
+        let victim = kills % children.len();
+        signal(children[victim], libc::SIGKILL);
+        assert_eq!(
+            wait(children[victim], 0),
+            End::Killed(libc::SIGKILL),
+            "it had failed by itself"
+        );
+        children[victim] = start_one();
+        kills += 1;
+        let asked = Instant::now();
+        cache.set(b"watchdog", Item::new(b"bark")).unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    for child in children {
+        signal(child, libc::SIGKILL);
+        assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
+    }
+    let report = cache.validate().unwrap();
+    let stats = cache.stats();
+    assert_eq!(
+        (stats.damages, stats.counts.entries),
+        (0, report.entries + report.torn),
+        "{stats:?}"
+    );
+    assert!(
+        stats.counts.weight <= BYTES && kills > 50,
+        "{stats:?} after {kills} kills"
+    );
+    eprintln!("{kills} kills, {stats:?}");
+}
