@@ -1,6 +1,12 @@
 //! Random operations on a shared cache and on a naive map: they agree after every step, and everything that has to hold does.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
+#![allow(
+    clippy::single_match,
+    clippy::too_many_lines,
+    clippy::enum_variant_names,
+    clippy::duration_suboptimal_units
+)] // a model, read as a table
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -204,18 +210,15 @@ impl Pair {
         let updated = self
             .cache
             .update::<Infallible>(key, |tag, _| Ok((tag, value.clone())));
-        match updated {
-            Ok(updated) => {
-                self.agree_on_presence(key, updated);
-                let now = self.now();
-                if let Some(kept) = self.naive.get_mut(key).filter(|_| updated) {
-                    (kept.value, kept.written) = (value, now);
-                }
+        if let Ok(updated) = updated {
+            self.agree_on_presence(key, updated);
+            let now = self.now();
+            if let Some(kept) = self.naive.get_mut(key).filter(|_| updated) {
+                (kept.value, kept.written) = (value, now);
             }
-            Err(_) => {
-                assert!(len > self.cache.max_value_bytes(key.len()));
-                self.naive.remove(key);
-            }
+        } else {
+            assert!(len > self.cache.max_value_bytes(key.len()));
+            self.naive.remove(key);
         }
     }
 

@@ -36,7 +36,7 @@ fn read_all(cache: &SharedCache) -> u64 {
             let found = cache.get(&key).unwrap_or_else(|| 5_i64.to_ne_bytes().to_vec());
             assert!([5, 15].contains(&i64::from_ne_bytes(found.try_into().unwrap())));
         } else if let Some(found) = cache.get(&key) {
-            assert!(version(&key, &found) <= NEW, "neither old nor new: {:?}", key);
+            assert!(version(&key, &found) <= NEW, "neither old nor new: {key:?}");
         }
     }
     (0..3000)
@@ -164,7 +164,7 @@ fn removing_and_touching() {
             set(cache, KEY, OLD, 100);
         },
         |cache| {
-            cache.touch(KEY, Some(Duration::from_secs(60))).unwrap();
+            cache.touch(KEY, Some(Duration::from_mins(1))).unwrap();
             cache.delete(KEY).unwrap();
             cache.delete(&name(0)).unwrap();
         },

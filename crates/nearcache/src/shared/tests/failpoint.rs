@@ -18,13 +18,11 @@ pub(in crate::shared) fn before_store() {
 }
 
 /// Has this process die before the store with this number, counted from 1.
-#[allow(dead_code)] // for the tests of crashes, which are being written
 pub(super) fn die_before(store: u64) {
     LEFT.store(store, Ordering::Relaxed);
 }
 
 /// Has it live on; returns whether it would have died later.
-#[allow(dead_code)] // likewise
 pub(super) fn live_on() -> bool {
     LEFT.swap(0, Ordering::Relaxed) > 0
 }

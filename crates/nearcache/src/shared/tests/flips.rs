@@ -101,7 +101,7 @@ fn words_of_shards_and_index_may_change() {
     storm(
         pick,
         |seed, word| {
-            if random(seed) % 2 == 0 {
+            if random(seed).is_multiple_of(2) {
                 random(seed)
             } else {
                 word ^ (1 << (random(seed) % 64))
@@ -113,7 +113,7 @@ fn words_of_shards_and_index_may_change() {
     storm(
         control,
         |seed, word| {
-            if random(seed) % 2 == 0 {
+            if random(seed).is_multiple_of(2) {
                 random(seed)
             } else {
                 word ^ (1 << (random(seed) % 64))

@@ -176,7 +176,7 @@ fn work(cache: &SharedCache, mut seed: u64) {
             13 => drop(cache.touch(key, Some(Duration::from_millis(seed >> 50))).unwrap()),
             14 => {
                 cache.incr(b"count", 1, INTEGER).unwrap();
-                if (seed >> 45) % 1000 == 0 {
+                if (seed >> 45).is_multiple_of(1000) {
                     cache.clear();
                 }
             }
