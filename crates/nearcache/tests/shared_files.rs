@@ -1,6 +1,6 @@
 //! What may lie under a cache's name, and what may happen to it.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)] // in helper code, as in tests
+#![allow(clippy::unwrap_used, clippy::large_stack_arrays)] // in helper code, as in tests; a file is full of one byte
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};

@@ -169,7 +169,7 @@ fn mixed(path: &Path, keys: u64) -> Outcome {
             }
         };
         if write {
-            let ttl = [None, Some(Duration::from_secs(2)), Some(Duration::from_secs(300))];
+            let ttl = [None, Some(Duration::from_secs(2)), Some(Duration::from_mins(5))];
             let expires = cache.expiry(ttl[usize::try_from(size >> 40 & 3).unwrap_or_default() % 3]);
             let start = Instant::now();
             cache.set(&key, Item::new(&value[..len]).until(expires))?;
