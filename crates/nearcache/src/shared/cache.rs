@@ -11,6 +11,7 @@ use super::error::{OpenError, SharedError, UpdateError};
 use super::file;
 use super::hashing::Keyed;
 use super::keys::Keys;
+use super::lock::Owner;
 use super::record::{MAX_KEY, Stamp};
 use super::shard::{Entry, Look, Sink};
 use super::stats::{self, SharedStats};
@@ -86,6 +87,24 @@ impl From<&Entry> for Found {
     }
 }
 
+/// One of the processes that have a cache open, by its place in the file. A child of `fork` is another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process(Owner);
+
+impl Process {
+    /// As a number, which names it as long as the file is there.
+    #[must_use]
+    pub const fn to_u64(self) -> u64 {
+        self.0.to_u64()
+    }
+
+    /// The process with this number; one that is none's does not live.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(Owner::from_u64(number))
+    }
+}
+
 /// A bounded cache in a file that all processes of a machine may map at once.
 ///
 /// Cloning gives another handle to the same mapping. A handle stays usable in children made by `fork`.
@@ -152,6 +171,18 @@ impl<C: Clock> SharedCache<C> {
         };
         self.store.count(what, 1);
         found
+    }
+
+    /// As [`get_into`](Self::get_into), but it counts neither as a hit nor as a miss.
+    pub fn peek_into(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
+        self.read(key, sink)
+    }
+
+    /// Has this process's last hit count as a miss, and as unreadable: the caller could make nothing of the value.
+    pub fn disown_hit(&self) {
+        self.store.count(Counter::Hits, u64::MAX); // which takes one off
+        self.store.count(Counter::Misses, 1);
+        self.store.count(Counter::Unreadable, 1);
     }
 
     #[inline]
@@ -392,7 +423,7 @@ impl<C: Clock> SharedCache<C> {
         mut condition: impl FnMut(u8, &[u8]) -> bool,
     ) -> Result<bool, SharedError> {
         let mut value = Vec::new();
-        while let Some(found) = self.get_into(key, &mut value) {
+        while let Some(found) = self.peek_into(key, &mut value) {
             if !condition(found.tag, &value) {
                 return Ok(false);
             }
@@ -440,8 +471,11 @@ impl<C: Clock> SharedCache<C> {
 
     /// The keys of live entries, one by one, without a lock.
     #[must_use]
-    pub const fn keys(&self) -> Keys<'_, C> {
-        Keys::new(self)
+    pub fn keys(&self) -> Keys<C>
+    where
+        C: Clone,
+    {
+        Keys::new(self.clone())
     }
 
     /// What all processes counted. O(processes + shards).
@@ -452,7 +486,7 @@ impl<C: Clock> SharedCache<C> {
 
     /// Has all processes' counting begin anew.
     pub fn reset_stats(&self) {
-        stats::reset(&self.store);
+        stats::reset(&self.store, self.clock.now());
     }
 
     /// The bytes of the largest value that can be stored under a key of this length.
@@ -466,6 +500,29 @@ impl<C: Clock> SharedCache<C> {
     #[must_use]
     pub fn is_current(&self) -> bool {
         file::is_at(self.store.places.path(), self.store.places.file())
+    }
+
+    /// This process, for others to ask whether it still lives: to be kept in a value, say, as its holder's name.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError::Detached`].
+    pub fn process(&self) -> Result<Process, SharedError> {
+        Ok(Process(self.store.place()?.owner))
+    }
+
+    /// Whether a process still lives and has the cache open. One system call, unless it is the caller. True if that cannot
+    /// be told.
+    #[must_use]
+    pub fn is_alive(&self, process: Process) -> bool {
+        let Store {
+            places,
+            map,
+            geometry,
+            ..
+        } = &*self.store;
+        let me = self.store.place();
+        me.map_or(true, |me| places.is_alive(me, process.0, map, geometry))
     }
 
     /// Checks everything that has to hold. Reads all of the file, shard by shard under its lock: milliseconds each.

@@ -14,11 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::OpenError;
-use super::layout::{BOOT, GEOMETRY_CHECK, Geometry, HEADER, SEED, WORD, geometry_check};
+use super::layout::{BOOT, GEOMETRY_CHECK, Geometry, HEADER, SEED, SINCE, WORD, geometry_check};
 use super::map::Map;
 use super::os;
 use super::process::SETUP_LOCK;
 use super::words::put;
+use super::writer::millis;
+use crate::clock::{Clock, SystemClock};
 
 /// How often a file that others keep replacing is looked for.
 const TRIES: u32 = 100;
@@ -244,6 +246,7 @@ fn make(path: &Path, geometry: Geometry) -> Result<(Temporary, File), OpenError>
     for (word, value) in map.words().iter().zip(header) {
         put(word, value, Ordering::Relaxed);
     }
+    put(&map.words()[SINCE], millis(SystemClock.now()), Ordering::Relaxed);
     let check = geometry_check(&described, seed);
     put(&map.words()[GEOMETRY_CHECK], check, Ordering::Release);
     debug_assert_eq!(BOOT, SEED + 1);

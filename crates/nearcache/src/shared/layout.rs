@@ -14,6 +14,7 @@ pub(super) const SEED: usize = 8;
 pub(super) const BOOT: usize = 9;
 pub(super) const GEOMETRY_CHECK: usize = 11;
 pub(super) const EPOCH: usize = 16;
+pub(super) const SINCE: usize = 24;
 pub(super) const BASELINE: usize = 32;
 
 pub(super) const PROCESS: usize = 32;

@@ -26,6 +26,14 @@ impl Owner {
         Self((generation << GENERATION_SHIFT) | ((slot as u64 + 1) << OWNER_SHIFT))
     }
 
+    pub(super) const fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    pub(super) const fn from_u64(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The process slot; `None` if the word is nonsense.
     pub(super) const fn slot(self) -> Option<usize> {
         ((self.0 >> OWNER_SHIFT) as usize & 0x7fff).checked_sub(1)

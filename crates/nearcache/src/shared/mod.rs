@@ -47,7 +47,7 @@ mod words;
 mod writer;
 
 pub use builder::Builder;
-pub use cache::{Found, Item, SharedCache};
+pub use cache::{Found, Item, Process, SharedCache};
 pub use error::{OpenError, SharedError, UpdateError};
 pub use keys::Keys;
 pub use layout::{MAX_BYTES, MIN_BYTES};

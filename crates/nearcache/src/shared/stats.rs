@@ -2,13 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use super::layout::BASELINE;
+use super::layout::{BASELINE, SINCE};
 use super::store::{COUNTERS, Counter, Store};
 use super::words::put;
+use super::writer::{millis, timestamp};
+use crate::clock::Timestamp;
 use crate::stats::Stats;
 
 /// Counts of the whole machine since the file was made, or since [`reset_stats`](super::SharedCache::reset_stats).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SharedStats {
     /// What every cache counts. `weight` are the bytes of records that can be read, their bookkeeping included.
@@ -25,6 +27,10 @@ pub struct SharedStats {
     pub damages: u64,
     /// Times that a lock was waited for in vain.
     pub timeouts: u64,
+    /// Values that readers found and could make nothing of; counted as misses.
+    pub unreadable: u64,
+    /// Since when this is counted, by the wall clock, to the millisecond.
+    pub since: Timestamp,
 }
 
 fn sums(store: &Store) -> [u64; COUNTERS] {
@@ -72,13 +78,16 @@ pub(super) fn read(store: &Store) -> SharedStats {
         recoveries: of(Counter::Recoveries),
         damages: of(Counter::Damages),
         timeouts: of(Counter::Timeouts),
+        unreadable: of(Counter::Unreadable),
+        since: timestamp(store.map.words()[SINCE].load(Ordering::Relaxed)),
     }
 }
 
 /// Has the counting begin anew, for all processes: what was counted so far is taken off.
-pub(super) fn reset(store: &Store) {
+pub(super) fn reset(store: &Store, now: Timestamp) {
     let baseline = &store.map.words()[BASELINE..BASELINE + COUNTERS];
     for (word, sum) in baseline.iter().zip(sums(store)) {
         put(word, sum, Ordering::Relaxed);
     }
+    put(&store.map.words()[SINCE], millis(now), Ordering::Relaxed);
 }

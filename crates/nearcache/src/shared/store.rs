@@ -36,10 +36,12 @@ pub(super) enum Counter {
     Damages,
     /// Waits for a lock given up.
     Timeouts,
+    /// Values that were found and meant nothing to the reader.
+    Unreadable,
 }
 
 /// How many there are.
-pub(super) const COUNTERS: usize = Counter::Timeouts as usize + 1;
+pub(super) const COUNTERS: usize = Counter::Unreadable as usize + 1;
 
 #[derive(Debug)]
 pub(super) struct Store {

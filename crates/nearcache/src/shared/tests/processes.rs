@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::support::{BYTES, End, Scratch, signal, spawn, value, version, wait};
-use crate::clock::SystemClock;
-use crate::shared::{Counted, Item, SharedCache, SharedError};
+use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use crate::shared::{Counted, Item, Process, SharedCache, SharedError};
 
 const INTEGER: u8 = 7;
 
@@ -95,6 +95,59 @@ fn a_parent_that_died_is_dead_though_its_children_live() {
         "{:?}",
         start.elapsed()
     );
+}
+
+#[test]
+fn a_process_is_alive_until_it_dies() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    let me = cache.process().expect("a place");
+    assert_eq!(Process::from_u64(me.to_u64()), me);
+    assert!(cache.is_alive(me));
+    assert!(!cache.is_alive(Process::from_u64(u64::MAX)));
+    assert!(!cache.is_alive(Process::from_u64(0)));
+    let told = cache.clone();
+    let child = spawn(|| {
+        let child = told.process().expect("a place");
+        assert!(child != me && told.is_alive(me));
+        let name = child.to_u64().to_ne_bytes();
+        told.set(b"child", Item::new(&name)).expect("room");
+        signal(std::process::id().cast_signed(), libc::SIGSTOP);
+    });
+    assert_eq!(wait(child, libc::WUNTRACED), End::Stopped);
+    let name = cache.get(b"child").expect("told");
+    let child_process = Process::from_u64(u64::from_ne_bytes(name.try_into().expect("8 bytes")));
+    assert!(cache.is_alive(child_process), "though it is stopped");
+    signal(child, libc::SIGKILL);
+    assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
+    assert!(!cache.is_alive(child_process));
+}
+
+#[test]
+fn counting_begins_anew_and_says_when() {
+    let scratch = Scratch::new();
+    let clock = ManualClock::default();
+    clock.set(Timestamp::from_unix_micros(5_000_000));
+    let cache = scratch.open().with_clock(clock);
+    let made = cache.stats().since;
+    let age = SystemClock.now().as_unix_micros() - made.as_unix_micros();
+    assert!((0..60_000_000).contains(&age), "{age}");
+    cache.set(b"key", Item::new(b"value")).expect("room");
+    assert!(cache.get(b"key").is_some());
+    cache.disown_hit();
+    assert!(cache.peek_into(b"key", &mut Vec::new()).is_some());
+    let stats = cache.stats();
+    assert_eq!(
+        (stats.counts.hits, stats.counts.misses, stats.unreadable),
+        (0, 1, 1)
+    );
+    cache.reset_stats();
+    let stats = cache.stats();
+    assert_eq!(
+        (stats.counts.hits, stats.counts.misses, stats.unreadable),
+        (0, 0, 0)
+    );
+    assert_eq!(stats.since, Timestamp::from_unix_micros(5_000_000));
 }
 
 #[test]
