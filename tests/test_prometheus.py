@@ -8,7 +8,7 @@ from django.test import override_settings
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from isolated import run, start
-from nearcache.django.prometheus import LocalCacheCollector, register
+from nearcache.django.prometheus import CacheCollector, register
 
 OURS = "nearcache.django.LocalCache"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
@@ -85,7 +85,7 @@ class TestDjangoNames:
     def test_have_django_prometheus_s_namespace(self, configured):
         registry = CollectorRegistry()
         with override_settings(PROMETHEUS_METRIC_NAMESPACE="shop"):
-            registry.register(LocalCacheCollector())
+            registry.register(CacheCollector())
         assert 'shop_django_cache_get_total{backend="nearcache"}' in series(registry)
         assert 'nearcache_entries{cache="default"}' in series(registry)
 
@@ -116,7 +116,7 @@ class TestOwnNames:
         assert labels == {"default", "bounded"}
 
     def test_are_all_described(self, configured, registry):
-        described = {metric.name for metric in LocalCacheCollector().describe()}
+        described = {metric.name for metric in CacheCollector().describe()}
         assert described == {metric.name for metric in registry.collect()}
 
     def test_are_read_anew_every_time(self, configured, registry):

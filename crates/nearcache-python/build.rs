@@ -1,5 +1,13 @@
-//! Makes the interpreter's properties (`Py_GIL_DISABLED`) known to `cfg`.
+//! Makes known to `cfg` what depends on the interpreter (`Py_GIL_DISABLED`) and on the platform (`shared`: there are shared
+//! caches).
+
+use std::env::var;
 
 fn main() {
     pyo3_build_config::use_pyo3_cfgs();
+    println!("cargo::rustc-check-cfg=cfg(shared)");
+    let target = |name| var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
+    if target("OS") == "linux" && target("POINTER_WIDTH") == "64" {
+        println!("cargo::rustc-cfg=shared");
+    }
 }

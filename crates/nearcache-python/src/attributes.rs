@@ -6,13 +6,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::local::LocalCache;
+use crate::backend::Backend;
 use crate::settings::{Settings, is_watched};
 
 /// Assigns or (null) deletes an attribute as Python does. If it is one of the settings they are read anew; if it then has
 /// a value that cannot be, it gets back the old one.
 pub(crate) fn set_attribute(
-    slf: &Bound<'_, LocalCache>,
+    slf: &Bound<'_, Backend>,
     name: &Bound<'_, PyString>,
     value: *mut ffi::PyObject,
 ) -> PyResult<()> {
@@ -44,7 +44,7 @@ pub(crate) fn set_attribute(
 
 #[allow(unsafe_code)]
 fn set_generic(
-    slf: &Bound<'_, LocalCache>,
+    slf: &Bound<'_, Backend>,
     name: &Bound<'_, PyString>,
     value: *mut ffi::PyObject,
 ) -> PyResult<()> {

@@ -4,23 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use nearcache::local::Draft;
-use nearcache::{Rejected, Timestamp};
+use nearcache::Timestamp;
 use pyo3::call::PyCallArgs;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Argument, Version};
+use crate::backend::Backend;
 use crate::expiry::{BackendClock, Now, expiry};
 use crate::keys::{self, KeyBuffer};
-use crate::local::LocalCache;
 use crate::settings::{Settings, base_cache};
-use crate::stores::{self, LocalStore};
-use crate::values::{Encoded, Stored};
+use crate::store::{Keep, Outcome, Store, When};
 
 /// What an instance is once it is open.
 pub(crate) struct Open {
-    pub(crate) store: &'static LocalStore,
+    pub(crate) store: Store,
     pub(crate) clock: BackendClock,
     /// Swapped whole when an attribute is assigned. Not a lock: a child of `fork` could inherit that locked.
     pub(crate) settings: ArcSwap<Settings>,
@@ -34,10 +32,10 @@ pub(crate) struct Call<'a, 'py> {
 }
 
 impl<'a, 'py> Call<'a, 'py> {
-    pub(crate) fn new(slf: &'a Bound<'py, LocalCache>) -> PyResult<Self> {
+    pub(crate) fn new(slf: &'a Bound<'py, Backend>) -> PyResult<Self> {
         let open = slf.get().open.get().ok_or_else(|| {
             PyRuntimeError::new_err(
-                "this cache is not open: an __init__ that overrides LocalCache's must call super().__init__(name, params)",
+                "this cache is not open: an __init__ that overrides the backend's must call super().__init__(name, params)",
             )
         })?;
         Ok(Self {
@@ -45,6 +43,10 @@ impl<'a, 'py> Call<'a, 'py> {
             open,
             settings: open.settings.load(),
         })
+    }
+
+    pub(crate) fn keep(&self) -> &'static dyn Keep {
+        self.open.store.keep()
     }
 
     pub(crate) fn py(&self) -> Python<'py> {
@@ -68,92 +70,33 @@ impl<'a, 'py> Call<'a, 'py> {
         expiry(self.backend, &self.settings, &self.open.clock, timeout)
     }
 
-    pub(crate) fn encode(&self, value: Any<'_, 'py>) -> PyResult<Encoded> {
-        Encoded::new(value, self.settings.pickle_protocol)
-    }
-
-    /// A value made ready to be stored under a key, and the time of the call.
-    pub(crate) fn draft(
-        &self,
-        key: &[u8],
-        value: Any<'_, 'py>,
-        timeout: Argument<'_, 'py>,
-    ) -> PyResult<(Draft<Stored>, Now)> {
-        let Encoded { stored, size } = self.encode(value)?;
-        let (expires, now) = self.expiry(timeout)?;
-        Ok((
-            Draft {
-                value: stored,
-                weight: weight(key, size),
-                expires,
-            },
-            now,
-        ))
-    }
-
     pub(crate) fn get(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Option<Py<PyAny>>> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let stored = self
-            .open
-            .store
-            .get_with(&key, &self.now()?, |stored| stored.clone_ref(self.py()));
-        stored.map(|stored| stored.decode(self.py())).transpose()
+        self.open.store.get(self, &key)
     }
 
-    /// Stores a value; `Err` inside if it was too large.
     pub(crate) fn set(
         &self,
         key: Any<'_, 'py>,
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
-    ) -> PyResult<Result<(), Rejected>> {
+        when: When,
+    ) -> PyResult<Outcome> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let (draft, now) = self.draft(&key, value, timeout)?;
-        Ok(self.open.store.insert(&key, draft, &self.settings.capacity, &now))
-    }
-
-    /// Stores a value only if there is none (`nx`) or one (`xx`) to replace; whether it did.
-    pub(crate) fn set_if(
-        &self,
-        key: Any<'_, 'py>,
-        value: Any<'_, 'py>,
-        timeout: Argument<'_, 'py>,
-        version: Version<'_, 'py>,
-        nx: bool,
-        xx: bool,
-    ) -> PyResult<bool> {
-        if nx && xx {
-            return Err(PyValueError::new_err(
-                "nx stores only what is new and xx only what is not: use one of them",
-            ));
-        }
-        let mut buffer = KeyBuffer::new();
-        let key = self.key(key, version, &mut buffer)?;
-        let (draft, now) = self.draft(&key, value, timeout)?;
-        let insert = if nx {
-            LocalStore::insert_if_absent
-        } else {
-            LocalStore::insert_if_present
-        };
-        Ok(insert(self.open.store, &key, draft, &self.settings.capacity, &now).unwrap_or(false))
+        self.keep().set(self, &key, value, timeout, when)
     }
 
     pub(crate) fn delete(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        Ok(self.open.store.remove(&key, &self.now()?).is_some())
+        self.keep().remove(self, &key)
     }
 
     /// Calls Django's own version of a method, which goes through this instance's `get`, `set` or `delete` key by key.
     pub(crate) fn django<A: PyCallArgs<'py>>(&self, method: &str, args: A) -> PyResult<Bound<'py, PyAny>> {
         base_cache(self.py())?.getattr(method)?.call1(args)
     }
-}
-
-/// What an entry counts against `MAX_MEMORY`.
-pub(crate) fn weight(key: &[u8], value_size: u64) -> u64 {
-    value_size + stores::entry_size(key)
 }

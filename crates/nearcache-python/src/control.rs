@@ -1,18 +1,12 @@
 //! What is done to an entry that is there already: its time, and its life as a lock.
-//!
-//! A lock is an entry whose value is its holder's token, a text that nobody else has.
 
-use nearcache::local::Draft;
 use nearcache::{Clock, Timestamp};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use crate::arguments::{Any, Version};
-use crate::call::{Call, weight};
+use crate::call::Call;
 use crate::expiry::{Now, after};
 use crate::keys::KeyBuffer;
-use crate::values::{Encoded, Stored};
 
 const MICROS_PER_MILLI: i64 = 1000;
 const MILLIS_PER_SECOND: i64 = 1000;
@@ -47,7 +41,7 @@ impl<'py> Call<'_, 'py> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
         let now = self.now()?.now();
-        Ok(match self.open.store.expires_at(&key, &now) {
+        Ok(match self.keep().expires_at(&key, Now::Read(now)) {
             None => Life::Missing,
             Some(Timestamp::NEVER) => Life::ForEver,
             Some(expires) => {
@@ -67,98 +61,63 @@ impl<'py> Call<'_, 'py> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
         let (expires, now) = reckon()?;
-        Ok(self.open.store.expire_at(&key, expires, &now))
+        self.keep().expire_at(self, &key, expires, now)
     }
 
     /// Lets an entry live for ever; whether there was one that was to expire.
     pub(crate) fn persist(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let never = |_: &Stored, old| (old != Timestamp::NEVER).then_some(Timestamp::NEVER);
-        Ok(self.open.store.expire_if(&key, &self.now()?, never))
+        self.keep().persist(self, &key)
     }
 
     /// Takes a lock; whether it was free. Fails if the cache is too small for it, since it would never be got.
     pub(crate) fn acquire(
         &self,
         key: Any<'_, 'py>,
-        token: &Bound<'py, PyString>,
+        token: &str,
         timeout: Option<f64>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let Encoded { stored, size } = self.encode(token)?;
         let now = self.now()?.now();
-        let draft = Draft {
-            value: stored,
-            weight: weight(&key, size),
-            expires: timeout.map_or(Timestamp::NEVER, |seconds| after(now, seconds)),
-        };
-        let added = self
-            .open
-            .store
-            .insert_if_absent(&key, draft, &self.settings.capacity, &now);
-        added.map_err(|rejected| PyValueError::new_err(format!("there is no room for this lock: {rejected}")))
+        let expires = timeout.map_or(Timestamp::NEVER, |seconds| after(now, seconds));
+        self.keep().acquire(self, &key, token, expires, Now::Read(now))
     }
 
     /// Frees a lock; whether it was held with this token.
     pub(crate) fn release(
         &self,
         key: Any<'_, 'py>,
-        token: &Bound<'py, PyString>,
+        token: &str,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let token = token.to_str()?;
-        let held = |stored: &Stored| is_text(self.py(), stored, token);
-        Ok(self.open.store.remove_if(&key, &self.now()?, held).is_some())
+        self.keep().release(self, &key, token)
     }
 
     /// Whether a lock is held with this token. Counts neither as a use nor in the statistics.
-    pub(crate) fn holds(
-        &self,
-        key: Any<'_, 'py>,
-        token: &Bound<'py, PyString>,
-        version: Version<'_, 'py>,
-    ) -> PyResult<bool> {
+    pub(crate) fn holds(&self, key: Any<'_, 'py>, token: &str, version: Version<'_, 'py>) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let token = token.to_str()?;
-        let mut holds = false;
-        self.open.store.expire_if(&key, &self.now()?, |stored, _| {
-            holds = is_text(self.py(), stored, token);
-            None
-        });
-        Ok(holds)
+        self.keep().holds(self, &key, token)
     }
 
     /// Gives a lock more time, from now or (`on_top`) from when it would end; whether it was held with this token.
     pub(crate) fn extend(
         &self,
         key: Any<'_, 'py>,
-        token: &Bound<'py, PyString>,
+        token: &str,
         seconds: f64,
         on_top: bool,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let token = token.to_str()?;
         let now = self.now()?.now();
-        let extended = |stored: &Stored, old| {
-            is_text(self.py(), stored, token).then(|| after(if on_top { old } else { now }, seconds))
-        };
-        Ok(self.open.store.expire_if(&key, &now, extended))
+        let end = |old| after(if on_top { old } else { now }, seconds);
+        self.keep().extend(self, &key, token, &end, Now::Read(now))
     }
-}
-
-/// Whether a value is exactly this text. Runs no Python code.
-fn is_text(py: Python<'_>, stored: &Stored, text: &str) -> bool {
-    let Stored::Shared(value) = stored else {
-        return false;
-    };
-    let value = value.bind(py).cast_exact::<PyString>();
-    value.is_ok_and(|value| value.to_str().is_ok_and(|value| value == text))
 }

@@ -1,12 +1,12 @@
 //! `nearcache._core`: what the Python package does in Rust.
 //!
-//! - `local`: the backend's methods; `call` is one call of one, `attributes` the assignment to attributes;
+//! - `backend`: the backends' methods; `call` is one call of one, `attributes` the assignment to attributes;
 //! - `control`: what is done to an entry that is there already: its time, and its life as a lock;
 //! - `scan`, `glob`: finding keys by patterns;
 //! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
 //! - `values`: how Python values are kept so that none is shared with a caller;
 //! - `proxy`: what finds Django's `cache` and `caches`;
-//! - `stores`: the stores of this process by name, and their safety across `fork`.
+//! - `store`: where entries are kept, in this process or in a file that all share; which are open, and what `fork` does.
 //!
 //! Policies and storage are the engine's (crate `nearcache`).
 //!
@@ -15,18 +15,18 @@
 
 mod arguments;
 mod attributes;
+mod backend;
 mod call;
 mod control;
 mod expiry;
 mod glob;
 mod imported;
 mod keys;
-mod local;
 mod proxy;
 mod scan;
 mod settings;
 mod stats;
-mod stores;
+mod store;
 mod values;
 
 use pyo3::prelude::*;
@@ -34,8 +34,8 @@ use pyo3::prelude::*;
 /// nearcache's engine for Python.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    stores::survive_fork()?;
-    module.add_class::<local::LocalCache>()?;
+    store::registry::survive_fork()?;
+    module.add_class::<backend::Backend>()?;
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<stats::Stats>()?;
     module.add_function(wrap_pyfunction!(proxy::fast_types, module)?)?;

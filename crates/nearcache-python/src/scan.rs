@@ -6,20 +6,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
 
 use nearcache::Clock;
-use nearcache::local::Keys;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::arguments::{Any, Version};
+use crate::backend::Backend;
 use crate::call::Call;
+use crate::expiry::Now;
 use crate::glob::Glob;
 use crate::imported::Imported;
 use crate::keys::{as_str, decode, encode};
-use crate::local::LocalCache;
 use crate::settings::default_key_func;
-use crate::values::Stored;
+use crate::store::StoredKeys;
 
 /// How many stored keys are looked at before the GIL is taken back.
 const KEYS_AT_ONCE: usize = 1024;
@@ -95,7 +95,7 @@ fn improperly_configured(py: Python<'_>, message: &str) -> PyErr {
 /// An iterator over the keys of a handle that fit a pattern; `iter_keys` makes it.
 #[pyclass(frozen, module = "nearcache._core")]
 pub(crate) struct KeyIterator {
-    backend: Py<LocalCache>,
+    backend: Py<Backend>,
     version: Option<Py<PyAny>>,
     glob: Glob,
     naming: Naming,
@@ -110,7 +110,7 @@ struct Progress {
 }
 
 enum Place {
-    At(Keys<'static, Stored>),
+    At(StoredKeys),
     /// Another call is looking just now.
     Taken,
     End,
@@ -121,7 +121,7 @@ impl KeyIterator {
     ///
     /// Fails if the pattern is no text, or as [`Naming::of`].
     pub(crate) fn new(
-        slf: &Bound<'_, LocalCache>,
+        slf: &Bound<'_, Backend>,
         pattern: Any<'_, '_>,
         version: Version<'_, '_>,
     ) -> PyResult<Self> {
@@ -131,7 +131,7 @@ impl KeyIterator {
             PyTypeError::new_err(format!("a pattern must be a str, not {pattern:?} ({kind})"))
         })?;
         let naming = Naming::of(&call, version)?;
-        let keys = call.open.store.keys(call.now()?.now());
+        let keys = call.keep().keys(Now::Read(call.now()?.now()));
         Ok(Self {
             backend: slf.clone().unbind(),
             version: version.map(|version| version.clone().unbind()),
@@ -180,7 +180,7 @@ impl KeyIterator {
     }
 
     /// Which of the next stored keys may be meant; `None` if there is no next one.
-    fn slice(&self, keys: &mut Keys<'static, Stored>) -> Option<Vec<StoredKey>> {
+    fn slice(&self, keys: &mut StoredKeys) -> Option<Vec<StoredKey>> {
         let mut slice = keys.take(KEYS_AT_ONCE).peekable();
         slice.peek()?;
         let may_be_meant = |stored: &StoredKey| match &self.naming {
@@ -233,7 +233,7 @@ impl KeyIterator {
                     .is_truthy();
             }
         }
-        Ok(call.open.store.remove(stored, &call.now()?).is_some())
+        call.keep().remove(call, stored)
     }
 }
 

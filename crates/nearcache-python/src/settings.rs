@@ -2,7 +2,7 @@
 //! change, so that a `get` need not ask Python.
 //!
 //! The attributes are Django's (`key_prefix`, `version`, `key_func`, `default_timeout`, `_max_entries`,
-//! `_cull_frequency`) and stay the truth; `LocalCache.__setattr__` tells when one was assigned.
+//! `_cull_frequency`) and stay the truth; `Backend.__setattr__` tells when one was assigned.
 
 use std::num::NonZeroU32;
 
@@ -11,10 +11,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString};
 
+use crate::backend::Backend;
 use crate::expiry::seconds;
 use crate::imported::Imported;
 use crate::keys::Prefix;
-use crate::local::LocalCache;
 
 /// Attributes that change the settings when assigned or deleted.
 const WATCHED: [&str; 15] = [
@@ -83,7 +83,7 @@ impl Settings {
     /// Reads an instance's attributes.
     pub(crate) fn read(backend: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = backend.py();
-        let ours = py.get_type::<LocalCache>();
+        let ours = py.get_type::<Backend>();
         let django = base_cache(py)?;
         let instance = Instance {
             backend,

@@ -18,6 +18,7 @@ class NearcacheConfig(AppConfig):
         from nearcache.django import checks  # noqa: PLC0415 (imported late: a project without the app never pays)
 
         register(checks.check_sessions, Tags.caches)
+        register(checks.check_options, Tags.caches)
         fast = getattr(settings, "NEARCACHE_FAST_PROXY", False)
         if not isinstance(fast, bool):
             raise ImproperlyConfigured(f"NEARCACHE_FAST_PROXY must be True or False, not {fast!r}")

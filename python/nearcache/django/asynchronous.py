@@ -16,8 +16,8 @@ from nearcache import _core
 from nearcache.django.locks import AsyncLock
 
 
-class AsyncTwins(_core.LocalCache, BaseCache):
-    """The asynchronous half of `LocalCache`."""
+class AsyncTwins(_core.Backend, BaseCache):
+    """The asynchronous half of our caches."""
 
     async def aget(self, key: Any, default: Any = None, version: Any = None) -> Any:
         """See get()."""
@@ -180,7 +180,7 @@ class AsyncTwins(_core.LocalCache, BaseCache):
         """See delete_pattern(). Other tasks run after every thousand keys of the store."""
         if self._overrides("delete_pattern"):
             return self.delete_pattern(pattern, version, itersize)
-        keys = cast("_core.KeyIterator", _core.LocalCache.iter_keys(self, pattern, itersize, version))
+        keys = cast("_core.KeyIterator", _core.Backend.iter_keys(self, pattern, itersize, version))
         deleted = 0
         more = keys._delete_some()
         while more is not None:
@@ -199,7 +199,7 @@ class AsyncTwins(_core.LocalCache, BaseCache):
         blocking: bool = True,
         blocking_timeout: float | None = None,
     ) -> AsyncLock:
-        """Return a lock for the tasks and threads of this process, to be awaited; see `AsyncLock`."""
+        """Return a lock for all who share the cache, to be awaited; see `AsyncLock`."""
         return AsyncLock(
             self,
             key,
@@ -220,5 +220,5 @@ class AsyncTwins(_core.LocalCache, BaseCache):
 
     def _overrides(self, method: str) -> bool:
         """Tell whether a method is not the engine's: a subclass's, or one assigned to the instance."""
-        same = getattr(type(self), method) is getattr(_core.LocalCache, method)
+        same = getattr(type(self), method) is getattr(_core.Backend, method)
         return not same or method in vars(self)

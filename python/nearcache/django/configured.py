@@ -6,19 +6,19 @@ from django.conf import settings
 from django.core.cache import caches
 from django.utils.module_loading import import_string
 
-from nearcache.django.local import LocalCache
+from nearcache.django.backend import Backend
 
 
-def is_local(path: str) -> bool:
-    """Tell whether a backend is LocalCache or a subclass. What cannot be imported Django reports."""
+def is_a(path: str, kind: type[Backend]) -> bool:
+    """Tell whether a backend is of this class or a subclass. What cannot be imported Django reports."""
     try:
         backend = import_string(path)
     except ImportError:
         return False
-    return isinstance(backend, type) and issubclass(backend, LocalCache)
+    return isinstance(backend, type) and issubclass(backend, kind)
 
 
-def local_caches() -> dict[str, LocalCache]:
+def our_caches() -> dict[str, Backend]:
     """Return this thread's handles of our caches by alias, in the order of ``CACHES``."""
-    ours = [alias for alias, params in settings.CACHES.items() if is_local(params.get("BACKEND", ""))]
-    return {alias: cache for alias in ours if isinstance(cache := caches[alias], LocalCache)}
+    ours = [alias for alias, params in settings.CACHES.items() if is_a(params.get("BACKEND", ""), Backend)]
+    return {alias: cache for alias in ours if isinstance(cache := caches[alias], Backend)}

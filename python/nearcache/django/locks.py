@@ -1,4 +1,4 @@
-"""Locks that are entries of a cache: `LocalCache.lock` and `LocalCache.alock` make them.
+"""Locks that are entries of a cache: `lock` and `alock` of our caches make them.
 
 A lock is held while the cache has an entry with its holder's token under its key, which is a key like any
 other. So it ends by itself when its timeout is over; and it ends, too, if the entry goes for another reason:
@@ -47,7 +47,7 @@ class _Holding:
 
     def __init__(
         self,
-        cache: _core.LocalCache,
+        cache: _core.Backend,
         key: Any,
         *,
         version: Any = None,
@@ -148,9 +148,7 @@ class Lock(_Holding):
     entering if it was not free in time, and on leaving if it is not held any more.
     """
 
-    def __init__(
-        self, cache: _core.LocalCache, key: Any, *, thread_local: bool = True, **options: Any
-    ) -> None:
+    def __init__(self, cache: _core.Backend, key: Any, *, thread_local: bool = True, **options: Any) -> None:
         """Take what `LocalCache.lock` takes."""
         super().__init__(cache, key, **options)
         if thread_local:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -29,7 +30,13 @@ MAX_NUMBER = 2**63 - 1
 MAX_SHOWN = 1000
 
 EVICTIONS = ("adaptive", "s3-fifo", "lru")
-OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK", "REVERSE_KEY_FUNCTION")
+LOCAL = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK", "REVERSE_KEY_FUNCTION")
+SHARED = ("MAX_MEMORY", "CLOCK", "REVERSE_KEY_FUNCTION")
+# Of LocMemCache's, these have no effect on a SharedCache: a system check says so.
+WITHOUT_EFFECT = ("MAX_ENTRIES", "CULL_FREQUENCY")
+
+MIN_SHARED_MEMORY = 1024**2
+MAX_SHARED_MEMORY = 1024**4
 
 _UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,19})?)\s*(?:B|([KMGT])I?B)?\s*", re.IGNORECASE | re.ASCII)
@@ -55,11 +62,7 @@ class LocalOptions:
         """Read one entry of ``CACHES``. Raises `ImproperlyConfigured`."""
         if not isinstance(location, str):
             raise _bad("LOCATION", location, "a string, which names a store of this process")
-        _check_timeout(params.get("timeout", params.get("TIMEOUT", 300)))
-        options = params.get("OPTIONS", {})
-        if not isinstance(options, Mapping):
-            raise _bad("OPTIONS", options, "a dictionary")
-        _check_names(options)
+        options = _options(params, "LocalCache", LOCAL)
         eviction = options.get("EVICTION", EVICTIONS[0])
         if eviction not in EVICTIONS:
             raise _bad("EVICTION", eviction, "'adaptive', 's3-fifo' or 'lru'")
@@ -86,6 +89,56 @@ class LocalOptions:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SharedOptions:
+    """The options of a `SharedCache`."""
+
+    location: str
+    max_memory: int
+    clock: Clock | None
+    reverse_key_function: Callable[[str], str] | None
+
+    @classmethod
+    def parse(cls, location: object, params: Mapping[str, Any]) -> SharedOptions:
+        """Read one entry of ``CACHES``. Raises `ImproperlyConfigured`."""
+        if isinstance(location, Path):
+            location = str(location)
+        if not isinstance(location, str):
+            raise _bad("LOCATION", location, "a name or an absolute path")
+        options = _options(params, "SharedCache", SHARED, WITHOUT_EFFECT)
+        max_memory = _max_memory(
+            options.get("MAX_MEMORY", DEFAULT_MAX_MEMORY), MIN_SHARED_MEMORY, MAX_SHARED_MEMORY
+        )
+        if max_memory is None:
+            raise _bad("MAX_MEMORY", None, "a size, since the file has one: '64MB' is the default")
+        return cls(
+            location=location,
+            max_memory=max_memory,
+            clock=_clock(options.get("CLOCK")),
+            reverse_key_function=_reverse_key_function(
+                params.get("REVERSE_KEY_FUNCTION", options.get("REVERSE_KEY_FUNCTION"))
+            ),
+        )
+
+
+def _options(
+    params: Mapping[str, Any], backend: str, names: tuple[str, ...], ignored: tuple[str, ...] = ()
+) -> Mapping[str, Any]:
+    """Read what every backend has, and return OPTIONS."""
+    _check_timeout(params.get("timeout", params.get("TIMEOUT", 300)))
+    options = params.get("OPTIONS", {})
+    if not isinstance(options, Mapping):
+        raise _bad("OPTIONS", options, "a dictionary")
+    for name in options:
+        if name not in names + ignored:
+            alike = difflib.get_close_matches(str(name).upper(), names, n=1)
+            guess = f" Did you mean {alike[0]!r}?" if alike else ""
+            raise ImproperlyConfigured(
+                f"nearcache: unknown option {name!r}.{guess} {backend} has {', '.join(names)}."
+            )
+    return options
+
+
 def _bad(name: str, value: object, accepted: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(f"nearcache: {name} is {_shown(value)}, but must be {accepted}.")
 
@@ -97,16 +150,6 @@ def _shown(value: object) -> str:
     except ValueError:  # an int of thousands of digits
         return f"a huge {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
-def _check_names(options: Mapping[str, Any]) -> None:
-    for name in options:
-        if name not in OPTIONS:
-            alike = difflib.get_close_matches(str(name).upper(), OPTIONS, n=1)
-            guess = f" Did you mean {alike[0]!r}?" if alike else ""
-            raise ImproperlyConfigured(
-                f"nearcache: unknown option {name!r}.{guess} LocalCache has {', '.join(OPTIONS)}."
-            )
 
 
 def _check_timeout(timeout: object) -> None:
@@ -146,10 +189,11 @@ def _cull_frequency(value: object) -> int | None:
     return number
 
 
-def _max_memory(value: object) -> int | None:
+def _max_memory(value: object, least: int = MIN_MAX_MEMORY, most: int = MAX_NUMBER) -> int | None:
     if value is None:
         return None
-    accepted = f"a number of bytes of at least {MIN_MAX_MEMORY}, or a text like '64MB' or '1.5GB'"
+    bounds = f"of at least {least}" if most == MAX_NUMBER else f"from {least} to {most}"
+    accepted = f"a number of bytes {bounds}, or a text like '64MB' or '1.5GB'"
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         number, prefix = match.groups()
         size = int(Decimal(number) * _UNITS[f"{prefix.upper()}B" if prefix else ""])
@@ -157,7 +201,7 @@ def _max_memory(value: object) -> int | None:
         size = value
     else:
         raise _bad("MAX_MEMORY", value, accepted)
-    if not MIN_MAX_MEMORY <= size <= MAX_NUMBER:
+    if not least <= size <= most:
         raise _bad("MAX_MEMORY", value, accepted)
     return size
 

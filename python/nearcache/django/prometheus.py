@@ -8,8 +8,9 @@
   django-prometheus, with the label ``backend="nearcache"`` for all of ours together, for its dashboards.
 - ``nearcache_...``, by ``cache``, which is the alias: what ``stats()`` counts.
 
-They cost nothing until they are asked for. Each process has caches and numbers of its own, so each has to be
-asked; prometheus_client's multiprocess mode, which adds up files, knows no collectors.
+They cost nothing until they are asked for. A LocalCache is one process's, and so are its numbers: each
+process has to be asked. A SharedCache's are the whole machine's, whichever process is asked.
+prometheus_client's multiprocess mode, which adds up files, knows no collectors.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from importlib.util import find_spec
 from django.conf import settings
 
 from nearcache import Stats
-from nearcache.django.configured import local_caches
+from nearcache.django.configured import our_caches
+from nearcache.django.shared import SharedCache
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter
@@ -31,7 +33,7 @@ except ImportError as error:
         "nearcache.django.prometheus needs prometheus_client: pip install 'nearcache[prometheus]'"
     ) from error
 
-__all__ = ["LocalCacheCollector", "register"]
+__all__ = ["CacheCollector", "register"]
 
 # As django-prometheus calls a kind of backend.
 _BACKEND = "nearcache"
@@ -58,10 +60,10 @@ _GAUGES = (
 )
 
 
-class LocalCacheCollector(Collector):
-    """Reads the statistics of every LocalCache in ``CACHES``.
+class CacheCollector(Collector):
+    """Reads the statistics of every cache of ours in ``CACHES``.
 
-    Aliases with one ``LOCATION`` are one store: it is told of once, by the first of them.
+    Aliases of one store, or of one file, are one: it is told of once, by the first of them.
     """
 
     def __init__(self, shared: Sequence[Counter] = ()) -> None:
@@ -100,14 +102,14 @@ class LocalCacheCollector(Collector):
                 yield metric
 
 
-def register(registry: CollectorRegistry = REGISTRY) -> LocalCacheCollector:
+def register(registry: CollectorRegistry = REGISTRY) -> CacheCollector:
     """Let a registry tell of our caches, too; return what it asks.
 
     If django-prometheus is installed and counts there under the same names for other caches, both are told
     together. Raises `ValueError` if the registry has such names from elsewhere, as from an earlier call.
     """
     shared = [counter for counter in _django_prometheus_counters() if _unregister(registry, counter)]
-    collector = LocalCacheCollector(shared)
+    collector = CacheCollector(shared)
     try:
         registry.register(collector)
     except ValueError:
@@ -141,8 +143,9 @@ def _unregister(registry: CollectorRegistry, counter: Counter) -> bool:
 
 def _stores() -> dict[str, Stats]:
     """Return the statistics of each store by the first alias that has it."""
-    aliases: dict[str, str] = {}
-    ours = local_caches()
-    for alias in ours:
-        aliases.setdefault(settings.CACHES[alias].get("LOCATION", ""), alias)
+    aliases: dict[object, str] = {}
+    ours = our_caches()
+    for alias, cache in ours.items():
+        one = cache.path if isinstance(cache, SharedCache) else settings.CACHES[alias].get("LOCATION", "")
+        aliases.setdefault(one, alias)
     return {alias: ours[alias].stats() for alias in aliases.values()}

@@ -119,6 +119,20 @@ fn is_plain_zone(zone: &Bound<'_, PyAny>) -> bool {
             .any(|known| kind.is(known.bind(zone.py())))
 }
 
+/// Whether an object is Django's `SafeString`, and no subclass of it.
+#[cfg(shared)]
+pub(super) fn is_safe_string(value: &Bound<'_, PyAny>) -> bool {
+    Types::get(value.py()).is_some_and(|types| value.get_type().is(types.safe_string.bind(value.py())))
+}
+
+/// A text as a `SafeString`.
+#[cfg(shared)]
+pub(super) fn safe_string(py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let types =
+        Types::get(py).ok_or_else(|| pyo3::exceptions::PyImportError::new_err("there is no SafeString"))?;
+    types.safe_string.call1(py, (text,))
+}
+
 /// Types that have to be imported.
 struct Types {
     decimal: Py<PyType>,

@@ -6,9 +6,13 @@
 //! 2. [`tree`]s of plain collections over those are copied in, and copied out again, sharing the leaves;
 //! 3. everything else is pickled when stored, so that what cannot be pickled fails then, and unpickled when read.
 //!
+//! That is for values that stay in this process; [`raw`] has those that are kept as bytes, for other processes.
+//!
 //! All of this runs with no lock held: the engine hands out a [`Stored`], which is one reference.
 
 mod immutable;
+#[cfg(shared)]
+pub(crate) mod raw;
 mod tree;
 
 use pyo3::intern;

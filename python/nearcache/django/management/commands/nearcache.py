@@ -6,7 +6,8 @@ import itertools
 import json
 import os
 from argparse import ArgumentParser
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -14,25 +15,32 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from nearcache import Stats
-from nearcache.django.configured import local_caches
+from nearcache.django.backend import Backend
+from nearcache.django.configured import our_caches
 from nearcache.django.local import LocalCache
+from nearcache.django.shared import SharedCache
 
+# What only a SharedCache counts.
+_OF_SHARED = ("unreadable", "recoveries", "damages", "timeouts", "written", "moved")
 # What `stats` shows, in this order.
 FIELDS = (
     *("hits", "misses", "hit_ratio", "sets", "deletes", "evictions", "expirations", "rejections"),
     *("entries", "max_entries", "memory", "max_memory", "age"),
+    *_OF_SHARED,
 )
 
 
 class Command(BaseCommand):
-    """``manage.py nearcache stats|keys|get|delete|clear``."""
+    """``manage.py nearcache stats|keys|get|delete|clear|verify``."""
 
     help = "Shows what nearcache's caches hold and have counted, and takes entries out of them."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare an action each."""
-        actions = parser.add_subparsers(dest="action", required=True, metavar="stats|keys|get|delete|clear")
+        actions = parser.add_subparsers(
+            dest="action", required=True, metavar="stats|keys|get|delete|clear|verify"
+        )
 
         def action(name: str, text: str, *, version: bool = True) -> ArgumentParser:
             declared = actions.add_parser(name, help=text, description=text)
@@ -54,10 +62,11 @@ class Command(BaseCommand):
         delete.add_argument("keys", nargs="+", metavar="key")
         delete.add_argument("--pattern", action="store_true", help="the keys are globs")
         action("clear", "Delete everything, whatever its prefix and version.", version=False)
+        action("verify", "Check the whole file of a SharedCache, while the site runs.", version=False)
 
     def handle(self, *, action: str, cache: str | None, **options: Any) -> None:
         """Do what is asked of one cache or, for ``stats`` without ``--cache``, of all."""
-        ours = local_caches()
+        ours = our_caches()
         alias = cache or "default"
         if cache is None and action == "stats" and ours:
             chosen = ours
@@ -66,16 +75,18 @@ class Command(BaseCommand):
         else:
             listed = ", ".join(ours) or "none"
             raise CommandError(f"there is no nearcache cache {alias!r} in CACHES. Ours there: {listed}.")
-        self._tell_of_other_processes(chosen)
+        self._tell_of_other_processes([name for name, one in chosen.items() if isinstance(one, LocalCache)])
         try:
             if action == "stats":
-                self._stats({name: one.stats() for name, one in chosen.items()}, options["as_json"])
+                self._stats(chosen, options["as_json"])
             else:
                 getattr(self, f"_{action}")(chosen[alias], **options)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
 
-    def _tell_of_other_processes(self, chosen: Iterable[str]) -> None:
+    def _tell_of_other_processes(self, chosen: list[str]) -> None:
+        if not chosen:
+            return
         many = " and ".join(repr(alias) for alias in chosen)
         note = (
             f"Note: {many} is a LocalCache, which each process has in its own memory. This is about that of "
@@ -84,20 +95,26 @@ class Command(BaseCommand):
         )
         self.stderr.write(note, self.style.WARNING)
 
-    def _stats(self, found: Mapping[str, Stats], as_json: bool) -> None:
+    def _stats(self, chosen: Mapping[str, Backend], as_json: bool) -> None:
+        found = {alias: cache.stats() for alias, cache in chosen.items()}
         if as_json:
             told = {alias: {name: getattr(stats, name) for name in FIELDS} for alias, stats in found.items()}
             self.stdout.write(json.dumps(told, indent=2))
             return
         rows = [
-            [name.replace("_", " "), *(_figure(name, stats) for stats in found.values())] for name in FIELDS
+            [name.replace("_", " "), *(_figure(name, stats) for stats in found.values())]
+            for name in FIELDS
+            if name not in _OF_SHARED or any(getattr(stats, name) is not None for stats in found.values())
         ]
         for line in _aligned([["", *map(_shown, found)], *rows]):
             self.stdout.write(line)
+        for alias, cache in chosen.items():
+            if isinstance(cache, SharedCache):
+                self.stdout.write(f"{_shown(alias)} is the file {cache.path}")
 
     def _keys(
         self,
-        cache: LocalCache,
+        cache: Backend,
         *,
         as_json: bool,
         key_version: int | None,
@@ -114,7 +131,7 @@ class Command(BaseCommand):
         for key, ttl in found:
             self.stdout.write(f"{'-' if ttl is None else ttl:>10}  {_shown(key)}")
 
-    def _get(self, cache: LocalCache, *, as_json: bool, key_version: int | None, key: str, **_: Any) -> None:
+    def _get(self, cache: Backend, *, as_json: bool, key_version: int | None, key: str, **_: Any) -> None:
         missing = object()
         value, ttl = cache.get(key, missing, key_version), cache.ttl(key, key_version)
         if value is missing:
@@ -132,7 +149,7 @@ class Command(BaseCommand):
 
     def _delete(
         self,
-        cache: LocalCache,
+        cache: Backend,
         *,
         as_json: bool,
         key_version: int | None,
@@ -144,10 +161,24 @@ class Command(BaseCommand):
         deleted = sum(one(key, version=key_version) for key in keys)
         self._write_count("deleted", deleted, as_json)
 
-    def _clear(self, cache: LocalCache, *, as_json: bool, **_: Any) -> None:
+    def _clear(self, cache: Backend, *, as_json: bool, **_: Any) -> None:
         entries = cache.stats().entries
         cache.clear()
         self._write_count("cleared", entries, as_json)
+
+    def _verify(self, cache: Backend, *, as_json: bool, **_: Any) -> None:
+        if not isinstance(cache, SharedCache):
+            raise CommandError("there is no file to verify: this is no SharedCache.")
+        try:
+            counted = asdict(cache.verify())
+        except (ValueError, TimeoutError) as error:
+            raise CommandError(f"{cache.path}: {error}") from error
+        if as_json:
+            self._write_json({"file": str(cache.path), **counted})
+            return
+        self.stdout.write(f"{cache.path}: all that has to hold does")
+        for line in _aligned([[name, f"{number:,}"] for name, number in counted.items()]):
+            self.stdout.write(line)
 
     def _write_count(self, done: str, count: int, as_json: bool) -> None:
         if as_json:
@@ -174,7 +205,7 @@ def _figure(name: str, stats: Stats) -> str:
         return "-"
     if name == "hit_ratio":
         return f"{value:.1%}"
-    if "memory" in name:
+    if "memory" in name or name in {"written", "moved"}:
         return f"{value / 1024:,.1f} KB"
     return f"{value:,.1f} s" if name == "age" else f"{value:,}"
 

@@ -1,4 +1,4 @@
-//! The stores of this process, by name, and how they get across `fork`.
+//! The stores that this process has open, by name or path, and how they get across `fork`.
 //!
 //! A store lives as long as the process, as `LocMemCache`'s dictionaries do, so that every handle that names it later
 //! finds what was put there.
@@ -8,29 +8,22 @@
 //! code runs between. (With `os.register_at_fork` it would: another handler may use the cache.)
 
 use std::collections::HashMap;
+#[cfg(shared)]
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nearcache::Eviction;
 use nearcache::local::Store;
 use pyo3::PyResult;
+#[cfg(shared)]
+use pyo3::exceptions::PyOSError;
 use pyo3::exceptions::PyValueError;
 
+#[cfg(shared)]
+use super::shared::SharedStore;
 use crate::values::Stored;
 
-pub(crate) type LocalStore = Store<Stored>;
-
-/// What the heap's allocator takes at least, and by which steps; 8 bytes of it are its own. (glibc's, on 64 bits.)
-const MIN_CHUNK: usize = 32;
-const CHUNK_STEP: usize = 16;
-const CHUNK_HEADER: usize = 8;
-
-/// The bytes of memory an entry takes beside its Python value: its slot with the reference, its bookkeeping, its key.
-pub(crate) fn entry_size(key: &[u8]) -> u64 {
-    let key_chunk = (key.len() + CHUNK_HEADER)
-        .next_multiple_of(CHUNK_STEP)
-        .max(MIN_CHUNK);
-    (LocalStore::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
-}
+type LocalStore = Store<Stored>;
 
 /// The eviction policies and what they are called in the options.
 const POLICIES: [(Eviction, &str); 3] = [
@@ -45,18 +38,27 @@ struct Opened {
     eviction: Eviction,
 }
 
-static STORES: Mutex<Option<HashMap<String, Opened>>> = Mutex::new(None);
+/// All of them.
+#[derive(Default)]
+struct Registry {
+    local: HashMap<String, Opened>,
+    #[cfg(shared)]
+    shared: HashMap<PathBuf, &'static SharedStore>,
+}
+
+static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 
 /// The store of that name, made if it is the first time.
 ///
 /// Fails if there is no such eviction policy, or if the store was opened with another one.
-pub(crate) fn open(name: &str, eviction: &str) -> PyResult<&'static LocalStore> {
+pub(crate) fn open_local(name: &str, eviction: &str) -> PyResult<&'static LocalStore> {
     let wanted = POLICIES.iter().find(|(_, name)| *name == eviction);
     let &(wanted, _) =
         wanted.ok_or_else(|| PyValueError::new_err(format!("there is no eviction policy {eviction:?}")))?;
-    let mut stores = stores();
-    let opened = stores
+    let mut registry = registry();
+    let opened = registry
         .get_or_insert_default()
+        .local
         .entry(name.to_owned())
         .or_insert_with(|| Opened {
             store: Box::leak(Box::new(Store::new(wanted, shards(wanted)))),
@@ -74,6 +76,29 @@ pub(crate) fn open(name: &str, eviction: &str) -> PyResult<&'static LocalStore> 
     )))
 }
 
+/// The cache file at that path, made with that size if there is none.
+///
+/// Fails if this process has it open with another size, or as [`SharedStore::open`].
+#[cfg(shared)]
+pub(crate) fn open_shared(path: PathBuf, bytes: u64) -> PyResult<&'static SharedStore> {
+    let mut registry = registry();
+    let shared = &mut registry.get_or_insert_default().shared;
+    if let Some(opened) = shared.get(&path) {
+        if opened.bytes() == bytes {
+            return Ok(opened);
+        }
+        return Err(PyValueError::new_err(format!(
+            "{} is open already in this process with MAX_MEMORY {}, not {bytes}",
+            path.display(),
+            opened.bytes()
+        )));
+    }
+    let opened = SharedStore::open(&path, bytes).map_err(|error| PyOSError::new_err(error.to_string()))?;
+    let opened: &'static SharedStore = Box::leak(Box::new(opened));
+    shared.insert(path, opened);
+    Ok(opened)
+}
+
 /// Under the GIL one thread at a time is in here anyway, so one shard it is, and the policy's order is exact. LRU is
 /// chosen to have Django's order, so it stays exact without the GIL too.
 fn shards(eviction: Eviction) -> usize {
@@ -85,8 +110,8 @@ fn shards(eviction: Eviction) -> usize {
 }
 
 /// Locks the registry. It is only ever added to, so a panic cannot have left it half changed.
-fn stores() -> MutexGuard<'static, Option<HashMap<String, Opened>>> {
-    STORES.lock().unwrap_or_else(PoisonError::into_inner)
+fn registry() -> MutexGuard<'static, Option<Registry>> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes `fork` take all stores' locks along, unlocked.
@@ -119,17 +144,16 @@ pub(crate) fn survive_fork() -> PyResult<()> {
 #[cfg(unix)]
 mod fork {
     use std::cell::RefCell;
-    use std::collections::HashMap;
     use std::sync::MutexGuard;
 
     use nearcache::local::Frozen;
 
-    use super::{Opened, Stored, stores};
+    use super::{Registry, Stored, registry};
 
     /// Every lock there is. Dropped in this order.
     struct Held {
         _shards: Vec<Frozen<'static, Stored>>,
-        _stores: MutexGuard<'static, Option<HashMap<String, Opened>>>,
+        _registry: MutexGuard<'static, Option<Registry>>,
     }
 
     thread_local! {
@@ -138,12 +162,12 @@ mod fork {
     }
 
     pub(super) extern "C" fn prepare() {
-        let stores = stores();
-        let opened = stores.iter().flat_map(HashMap::values);
+        let registry = registry();
+        let opened = registry.iter().flat_map(|registry| registry.local.values());
         let shards = opened.map(|opened| opened.store.freeze()).collect();
         let held = Held {
             _shards: shards,
-            _stores: stores,
+            _registry: registry,
         };
         // A thread that is going away has no thread-local storage: then the locks are released at once, and the child
         // of a fork from within a thread's last destructors takes its chance.

@@ -1,32 +1,33 @@
-//! The backend's methods. `nearcache.django.LocalCache` is a subclass of the class here and of Django's `BaseCache`.
+//! The methods of the backends. `nearcache.django`'s are subclasses of the class here and of Django's `BaseCache`.
 
+#[cfg(shared)]
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use arc_swap::ArcSwap;
-use nearcache::UpdateError;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::arguments::{Any, Argument, Version};
 use crate::attributes::set_attribute;
-use crate::call::{Call, Open, weight};
+use crate::call::{Call, Open};
 use crate::expiry::{BackendClock, Unit, default_timeout, expiry_at, expiry_in};
 use crate::keys::{self, KeyBuffer};
 use crate::scan::KeyIterator;
 use crate::settings::Settings;
 use crate::stats::Stats;
-use crate::stores;
-use crate::values::Encoded;
+use crate::store::{Outcome, Store, When, registry};
 
-/// Django's cache methods on an in-process store. Made ready by `_open`; use `nearcache.django.LocalCache`.
+/// Django's cache methods, and more. Made ready by `_open_local` or `_open_shared`; use `nearcache.django`'s `LocalCache` or
+/// `SharedCache`.
 #[pyclass(frozen, subclass, module = "nearcache._core")]
-pub(crate) struct LocalCache {
+pub(crate) struct Backend {
     pub(crate) open: OnceLock<Open>,
 }
 
 #[pymethods]
-impl LocalCache {
+impl Backend {
     /// Takes whatever a subclass's `__init__` takes.
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
@@ -36,28 +37,30 @@ impl LocalCache {
         }
     }
 
-    /// Opens the store of that name.
+    /// Opens the store of this process of that name.
     ///
     /// `clock` is None for the system's, or an object and the name of its attribute that is to be called. Raises
     /// `ValueError` if the store is open with another eviction policy.
-    fn _open(
+    fn _open_local(
         slf: &Bound<'_, Self>,
         name: &str,
         eviction: &str,
         clock: Option<(Py<PyAny>, String)>,
     ) -> PyResult<()> {
-        let store = stores::open(name, eviction)?;
-        let clock = clock.map_or(BackendClock::System, |(owner, name)| BackendClock::Python {
-            owner,
-            name,
-        });
-        let settings = ArcSwap::from_pointee(Settings::read(slf.as_any())?);
-        let opened = slf.get().open.set(Open {
-            store,
-            clock,
-            settings,
-        });
-        opened.map_err(|_| PyRuntimeError::new_err("this cache is open already"))
+        open(slf, Store::Local(registry::open_local(name, eviction)?), clock)
+    }
+
+    /// Opens the cache file at that path, made with that size if there is none. `clock` as for `_open_local`.
+    ///
+    /// Raises `ValueError` if this process has it open with another size, `OSError` if it cannot be opened.
+    #[cfg(shared)]
+    fn _open_shared(
+        slf: &Bound<'_, Self>,
+        path: PathBuf,
+        size: u64,
+        clock: Option<(Py<PyAny>, String)>,
+    ) -> PyResult<()> {
+        open(slf, Store::Shared(registry::open_shared(path, size)?), clock)
     }
 
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: Any<'_, '_>) -> PyResult<()> {
@@ -99,10 +102,20 @@ impl LocalCache {
         let call = Call::new(slf)?;
         let (nx, xx) = (nx.flag("nx")?, xx.flag("xx")?);
         if nx | xx {
-            return call.set_if(key, value, timeout, version, nx, xx).map(Some);
+            let when = match (nx, xx) {
+                (true, true) => {
+                    return Err(PyValueError::new_err(
+                        "nx stores only what is new and xx only what is not: use one of them",
+                    ));
+                }
+                (true, false) => When::Absent,
+                (false, _) => When::Present,
+            };
+            let outcome = call.set(key, value, timeout, version, when)?;
+            return Ok(Some(outcome == Outcome::Stored));
         }
         // Too large is no error to Django; it is counted.
-        call.set(key, value, timeout, version).map(|_| None)
+        call.set(key, value, timeout, version, When::Always).map(|_| None)
     }
 
     /// Stores a value if there is none under the key; returns whether it did. Atomic.
@@ -114,7 +127,8 @@ impl LocalCache {
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        Call::new(slf)?.set_if(key, value, timeout, version, true, false)
+        let outcome = Call::new(slf)?.set(key, value, timeout, version, When::Absent)?;
+        Ok(outcome == Outcome::Stored)
     }
 
     /// Sets a new timeout for a key; returns whether there was a value.
@@ -146,28 +160,14 @@ impl LocalCache {
         let delta = delta
             .given()
             .map_or_else(|| PyInt::new(py, 1).into_any(), Borrowed::to_owned);
-        let mut sum = None;
-        let updated = call
-            .open
-            .store
-            .update(&key, &call.settings.capacity, &call.now()?, |old| {
-                let new = old.decode(py)?.bind(py).add(&delta)?;
-                let Encoded { stored, size } = call.encode(&new)?;
-                sum = Some(new.unbind());
-                Ok((stored, weight(&key, size)))
-            });
-        match updated {
-            Ok(true) | Err(UpdateError::Rejected(_)) => {
-                sum.ok_or_else(|| PyRuntimeError::new_err("no sum was made"))
+        call.keep().incr(&call, &key, &delta)?.ok_or_else(|| {
+            // Python's formatting, since the key may hold what is no Unicode.
+            let text = PyString::new(py, "Key '%s' not found");
+            match keys::decode(py, &key).and_then(|key| text.rem(key)) {
+                Ok(message) => PyValueError::new_err(message.unbind()),
+                Err(error) => error,
             }
-            Ok(false) => {
-                // Python's formatting, since the key may hold what is no Unicode.
-                let message = PyString::new(py, "Key '%s' not found").rem(keys::decode(py, &key)?)?;
-                Err(PyValueError::new_err(message.unbind()))
-            }
-            Err(UpdateError::Function(error)) => Err(error),
-            Err(other) => Err(PyRuntimeError::new_err(other.to_string())),
-        }
+        })
     }
 
     /// Returns whether there is a value under a key.
@@ -176,7 +176,7 @@ impl LocalCache {
         let call = Call::new(slf)?;
         let mut buffer = KeyBuffer::new();
         let key = call.key(key, version, &mut buffer)?;
-        Ok(call.open.store.contains(&key, &call.now()?))
+        Ok(call.keep().contains(&key, call.now()?))
     }
 
     /// Removes a value; returns whether there was one.
@@ -225,7 +225,7 @@ impl LocalCache {
         let rejected = PyList::empty(slf.py());
         for item in data.call_method0("items")?.try_iter()? {
             let (key, value) = item?.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
-            if call.set(&key, &value, timeout, version)?.is_err() {
+            if call.set(&key, &value, timeout, version, When::Always)? == Outcome::TooLarge {
                 rejected.append(key)?;
             }
         }
@@ -251,7 +251,7 @@ impl LocalCache {
 
     /// Removes everything from the store, whatever its prefix and version.
     fn clear(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Call::new(slf)?.open.store.clear();
+        Call::new(slf)?.keep().clear();
         Ok(())
     }
 
@@ -385,7 +385,7 @@ impl LocalCache {
     fn _acquire<'py>(
         slf: &Bound<'py, Self>,
         key: Any<'_, 'py>,
-        token: &Bound<'py, PyString>,
+        token: &str,
         timeout: Option<f64>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
@@ -397,7 +397,7 @@ impl LocalCache {
     fn _release<'py>(
         slf: &Bound<'py, Self>,
         key: Any<'_, 'py>,
-        token: &Bound<'py, PyString>,
+        token: &str,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         Call::new(slf)?.release(key, token, version)
@@ -408,7 +408,7 @@ impl LocalCache {
     fn _holds<'py>(
         slf: &Bound<'py, Self>,
         key: Any<'_, 'py>,
-        token: &Bound<'py, PyString>,
+        token: &str,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         Call::new(slf)?.holds(key, token, version)
@@ -419,7 +419,7 @@ impl LocalCache {
     fn _extend<'py>(
         slf: &Bound<'py, Self>,
         key: Any<'_, 'py>,
-        token: &Bound<'py, PyString>,
+        token: &str,
         seconds: f64,
         on_top: bool,
         version: Version<'_, 'py>,
@@ -430,12 +430,37 @@ impl LocalCache {
     /// Returns what the store has counted in this process, what it holds, and how much it may.
     fn stats(slf: &Bound<'_, Self>) -> PyResult<Stats> {
         let call = Call::new(slf)?;
-        Ok(Stats::new(call.open.store, &call.settings.capacity))
+        call.keep().stats(&call)
+    }
+
+    /// Checks the whole file; returns its entries, the bytes of their keys and values, the bytes they take in all, and how many
+    /// entries a killed writer left half written. Raises `ValueError` if something does not hold, `TimeoutError` if a part of
+    /// the file cannot be locked.
+    #[cfg(shared)]
+    fn _verify(slf: &Bound<'_, Self>) -> PyResult<(u64, u64, u64, u64)> {
+        match Call::new(slf)?.open.store {
+            Store::Local(_) => Err(PyTypeError::new_err("there is no file to check")),
+            Store::Shared(store) => store.verify(slf.py()),
+        }
     }
 
     /// Lets the counts and the age of `stats()` begin anew, for every handle of the store. What is stored stays.
     fn reset_stats(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Call::new(slf)?.open.store.reset_stats();
+        Call::new(slf)?.keep().reset_stats();
         Ok(())
     }
+}
+
+fn open(slf: &Bound<'_, Backend>, store: Store, clock: Option<(Py<PyAny>, String)>) -> PyResult<()> {
+    let clock = clock.map_or(BackendClock::System, |(owner, name)| BackendClock::Python {
+        owner,
+        name,
+    });
+    let settings = ArcSwap::from_pointee(Settings::read(slf.as_any())?);
+    let opened = slf.get().open.set(Open {
+        store,
+        clock,
+        settings,
+    });
+    opened.map_err(|_| PyRuntimeError::new_err("this cache is open already"))
 }

@@ -1,0 +1,177 @@
+//! Entries in the memory of this process.
+
+use nearcache::local::{Draft, Store};
+use nearcache::{Clock, Timestamp, UpdateError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::{Keep, Outcome, StoredKeys, When};
+use crate::arguments::{Any, Argument};
+use crate::call::Call;
+use crate::expiry::Now;
+use crate::stats::Stats;
+use crate::values::{Encoded, Stored};
+
+/// What the heap's allocator takes at least, and by which steps; 8 bytes of it are its own. (glibc's, on 64 bits.)
+const MIN_CHUNK: usize = 32;
+const CHUNK_STEP: usize = 16;
+const CHUNK_HEADER: usize = 8;
+
+/// What an entry counts against `MAX_MEMORY`: the bytes of its Python value, its slot with the reference to that, its
+/// bookkeeping, its key.
+fn weight(key: &[u8], value_size: u64) -> u64 {
+    let key_chunk = (key.len() + CHUNK_HEADER)
+        .next_multiple_of(CHUNK_STEP)
+        .max(MIN_CHUNK);
+    value_size + (Store::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
+}
+
+impl Keep for Store<Stored> {
+    fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        let py = call.py();
+        let stored = self.get_with(key, &call.now()?, |stored| stored.clone_ref(py));
+        stored.map(|stored| stored.decode(py)).transpose()
+    }
+
+    fn set<'py>(
+        &self,
+        call: &Call<'_, 'py>,
+        key: &[u8],
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        when: When,
+    ) -> PyResult<Outcome> {
+        let Encoded { stored, size } = Encoded::new(value, call.settings.pickle_protocol)?;
+        let (expires, now) = call.expiry(timeout)?;
+        let draft = Draft {
+            value: stored,
+            weight: weight(key, size),
+            expires,
+        };
+        let capacity = &call.settings.capacity;
+        let stored = match when {
+            When::Always => self.insert(key, draft, capacity, &now).map(|()| true),
+            When::Absent => self.insert_if_absent(key, draft, capacity, &now),
+            When::Present => self.insert_if_present(key, draft, capacity, &now),
+        };
+        Ok(match stored {
+            Ok(true) => Outcome::Stored,
+            Ok(false) => Outcome::Refused,
+            Err(_) => Outcome::TooLarge,
+        })
+    }
+
+    fn incr<'py>(
+        &self,
+        call: &Call<'_, 'py>,
+        key: &[u8],
+        delta: Any<'_, 'py>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let py = call.py();
+        let mut sum = None;
+        let updated = self.update(key, &call.settings.capacity, &call.now()?, |old| {
+            let new = old.decode(py)?.bind(py).add(delta)?;
+            let Encoded { stored, size } = Encoded::new(&new, call.settings.pickle_protocol)?;
+            sum = Some(new.unbind());
+            Ok((stored, weight(key, size)))
+        });
+        match updated {
+            Ok(true) | Err(UpdateError::Rejected(_)) => Ok(sum),
+            Ok(false) => Ok(None),
+            Err(UpdateError::Function(error)) => Err(error),
+            Err(other) => Err(PyRuntimeError::new_err(other.to_string())),
+        }
+    }
+
+    fn contains(&self, key: &[u8], now: Now) -> bool {
+        self.contains(key, &now)
+    }
+
+    fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        Ok(self.remove(key, &call.now()?).is_some())
+    }
+
+    fn clear(&self) {
+        self.clear();
+    }
+
+    fn expires_at(&self, key: &[u8], now: Now) -> Option<Timestamp> {
+        self.expires_at(key, &now)
+    }
+
+    fn expire_at(&self, _: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
+        Ok(self.expire_at(key, expires, &now))
+    }
+
+    fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        let never = |_: &Stored, old| (old != Timestamp::NEVER).then_some(Timestamp::NEVER);
+        Ok(self.expire_if(key, &call.now()?, never))
+    }
+
+    fn acquire(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        token: &str,
+        expires: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        let token = PyString::new(call.py(), token);
+        let Encoded { stored, size } = Encoded::new(&token, None)?;
+        let draft = Draft {
+            value: stored,
+            weight: weight(key, size),
+            expires,
+        };
+        let added = self.insert_if_absent(key, draft, &call.settings.capacity, &now);
+        added.map_err(|rejected| PyValueError::new_err(format!("there is no room for this lock: {rejected}")))
+    }
+
+    fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let held = |stored: &Stored| is_text(call.py(), stored, token);
+        Ok(self.remove_if(key, &call.now()?, held).is_some())
+    }
+
+    fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let mut holds = false;
+        self.expire_if(key, &call.now()?, |stored, _| {
+            holds = is_text(call.py(), stored, token);
+            None
+        });
+        Ok(holds)
+    }
+
+    fn extend(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        token: &str,
+        end: &dyn Fn(Timestamp) -> Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        let extended = |stored: &Stored, old| is_text(call.py(), stored, token).then(|| end(old));
+        Ok(self.expire_if(key, &now, extended))
+    }
+
+    fn keys(&'static self, now: Now) -> StoredKeys {
+        StoredKeys::Local(self.keys(now.now()))
+    }
+
+    fn stats(&self, call: &Call<'_, '_>) -> PyResult<Stats> {
+        Ok(Stats::of_local(self, &call.settings.capacity))
+    }
+
+    fn reset_stats(&self) {
+        self.reset_stats();
+    }
+}
+
+/// Whether a value is exactly this text. Runs no Python code.
+fn is_text(py: Python<'_>, stored: &Stored, text: &str) -> bool {
+    let Stored::Shared(value) = stored else {
+        return false;
+    };
+    let value = value.bind(py).cast_exact::<PyString>();
+    value.is_ok_and(|value| value.to_str().is_ok_and(|value| value == text))
+}

@@ -1,0 +1,150 @@
+//! Where a backend keeps its entries: in this process (`local`), or in a file that all processes share (`shared`).
+//!
+//! Keys are bytes here, made ready by [`keys`](crate::keys). Nothing is locked while Python code can run.
+
+mod local;
+pub(crate) mod registry;
+#[cfg(shared)]
+pub(crate) mod shared;
+
+use nearcache::Timestamp;
+use nearcache::local::{Keys, Store as LocalStore};
+use pyo3::prelude::*;
+
+use crate::arguments::{Any, Argument};
+use crate::call::Call;
+use crate::expiry::Now;
+use crate::stats::Stats;
+use crate::values::Stored;
+
+/// On what condition a value is stored.
+#[derive(Clone, Copy)]
+pub(crate) enum When {
+    Always,
+    /// There is none to replace.
+    Absent,
+    /// There is one.
+    Present,
+}
+
+/// What came of storing a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Stored,
+    /// The condition did not hold.
+    Refused,
+    /// The value is too large; the old one is gone.
+    TooLarge,
+}
+
+/// What a backend does with its entries. The time of the call is that of its clock; a lock is an entry whose value is its
+/// holder's token, a text that nobody else has.
+pub(crate) trait Keep {
+    fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>>;
+
+    fn set<'py>(
+        &self,
+        call: &Call<'_, 'py>,
+        key: &[u8],
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        when: When,
+    ) -> PyResult<Outcome>;
+
+    /// Adds to a value, keeping its expiry, and returns the sum; `None` if there is no value. Atomic.
+    fn incr<'py>(&self, call: &Call<'_, 'py>, key: &[u8], delta: Any<'_, 'py>)
+    -> PyResult<Option<Py<PyAny>>>;
+
+    fn contains(&self, key: &[u8], now: Now) -> bool;
+
+    /// Whether there was a value to remove.
+    fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool>;
+
+    fn clear(&self);
+
+    fn expires_at(&self, key: &[u8], now: Now) -> Option<Timestamp>;
+
+    /// Whether there was an entry, which is now to die at that time.
+    fn expire_at(&self, call: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool>;
+
+    /// Whether there was an entry that was to die, and now is not.
+    fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool>;
+
+    /// Whether a lock was free, and is now held until that time. Fails if there is no room for it ever.
+    fn acquire(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        token: &str,
+        expires: Timestamp,
+        now: Now,
+    ) -> PyResult<bool>;
+
+    /// Whether a lock was held with this token; now it is free.
+    fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
+
+    /// Whether a lock is held with this token. Counts neither as a use nor in the statistics.
+    fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
+
+    /// Has a lock end at the time that is made of when it was to end; whether it was held with this token.
+    fn extend(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        token: &str,
+        end: &dyn Fn(Timestamp) -> Timestamp,
+        now: Now,
+    ) -> PyResult<bool>;
+
+    fn keys(&'static self, now: Now) -> StoredKeys;
+
+    fn stats(&self, call: &Call<'_, '_>) -> PyResult<Stats>;
+
+    fn reset_stats(&self);
+}
+
+/// Any of them. It lives as long as the process.
+#[derive(Clone, Copy)]
+pub(crate) enum Store {
+    Local(&'static LocalStore<Stored>),
+    #[cfg(shared)]
+    Shared(&'static shared::SharedStore),
+}
+
+impl Store {
+    /// For what waits longer than for a call by pointer.
+    pub(crate) fn keep(self) -> &'static dyn Keep {
+        match self {
+            Self::Local(store) => store,
+            #[cfg(shared)]
+            Self::Shared(store) => store,
+        }
+    }
+
+    pub(crate) fn get(self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        match self {
+            Self::Local(store) => Keep::get(store, call, key),
+            #[cfg(shared)]
+            Self::Shared(store) => store.get(call, key),
+        }
+    }
+}
+
+/// The keys of all live entries.
+pub(crate) enum StoredKeys {
+    Local(Keys<'static, Stored>),
+    #[cfg(shared)]
+    Shared(nearcache::shared::Keys<Now>),
+}
+
+impl Iterator for StoredKeys {
+    type Item = Box<[u8]>;
+
+    fn next(&mut self) -> Option<Box<[u8]>> {
+        match self {
+            Self::Local(keys) => keys.next(),
+            #[cfg(shared)]
+            Self::Shared(keys) => keys.next().map(Vec::into_boxed_slice),
+        }
+    }
+}

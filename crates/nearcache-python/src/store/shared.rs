@@ -1,0 +1,427 @@
+//! Entries in a file that all processes of the machine share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use nearcache::shared::{
+    Counted, Found, Item, OpenError, SharedCache, SharedError, Stamp, UpdateError, ValidateError,
+};
+use nearcache::{Rejected, Timestamp};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+
+use super::{Keep, Outcome, StoredKeys, When};
+use crate::arguments::{Any, Argument};
+use crate::call::Call;
+use crate::expiry::Now;
+use crate::stats::Stats;
+use crate::values::raw::{self, Raw, Reading, Unread};
+
+/// How often it is seen whether the file still has its name, in milliseconds.
+const LOOK_EVERY: u64 = 1000;
+
+/// A cache file that this process has open.
+pub(crate) struct SharedStore {
+    path: PathBuf,
+    bytes: u64,
+    /// Another one after the file was deleted or replaced. Not in a lock: a child of `fork` could inherit that locked.
+    current: ArcSwap<SharedCache<Now>>,
+    /// When to look again, by the coarse clock.
+    next_look: AtomicU64,
+    told_of_unreadable: AtomicBool,
+    told_of_rejection: AtomicBool,
+}
+
+impl SharedStore {
+    pub(crate) fn open(path: &Path, bytes: u64) -> Result<Self, OpenError> {
+        let cache = SharedCache::builder(path)
+            .bytes(bytes)
+            .clock(Now::System)
+            .open()?;
+        Ok(Self {
+            path: path.to_owned(),
+            bytes,
+            current: ArcSwap::from_pointee(cache),
+            next_look: AtomicU64::new(coarse_millis() + LOOK_EVERY),
+            told_of_unreadable: AtomicBool::new(false),
+            told_of_rejection: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Does some work with the file, at the time of a call.
+    #[inline]
+    fn with<T>(&self, now: Now, work: impl FnOnce(&SharedCache<Now>) -> T) -> T {
+        let millis = coarse_millis();
+        if millis >= self.next_look.load(Ordering::Relaxed) {
+            self.look(millis);
+        }
+        let current = self.current.load();
+        match now {
+            Now::System => work(&current),
+            Now::Read(_) => work(&current.with_clock(now)),
+        }
+    }
+
+    /// If the file was deleted or replaced, goes over to the one that others open now. If there can be none, the old one
+    /// still serves those who have it.
+    #[cold]
+    fn look(&self, millis: u64) {
+        self.next_look.store(millis + LOOK_EVERY, Ordering::Relaxed);
+        if self.current.load().is_current() {
+            return;
+        }
+        // Whatever size it has: two that want another size would go on replacing each other's.
+        let there = SharedCache::builder(&self.path).clock(Now::System);
+        let opened = there.open().or_else(|_| {
+            let new = SharedCache::builder(&self.path).bytes(self.bytes);
+            if self.path.exists() {
+                Err(())
+            } else {
+                new.clock(Now::System).open().map_err(drop)
+            }
+        });
+        if let Ok(opened) = opened {
+            self.current.store(Arc::new(opened));
+        }
+    }
+
+    /// Does some work that writes. Nothing of Python's runs meanwhile.
+    fn write<T: Send>(
+        &self,
+        py: Python<'_>,
+        now: Now,
+        work: impl Fn(&SharedCache<Now>) -> Result<T, SharedError> + Sync,
+    ) -> Result<T, Failure> {
+        let _ = py;
+        self.with(now, |cache| work(cache)).map_err(|error| match error {
+            SharedError::Rejected(rejected) => Failure::TooLarge(rejected),
+            other => Failure::Raised(self.raised(&other)),
+        })
+    }
+
+    fn raised(&self, error: &SharedError) -> PyErr {
+        let message = format!("nearcache: {}: {error}", self.path.display());
+        match error {
+            SharedError::KeyTooLong { .. } | SharedError::Rejected(_) => PyValueError::new_err(message),
+            SharedError::Busy { .. } => PyTimeoutError::new_err(message),
+            SharedError::Detached(_) => PyOSError::new_err(message),
+            _ => PyRuntimeError::new_err(message),
+        }
+    }
+
+    /// What can be made of a value that was found and counted as a hit.
+    fn made(&self, py: Python<'_>, key: &[u8], read: Reading<'_>, now: Now) -> PyResult<Option<Py<PyAny>>> {
+        match read.value() {
+            Ok(value) => Ok(Some(value)),
+            Err(Unread::Failed(error)) => Err(error),
+            Err(Unread::Unreadable(error)) => {
+                self.with(now, SharedCache::disown_hit);
+                self.tell_of_unreadable(py, key, error)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn tell_of_unreadable(&self, py: Python<'_>, key: &[u8], error: Option<PyErr>) -> PyResult<()> {
+        let why = error.map_or_else(
+            || "its bytes are no value's".to_owned(),
+            |error| error.to_string(),
+        );
+        let key = String::from_utf8_lossy(key);
+        warn_once(py, &self.told_of_unreadable, || {
+            format!(
+                "nearcache: the value under {key:?} in {} cannot be read here, so it counts as missing: {why}. \
+                 Others like it will not be told of, but counted: see stats().unreadable.",
+                self.path.display()
+            )
+        })
+    }
+
+    fn tell_of_rejection(&self, py: Python<'_>, key: &[u8], len: usize) -> PyResult<()> {
+        let most = self.with(Now::System, |cache| cache.max_value_bytes(key.len()));
+        let key = String::from_utf8_lossy(key);
+        warn_once(py, &self.told_of_rejection, || {
+            format!(
+                "nearcache: a value of {len} bytes under {key:?} was not stored: {} takes values of up to {most} bytes. \
+                 A larger MAX_MEMORY takes larger ones. Others like it will not be told of, but counted: see \
+                 stats().rejections.",
+                self.path.display()
+            )
+        })
+    }
+
+    /// Adds to a value that is no small integer, or whose sum is none.
+    fn add_objects<'py>(
+        &self,
+        call: &Call<'_, 'py>,
+        key: &[u8],
+        delta: Any<'_, 'py>,
+        now: Now,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let py = call.py();
+        let mut sum = None;
+        let mut add = |kind, bytes: &[u8]| -> PyResult<(u8, Vec<u8>)> {
+            sum = None;
+            let old = match Reading::of(py, kind, bytes).value() {
+                Ok(old) => old,
+                Err(Unread::Failed(error) | Unread::Unreadable(Some(error))) => return Err(error),
+                Err(Unread::Unreadable(None)) => {
+                    return Err(PyValueError::new_err("the value cannot be read here"));
+                }
+            };
+            let new = old.bind(py).add(delta)?;
+            let raw = Raw::new(&new, call.settings.pickle_protocol)?;
+            let made = (raw.kind, raw.bytes().to_vec());
+            sum = Some(new.unbind());
+            Ok(made)
+        };
+        match self.with(now, |cache| cache.update(key, &mut add)) {
+            Ok(true) | Err(UpdateError::Cache(SharedError::Rejected(_))) => Ok(sum),
+            Ok(false) => Ok(None),
+            Err(UpdateError::Function(error)) => Err(error),
+            Err(UpdateError::Cache(error)) => Err(self.raised(&error)),
+            Err(other) => Err(PyRuntimeError::new_err(other.to_string())),
+        }
+    }
+
+    /// Has a lock end at another time, if it is held with this token.
+    fn held(&self, key: &[u8], token: &str, now: Now, value: &mut Vec<u8>) -> Option<Found> {
+        let found = self.with(now, |cache| cache.peek_into(key, value))?;
+        is_held(found.tag, value, token).then_some(found)
+    }
+
+    /// Checks the whole file. See `Backend._verify`.
+    pub(crate) fn verify(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64)> {
+        match py.detach(|| self.with(Now::System, SharedCache::validate)) {
+            Ok(report) => Ok((
+                report.entries,
+                report.payload_bytes,
+                report.record_bytes,
+                report.torn,
+            )),
+            Err(ValidateError::Cache(error)) => Err(self.raised(&error)),
+            Err(broken) => Err(PyValueError::new_err(broken.to_string())),
+        }
+    }
+}
+
+impl Keep for SharedStore {
+    fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        let now = call.now()?;
+        let mut read = Reading::new(call.py());
+        match self.with(now, |cache| cache.get_into(key, &mut read)) {
+            Some(_) => self.made(call.py(), key, read, now),
+            None => read.failure().map_or(Ok(None), Err),
+        }
+    }
+
+    fn set<'py>(
+        &self,
+        call: &Call<'_, 'py>,
+        key: &[u8],
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        when: When,
+    ) -> PyResult<Outcome> {
+        let raw = Raw::new(value, call.settings.pickle_protocol)?;
+        let (expires, now) = call.expiry(timeout)?;
+        let item = Item::new(raw.bytes()).tagged(raw.kind).until(expires);
+        let stored = self.write(call.py(), now, |cache| match when {
+            When::Always => cache.set(key, item).map(|()| true),
+            When::Absent => cache.add(key, item),
+            When::Present => cache.set_if_present(key, item),
+        });
+        match stored {
+            Ok(true) => Ok(Outcome::Stored),
+            Ok(false) => Ok(Outcome::Refused),
+            Err(Failure::TooLarge(_)) => {
+                self.tell_of_rejection(call.py(), key, item.bytes.len())?;
+                Ok(Outcome::TooLarge)
+            }
+            Err(Failure::Raised(error)) => Err(error),
+        }
+    }
+
+    fn incr<'py>(
+        &self,
+        call: &Call<'_, 'py>,
+        key: &[u8],
+        delta: Any<'_, 'py>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let py = call.py();
+        let now = call.now()?;
+        let small = delta
+            .cast_exact::<PyInt>()
+            .ok()
+            .and_then(|delta| delta.extract().ok());
+        let Some(small) = small else {
+            return self.add_objects(call, key, delta, now);
+        };
+        match self.write(py, now, |cache| cache.incr(key, small, raw::INT))? {
+            Counted::To(sum) => Ok(Some(PyInt::new(py, sum).into_any().unbind())),
+            Counted::Absent => Ok(None),
+            _ => self.add_objects(call, key, delta, now),
+        }
+    }
+
+    fn contains(&self, key: &[u8], now: Now) -> bool {
+        self.with(now, |cache| cache.contains(key))
+    }
+
+    fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        Ok(self.write(call.py(), call.now()?, |cache| cache.delete(key))?)
+    }
+
+    fn clear(&self) {
+        self.with(Now::System, SharedCache::clear);
+    }
+
+    fn expires_at(&self, key: &[u8], now: Now) -> Option<Timestamp> {
+        self.with(now, |cache| cache.expires_at(key))
+    }
+
+    fn expire_at(&self, call: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
+        Ok(self.write(call.py(), now, |cache| cache.expire_at(key, expires))?)
+    }
+
+    fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        let now = call.now()?;
+        match self.expires_at(key, now) {
+            None | Some(Timestamp::NEVER) => Ok(false),
+            Some(_) => self.expire_at(call, key, Timestamp::NEVER, now),
+        }
+    }
+
+    /// A lock whose holder's process has died is free.
+    fn acquire(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        token: &str,
+        expires: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        let lock = |cache: &SharedCache<Now>, stamp| {
+            let (kind, bytes) = raw::lock_bytes(cache.process()?, token);
+            let item = Item::new(&bytes).tagged(kind).until(expires);
+            match stamp {
+                None => cache.add(key, item),
+                Some(stamp) => cache.set_if_unchanged(key, item, stamp),
+            }
+        };
+        match self.write(call.py(), now, |cache| lock(cache, None)) {
+            Ok(false) => {}
+            Ok(true) => return Ok(true),
+            Err(Failure::TooLarge(rejected)) => {
+                return Err(PyValueError::new_err(format!(
+                    "there is no room for this lock: {rejected}"
+                )));
+            }
+            Err(Failure::Raised(error)) => return Err(error),
+        }
+        match self.with(now, |cache| left_behind(cache, key)) {
+            Some(stamp) => Ok(self.write(call.py(), now, |cache| lock(cache, Some(stamp)))?),
+            None => Ok(false),
+        }
+    }
+
+    fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let held = |kind, value: &[u8]| is_held(kind, value, token);
+        Ok(self.write(call.py(), call.now()?, |cache| cache.remove_if(key, held))?)
+    }
+
+    fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        Ok(self.held(key, token, call.now()?, &mut Vec::new()).is_some())
+    }
+
+    fn extend(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        token: &str,
+        end: &dyn Fn(Timestamp) -> Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        let mut value = Vec::new();
+        while let Some(found) = self.held(key, token, now, &mut value) {
+            let expires = end(found.expires);
+            let item = Item::new(&value).tagged(found.tag).until(expires);
+            if self.write(call.py(), now, |cache| {
+                cache.set_if_unchanged(key, item, found.stamp)
+            })? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn keys(&'static self, now: Now) -> StoredKeys {
+        let keys = self.with(Now::System, |cache| cache.with_clock(now).keys());
+        StoredKeys::Shared(keys)
+    }
+
+    fn stats(&self, _: &Call<'_, '_>) -> PyResult<Stats> {
+        Ok(Stats::of_shared(&self.with(Now::System, SharedCache::stats)))
+    }
+
+    fn reset_stats(&self) {
+        self.with(Now::System, SharedCache::reset_stats);
+    }
+}
+
+/// Why a write did not come to pass.
+enum Failure {
+    TooLarge(Rejected),
+    Raised(PyErr),
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::TooLarge(rejected) => PyValueError::new_err(rejected.to_string()),
+            Failure::Raised(error) => error,
+        }
+    }
+}
+
+/// A lock whose holder has died, as it is now.
+fn left_behind(cache: &SharedCache<Now>, key: &[u8]) -> Option<Stamp> {
+    let mut value = Vec::new();
+    let found = cache.peek_into(key, &mut value)?;
+    let (holder, _) = raw::lock_of(found.tag, &value)?;
+    (!cache.is_alive(holder)).then_some(found.stamp)
+}
+
+fn is_held(kind: u8, value: &[u8], token: &str) -> bool {
+    raw::lock_of(kind, value).is_some_and(|(_, held)| held == token.as_bytes())
+}
+
+/// Milliseconds of a clock that only goes forward, to the tick of the system's timer. Costs a few nanoseconds.
+#[allow(unsafe_code)]
+fn coarse_millis() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is there to be written. It cannot fail: every Linux has that clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000
+}
+
+/// Writes to the log, unless it was done before.
+fn warn_once(py: Python<'_>, told: &AtomicBool, message: impl FnOnce() -> String) -> PyResult<()> {
+    if told.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let logger = py.import("logging")?.call_method1("getLogger", ("nearcache",))?;
+    logger.call_method1("warning", ("%s", message()))?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+"""Where a `SharedCache` keeps its file."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.crypto import salted_hmac
+
+# Memory that has names in the file system. It is empty after a reboot.
+SHARED_MEMORY = Path("/dev/shm")
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_ACCEPTED = (
+    "a name of up to 128 letters, digits, '_', '-' and '.', which does not begin with '-' or '.', or the "
+    "absolute path of a file"
+)
+
+
+def file_for(location: str) -> Path:
+    """Return the path for a ``LOCATION``; its directory is there. Raises `ImproperlyConfigured`."""
+    if location.startswith("/"):
+        return _given(location)
+    if location and not _NAME.fullmatch(location):
+        raise ImproperlyConfigured(f"nearcache: LOCATION is {location!r}, but must be {_ACCEPTED}.")
+    return _own_directory() / (location or _name_of_project())
+
+
+def _given(location: str) -> Path:
+    path = Path(location)
+    if location.endswith("/") or "\0" in location or not path.name:
+        raise ImproperlyConfigured(f"nearcache: LOCATION is {location!r}, but must be {_ACCEPTED}.")
+    if not path.parent.is_dir():
+        raise ImproperlyConfigured(
+            f"nearcache: LOCATION is {location!r}, but there is no directory {str(path.parent)!r}."
+        )
+    return path
+
+
+def _name_of_project() -> str:
+    """Make a name that two projects of one user do not have in common, and all processes of one do."""
+    try:
+        secret = settings.SECRET_KEY
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(
+            "nearcache: a SharedCache needs a LOCATION where there is no SECRET_KEY to make a name of. It "
+            f"must be {_ACCEPTED}."
+        ) from error
+    module = getattr(settings, "SETTINGS_MODULE", "")
+    mark = salted_hmac("nearcache.location", str(module), secret=secret, algorithm="sha256").hexdigest()
+    return f"default-{mark[:16]}"
+
+
+def _own_directory() -> Path:
+    """Return the directory of this user, which nobody else can look into."""
+    if not SHARED_MEMORY.is_dir():
+        raise ImproperlyConfigured(
+            f"nearcache: there is no {SHARED_MEMORY} here to keep a SharedCache in memory: let LOCATION be "
+            "the absolute path of a file."
+        )
+    directory = SHARED_MEMORY / f"nearcache-{os.geteuid()}"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise ImproperlyConfigured(f"nearcache: cannot make the directory {directory}: {error}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise ImproperlyConfigured(
+            f"nearcache: {directory} is not a directory of this user (uid {os.geteuid()}): another user may "
+            "have made it. Have it removed, or let LOCATION be an absolute path."
+        )
+    if found.st_mode & 0o077:
+        raise ImproperlyConfigured(
+            f"nearcache: {directory} is open to other users (mode {stat.S_IMODE(found.st_mode):o}): "
+            "chmod 700 it."
+        )
+    return directory

@@ -1,0 +1,65 @@
+"""`SharedCache`: one cache for all processes of the machine."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from nearcache.django.backend import Backend
+from nearcache.django.location import file_for
+from nearcache.django.options import SharedOptions
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `SharedCache.verify` counted."""
+
+    #: Entries that can be read, also those whose time is over that nobody has noticed yet.
+    entries: int
+    #: Bytes of their keys and values.
+    payload: int
+    #: Bytes they take, bookkeeping included.
+    memory: int
+    #: Entries that a killed process left half written; they read as missing.
+    torn: int
+
+
+class SharedCache(Backend):
+    """Values in a file that all processes of this user on this machine share, bounded and evicted by use.
+
+    No server: the file is mapped by every process. It survives restarts of all of them, and any of them may
+    be killed at any instruction. Linux only. A value is kept as bytes: what is not ``None``, ``bool``,
+    ``int``, ``float``, ``str`` or ``bytes`` is pickled, and a pickle that a process cannot read is a miss to
+    it, counted in ``stats().unreadable``. See the README for the options and for who may write the file.
+    """
+
+    def __init__(self, name: str, params: dict[str, Any]) -> None:
+        """Open the cache called ``name``, or at that path. Raises `ImproperlyConfigured` if it cannot be."""
+        if not hasattr(self, "_open_shared"):
+            raise ImproperlyConfigured(
+                f"nearcache: SharedCache runs on 64-bit Linux only, and this is {sys.platform}. "
+                "nearcache.django.LocalCache runs everywhere."
+            )
+        options = SharedOptions.parse(name, params)
+        super().__init__(params)
+        self._max_entries = self._cull_frequency = None  # they do not apply
+        self._max_memory = options.max_memory
+        if options.reverse_key_function is not None:
+            self.reverse_key_func = options.reverse_key_function
+        self.path: Path = file_for(options.location)
+        try:
+            self._open_shared(str(self.path), options.max_memory, options.clock)
+        except (ValueError, OSError) as error:
+            raise ImproperlyConfigured(f"nearcache: {error}") from error
+
+    def verify(self) -> Verification:
+        """Check everything that has to hold in the file.
+
+        Reads all of it, in slices that keep writers waiting for milliseconds each; readers never wait. Raises
+        ValueError that says what does not hold, TimeoutError if a stopped process holds a part of it.
+        """
+        return Verification(*self._verify())
