@@ -1,6 +1,10 @@
 """Django, configured as little as will do, and fixtures that make caches."""
 
 import itertools
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
 import django
 import hypothesis
@@ -18,7 +22,7 @@ settings.configure(
 )
 django.setup()
 
-from nearcache.django import LocalCache  # noqa: E402 (as in a project: after the settings)
+from nearcache.django import LocalCache, SharedCache, location  # noqa: E402 (as in a project: after the settings)
 
 # The same examples in every run, and none is too slow: the machine may be.
 hypothesis.settings.register_profile(
@@ -30,6 +34,8 @@ hypothesis.settings.register_profile(
     suppress_health_check=[
         hypothesis.HealthCheck.function_scoped_fixture,
         hypothesis.HealthCheck.too_slow,
+        # The same test with each of our backends.
+        hypothesis.HealthCheck.differing_executors,
     ],
 )
 hypothesis.settings.load_profile("nearcache")
@@ -45,7 +51,42 @@ def new_location():
     return f"test-{next(_numbers)}"
 
 
-def _factory(default_backend, made):
+# The modules whose tests are of what all our caches do: they run with each.
+OF_ALL = {
+    *("test_async", "test_clock", "test_conditional_set", "test_keys", "test_locks", "test_operations"),
+    *("test_patterns", "test_timeouts", "test_ttl", "test_unpicklable", "test_values"),
+}
+
+
+def pytest_generate_tests(metafunc):
+    """Let the tests of `OF_ALL` that make caches run with each of our backends."""
+    of_all = metafunc.module.__name__ in OF_ALL and not metafunc.definition.get_closest_marker("local_only")
+    if "backend" in metafunc.fixturenames and of_all and sys.platform == "linux":
+        metafunc.parametrize("backend", [LocalCache, SharedCache], ids=["local", "shared"])
+
+
+@pytest.fixture
+def backend():
+    """Return the class of the caches that a test makes."""
+    return LocalCache
+
+
+@pytest.fixture(scope="session")
+def shared_memory():
+    """Return a directory for the files of shared caches, in memory where there is one for that."""
+    parent = Path("/dev/shm")
+    directory = Path(tempfile.mkdtemp(prefix="nearcache-tests-", dir=parent if parent.is_dir() else None))
+    yield directory
+    shutil.rmtree(directory)
+
+
+def _of_its_size(name, params):
+    """Make a shared cache; those of other sizes have other files."""
+    size = params.get("OPTIONS", {}).get("MAX_MEMORY")
+    return SharedCache(name if size is None else f"{name}-{size}", params)
+
+
+def _factory(default_backend, made, new_location=new_location):
     def make(*, backend=default_backend, **settings):
         """Make a cache from what would stand in CACHES; what is no setting of Django's goes into OPTIONS.
 
@@ -64,18 +105,25 @@ def _factory(default_backend, made):
 
 
 @pytest.fixture
-def make_cache():
+def make_cache(backend, request, monkeypatch):
     """Return a function that makes caches: ``make_cache(TIMEOUT=5, MAX_ENTRIES=10)``."""
     made = []
-    yield _factory(LocalCache, made)
+    if backend is SharedCache:
+        # A process has its files open as long as it lives: so there are few, used again.
+        monkeypatch.setattr(location, "SHARED_MEMORY", request.getfixturevalue("shared_memory"))
+        names = (f"test-{number}" for number in itertools.count(1))
+        yield _factory(_of_its_size, made, names.__next__)
+    else:
+        yield _factory(backend, made)
     # Stores live as long as the process.
     for cache in made:
         cache.clear()
+        cache.reset_stats()
 
 
 @pytest.fixture
 def cache(make_cache):
-    """Return a new LocalCache with nothing but defaults."""
+    """Return a new cache of ours with nothing but defaults."""
     return make_cache()
 
 

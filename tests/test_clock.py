@@ -140,6 +140,7 @@ class TestFrozenTime:
     def test_entries_expire_when_the_time_is_moved(self, either_cache, frozen, start):
         expire_in_turn(either_cache, frozen, start)
 
+    @pytest.mark.local_only("a file has times from 1970")
     @pytest.mark.parametrize("start", [utc(1960, 2, 29), utc(1969, 12, 31, 23, 59, 30)], ids=["1960", "1970"])
     def test_entries_expire_before_the_epoch(self, make_cache, frozen, start):
         # LocMemCache can't: there, what is missing expired in -1.
@@ -152,6 +153,7 @@ class TestFrozenTime:
         threading.Event().wait(0.02)
         assert either_cache.get("key") == "value"
 
+    @pytest.mark.local_only("a clock set back prolongs no life")
     def test_time_that_moves_backwards_prolongs_lives(self, either_cache, frozen):
         frozen(START)
         either_cache.set("key", "value", 10)
@@ -256,6 +258,7 @@ class TestClockOfItsOwn:
         said(1301.0)
         assert cache.get("key") is None
 
+    @pytest.mark.local_only("a file has times to the year 10889")
     @pytest.mark.parametrize("number", [5, 5.5, Decimal("5.5"), True, -5, -5.5, 0, 10**9, 2**40], ids=repr)
     def test_any_number_will_do(self, make_cache, said, number):
         cache = make_cache(CLOCK=PATH)
@@ -322,6 +325,7 @@ class TestExpiry:
         clock.advance(0.001)
         assert cache.get("key") is None
 
+    @pytest.mark.local_only("reads take nothing out")
     def test_reading_an_expired_entry_is_a_miss(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path)
         cache.set("key", "value", 10)
@@ -335,6 +339,7 @@ class TestExpiry:
         assert (stats.evictions, stats.deletes) == (0, 0)
         assert (stats.entries, stats.memory) == (0, 0)
 
+    @pytest.mark.local_only("what is found dead stays until its room is wanted")
     def test_expired_entry_is_not_there_to_be_deleted_touched_or_incremented(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path)
         cache.set_many({"deleted": 1, "touched": 1, "incremented": 1}, 10)
@@ -348,6 +353,7 @@ class TestExpiry:
         assert cache.get_many(["deleted", "touched"]) == {}
         assert cache.stats().deletes == 0
 
+    @pytest.mark.local_only("policies and their sweeping")
     @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @pytest.mark.parametrize("write", ["set", "overwrite", "add", "touch", "incr", "delete", "set_many"])
     def test_expired_entries_give_memory_back_without_being_read(self, make_cache, clock, eviction, write):
@@ -381,6 +387,7 @@ class TestExpiry:
         assert (stats.misses, stats.evictions, stats.deletes) == (0, 0, 0)
         assert cache.get("kept") is not None
 
+    @pytest.mark.local_only("bounds of entries")
     def test_expired_entries_are_not_counted_as_evicted_when_room_is_wanted(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path, MAX_ENTRIES=100)
         cache.set_many(dict.fromkeys(range(100), 1), 10)

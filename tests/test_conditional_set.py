@@ -74,6 +74,7 @@ class TestXx:
         assert "key" not in cache
         assert cache.set("key", "new", 0, xx=True) is False
 
+    @pytest.mark.local_only("the least that MAX_MEMORY can be")
     def test_of_a_value_too_large_is_false_and_leaves_nothing(self, make_cache):
         cache = make_cache(MAX_MEMORY=2000)
         cache.set("key", "old")

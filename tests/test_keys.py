@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import new_location
-from nearcache.django import LocalCache
 
 
 def raw_key(key, prefix, version):
@@ -149,6 +148,7 @@ class TestStoredKey:
         cache.set_many({"é": 1, "e\u0301": 2})
         assert cache.get("é") == 1
 
+    @pytest.mark.local_only("keys have 65,535 bytes at most")
     def test_of_megabyte_works(self, cache):
         key = "k" * 1_000_000
         with recorded():
@@ -250,8 +250,8 @@ class TestLiveAttributes:
         delattr(cache, name)
         assert cache.get("key") == 1
 
-    def test_class_attribute_shows_when_the_instances_is_deleted(self, store):
-        class Prefixed(LocalCache):
+    def test_class_attribute_shows_when_the_instances_is_deleted(self, store, backend):
+        class Prefixed(backend):
             key_prefix = "class"
 
         cache = store(backend=Prefixed, KEY_PREFIX="instance")
@@ -523,8 +523,8 @@ class TestWarnings:
 
 
 class TestOverriddenMethods:
-    def test_make_key_of_a_subclass_is_used(self, store):
-        class Upper(LocalCache):
+    def test_make_key_of_a_subclass_is_used(self, store, backend):
+        class Upper(backend):
             def make_key(self, key, version=None):
                 return super().make_key(key, version).upper()
 
@@ -534,10 +534,10 @@ class TestOverriddenMethods:
         assert cache.get("KeY") == 1
         assert cache.get_many(["Key"]) == {"Key": 1}
 
-    def test_validate_key_of_a_subclass_sees_every_stored_key(self, make_cache):
+    def test_validate_key_of_a_subclass_sees_every_stored_key(self, make_cache, backend):
         seen = []
 
-        class Spying(LocalCache):
+        class Spying(backend):
             def validate_key(self, key):
                 seen.append(key)
 
@@ -547,8 +547,8 @@ class TestOverriddenMethods:
         cache.get_many(["a", "b"])
         assert seen == [":1:a b", ":1:fine", ":1:a", ":1:b"]
 
-    def test_validate_key_may_refuse(self, make_cache):
-        class Strict(LocalCache):
+    def test_validate_key_may_refuse(self, make_cache, backend):
+        class Strict(backend):
             def validate_key(self, key):
                 raise InvalidCacheKey(f"not {key}")
 
@@ -558,8 +558,8 @@ class TestOverriddenMethods:
                 method(cache, "key")
         assert cache.stats().sets == 0
 
-    def test_make_and_validate_key_of_a_subclass_is_used_alone(self, store):
-        class Whole(LocalCache):
+    def test_make_and_validate_key_of_a_subclass_is_used_alone(self, store, backend):
+        class Whole(backend):
             def make_and_validate_key(self, key, version=None):
                 return f"whole {key} {version}"
 
@@ -572,10 +572,10 @@ class TestOverriddenMethods:
         cache.set("key", 1, version=3)
         assert store.raw.get("whole key 3") == 1
 
-    def test_key_prefix_may_be_a_property(self, store):
+    def test_key_prefix_may_be_a_property(self, store, backend):
         tenant = threading.local()
 
-        class Tenants(LocalCache):
+        class Tenants(backend):
             @property
             def key_prefix(self):
                 return tenant.name
@@ -592,10 +592,10 @@ class TestOverriddenMethods:
         cache.set("key", 2)
         assert store.raw.get_many(["north:1:key", "south:1:key"]) == {"north:1:key": 1, "south:1:key": 2}
 
-    def test_version_may_be_a_property(self, store):
+    def test_version_may_be_a_property(self, store, backend):
         versions = iter(range(100))
 
-        class Versioned(LocalCache):
+        class Versioned(backend):
             version = property(lambda self: next(versions), lambda self, value: None)
 
         cache = store(backend=Versioned)

@@ -192,6 +192,7 @@ class TestLostLock:
         with pytest.raises(LockNotOwnedError, match="taken away"):
             lock.release()
 
+    @pytest.mark.local_only("bounds of entries")
     def test_was_evicted(self, make_cache, make_lock):
         cache = make_cache(MAX_ENTRIES=1)
         lock = make_lock("key", on=cache)
@@ -312,6 +313,7 @@ class TestWaiting:
         assert lock.acquire() is False
         assert lock.acquire(blocking=True, blocking_timeout=0.01) is False
 
+    @pytest.mark.local_only("the least that MAX_MEMORY can be")
     @pytest.mark.filterwarnings("ignore:Cache key")
     def test_for_a_lock_that_has_no_room_is_an_error(self, make_cache, make_lock):
         cache = make_cache(MAX_MEMORY=1024, KEY_FUNCTION=lambda key, prefix, version: key * 1000)

@@ -82,6 +82,7 @@ class TestTimeoutArgument:
 
 
 class TestTimeoutSetting:
+    @pytest.mark.local_only("what is found dead stays until its room is wanted")
     @pytest.mark.parametrize(
         ("setting", "life"),
         [(5, 5), ("60", 60), (2.9, 2), (True, 1), (0, 0), (-5, 0), (0.5, 0), (None, None), (10**12, None)],
@@ -151,6 +152,7 @@ class TestClock:
         with pytest.raises(ZeroDivisionError):
             cache.get("key")
 
+    @pytest.mark.local_only("a clock set back prolongs no life")
     def test_set_back_leaves_an_entry_alive_until_its_time(self, cache, clock):
         cache.set("key", 1, 10)
         clock.advance(-1000)

@@ -94,6 +94,7 @@ class TestTtl:
         cache.incr("key")
         assert cache.ttl("key") == 3
 
+    @pytest.mark.local_only("a file has times to the year 10889")
     def test_of_ages_is_a_number(self, cache):
         cache.set("key", 1, 10**12)
         assert cache.ttl("key") == 10**12

@@ -466,7 +466,12 @@ impl<C: Clock> SharedCache<C> {
 
     /// Removes all entries, for all processes. O(1), no lock.
     pub fn clear(&self) {
-        add(self.store.epoch(), 1, Ordering::SeqCst);
+        let epoch = add(self.store.epoch(), 1, Ordering::SeqCst);
+        let shards = (0..self.store.geometry.shards).map(|number| self.store.shard(number));
+        // Those that were cleared before have nothing left, whatever they say.
+        let cleared = shards.filter(|shard| shard.epoch() == epoch);
+        let entries = cleared.fold(0, |sum: u64, shard| sum.saturating_add(shard.entries()));
+        self.store.count(Counter::Removals, entries);
     }
 
     /// The keys of live entries, one by one, without a lock.

@@ -97,7 +97,12 @@ impl<'a> Shard<'a> {
     /// Whether the cache was cleared and the shard has not been emptied yet.
     #[inline]
     pub(super) fn is_outdated(&self) -> bool {
-        self.control[SHARD_EPOCH].load(Ordering::Acquire) != self.epoch.load(Ordering::SeqCst)
+        self.epoch() != self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// The cache's when the shard was last emptied.
+    pub(super) fn epoch(&self) -> u64 {
+        self.control[SHARD_EPOCH].load(Ordering::Acquire)
     }
 
     #[inline]

@@ -156,7 +156,6 @@ impl<'a, C: Clock> Writer<'a, C> {
         let epoch = self.shard.epoch.load(Ordering::SeqCst);
         let own = &self.shard.control[SHARD_EPOCH];
         if own.load(Ordering::Relaxed) != epoch {
-            self.count(Counter::Removals, self.entries());
             self.shard.small.reset();
             self.shard.main.reset();
             self.set_entries(0);
