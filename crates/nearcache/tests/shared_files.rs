@@ -4,7 +4,6 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -135,17 +134,33 @@ fn a_file_of_somebody_else_is_refused() {
 }
 
 #[test]
-fn garbage_is_replaced() {
-    for content in [&b""[..], b"garbage", &[0xff; 1 << 20], &[0; 1 << 20]] {
+fn what_is_something_else_is_left_alone() {
+    for content in [&b"precious"[..], &[0xff; 1 << 20], b"\0\0\0\0\0\0\0\0precious"] {
         let scratch = Scratch::new();
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(scratch.path())
-            .unwrap();
-        file.write_all(content).unwrap();
-        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o600)).unwrap();
+        put(&scratch, content);
+        let error = scratch.open().unwrap_err();
+        assert!(matches!(error, OpenError::NotACache { .. }), "{error}");
+        assert_eq!(fs::read(scratch.path()).unwrap(), content);
+    }
+}
+
+/// A file that is its user's alone.
+fn put(scratch: &Scratch, content: &[u8]) {
+    fs::write(scratch.path(), content).unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_ruin_is_replaced() {
+    for content in [
+        &b""[..],
+        b"\0\0",
+        b"HCACRAEN",
+        &[0; 1 << 20],
+        b"NEARCACH, of another machine",
+    ] {
+        let scratch = Scratch::new();
+        put(&scratch, content);
         works(&scratch.open().unwrap());
         assert_eq!(scratch.names(), ["cache"]);
         assert!(matches!(
@@ -184,7 +199,8 @@ fn change(path: &Path, at: u64) {
 
 #[test]
 fn every_changed_word_of_the_description_has_the_file_replaced() {
-    for at in (0..9).chain([11]) {
+    // Word 0 says that it is a cache at all.
+    for at in (1..9).chain([11]) {
         let scratch = Scratch::new();
         works(&scratch.open().unwrap());
         change(&scratch.path(), at * WORD);
@@ -305,8 +321,7 @@ fn all_who_create_at_once_share_one_file() {
         let scratch = Scratch::new();
         if round % 2 == 0 {
             // Replaced at once, and not created.
-            fs::write(scratch.path(), "garbage").unwrap();
-            fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o600)).unwrap();
+            put(&scratch, b"");
         }
         let barrier = Barrier::new(OPENERS);
         let caches: Vec<SharedCache> = thread::scope(|scope| {

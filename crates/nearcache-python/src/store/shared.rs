@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use nearcache::shared::{
     Counted, Found, Item, OpenError, SharedCache, SharedError, Stamp, UpdateError, ValidateError,
 };
@@ -28,7 +29,7 @@ pub(crate) struct SharedStore {
     path: PathBuf,
     bytes: u64,
     /// Another one after the file was deleted or replaced. Not in a lock: a child of `fork` could inherit that locked.
-    current: ArcSwap<SharedCache<Now>>,
+    current: ArcSwap<Opened>,
     /// When to look again, by the coarse clock.
     next_look: AtomicU64,
     told_of_unreadable: AtomicBool,
@@ -44,7 +45,7 @@ impl SharedStore {
         Ok(Self {
             path: path.to_owned(),
             bytes,
-            current: ArcSwap::from_pointee(cache),
+            current: ArcSwap::from_pointee(Opened::new(cache)),
             next_look: AtomicU64::new(coarse_millis() + LOOK_EVERY),
             told_of_unreadable: AtomicBool::new(false),
             told_of_rejection: AtomicBool::new(false),
@@ -58,15 +59,17 @@ impl SharedStore {
     /// Does some work with the file, at the time of a call.
     #[inline]
     fn with<T>(&self, now: Now, work: impl FnOnce(&SharedCache<Now>) -> T) -> T {
+        let current = self.current();
+        at(&current.patient, now, work)
+    }
+
+    #[inline]
+    fn current(&self) -> Guard<Arc<Opened>> {
         let millis = coarse_millis();
         if millis >= self.next_look.load(Ordering::Relaxed) {
             self.look(millis);
         }
-        let current = self.current.load();
-        match now {
-            Now::System => work(&current),
-            Now::Read(_) => work(&current.with_clock(now)),
-        }
+        self.current.load()
     }
 
     /// If the file was deleted or replaced, goes over to the one that others open now. If there can be none, the old one
@@ -74,7 +77,7 @@ impl SharedStore {
     #[cold]
     fn look(&self, millis: u64) {
         self.next_look.store(millis + LOOK_EVERY, Ordering::Relaxed);
-        if self.current.load().is_current() {
+        if self.current.load().patient.is_current() {
             return;
         }
         // Whatever size it has: two that want another size would go on replacing each other's.
@@ -88,19 +91,26 @@ impl SharedStore {
             }
         });
         if let Ok(opened) = opened {
-            self.current.store(Arc::new(opened));
+            self.current.store(Arc::new(Opened::new(opened)));
         }
     }
 
-    /// Does some work that writes. Nothing of Python's runs meanwhile.
+    /// Does some work that writes. Where another process is just writing, other threads run while this one waits.
     fn write<T: Send>(
         &self,
         py: Python<'_>,
         now: Now,
         work: impl Fn(&SharedCache<Now>) -> Result<T, SharedError> + Sync,
     ) -> Result<T, Failure> {
-        let _ = py;
-        self.with(now, |cache| work(cache)).map_err(|error| match error {
+        let current = self.current();
+        let written = match at(&current.eager, now, &work) {
+            Err(SharedError::Busy { .. }) => {
+                let patient = &current.patient;
+                py.detach(|| at(patient, now, &work))
+            }
+            done => done,
+        };
+        written.map_err(|error| match error {
             SharedError::Rejected(rejected) => Failure::TooLarge(rejected),
             other => Failure::Raised(self.raised(&other)),
         })
@@ -373,6 +383,31 @@ impl Keep for SharedStore {
 
     fn reset_stats(&self) {
         self.with(Now::System, SharedCache::reset_stats);
+    }
+}
+
+/// A file that is open.
+struct Opened {
+    patient: SharedCache<Now>,
+    /// The same, whose writes do not wait.
+    eager: SharedCache<Now>,
+}
+
+impl Opened {
+    fn new(patient: SharedCache<Now>) -> Self {
+        Self {
+            eager: patient.with_lock_timeout(Duration::ZERO),
+            patient,
+        }
+    }
+}
+
+/// Does some work at the time of a call.
+#[inline]
+fn at<T>(cache: &SharedCache<Now>, now: Now, work: impl FnOnce(&SharedCache<Now>) -> T) -> T {
+    match now {
+        Now::System => work(cache),
+        Now::Read(_) => work(&cache.with_clock(now)),
     }
 }
 

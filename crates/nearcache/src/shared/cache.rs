@@ -110,6 +110,7 @@ impl Process {
 /// Cloning gives another handle to the same mapping. A handle stays usable in children made by `fork`.
 pub struct SharedCache<C = SystemClock> {
     store: Arc<Store>,
+    patience: Duration,
     clock: C,
 }
 
@@ -130,8 +131,12 @@ impl SharedCache {
 }
 
 impl<C: Clock> SharedCache<C> {
-    pub(super) const fn new(store: Arc<Store>, clock: C) -> Self {
-        Self { store, clock }
+    pub(super) fn new(store: Arc<Store>, clock: C) -> Self {
+        Self {
+            patience: store.patience,
+            store,
+            clock,
+        }
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -144,7 +149,24 @@ impl<C: Clock> SharedCache<C> {
 
     /// Another handle, which reads the time elsewhere.
     pub fn with_clock<D: Clock>(&self, clock: D) -> SharedCache<D> {
-        SharedCache::new(Arc::clone(&self.store), clock)
+        SharedCache {
+            store: Arc::clone(&self.store),
+            patience: self.patience,
+            clock,
+        }
+    }
+
+    /// Another handle, whose writes wait so long for a process that holds a lock. With zero they do not wait at all, and
+    /// that is not counted as a timeout: for callers who hold something themselves that they want to let go first.
+    #[must_use]
+    pub fn with_lock_timeout(&self, timeout: Duration) -> Self
+    where
+        C: Clone,
+    {
+        Self {
+            patience: timeout,
+            ..self.clone()
+        }
     }
 
     /// When something stored now for `ttl` dies.
@@ -352,7 +374,8 @@ impl<C: Clock> SharedCache<C> {
 
     #[inline]
     fn lock(&self, key: &Keyed<'_>) -> Result<Writer<'_, C>, SharedError> {
-        self.store.lock(self.store.shard_of(key), &self.clock)
+        self.store
+            .lock_for(self.store.shard_of(key), &self.clock, self.patience)
     }
 
     /// Replaces the value of a live entry by what `f` makes of its tag and bytes; returns whether there was one. Its
@@ -544,6 +567,7 @@ impl<C: Clone> Clone for SharedCache<C> {
     fn clone(&self) -> Self {
         Self {
             store: Arc::clone(&self.store),
+            patience: self.patience,
             clock: self.clock.clone(),
         }
     }

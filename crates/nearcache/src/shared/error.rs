@@ -32,7 +32,7 @@ pub enum OpenError {
         owner: u32,
     },
     /// Others than its owner may write to the file.
-    #[error("{} can be written by others (mode {mode:o}); it has to be 600", path.display())]
+    #[error("{} can be written by others (mode {mode:o}), who could have anything in it: chmod 600 it", path.display())]
     Exposed {
         /// Where.
         path: PathBuf,
@@ -45,8 +45,18 @@ pub enum OpenError {
         /// Where.
         path: PathBuf,
     },
+    /// It is something else of somebody's, which is left as it is.
+    #[error("{} holds something that is no shared cache: delete it, or choose another path", path.display())]
+    NotACache {
+        /// Where.
+        path: PathBuf,
+    },
     /// The file system has no room for the file.
-    #[error("there is no room for {bytes} bytes at {}", path.display())]
+    #[error(
+        "there is no room for {bytes} bytes at {}: make the cache smaller, or the file system larger (Docker's \
+         /dev/shm has 64 MB unless it is run with --shm-size)",
+        path.display()
+    )]
     NoRoom {
         /// Where.
         path: PathBuf,

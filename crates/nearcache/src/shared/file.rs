@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::OpenError;
-use super::layout::{BOOT, GEOMETRY_CHECK, Geometry, HEADER, SEED, SINCE, WORD, geometry_check};
+use super::layout::{BOOT, GEOMETRY_CHECK, Geometry, HEADER, MAGIC, SEED, SINCE, WORD, geometry_check};
 use super::map::Map;
 use super::os;
 use super::process::SETUP_LOCK;
@@ -64,7 +64,8 @@ pub(super) fn open(path: &Path, bytes: Option<u64>) -> Result<Found, OpenError> 
                 match read_geometry(&file).filter(|found| wanted.is_none_or(|wanted| wanted == *found)) {
                     Some(geometry) => return Ok((file, geometry)),
                     None => match wanted {
-                        Some(wanted) => replace(path, &file, wanted)?,
+                        Some(wanted) if may_be_replaced(&file) => replace(path, &file, wanted)?,
+                        Some(_) => return Err(OpenError::NotACache { path: path.into() }),
                         None => return Err(OpenError::Unknown { path: path.into() }),
                     },
                 }
@@ -131,6 +132,20 @@ fn read_geometry(file: &File) -> Option<Geometry> {
         .enumerate()
         .all(|(at, described)| word(at) == *described);
     (fits && word(GEOMETRY_CHECK) == geometry_check(&described, word(SEED))).then_some(geometry)
+}
+
+/// Whether nothing of anybody's is lost with the file: it is a cache, of whatever version and machine, or it is empty, as
+/// one may be after the power failed.
+fn may_be_replaced(file: &File) -> bool {
+    let mut header = [0; HEADER * WORD];
+    let Ok(read) = file.read_at(&mut header, 0) else {
+        return false;
+    };
+    let [magic, ..] = header.as_chunks::<WORD>().0 else {
+        return false;
+    };
+    let is_cache = [MAGIC, MAGIC.swap_bytes()].contains(&u64::from_ne_bytes(*magic));
+    is_cache || header[..read].iter().all(|byte| *byte == 0)
 }
 
 /// Makes the file, unless another process is faster: then `None`.

@@ -78,6 +78,9 @@ pub(super) fn acquire(
         }
         hint::spin_loop();
     }
+    if patience.is_zero() {
+        return Err(SharedError::Busy { waited: patience });
+    }
     wait(word, me, is_alive, patience)
 }
 

@@ -130,7 +130,8 @@ impl Store {
                 Ok(writer)
             }
             Err(error) => {
-                self.count(Counter::Timeouts, 1);
+                // Who does not wait is not counted, since that one comes again.
+                self.count(Counter::Timeouts, u64::from(!patience.is_zero()));
                 Err(error)
             }
         }

@@ -46,6 +46,14 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
     assert!(start.elapsed() >= timeout && start.elapsed() < timeout * 10);
     assert_eq!(cache.stats().timeouts, 1);
     assert_eq!(cache.stats().recoveries, 0);
+    let eager = cache.with_lock_timeout(Duration::ZERO);
+    assert!(matches!(
+        eager.delete(b"key"),
+        Err(SharedError::Busy {
+            waited: Duration::ZERO
+        })
+    ));
+    assert_eq!(cache.stats().timeouts, 1, "it did not wait");
 
     signal(child, libc::SIGCONT);
     assert_eq!(wait(child, 0), End::Exit(0));
