@@ -11,7 +11,7 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
 from isolated import run, start
-from nearcache.django import LocalCache
+from nearcache.django import LocalCache, location
 from nearcache.django.checks import check_sessions
 
 OURS = "nearcache.django.LocalCache"
@@ -163,3 +163,39 @@ class TestCheckCommand:
         process, _, errors = start("-c", self.program(**changed))
         assert process.returncode == 1
         assert "Did you mean 'MAX_ENTRIES'?" in errors
+
+
+class TestSharedCache:
+    SHARED = "nearcache.django.SharedCache"
+
+    @pytest.fixture(autouse=True)
+    def memory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(location, "SHARED_MEMORY", tmp_path)
+
+    def test_may_have_sessions(self):
+        for engine in SESSIONS:
+            assert messages(SESSION_ENGINE=engine, CACHES=caches(self.SHARED)) == []
+
+    def test_is_what_the_checks_of_sessions_recommend(self):
+        (message,) = messages(SESSION_ENGINE=CACHE_SESSIONS, CACHES=caches())
+        assert "nearcache.django.SharedCache" in message.hint
+
+    @pytest.mark.parametrize(
+        ("params", "named"),
+        [
+            ({"OPTIONS": {"MAX_ENTRIES": 10}}, "MAX_ENTRIES has no effect"),
+            ({"OPTIONS": {"CULL_FREQUENCY": 3, "MAX_MEMORY": "1MB"}}, "CULL_FREQUENCY has no effect"),
+            ({"OPTIONS": {"MAX_ENTRIES": 1, "CULL_FREQUENCY": 3}}, "MAX_ENTRIES and CULL_FREQUENCY have no"),
+            ({"max_entries": 10}, "MAX_ENTRIES has no effect"),
+        ],
+        ids=repr,
+    )
+    def test_is_not_bounded_by_entries(self, params, named):
+        (message,) = messages(CACHES=caches(self.SHARED, **params))
+        assert message.id == "nearcache.W003"
+        assert "CACHES['default'] is a SharedCache" in message.msg
+        assert named in message.msg
+        assert "MAX_MEMORY" in message.hint
+
+    def test_without_such_options_has_no_messages(self):
+        assert messages(CACHES=caches(self.SHARED, OPTIONS={"MAX_MEMORY": "2MB"}, TIMEOUT=5)) == []

@@ -1,0 +1,104 @@
+"""``manage.py nearcache`` on a cache that other processes use."""
+
+import io
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from django.core.cache import caches
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
+
+
+@pytest.fixture
+def path(shared_memory, request):
+    return shared_memory / f"command-{request.node.name}"
+
+
+@pytest.fixture(autouse=True)
+def default(path):
+    """Configure a shared cache and a local one; return the shared one."""
+    shared = {
+        "BACKEND": "nearcache.django.SharedCache",
+        "LOCATION": str(path),
+        "OPTIONS": {"MAX_MEMORY": "1MB"},
+    }
+    local = {"BACKEND": "nearcache.django.LocalCache", "LOCATION": "beside a shared one"}
+    with override_settings(CACHES={"default": shared, "local": local}):
+        yield caches["default"]
+
+
+def run(*arguments):
+    """Run the command; return what it printed, and what it noted besides."""
+    out, errors = io.StringIO(), io.StringIO()
+    call_command("nearcache", *arguments, stdout=out, stderr=errors, no_color=True)
+    return out.getvalue(), errors.getvalue()
+
+
+def told(*arguments):
+    return json.loads(run(*arguments, "--json")[0])
+
+
+def elsewhere(path, program):
+    """Run a program in another process, which has the cache as `cache`."""
+    before = """
+        import sys
+        from django.conf import settings
+        settings.configure(SECRET_KEY="tests")
+        from nearcache.django import SharedCache
+        cache = SharedCache(sys.argv[1], {"OPTIONS": {"MAX_MEMORY": "1MB"}})
+    """
+    program = textwrap.dedent(before) + textwrap.dedent(program)
+    subprocess.run([sys.executable, "-c", program, path], check=True, timeout=60)
+
+
+def test_sees_and_changes_what_other_processes_have(default, path):
+    elsewhere(path, "cache.set_many({'user:1': [1], 'user:2': 2, 'page': 'x'}); cache.get('page')")
+    assert {one["key"] for one in told("keys")} == {"user:1", "user:2", "page"}
+    assert told("get", "user:1")["value"] == [1]
+    assert told("stats", "--cache", "default")["default"]["sets"] == 3
+    assert told("delete", "--pattern", "user:*") == {"deleted": 2}
+    elsewhere(path, "assert cache.get('user:1') is None and cache.get('page') == 'x'")
+    assert told("clear") == {"cleared": 1}
+    elsewhere(path, "assert cache.get('page') is None")
+
+
+def test_has_no_note_of_other_processes(default):
+    assert run("keys")[1] == ""
+    assert "'local' is a LocalCache" in run("stats")[1]
+    assert "default" not in run("stats")[1]
+
+
+def test_stats_say_which_file_it_is(default, path):
+    text, _ = run("stats", "--cache", "default")
+    assert f"default is the file {path}" in text
+    assert "recoveries" in text
+    assert "recoveries" not in run("stats", "--cache", "local")[0]
+
+
+def test_verify_reports(default, path):
+    default.set("key", "x" * 100)
+    text, _ = run("verify")
+    assert text.startswith(f"{path}: all that has to hold does\n")
+    report = told("verify")
+    assert (report["file"], report["entries"], report["torn"]) == (str(path), 1, 0)
+    assert 100 < report["payload"] < report["memory"]
+
+
+def test_verify_of_a_broken_file_fails_and_says_what(default, path):
+    for n in range(200):
+        default.set(f"key{n}", "x" * 2000)
+    with path.open("r+b") as file:
+        file.seek(150_000)
+        file.write(b"\xa5" * 300_000)
+    with pytest.raises(CommandError, match=rf"{path}: shard 0: "):
+        run("verify")
+
+
+def test_verify_needs_a_file(default):
+    with pytest.raises(CommandError, match="no file to verify"):
+        run("verify", "--cache", "local")
