@@ -57,6 +57,9 @@ OF_ALL = {
     *("test_patterns", "test_timeouts", "test_ttl", "test_unpicklable", "test_values"),
 }
 
+# The bytes that the files of all tests take.
+SHARED_FILES = 2 * 1024**3
+
 
 def pytest_generate_tests(metafunc):
     """Let the tests of `OF_ALL` that make caches run with each of our backends."""
@@ -75,7 +78,8 @@ def backend():
 def shared_memory():
     """Return a directory for the files of shared caches, in memory where there is one for that."""
     parent = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="nearcache-tests-", dir=parent if parent.is_dir() else None))
+    has_room = parent.is_dir() and shutil.disk_usage(parent).free > SHARED_FILES
+    directory = Path(tempfile.mkdtemp(prefix="nearcache-tests-", dir=parent if has_room else None))
     yield directory
     shutil.rmtree(directory)
 
