@@ -3,5 +3,7 @@
 pub mod contender;
 pub mod opt;
 pub mod plot;
+#[cfg(target_os = "linux")]
+pub mod shared;
 pub mod table;
 pub mod trace;

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use std::thread;
 
 use nearcache_bench::plot::{Line, Panel, STYLES, svg};
+#[cfg(target_os = "linux")]
+use nearcache_bench::shared::replay;
 use nearcache_bench::table::{Row, footprint, hit_ratio, markdown, policies, sizes};
 use nearcache_bench::trace::Trace;
 
-const USAGE: &str = "usage: hit-ratio [--policy NAME] --capacity N TRACE.u64.zst...\n       hit-ratio --all DIRECTORY\n       hit-ratio --plot DIRECTORY > hit-ratios.svg";
+const USAGE: &str = "usage: hit-ratio [--policy NAME] --capacity N TRACE.u64.zst...\n       hit-ratio --all DIRECTORY\n       hit-ratio --shared DIRECTORY\n       hit-ratio --plot DIRECTORY > hit-ratios.svg";
 const DEFAULT: &str = "adaptive";
 
 /// What the command line asks for.
@@ -23,6 +25,8 @@ enum Task {
     },
     /// Every policy at several sizes, over all traces of a directory.
     All(PathBuf),
+    /// The shared cache beside static S3-FIFO, over all traces of a directory.
+    Shared(PathBuf),
     /// Hit ratio over size for all traces of a directory, as SVG.
     Plot(PathBuf),
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
             traces,
         } => one(&policy, capacity, &traces),
         Task::All(directory) => all(&directory),
+        Task::Shared(directory) => shared(&directory),
         Task::Plot(directory) => plot(&directory),
     };
     match done {
@@ -100,6 +105,30 @@ fn all(directory: &Path) -> Result<(), String> {
     }
     print!("{}", markdown(&rows));
     Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn shared(directory: &Path) -> Result<(), String> {
+    let file = PathBuf::from(format!("/dev/shm/nearcache-hit-ratio-{}", std::process::id()));
+    println!("| trace | entries | static S3-FIFO | shared | points | moved per written |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    for path in traces(directory)? {
+        let trace = Trace::read(&path).map_err(|error| error.to_string())?;
+        for entries in sizes(&trace) {
+            let found = replay(&file, &trace.keys, entries).map_err(|error| error.to_string())?;
+            let points = (found.shared - found.s3_fifo) * 100.0;
+            println!(
+                "| {} | {entries} | {:.4} | {:.4} | {points:+.1} | {:.2} |",
+                trace.name, found.s3_fifo, found.shared, found.moved
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn shared(_: &Path) -> Result<(), String> {
+    Err("there are shared caches on Linux only".into())
 }
 
 fn plot(directory: &Path) -> Result<(), String> {
@@ -169,6 +198,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Task, String> {
             "--all" => {
                 let directory = words.next().ok_or("--all needs a directory of traces")?;
                 return Ok(Task::All(directory.into()));
+            }
+            "--shared" => {
+                let directory = words.next().ok_or("--shared needs a directory of traces")?;
+                return Ok(Task::Shared(directory.into()));
             }
             "--plot" => {
                 let directory = words.next().ok_or("--plot needs a directory of traces")?;
