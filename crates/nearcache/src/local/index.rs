@@ -40,11 +40,18 @@ impl Bucket {
         self.head[LANES..].copy_from_slice(&spilled.to_ne_bytes());
     }
 
-    /// The slot in a lane with this tag that `is_it`.
-    #[inline]
-    fn find(&self, tag: u8, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let mut slots = self.lanes_with(tag).map(|lane| self.slots[lane]);
-        slots.find(|&slot| is_it(slot))
+    /// What `look` finds in the first of the slots with this tag where it finds something.
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
+    fn find<T>(&self, tag: u8, look: impl Fn(u32) -> Option<T>) -> Option<T> {
+        // A loop, since `find_map` is not inlined.
+        for lane in self.lanes_with(tag) {
+            let found = look(self.slots[lane]);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
     }
 
     /// The lanes that have a tag.
@@ -73,27 +80,27 @@ impl Index {
         self.len
     }
 
-    /// The slot of an entry: of those with this hash, the one that `is_it`.
-    #[inline]
-    pub(super) fn find(&self, hash: KeyHash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let tag = tag(hash);
-        let first = self.first(hash);
-        let bucket = self.buckets.get(first)?;
-        let found = bucket.find(tag, &is_it);
+    /// What `look` finds in the first of the slots that may have this hash where it finds something.
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
+    pub(super) fn find<T>(&self, hash: KeyHash, look: impl Fn(u32) -> Option<T>) -> Option<T> {
+        let bucket = self.buckets.get(self.first(hash))?;
+        let found = bucket.find(tag(hash), &look);
         if found.is_some() || bucket.spilled() == 0 {
             return found;
         }
-        self.find_spilled(hash, is_it)
+        self.find_spilled(hash, look)
     }
 
     /// Looks on where the first bucket has spilled.
+    #[cold]
     #[inline(never)]
-    fn find_spilled(&self, hash: KeyHash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    fn find_spilled<T>(&self, hash: KeyHash, look: impl Fn(u32) -> Option<T>) -> Option<T> {
         let mut place = self.first(hash);
         for _ in 1..self.buckets.len() {
             place = self.after(place);
             let bucket = &self.buckets[place];
-            let found = bucket.find(tag(hash), &is_it);
+            let found = bucket.find(tag(hash), &look);
             if found.is_some() || bucket.spilled() == 0 {
                 return found;
             }
@@ -217,11 +224,11 @@ mod tests {
                     model.remove(&slot);
                 }
                 prop_assert_eq!(index.len(), model.len());
-                prop_assert_eq!(index.find(hash, |other| other == slot).is_some(), put);
+                prop_assert_eq!(index.find(hash, |other| (other == slot).then_some(())).is_some(), put);
             }
             prop_assert_eq!(index.slots().count(), model.len());
             for slot in 0..200 {
-                let found = index.find(hash(u64::from(slot)), |other| other == slot);
+                let found = index.find(hash(u64::from(slot)), |other| (other == slot).then_some(()));
                 prop_assert_eq!(found.is_some(), model.contains_key(&slot));
             }
             for (slot, hash) in model {

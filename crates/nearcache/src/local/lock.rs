@@ -15,6 +15,8 @@ use std::time::Duration;
 
 const FREE: u32 = 0;
 const TAKEN: u32 = 1;
+/// As free, but whoever held it last panicked.
+const POISONED: u32 = 2;
 /// How often the word is looked at before going to sleep: longer than most holders need.
 const SPINS: u32 = 100;
 /// The longest sleep.
@@ -27,8 +29,6 @@ pub(super) struct Lock<T> {
     word: AtomicU32,
     /// Whether threads sleep, or are about to. Not how many: a fork would take the count along, and not the threads.
     sleepers: AtomicBool,
-    /// A holder panicked.
-    poisoned: AtomicBool,
     value: UnsafeCell<T>,
 }
 
@@ -40,43 +40,90 @@ impl<T> Lock<T> {
         Self {
             word: AtomicU32::new(FREE),
             sleepers: AtomicBool::new(false),
-            poisoned: AtomicBool::new(false),
             value: UnsafeCell::new(value),
         }
     }
 
-    /// Waits until the value is this thread's alone. A thread that holds it already waits for ever.
+    /// Waits until the value is this thread's alone. A thread that holds it already waits for ever. If the last holder
+    /// panicked, so that the value may be half changed, it is first put in order by `recover`.
     #[inline]
-    pub(super) fn lock(&self) -> Guard<'_, T> {
-        if !self.try_take() {
-            self.wait();
-        }
+    pub(super) fn lock(&self, recover: fn(&mut T)) -> Guard<'_, T> {
+        self.take(recover);
         Guard {
             lock: self,
             panicking: thread::panicking(),
         }
     }
 
+    /// What `work` makes of the value, which is this thread's alone meanwhile. Else as [`lock`](Self::lock), but quicker:
+    /// that `work` panicked need not be asked, since only then the value is given back by unwinding.
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
+    pub(super) fn with<R>(&self, recover: fn(&mut T), work: impl FnOnce(&mut T) -> R) -> R {
+        self.take(recover);
+        let unwinding = Poison(self);
+        // SAFETY: the word is taken by this call, so nobody else has a reference.
+        let answer = work(unsafe { &mut *self.value.get() });
+        std::mem::forget(unwinding);
+        self.give_back(FREE);
+        answer
+    }
+
     #[inline]
-    fn try_take(&self) -> bool {
+    fn take(&self, recover: fn(&mut T)) {
+        if !self.try_take(FREE) {
+            self.wait(recover);
+        }
+    }
+
+    #[inline]
+    fn try_take(&self, from: u32) -> bool {
         let taken = self
             .word
-            .compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed);
+            .compare_exchange(from, TAKEN, Ordering::Acquire, Ordering::Relaxed);
         taken.is_ok()
     }
 
     #[cold]
-    fn wait(&self) {
+    fn wait(&self, recover: fn(&mut T)) {
         loop {
             for _ in 0..SPINS {
-                if self.word.load(Ordering::Relaxed) == FREE && self.try_take() {
-                    return;
+                match self.word.load(Ordering::Relaxed) {
+                    FREE if self.try_take(FREE) => return,
+                    POISONED if self.try_take(POISONED) => return self.heal(recover),
+                    _ => std::hint::spin_loop(),
                 }
-                std::hint::spin_loop();
             }
             self.sleepers.swap(true, Ordering::SeqCst);
             sleep_while_taken(&self.word);
         }
+    }
+
+    /// Puts the value in order, with the word taken.
+    fn heal(&self, recover: fn(&mut T)) {
+        let unwinding = Poison(self);
+        // SAFETY: the word is taken by the caller, so nobody else has a reference.
+        recover(unsafe { &mut *self.value.get() });
+        std::mem::forget(unwinding);
+    }
+
+    #[inline]
+    fn give_back(&self, word: u32) {
+        self.word.store(word, Ordering::Release);
+        if self.sleepers.load(Ordering::Relaxed) {
+            self.sleepers.store(false, Ordering::Relaxed);
+            wake_all(&self.word);
+        }
+    }
+}
+
+/// Gives the lock back when a holder's panic unwinds past it.
+struct Poison<'a, T>(&'a Lock<T>);
+
+impl<T> Drop for Poison<'_, T> {
+    #[cold]
+    fn drop(&mut self) {
+        self.0.give_back(POISONED);
     }
 }
 
@@ -86,19 +133,6 @@ pub(super) struct Guard<'a, T> {
     lock: &'a Lock<T>,
     /// Whether the thread was unwinding already when it took the lock: that is not what poisons it.
     panicking: bool,
-}
-
-impl<T> Guard<'_, T> {
-    /// Whether a holder panicked, so that the value may be half changed.
-    #[inline]
-    pub(super) fn is_poisoned(&self) -> bool {
-        self.lock.poisoned.load(Ordering::Relaxed)
-    }
-
-    /// The value is in order again.
-    pub(super) fn heal(&self) {
-        self.lock.poisoned.store(false, Ordering::Relaxed);
-    }
 }
 
 impl<T> Deref for Guard<'_, T> {
@@ -122,14 +156,8 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.panicking && thread::panicking() {
-            self.lock.poisoned.store(true, Ordering::Relaxed);
-        }
-        self.lock.word.store(FREE, Ordering::Release);
-        if self.lock.sleepers.load(Ordering::Relaxed) {
-            self.lock.sleepers.store(false, Ordering::Relaxed);
-            wake_all(&self.lock.word);
-        }
+        let panicked = !self.panicking && thread::panicking();
+        self.lock.give_back(if panicked { POISONED } else { FREE });
     }
 }
 
@@ -163,6 +191,10 @@ fn wake_all(_: &AtomicU32) {}
 mod tests {
     use super::*;
 
+    fn unneeded<T>(_: &mut T) {
+        unreachable!("nobody panicked");
+    }
+
     #[test]
     fn lets_in_one_at_a_time() {
         let lock = Lock::new(0_u64);
@@ -170,7 +202,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..20_000 {
-                        let mut value = lock.lock();
+                        let mut value = lock.lock(unneeded);
                         let seen = *value;
                         if seen.is_multiple_of(1_000) {
                             thread::yield_now();
@@ -180,15 +212,15 @@ mod tests {
                 });
             }
         });
-        assert_eq!(*lock.lock(), 80_000);
+        assert_eq!(*lock.lock(unneeded), 80_000);
     }
 
     #[test]
     fn whoever_sleeps_is_woken() {
         let lock = Lock::new(());
-        let held = lock.lock();
+        let held = lock.lock(unneeded);
         thread::scope(|scope| {
-            let waiter = scope.spawn(|| drop(lock.lock()));
+            let waiter = scope.spawn(|| drop(lock.lock(unneeded)));
             while !lock.sleepers.load(Ordering::Relaxed) {
                 thread::yield_now();
             }
@@ -199,18 +231,21 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_until_healed() {
-        let lock = Lock::new(());
-        thread::scope(|scope| {
-            let dying = scope.spawn(|| {
-                let _held = lock.lock();
+    fn what_a_panic_left_is_put_in_order_once() {
+        let holders: [fn(&Lock<u32>); 2] = [
+            |lock| {
+                let _held = lock.lock(unneeded);
                 std::panic::resume_unwind(Box::new(()));
-            });
-            assert!(dying.join().is_err());
-        });
-        assert!(lock.lock().is_poisoned());
-        lock.lock().heal();
-        assert!(!lock.lock().is_poisoned());
+            },
+            |lock| lock.with(unneeded, |_| std::panic::resume_unwind(Box::new(()))),
+        ];
+        for holder in holders {
+            let lock = Lock::new(0);
+            thread::scope(|scope| assert!(scope.spawn(|| holder(&lock)).join().is_err()));
+            lock.with(|healed| *healed += 1, |healed| assert_eq!(*healed, 1));
+            lock.with(unneeded, |healed| assert_eq!(*healed, 1));
+            assert_eq!(*lock.lock(unneeded), 1);
+        }
     }
 
     #[test]
@@ -218,7 +253,8 @@ mod tests {
         struct OnDrop<'a>(&'a Lock<()>);
         impl Drop for OnDrop<'_> {
             fn drop(&mut self) {
-                drop(self.0.lock());
+                drop(self.0.lock(unneeded));
+                self.0.with(unneeded, |()| ());
             }
         }
         let lock = Lock::new(());
@@ -229,6 +265,6 @@ mod tests {
             });
             assert!(dying.join().is_err());
         });
-        assert!(!lock.lock().is_poisoned());
+        drop(lock.lock(unneeded));
     }
 }

@@ -83,40 +83,42 @@ impl<V> Shard<V> {
 
     /// The slot of a key. The clock is read only for an entry that can expire.
     pub(super) fn find(&self, key: Key<'_>, clock: &impl Clock) -> Found {
-        self.look_up(key, clock)
-    }
-
-    /// The slot of a key that is asked for: counted, and a use.
-    #[inline]
-    pub(super) fn ask(&mut self, key: Key<'_>, clock: &impl Clock) -> Found {
-        let found = self.look_up(key, clock);
-        if let Found::Live(slot) = found {
-            self.stats.hits += 1;
-            self.hit(slot);
-        } else {
-            self.stats.misses += 1;
+        match look_up(&self.index, &self.slab, key) {
+            Some((slot, entry)) if entry.is_dead(clock) => Found::Dead(slot),
+            Some((slot, _)) => Found::Live(slot),
+            None => Found::Nothing,
         }
-        found
     }
 
-    /// Inlined where it is called: in [`ask`](Self::ask) and [`find`](Self::find).
-    #[allow(clippy::inline_always)]
+    /// What `read` makes of a key's value: counted, and a use. Else the value that was found dead, if one was.
+    #[allow(clippy::inline_always)] // for `get`
     #[inline(always)]
-    fn look_up(&self, key: Key<'_>, clock: &impl Clock) -> Found {
-        let is_it = |slot| self.slab.get(slot).key.is(key.bytes);
-        let Some(slot) = self.index.find(key.hash, is_it) else {
-            return Found::Nothing;
+    pub(super) fn ask<T>(
+        &mut self,
+        key: Key<'_>,
+        clock: &impl Clock,
+        read: impl FnOnce(&V) -> T,
+    ) -> Result<T, Option<V>> {
+        let Some((slot, entry)) = look_up(&self.index, &self.slab, key) else {
+            self.stats.misses += 1;
+            return Err(None);
         };
-        let expires = self.slab.get(slot).expires;
-        if expires != Timestamp::NEVER && clock.has_passed(expires) {
-            Found::Dead(slot)
-        } else {
-            Found::Live(slot)
+        if entry.is_dead(clock) {
+            self.stats.misses += 1;
+            return Err(self.expire(slot));
         }
+        self.stats.hits += 1;
+        let answer = read(&entry.value);
+        if self.policy.hit_is_mark() {
+            entry.node.count_use();
+        } else {
+            self.hit(slot);
+        }
+        Ok(answer)
     }
 
     /// Tells the policy that an entry was asked for.
-    pub(super) fn hit(&mut self, slot: u32) {
+    fn hit(&mut self, slot: u32) {
         self.policy.hit(&mut self.slab, slot);
     }
 
@@ -271,6 +273,7 @@ impl<V> Shard<V> {
     }
 
     /// Takes out a dead entry.
+    #[cold]
     pub(super) fn expire(&mut self, slot: u32) -> Option<V> {
         self.stats.expirations += 1;
         self.unlink(slot)
@@ -473,4 +476,14 @@ impl<V> Shard<V> {
         }
         Ok(())
     }
+}
+
+/// Where a key's entry is, dead or alive. It is handed out with its slot, so that it is looked up only once.
+#[allow(clippy::inline_always)] // for `get`
+#[inline(always)]
+fn look_up<'a, V>(index: &Index, slab: &'a Slab<V>, key: Key<'_>) -> Option<(u32, &'a Entry<V>)> {
+    index.find(key.hash, |slot| {
+        let entry = slab.get(slot);
+        entry.key.is(key.bytes).then_some((slot, entry))
+    })
 }

@@ -1,7 +1,7 @@
 //! The entries of a shard: one vector, addressed by slot number. An entry keeps its slot for its whole life.
 
 use super::stored_key::StoredKey;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::policy::{NIL, Node, Nodes};
 
 #[derive(Debug)]
@@ -10,6 +10,14 @@ pub(super) struct Entry<V> {
     pub(super) expires: Timestamp,
     pub(super) key: StoredKey,
     pub(super) value: V,
+}
+
+impl<V> Entry<V> {
+    /// Whether its time is over. The clock is read only if it can be.
+    #[inline]
+    pub(super) fn is_dead(&self, clock: &impl Clock) -> bool {
+        self.expires != Timestamp::NEVER && clock.has_passed(self.expires)
+    }
 }
 
 /// A place for an entry. No larger than one: a key is never null, which tells the two apart.
@@ -72,6 +80,7 @@ impl<V> Slab<V> {
     /// # Panics
     ///
     /// If it is not, which is a bug of the shard.
+    #[inline]
     pub(super) fn get(&self, slot: u32) -> &Entry<V> {
         match &self.slots[slot as usize] {
             Slot::Taken(entry) => entry,

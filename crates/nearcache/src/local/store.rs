@@ -110,17 +110,8 @@ impl<V> Store<V> {
     /// must not use the store.
     pub fn get_with<T>(&self, key: &[u8], clock: &impl Clock, read: impl FnOnce(&V) -> T) -> Option<T> {
         let key = self.hasher.key(key);
-        let mut shard = self.lock(key.hash);
-        match shard.ask(key, clock) {
-            Found::Live(slot) => Some(read(&shard.slab().get(slot).value)),
-            Found::Nothing => None,
-            Found::Dead(slot) => {
-                let dead = shard.expire(slot);
-                drop(shard);
-                drop(dead);
-                None
-            }
-        }
+        // A dead value is dropped here, unlocked.
+        self.with(key.hash, |shard| shard.ask(key, clock, read)).ok()
     }
 
     /// Whether there is a live entry. O(1), one shard lock; counts neither as a use nor in the statistics.
@@ -483,6 +474,13 @@ impl<V> Store<V> {
         locked(&self.shards[self.shard_of(hash)])
     }
 
+    /// What `work` makes of a key's shard, locked.
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
+    fn with<T>(&self, hash: KeyHash, work: impl FnOnce(&mut Shard<V>) -> T) -> T {
+        self.shards[self.shard_of(hash)].with(empty, work)
+    }
+
     /// Lets other shards give what the writing one did not: the rest of a batch, and what is over the capacity. If they
     /// have nothing left, the writing one has to after all.
     fn settle(&self, written: Key<'_>, mut owed: u64, capacity: &Capacity) {
@@ -524,16 +522,11 @@ impl<V> Store<V> {
 #[allow(clippy::inline_always)] // for `get`
 #[inline(always)]
 fn locked<V>(shard: &Lock<Shard<V>>) -> Guard<'_, Shard<V>> {
-    let mut guard = shard.lock();
-    if guard.is_poisoned() {
-        empty(&mut guard);
-    }
-    guard
+    shard.lock(empty)
 }
 
-#[cold]
-fn empty<V>(shard: &mut Guard<'_, Shard<V>>) {
+/// Makes a shard anew that a panic left half changed.
+fn empty<V>(shard: &mut Shard<V>) {
     // Not dropped: the entries may be in any state, and dropping could run user code under the lock.
     std::mem::forget(shard.take_all());
-    shard.heal();
 }

@@ -53,18 +53,19 @@ impl List {
     }
 
     pub(super) fn remove(&mut self, nodes: &mut impl Nodes, slot: u32) {
-        let node = *nodes.node(slot);
+        let node = nodes.node(slot);
+        let (prev, next) = (node.prev, node.next);
         self.weight -= u64::from(node.weight);
         self.len -= 1;
-        if node.prev == NIL {
-            self.head = node.next;
+        if prev == NIL {
+            self.head = next;
         } else {
-            nodes.node_mut(node.prev).next = node.next;
+            nodes.node_mut(prev).next = next;
         }
-        if node.next == NIL {
-            self.tail = node.prev;
+        if next == NIL {
+            self.tail = prev;
         } else {
-            nodes.node_mut(node.next).prev = node.prev;
+            nodes.node_mut(next).prev = prev;
         }
     }
 

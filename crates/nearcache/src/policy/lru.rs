@@ -14,6 +14,11 @@ impl Policy for Lru {
         self.list.push_head(nodes, slot);
     }
 
+    #[inline]
+    fn hit_is_mark(&self) -> bool {
+        false
+    }
+
     fn hit(&mut self, nodes: &mut impl Nodes, slot: u32) {
         self.list.move_to_head(nodes, slot);
     }

@@ -14,6 +14,8 @@ mod list;
 mod lru;
 mod s3_fifo;
 
+use std::cell::Cell;
+
 use lru::Lru;
 use s3_fifo::S3Fifo;
 
@@ -44,7 +46,7 @@ impl Eviction {
 }
 
 /// What a policy keeps with each entry: 16 bytes, together with the entry's stamp.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     /// The neighbour towards the head (younger end) of the list.
     pub(crate) prev: u32,
@@ -52,8 +54,9 @@ pub(crate) struct Node {
     pub(crate) next: u32,
     /// What the entry counts against the capacity.
     pub(crate) weight: u32,
-    /// From the lowest bit: 2 bits of frequency, 1 of queue, 29 of stamp.
-    mark: u32,
+    /// From the lowest bit: 2 bits of frequency, 1 of queue, 29 of stamp. A cell, so that a reader who holds the entry by
+    /// reference can mark it as used, and need not look it up again.
+    mark: Cell<u32>,
 }
 
 const FREQUENCY_BITS: u32 = 2;
@@ -67,22 +70,31 @@ impl Node {
             prev: NIL,
             next: NIL,
             weight,
-            mark: stamp.0 << STAMP_SHIFT,
+            mark: Cell::new(stamp.0 << STAMP_SHIFT),
         }
     }
 
     /// How often it was asked for lately, as far as the policy counts: up to 3.
     pub(crate) const fn frequency(&self) -> u32 {
-        self.mark & FREQUENCY_MASK
+        self.mark.get() & FREQUENCY_MASK
     }
 
     pub(crate) fn set_frequency(&mut self, frequency: u32) {
-        self.mark = self.mark & !FREQUENCY_MASK | frequency.min(FREQUENCY_MASK);
+        *self.mark.get_mut() = self.mark.get() & !FREQUENCY_MASK | frequency.min(FREQUENCY_MASK);
+    }
+
+    /// It was asked for. Written only when that changes something: the line of a hot entry stays clean.
+    #[inline]
+    pub(crate) fn count_use(&self) {
+        if self.frequency() < FREQUENCY_MASK {
+            // The frequency has the lowest bits.
+            self.mark.set(self.mark.get() + 1);
+        }
     }
 
     /// Which of the policy's lists it is in.
     pub(crate) const fn queue(&self) -> Queue {
-        if self.mark & QUEUE_BIT == 0 {
+        if self.mark.get() & QUEUE_BIT == 0 {
             Queue::Small
         } else {
             Queue::Main
@@ -90,15 +102,16 @@ impl Node {
     }
 
     pub(crate) fn set_queue(&mut self, queue: Queue) {
-        self.mark = self.mark & !QUEUE_BIT | if queue == Queue::Main { QUEUE_BIT } else { 0 };
+        *self.mark.get_mut() =
+            self.mark.get() & !QUEUE_BIT | if queue == Queue::Main { QUEUE_BIT } else { 0 };
     }
 
     pub(crate) const fn stamp(&self) -> Stamp {
-        Stamp(self.mark >> STAMP_SHIFT)
+        Stamp(self.mark.get() >> STAMP_SHIFT)
     }
 
     pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
-        self.mark = self.mark & (FREQUENCY_MASK | QUEUE_BIT) | stamp.0 << STAMP_SHIFT;
+        *self.mark.get_mut() = self.mark.get() & (FREQUENCY_MASK | QUEUE_BIT) | stamp.0 << STAMP_SHIFT;
     }
 }
 
@@ -140,6 +153,8 @@ pub(crate) enum Pressure {
 pub(crate) trait Policy {
     /// Takes in an entry that was not there before.
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, hash: KeyHash);
+    /// Whether to count a use at the entry's node is all there is to do for a hit.
+    fn hit_is_mark(&self) -> bool;
     /// The entry was asked for.
     fn hit(&mut self, nodes: &mut impl Nodes, slot: u32);
     /// The entry leaves, not for want of room.
@@ -184,6 +199,11 @@ impl AnyPolicy {
 impl Policy for AnyPolicy {
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, hash: KeyHash) {
         dispatch!(self, policy => policy.admit(nodes, slot, hash));
+    }
+
+    #[inline]
+    fn hit_is_mark(&self) -> bool {
+        dispatch!(self, policy => policy.hit_is_mark())
     }
 
     fn hit(&mut self, nodes: &mut impl Nodes, slot: u32) {

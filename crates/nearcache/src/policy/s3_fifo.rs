@@ -17,8 +17,6 @@ use crate::key::KeyHash;
 
 /// Small holds a tenth of all.
 const SMALL_SHARE: u64 = 10;
-/// Frequencies are counted up to here: how often an entry may go round main without being asked for.
-const MAX_FREQUENCY: u32 = 3;
 /// At small's tail, an entry moves to main if its frequency is above this.
 const PROMOTE_ABOVE: u32 = 1;
 /// How many entries one search for a victim may pass over, so that one insertion has bounded work even when
@@ -102,12 +100,13 @@ impl Policy for S3Fifo {
         self.attach(nodes, slot);
     }
 
+    #[inline]
+    fn hit_is_mark(&self) -> bool {
+        true
+    }
+
     fn hit(&mut self, nodes: &mut impl Nodes, slot: u32) {
-        let node = nodes.node_mut(slot);
-        // Written only when it changes: the line of a hot entry stays clean.
-        if node.frequency() < MAX_FREQUENCY {
-            node.set_frequency(node.frequency() + 1);
-        }
+        nodes.node(slot).count_use();
     }
 
     fn detach(&mut self, nodes: &mut impl Nodes, slot: u32) {
