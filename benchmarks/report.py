@@ -97,7 +97,7 @@ def notes(results: Results) -> Iterator[str]:
 
 
 def expectations(results: Results) -> Iterator[str]:
-    """Yield the expectations of LocalCache and whether they are met."""
+    """Yield the expectations of ours and whether they are met."""
     for expectation, found in results.met():
         verdict = "unknown" if found is None else "met" if found >= expectation.times else "MISSED"
         rival = RIVALS[expectation.against].title
@@ -107,7 +107,8 @@ def expectations(results: Results) -> Iterator[str]:
             value = times(found and 1 / found)
         else:
             limit, value = f"at least {expectation.times:g}x the speed of {rival}", times(found)
-        yield f"{verdict:<8} {expectation.operation:<15} {value:>6}   {limit}"
+        which = RIVALS[expectation.of].title
+        yield f"{verdict:<8} {which:<12} {expectation.operation:<15} {value:>6}   {limit}"
 
 
 def text(results: Results) -> str:
@@ -116,7 +117,7 @@ def text(results: Results) -> str:
     sections.append(list(method(results)))
     sections.append(list(notes(results)))
     if OURS in results.timings:
-        sections.append(["Expected of LocalCache:", *expectations(results)])
+        sections.append(["Expected of ours:", *expectations(results)])
     return "\n\n".join("\n".join(section) for section in sections)
 
 

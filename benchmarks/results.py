@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from .operations import EMPTY_LOOP, OPERATIONS
-from .rivals import BASELINE, OURS, RIVALS
+from .rivals import BASELINE, OURS, RIVALS, SHARED
 
 
 @dataclass
@@ -35,14 +35,16 @@ class Timings:
 
 @dataclass(frozen=True)
 class Expectation:
-    """How fast LocalCache has to be: this many times the speed of another rival."""
+    """How fast one of ours has to be: this many times the speed of another rival."""
 
     operation: str
     times: float
     against: str = BASELINE
+    of: str = OURS
 
 
-# The last one says: no slower than 1.6 times the time of the fastest raw cache that knows expiry.
+# Below 1 it is the time that is limited: by 1.6 times that of the fastest raw cache that knows expiry, and
+# for SharedCache by 2.5 times LocalCache's.
 EXPECTATIONS = (
     Expectation("get int", 22),
     Expectation("get 1 KB str", 22),
@@ -54,6 +56,15 @@ EXPECTATIONS = (
     Expectation("get_many(100)", 25),
     Expectation("aget int", 250),
     Expectation("get int", 1 / 1.6, against="cachebox-ttl"),
+    *(
+        Expectation(operation, times, against, SHARED)
+        for operation in ("get int", "get 1 KB str")
+        for against, times in ((OURS, 1 / 2.5), (BASELINE, 8), ("diskcache", 20), ("redis", 200))
+    ),
+    *(
+        Expectation("set 1 KB str", times, against, SHARED)
+        for against, times in ((BASELINE, 4), ("diskcache", 40), ("redis", 150))
+    ),
 )
 
 
@@ -77,8 +88,9 @@ class Results:
         return reference / cost if cost and reference else None
 
     def met(self) -> list[tuple[Expectation, float | None]]:
-        """Return every expectation of LocalCache with the ratio found."""
-        return [(each, self.ratio(OURS, each.operation, each.against)) for each in EXPECTATIONS]
+        """Return every expectation of those of ours that took part, with the ratio found."""
+        present = [each for each in EXPECTATIONS if each.of in self.timings]
+        return [(each, self.ratio(each.of, each.operation, each.against)) for each in present]
 
     def environment(self) -> dict[str, Any]:
         """Return what the numbers depend on; nothing that names the machine."""
@@ -102,6 +114,7 @@ class Results:
             "skipped": self.skipped,
             "expectations": [
                 {
+                    "of": expectation.of,
                     "operation": expectation.operation,
                     "against": expectation.against,
                     "at_least": expectation.times,

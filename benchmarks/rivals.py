@@ -87,6 +87,18 @@ def nearcache() -> AbstractContextManager[Names]:
 
 
 @contextlib.contextmanager
+def shared() -> Iterator[Names]:
+    """Open our cache for all processes, on a file of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="nearcache-compare-", dir="/dev/shm") as directory,
+        backend(
+            "nearcache.django.SharedCache", LOCATION=f"{directory}/cache", OPTIONS={"MAX_MEMORY": "256MB"}
+        ) as names,
+    ):
+        yield names
+
+
+@contextlib.contextmanager
 def diskcache() -> Iterator[Names]:
     """Open diskcache on a directory of its own."""
     with (
@@ -127,6 +139,7 @@ MAPPING = Spelling(set="cache[key] = value")
 
 BASELINE = "locmem"
 OURS = "nearcache"
+SHARED = "shared"
 
 RIVALS = {
     rival.name: rival
@@ -148,6 +161,15 @@ RIVALS = {
             ("nearcache",),
             hint="`make build` builds it",
             note='MAX_MEMORY "256MB"',
+        ),
+        Rival(
+            SHARED,
+            "SharedCache",
+            shared,
+            ("nearcache.django",),
+            ("nearcache",),
+            hint="`make build` builds it",
+            note='MAX_MEMORY "256MB", in /dev/shm; shared by processes, survives restarts',
         ),
         Rival(
             "diskcache",

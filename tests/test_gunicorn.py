@@ -79,12 +79,13 @@ SITE = textwrap.dedent("""
 class Server:
     """A gunicorn process, and its log."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, site=SITE, workers=WORKERS, options=("--preload",)):
+        self.workers = workers
         self.log = folder / "log"
-        (folder / "site_of_test.py").write_text(SITE)
+        (folder / "site_of_test.py").write_text(site)
         settings = [
-            "--preload",
-            f"--workers={WORKERS}",
+            *options,
+            f"--workers={workers}",
             "--bind=127.0.0.1:0",
             "--timeout=20",
             "--graceful-timeout=5",
@@ -123,7 +124,7 @@ class Server:
             with urllib.request.urlopen(f"{address}/{len(found) % pages}", timeout=15) as response:
                 found.append(json.load(response))
             workers = [answer["worker"] for answer in found]
-            if len(set(workers)) >= WORKERS and min(map(workers.count, workers)) >= 5:
+            if len(set(workers)) >= self.workers and min(map(workers.count, workers)) >= 5:
                 return found
         raise AssertionError
 
