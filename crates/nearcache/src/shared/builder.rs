@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cache::SharedCache;
 use super::error::OpenError;
+use super::file::boot_id;
 use super::hashing::Hashing;
 use super::layout::SEED;
 use super::map::Map;
@@ -74,6 +75,11 @@ impl<C: Clock> Builder<C> {
     ///
     /// [`OpenError`] tells what to do about each.
     pub fn open(self) -> Result<SharedCache<C>, OpenError> {
+        self.open_in(boot_id())
+    }
+
+    /// Opens the cache in this boot of the machine.
+    pub(super) fn open_in(self, boot: [u64; 2]) -> Result<SharedCache<C>, OpenError> {
         let (file, geometry) = file::open(&self.path, self.bytes)?;
         let map = Map::new(&file, geometry.words).map_err(|source| OpenError::Io {
             action: "map",
@@ -88,8 +94,7 @@ impl<C: Clock> Builder<C> {
             places: Places::new(self.path.clone(), file),
             patience: self.patience,
         };
-        repair::after_reboot(&self.path, &store)?;
-        store.places.take(&store.map, &store.geometry)?;
+        repair::enter(&store, boot)?;
         Ok(SharedCache::new(Arc::new(store), self.clock))
     }
 }

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::error::SharedError;
+use super::file::boot_id;
 use super::hashing::{Hashing, Keyed};
 use super::index::Kind;
 use super::layout::{EPOCH, Geometry, LOCK, MAIN, PROCESS_COUNTERS, SHARD, SMALL, WORD};
 use super::lock;
 use super::map::Map;
 use super::process::{Place, Places};
+use super::repair;
 use super::ring::Ring;
 use super::shard::Shard;
 use super::words::add;
@@ -84,7 +86,7 @@ impl Store {
     pub(super) fn place(&self) -> Result<&Place, SharedError> {
         match self.places.current() {
             Some(place) => Ok(place),
-            None => Ok(self.places.take(&self.map, &self.geometry)?),
+            None => Ok(repair::enter(self, boot_id())?),
         }
     }
 
