@@ -117,7 +117,9 @@ fn a_file_that_others_may_write_is_refused() {
         let scratch = Scratch::new();
         drop(scratch.open().unwrap());
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(mode)).unwrap();
-        assert!(matches!(scratch.open(), Err(OpenError::Exposed { mode: found, .. }) if found == mode));
+        let error = scratch.open().unwrap_err();
+        assert!(matches!(error, OpenError::Exposed { mode: found, .. } if found == mode));
+        assert!(error.to_string().contains("chmod 600"), "{error}");
     }
 }
 
@@ -266,10 +268,9 @@ fn no_room_is_an_error_at_once_and_leaves_nothing_behind() {
         return; // there is room
     }
     let opened = SharedCache::open(scratch.path(), MOST);
-    assert!(
-        matches!(opened, Err(OpenError::NoRoom { bytes: MOST, .. })),
-        "{opened:?}"
-    );
+    let error = opened.unwrap_err();
+    assert!(matches!(error, OpenError::NoRoom { bytes: MOST, .. }), "{error}");
+    assert!(error.to_string().contains("--shm-size"), "{error}");
     assert!(scratch.names().is_empty());
 }
 

@@ -32,7 +32,10 @@ pub enum OpenError {
         owner: u32,
     },
     /// Others than its owner may write to the file.
-    #[error("{} can be written by others (mode {mode:o}); it has to be 600", path.display())]
+    #[error(
+        "{} can be written by others (mode {mode:o}): `chmod 600` it, and `chmod 700` its directory if that is its alone",
+        path.display()
+    )]
     Exposed {
         /// Where.
         path: PathBuf,
@@ -46,7 +49,11 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file system has no room for the file.
-    #[error("there is no room for {bytes} bytes at {}", path.display())]
+    #[error(
+        "there is no room for {bytes} bytes at {}: ask for less, or make its file system larger \
+         (/dev/shm has 64 MB in Docker unless `--shm-size` says otherwise)",
+        path.display()
+    )]
     NoRoom {
         /// Where.
         path: PathBuf,
