@@ -53,7 +53,8 @@ impl<C: Clock> Builder<C> {
         self
     }
 
-    /// How long a write waits for another process that holds a lock, is alive and does not go on (1 s).
+    /// How long a write waits for another process that holds a lock, is alive and does not go on (1 s): what handles
+    /// begin with. See [`SharedCache::with_lock_timeout`].
     pub const fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.patience = timeout;
         self
@@ -92,9 +93,8 @@ impl<C: Clock> Builder<C> {
             geometry,
             hashing: Hashing::new(seed),
             places: Places::new(self.path.clone(), file),
-            patience: self.patience,
         };
         repair::enter(&store, boot)?;
-        Ok(SharedCache::new(Arc::new(store), self.clock))
+        Ok(SharedCache::new(Arc::new(store), self.clock, self.patience))
     }
 }

@@ -92,6 +92,7 @@ impl From<&Entry> for Found {
 pub struct SharedCache<C = SystemClock> {
     store: Arc<Store>,
     clock: C,
+    patience: Duration,
 }
 
 impl SharedCache {
@@ -111,8 +112,12 @@ impl SharedCache {
 }
 
 impl<C: Clock> SharedCache<C> {
-    pub(super) const fn new(store: Arc<Store>, clock: C) -> Self {
-        Self { store, clock }
+    pub(super) const fn new(store: Arc<Store>, clock: C, patience: Duration) -> Self {
+        Self {
+            store,
+            clock,
+            patience,
+        }
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -125,7 +130,49 @@ impl<C: Clock> SharedCache<C> {
 
     /// Another handle, which reads the time elsewhere.
     pub fn with_clock<D: Clock>(&self, clock: D) -> SharedCache<D> {
-        SharedCache::new(Arc::clone(&self.store), clock)
+        SharedCache::new(Arc::clone(&self.store), clock, self.patience)
+    }
+
+    /// Another handle, whose operations wait so long for a lock.
+    ///
+    /// With [`Duration::ZERO`] a write that finds the lock held fails with [`SharedError::Busy`] at once: after a few
+    /// turns, a microsecond or two, and without a system call. Nothing has been changed then, and
+    /// [`timeouts`](SharedStats::timeouts) does not count it. So a caller that holds something others need (an
+    /// interpreter's lock) tries first, and lets go of it only to wait:
+    ///
+    /// ```
+    /// use nearcache::shared::{Item, SharedCache, SharedError};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("nearcache-try-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&directory)?;
+    /// let patient = SharedCache::open(directory.join("pages"), 1 << 20)?;
+    /// let hasty = patient.with_lock_timeout(Duration::ZERO);
+    /// match hasty.set(b"/", Item::new(b"Hello")) {
+    ///     Err(SharedError::Busy { .. }) => patient.set(b"/", Item::new(b"Hello"))?, // having let go of it
+    ///     done => done?,
+    /// }
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A lock whose owner is dead is only ever taken over by who waits. Reads take a lock so rarely, and for so short a
+    /// time, that they do not ask.
+    #[must_use]
+    pub fn with_lock_timeout(&self, timeout: Duration) -> Self
+    where
+        C: Clone,
+    {
+        Self {
+            patience: timeout,
+            ..self.clone()
+        }
+    }
+
+    /// How long this handle's operations wait for a lock.
+    #[must_use]
+    pub const fn lock_timeout(&self) -> Duration {
+        self.patience
     }
 
     /// When something stored now for `ttl` dies.
@@ -321,7 +368,8 @@ impl<C: Clock> SharedCache<C> {
 
     #[inline]
     fn lock(&self, key: &Keyed<'_>) -> Result<Writer<'_, C>, SharedError> {
-        self.store.lock(self.store.shard_of(key), &self.clock)
+        self.store
+            .lock_for(self.store.shard_of(key), &self.clock, self.patience)
     }
 
     /// Replaces the value of a live entry by what `f` makes of its tag and bytes; returns whether there was one. Its
@@ -474,7 +522,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// [`ValidateError`] tells what does not hold.
     pub fn validate(&self) -> Result<Report, ValidateError> {
-        validate::validate(&self.store, &self.clock)
+        validate::validate(&self.store, &self.clock, self.patience)
     }
 }
 
@@ -483,6 +531,7 @@ impl<C: Clone> Clone for SharedCache<C> {
         Self {
             store: Arc::clone(&self.store),
             clock: self.clock.clone(),
+            patience: self.patience,
         }
     }
 }

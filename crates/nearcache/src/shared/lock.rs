@@ -53,7 +53,8 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Takes the lock for `me`, or from an owner who is not alive.
+/// Takes the lock for `me`, or from an owner who is not alive; without patience only if it is free, or becomes so within
+/// a microsecond or two.
 #[inline]
 pub(super) fn acquire(
     word: &AtomicU64,
@@ -69,6 +70,9 @@ pub(super) fn acquire(
             });
         }
         hint::spin_loop();
+    }
+    if patience.is_zero() {
+        return Err(SharedError::Busy { waited: patience });
     }
     wait(word, me, is_alive, patience)
 }

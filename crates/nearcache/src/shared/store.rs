@@ -49,7 +49,6 @@ pub(super) struct Store {
     pub(super) geometry: Geometry,
     pub(super) hashing: Hashing,
     pub(super) places: Places,
-    pub(super) patience: Duration,
 }
 
 impl Store {
@@ -104,16 +103,8 @@ impl Store {
         }
     }
 
-    /// Locks a shard for writing.
+    /// Locks a shard for writing. Without patience, that it was not to be had is not counted as a wait in vain.
     #[inline]
-    pub(super) fn lock<'a, C: Clock>(
-        &'a self,
-        shard: Shard<'a>,
-        clock: &'a C,
-    ) -> Result<Writer<'a, C>, SharedError> {
-        self.lock_for(shard, clock, self.patience)
-    }
-
     pub(super) fn lock_for<'a, C: Clock>(
         &'a self,
         shard: Shard<'a>,
@@ -130,7 +121,7 @@ impl Store {
                 Ok(writer)
             }
             Err(error) => {
-                self.count(Counter::Timeouts, 1);
+                self.count(Counter::Timeouts, u64::from(!patience.is_zero()));
                 Err(error)
             }
         }
