@@ -247,33 +247,6 @@ fn sizes_that_cannot_be_are_refused() {
     assert!(scratch.names().is_empty());
 }
 
-/// Bytes that are free where files of tests lie.
-fn free_bytes(path: &Path) -> u64 {
-    let name = CString::new(path.as_os_str().as_bytes()).unwrap();
-    // SAFETY: all zeros is a valid value of this plain struct; then it is filled.
-    #[allow(unsafe_code)]
-    let found = unsafe {
-        let mut found: libc::statvfs = std::mem::zeroed();
-        assert_eq!(libc::statvfs(name.as_ptr(), &raw mut found), 0);
-        found
-    };
-    found.f_bfree * found.f_frsize
-}
-
-#[test]
-fn no_room_is_an_error_at_once_and_leaves_nothing_behind() {
-    const MOST: u64 = 1 << 40;
-    let scratch = Scratch::new();
-    if free_bytes(&scratch.0) >= MOST {
-        return; // there is room
-    }
-    let opened = SharedCache::open(scratch.path(), MOST);
-    let error = opened.unwrap_err();
-    assert!(matches!(error, OpenError::NoRoom { bytes: MOST, .. }), "{error}");
-    assert!(error.to_string().contains("--shm-size"), "{error}");
-    assert!(scratch.names().is_empty());
-}
-
 #[test]
 fn a_missing_or_read_only_directory_is_an_error() {
     let scratch = Scratch::new();
