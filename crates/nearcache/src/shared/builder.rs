@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cache::SharedCache;
 use super::error::OpenError;
+use super::file::boot_id;
 use super::hashing::Hashing;
 use super::layout::SEED;
 use super::map::Map;
@@ -52,7 +53,8 @@ impl<C: Clock> Builder<C> {
         self
     }
 
-    /// How long a write waits for another process that holds a lock, is alive and does not go on (1 s).
+    /// How long a write waits for another process that holds a lock, is alive and does not go on (1 s): what handles
+    /// begin with. See [`SharedCache::with_lock_timeout`].
     pub const fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.patience = timeout;
         self
@@ -74,6 +76,11 @@ impl<C: Clock> Builder<C> {
     ///
     /// [`OpenError`] tells what to do about each.
     pub fn open(self) -> Result<SharedCache<C>, OpenError> {
+        self.open_in(boot_id())
+    }
+
+    /// Opens the cache in this boot of the machine.
+    pub(super) fn open_in(self, boot: [u64; 2]) -> Result<SharedCache<C>, OpenError> {
         let (file, geometry) = file::open(&self.path, self.bytes)?;
         let map = Map::new(&file, geometry.words).map_err(|source| OpenError::Io {
             action: "map",
@@ -86,10 +93,8 @@ impl<C: Clock> Builder<C> {
             geometry,
             hashing: Hashing::new(seed),
             places: Places::new(self.path.clone(), file),
-            patience: self.patience,
         };
-        repair::after_reboot(&self.path, &store)?;
-        store.places.take(&store.map, &store.geometry)?;
-        Ok(SharedCache::new(Arc::new(store), self.clock))
+        repair::enter(&store, boot)?;
+        Ok(SharedCache::new(Arc::new(store), self.clock, self.patience))
     }
 }

@@ -110,8 +110,8 @@ impl Process {
 /// Cloning gives another handle to the same mapping. A handle stays usable in children made by `fork`.
 pub struct SharedCache<C = SystemClock> {
     store: Arc<Store>,
-    patience: Duration,
     clock: C,
+    patience: Duration,
 }
 
 impl SharedCache {
@@ -131,11 +131,11 @@ impl SharedCache {
 }
 
 impl<C: Clock> SharedCache<C> {
-    pub(super) fn new(store: Arc<Store>, clock: C) -> Self {
+    pub(super) const fn new(store: Arc<Store>, clock: C, patience: Duration) -> Self {
         Self {
-            patience: store.patience,
             store,
             clock,
+            patience,
         }
     }
 
@@ -149,15 +149,34 @@ impl<C: Clock> SharedCache<C> {
 
     /// Another handle, which reads the time elsewhere.
     pub fn with_clock<D: Clock>(&self, clock: D) -> SharedCache<D> {
-        SharedCache {
-            store: Arc::clone(&self.store),
-            patience: self.patience,
-            clock,
-        }
+        SharedCache::new(Arc::clone(&self.store), clock, self.patience)
     }
 
-    /// Another handle, whose writes wait so long for a process that holds a lock. With zero they do not wait at all, and
-    /// that is not counted as a timeout: for callers who hold something themselves that they want to let go first.
+    /// Another handle, whose operations wait so long for a lock.
+    ///
+    /// With [`Duration::ZERO`] a write that finds the lock held fails with [`SharedError::Busy`] at once: after a few
+    /// turns, a microsecond or two, and without a system call. Nothing has been changed then, and
+    /// [`timeouts`](SharedStats::timeouts) does not count it. So a caller that holds something others need (an
+    /// interpreter's lock) tries first, and lets go of it only to wait:
+    ///
+    /// ```
+    /// use nearcache::shared::{Item, SharedCache, SharedError};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("nearcache-try-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&directory)?;
+    /// let patient = SharedCache::open(directory.join("pages"), 1 << 20)?;
+    /// let hasty = patient.with_lock_timeout(Duration::ZERO);
+    /// match hasty.set(b"/", Item::new(b"Hello")) {
+    ///     Err(SharedError::Busy { .. }) => patient.set(b"/", Item::new(b"Hello"))?, // having let go of it
+    ///     done => done?,
+    /// }
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A lock whose owner is dead is only ever taken over by who waits. Reads take a lock so rarely, and for so short a
+    /// time, that they do not ask.
     #[must_use]
     pub fn with_lock_timeout(&self, timeout: Duration) -> Self
     where
@@ -167,6 +186,12 @@ impl<C: Clock> SharedCache<C> {
             patience: timeout,
             ..self.clone()
         }
+    }
+
+    /// How long this handle's operations wait for a lock.
+    #[must_use]
+    pub const fn lock_timeout(&self) -> Duration {
+        self.patience
     }
 
     /// When something stored now for `ttl` dies.
@@ -559,7 +584,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// [`ValidateError`] tells what does not hold.
     pub fn validate(&self) -> Result<Report, ValidateError> {
-        validate::validate(&self.store, &self.clock)
+        validate::validate(&self.store, &self.clock, self.patience)
     }
 }
 
@@ -567,8 +592,8 @@ impl<C: Clone> Clone for SharedCache<C> {
     fn clone(&self) -> Self {
         Self {
             store: Arc::clone(&self.store),
-            patience: self.patience,
             clock: self.clock.clone(),
+            patience: self.patience,
         }
     }
 }

@@ -32,7 +32,10 @@ pub enum OpenError {
         owner: u32,
     },
     /// Others than its owner may write to the file.
-    #[error("{} can be written by others (mode {mode:o}), who could have anything in it: chmod 600 it", path.display())]
+    #[error(
+        "{} can be written by others (mode {mode:o}): `chmod 600` it, and `chmod 700` its directory if that is its alone",
+        path.display()
+    )]
     Exposed {
         /// Where.
         path: PathBuf,
@@ -53,8 +56,8 @@ pub enum OpenError {
     },
     /// The file system has no room for the file.
     #[error(
-        "there is no room for {bytes} bytes at {}: make the cache smaller, or the file system larger (Docker's \
-         /dev/shm has 64 MB unless it is run with --shm-size)",
+        "there is no room for {bytes} bytes at {}: ask for less, or make its file system larger \
+         (/dev/shm has 64 MB in Docker unless `--shm-size` says otherwise)",
         path.display()
     )]
     NoRoom {

@@ -41,9 +41,7 @@ impl<C: Clock> Writer<'_, C> {
             return;
         };
         let moved_itself = self.entry_of(ring, &record).is_some_and(|entry| {
-            if self.is_dead(&record) {
-                self.count(Counter::Expirations, 1);
-                self.vacate(entry.at);
+            if self.bury(&entry) {
                 false
             } else if ring.kind == Kind::Small {
                 self.leave_small(&entry);
@@ -57,14 +55,28 @@ impl<C: Clock> Writer<'_, C> {
         }
     }
 
-    /// The live entry that a record is; a torn one is none.
+    /// The entry that a record is, dead and torn ones included.
     fn entry_of(&self, ring: &Ring<'_>, record: &Record) -> Option<Entry> {
         if record.slot >= self.shard.index.len() {
             return None;
         }
         let entry = self.entry_at(record.slot)?;
         let is_it = entry.kind == ring.kind && entry.record.position == record.position;
-        (is_it && !is_torn(record.first)).then_some(entry)
+        is_it.then_some(entry)
+    }
+
+    /// Removes an entry whose time is over, or that was torn by the death of its writer; returns whether it did. The
+    /// tail never passes what a slot points to without that: else it would be counted for good.
+    pub(super) fn bury(&self, entry: &Entry) -> bool {
+        let torn = is_torn(entry.record.first);
+        if !torn && !self.is_dead(&entry.record) {
+            return false;
+        }
+        if !torn {
+            self.count(Counter::Expirations, 1);
+        }
+        self.vacate(entry.at);
+        true
     }
 
     fn may_move(&self, words: usize) -> bool {
@@ -114,13 +126,9 @@ impl<C: Clock> Writer<'_, C> {
             let Some(record) = main.record(tail).filter(|record| record.allotted >= LEAD) else {
                 break;
             };
-            match self.entry_of(&main, &record) {
-                Some(_) if !self.is_dead(&record) => break,
-                Some(entry) => {
-                    self.count(Counter::Expirations, 1);
-                    self.vacate(entry.at);
-                }
-                None => {}
+            let kept = self.entry_of(&main, &record).filter(|entry| !self.bury(entry));
+            if kept.is_some() {
+                break;
             }
             main.move_tail(tail.wrapping_add(record.allotted as u64));
         }

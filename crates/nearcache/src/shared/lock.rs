@@ -61,7 +61,8 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Takes the lock for `me`, or from an owner who is not alive.
+/// Takes the lock for `me`, or from an owner who is not alive; without patience only if it is free, or becomes so within
+/// a microsecond or two.
 #[inline]
 pub(super) fn acquire(
     word: &AtomicU64,

@@ -15,19 +15,19 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     Ok(result)
 }
 
-fn byte_lock(kind: libc::c_int, byte: i64) -> libc::flock {
+fn byte_lock(kind: libc::c_int, byte: i64, count: i64) -> libc::flock {
     // SAFETY: all zeros is a valid value of this plain struct.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::c_short::try_from(kind).unwrap_or_default();
     lock.l_whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default();
     lock.l_start = byte;
-    lock.l_len = 1;
+    lock.l_len = count;
     lock
 }
 
 /// Tries to lock a byte of a file for this open file description; returns whether it could.
 pub(super) fn try_lock_byte(fd: RawFd, byte: i64) -> io::Result<bool> {
-    let lock = byte_lock(libc::F_WRLCK, byte);
+    let lock = byte_lock(libc::F_WRLCK, byte, 1);
     // SAFETY: reads the struct passed.
     match check(unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) }) {
         Ok(_) => Ok(true),
@@ -38,14 +38,20 @@ pub(super) fn try_lock_byte(fd: RawFd, byte: i64) -> io::Result<bool> {
 
 /// Gives up a lock on a byte.
 pub(super) fn unlock_byte(fd: RawFd, byte: i64) {
-    let lock = byte_lock(libc::F_UNLCK, byte);
+    let lock = byte_lock(libc::F_UNLCK, byte, 1);
     // SAFETY: reads the struct passed. Nothing can be done if it fails; closing the file unlocks too.
     unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) };
 }
 
 /// Whether another open file description holds a lock on a byte. If the kernel will not say, it is taken to.
 pub(super) fn byte_is_locked(fd: RawFd, byte: i64) -> bool {
-    let mut lock = byte_lock(libc::F_WRLCK, byte);
+    any_is_locked(fd, byte, 1)
+}
+
+/// Whether another open file description holds a lock on any of `count` bytes. If the kernel will not say, it is taken
+/// to.
+pub(super) fn any_is_locked(fd: RawFd, first: i64, count: i64) -> bool {
+    let mut lock = byte_lock(libc::F_WRLCK, first, count);
     // SAFETY: reads and writes the struct passed.
     let asked = check(unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &raw mut lock) });
     asked.is_err() || i32::from(lock.l_type) != libc::F_UNLCK

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 
 use super::error::OpenError;
 use super::fork::{self, Uninherited};
@@ -76,14 +76,25 @@ impl Places {
         (place.depth == fork::depth()).then_some(place)
     }
 
-    /// The place of this process, taken if it has none yet.
-    pub(super) fn take(&self, map: &Map, geometry: &Geometry) -> Result<&Place, OpenError> {
+    /// The place of this process, taken if it has none yet; none if the file turns out unfit once it is taken, and
+    /// others can tell that it is.
+    pub(super) fn take(
+        &self,
+        map: &Map,
+        geometry: &Geometry,
+        is_fit: impl Fn() -> bool,
+    ) -> Result<Option<&Place>, OpenError> {
         loop {
             if let Some(place) = self.current() {
-                return Ok(place);
+                return Ok(Some(place));
             }
             let before = self.now.load(Ordering::Acquire);
-            let new = Box::into_raw(Box::new(self.make(map, geometry, before)?));
+            let place = self.make(map, geometry, before)?;
+            fence(Ordering::SeqCst);
+            if !is_fit() {
+                return Ok(None);
+            }
+            let new = Box::into_raw(Box::new(place));
             let won = self
                 .now
                 .compare_exchange(before, new, Ordering::AcqRel, Ordering::Acquire);
@@ -130,7 +141,7 @@ impl Places {
     }
 
     /// Opens the mapped file once more, whatever its name is by now.
-    fn open_again(&self) -> io::Result<File> {
+    pub(super) fn open_again(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         let by_number = format!("/proc/self/fd/{}", self.file.as_raw_fd());
@@ -145,6 +156,12 @@ impl Places {
         } else {
             Err(io::Error::from_raw_os_error(libc::ENOENT))
         }
+    }
+
+    /// Whether anybody has a place; this process has none.
+    pub(super) fn any_is_taken(&self, geometry: &Geometry) -> bool {
+        let places = i64::try_from(geometry.processes).unwrap_or(i64::MAX);
+        os::any_is_locked(self.file.as_raw_fd(), slot_lock(0), places)
     }
 
     /// Whether an owner of a lock still lives; `me` does.

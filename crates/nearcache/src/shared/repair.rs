@@ -3,37 +3,87 @@
 //! The caller holds the set-up lock, and whoever else opens the file waits for it.
 
 use std::mem::MaybeUninit;
-use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use super::error::OpenError;
-use super::file::{SetupLock, boot_id};
+use super::file::SetupLock;
 use super::index::{Kind, Slot};
-use super::layout::{BOOT, BUCKET, EPOCH, LOCK, SHARD_EPOCH};
+use super::layout::{BOOT, BUCKET, LOCK, SHARD_EPOCH};
+use super::process::Place;
 use super::record::{Record, is_torn};
 use super::ring::Ring;
 use super::shard::Shard;
 use super::store::Store;
 use super::words::put;
 
-/// Checks the file if it was last set up before this boot.
-pub(super) fn after_reboot(path: &Path, store: &Store) -> Result<(), OpenError> {
-    let words = store.map.words();
-    let boot = boot_id();
-    let is_known = || (0..2).all(|half| words[BOOT + half].load(Ordering::Acquire) == boot[half]);
-    if is_known() {
-        return Ok(());
+/// The boot of whoever cannot tell which it is, having no `/proc`.
+pub(super) const UNKNOWN: [u64; 2] = [0; 2];
+/// Stands for the boot while somebody finds out whether the file is in use, and repairs it.
+const IN_REPAIR: [u64; 2] = [u64::MAX; 2];
+/// How often others may come between.
+const TRIES: u32 = 100;
+
+fn recorded(store: &Store) -> [u64; 2] {
+    let words = &store.map.words()[BOOT..];
+    [words[0].load(Ordering::Acquire), words[1].load(Ordering::Acquire)]
+}
+
+fn record(store: &Store, boot: [u64; 2]) {
+    for (word, half) in store.map.words()[BOOT..].iter().zip(boot) {
+        put(word, half, Ordering::Release);
     }
-    let _lock = SetupLock::take(path, store.places.file())?;
-    if is_known() {
-        return Ok(());
+}
+
+/// Takes this process's place, in a file that is fit for use.
+///
+/// A repair must not begin while anybody uses the file. The repairer first says what it is about, then looks for places
+/// that are taken; whoever enters first takes a place, then looks again for such a word. One sees the other.
+pub(super) fn enter(store: &Store, boot: [u64; 2]) -> Result<&Place, OpenError> {
+    for _ in 0..TRIES {
+        let seen = after_reboot(store, boot)?;
+        let is_fit = || recorded(store) == seen;
+        if let Some(place) = store.places.take(&store.map, &store.geometry, is_fit)? {
+            return Ok(place);
+        }
     }
-    for number in 0..store.geometry.shards {
-        repair(&store.shard(number), words[EPOCH].load(Ordering::Relaxed));
+    Err(OpenError::Busy {
+        path: store.places.path().into(),
+    })
+}
+
+/// Checks the file if it was last set up before this boot, or may have been; returns what it bears then.
+///
+/// That somebody has a place tells too that it was set up in this boot, to whom the kernel does not tell which it is.
+fn after_reboot(store: &Store, boot: [u64; 2]) -> Result<[u64; 2], OpenError> {
+    let is_known = |found| found == boot && boot != UNKNOWN;
+    let seen = recorded(store);
+    if is_known(seen) {
+        return Ok(seen);
     }
-    put(&words[BOOT + 1], boot[1], Ordering::Release);
-    put(&words[BOOT], boot[0], Ordering::Release);
-    Ok(())
+    // Threads, and children, share the mapped file and with it its locks: they have to keep each other out too.
+    let file = store.places.open_again().map_err(|source| OpenError::Io {
+        action: "open",
+        path: store.places.path().into(),
+        source,
+    })?;
+    let _lock = SetupLock::take(store.places.path(), &file)?;
+    let found = recorded(store);
+    if is_known(found) {
+        return Ok(found);
+    }
+    record(store, IN_REPAIR);
+    fence(Ordering::SeqCst);
+    let in_use = store.places.any_is_taken(&store.geometry);
+    if !in_use {
+        let epoch = store.epoch().load(Ordering::Relaxed);
+        for number in 0..store.geometry.shards {
+            repair(&store.shard(number), epoch);
+        }
+    }
+    let known_to_others = in_use && boot == UNKNOWN && found != IN_REPAIR;
+    let now = if known_to_others { found } else { boot };
+    record(store, now);
+    Ok(now)
 }
 
 /// Keeps what can be believed of a shard.

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::error::SharedError;
+use super::file::boot_id;
 use super::hashing::{Hashing, Keyed};
 use super::index::Kind;
 use super::layout::{EPOCH, Geometry, LOCK, MAIN, PROCESS_COUNTERS, SHARD, SMALL, WORD};
 use super::lock;
 use super::map::Map;
 use super::process::{Place, Places};
+use super::repair;
 use super::ring::Ring;
 use super::shard::Shard;
 use super::words::add;
@@ -49,7 +51,6 @@ pub(super) struct Store {
     pub(super) geometry: Geometry,
     pub(super) hashing: Hashing,
     pub(super) places: Places,
-    pub(super) patience: Duration,
 }
 
 impl Store {
@@ -86,7 +87,7 @@ impl Store {
     pub(super) fn place(&self) -> Result<&Place, SharedError> {
         match self.places.current() {
             Some(place) => Ok(place),
-            None => Ok(self.places.take(&self.map, &self.geometry)?),
+            None => Ok(repair::enter(self, boot_id())?),
         }
     }
 
@@ -104,16 +105,8 @@ impl Store {
         }
     }
 
-    /// Locks a shard for writing.
+    /// Locks a shard for writing. Without patience, that it was not to be had is not counted as a wait in vain.
     #[inline]
-    pub(super) fn lock<'a, C: Clock>(
-        &'a self,
-        shard: Shard<'a>,
-        clock: &'a C,
-    ) -> Result<Writer<'a, C>, SharedError> {
-        self.lock_for(shard, clock, self.patience)
-    }
-
     pub(super) fn lock_for<'a, C: Clock>(
         &'a self,
         shard: Shard<'a>,
@@ -130,7 +123,6 @@ impl Store {
                 Ok(writer)
             }
             Err(error) => {
-                // Who does not wait is not counted, since that one comes again.
                 self.count(Counter::Timeouts, u64::from(!patience.is_zero()));
                 Err(error)
             }

@@ -1,6 +1,7 @@
 //! A full check of what holds in every shard, for tests and for who doubts a file.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::error::SharedError;
 use super::hashing::Keyed;
@@ -45,10 +46,14 @@ pub enum ValidateError {
 }
 
 /// Checks all shards, one after the other, each under its lock.
-pub(super) fn validate<C: Clock>(store: &Store, clock: &C) -> Result<Report, ValidateError> {
+pub(super) fn validate<C: Clock>(
+    store: &Store,
+    clock: &C,
+    patience: Duration,
+) -> Result<Report, ValidateError> {
     let mut report = Report::default();
     for number in 0..store.geometry.shards {
-        let writer = store.lock(store.shard(number), clock)?;
+        let writer = store.lock_for(store.shard(number), clock, patience)?;
         check(&writer, store, number, &mut report)
             .map_err(|what| ValidateError::Broken { shard: number, what })?;
     }

@@ -484,7 +484,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         Counted::To(sum)
     }
 
-    /// Looks at one slot, another one every time, for a record whose time is over.
+    /// Looks at one slot, another one every time, for a record whose time is over, or that is torn.
     fn sweep(&self) {
         let hand = &self.shard.control[HAND];
         let at = usize::try_from(hand.load(Ordering::Relaxed)).unwrap_or_default();
@@ -494,12 +494,11 @@ impl<'a, C: Clock> Writer<'a, C> {
             return;
         }
         match self.entry_at(at) {
-            Some(entry) if self.is_dead(&entry.record) => {
-                self.count(Counter::Expirations, 1);
-                self.vacate(at);
+            Some(entry) => {
+                self.bury(&entry);
             }
             None if self.ghost_age(self.slot(at)).is_none() => self.vacate(at),
-            Some(_) | None => {}
+            None => {}
         }
     }
 }

@@ -288,3 +288,42 @@ fn taking_over_from_the_dead() {
     };
     crash(1, 3, setup, |cache| set(cache, KEY, NEW, 50));
 }
+
+/// A writer dies amid the overwriting of the key.
+fn tear(cache: &SharedCache, len: usize) {
+    set(cache, KEY, OLD, len);
+    let child = spawn(|| {
+        // The lock and the odd sequence come before.
+        die_before(5);
+        set(cache, KEY, NEW, len);
+    });
+    assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
+    assert_eq!(cache.validate().unwrap().torn, 1);
+}
+
+#[test]
+fn the_tail_passes_a_torn_record_and_it_is_counted_no_longer() {
+    // The torn record's length says in which ring it is, the others' from which ring they push it out.
+    for (len, pushing) in [(100, 600), (30_000, 30_000), (30_000, 600)] {
+        let scratch = Scratch::new();
+        let cache = scratch.open();
+        tear(&cache, len);
+        for number in 0..1600 {
+            set(&cache, &name(number), OLD, pushing);
+            if number % 40 > 0 {
+                continue;
+            }
+            let report = cache
+                .validate()
+                .unwrap_or_else(|error| panic!("{len}, {pushing}, write {number}: {error}"));
+            let counts = cache.stats().counts;
+            assert_eq!(counts.entries, report.entries + report.torn);
+            assert!(counts.expirations == 0);
+            if report.torn == 0 {
+                break;
+            }
+        }
+        assert_eq!(cache.validate().unwrap().torn, 0);
+        assert_eq!(cache.get(KEY), None);
+    }
+}

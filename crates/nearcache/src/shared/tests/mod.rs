@@ -1,6 +1,7 @@
 //! What needs to see inside: crashes before every store, stopped owners, and words changed at random.
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
+mod boot;
 mod crash;
 pub(super) mod failpoint;
 mod flips;

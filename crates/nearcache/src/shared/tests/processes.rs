@@ -14,7 +14,9 @@ const INTEGER: u8 = 7;
 fn stopped_owner(cache: &SharedCache) -> libc::pid_t {
     let child = spawn(|| {
         let store = cache.store();
-        let _held = store.lock(store.shard(0), &SystemClock).unwrap();
+        let _held = store
+            .lock_for(store.shard(0), &SystemClock, Duration::from_secs(1))
+            .unwrap();
         // SAFETY: stops this process.
         #[allow(unsafe_code)]
         unsafe {
@@ -55,8 +57,24 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
     ));
     assert_eq!(cache.stats().timeouts, 1, "it did not wait");
 
+    let hasty = cache.with_lock_timeout(Duration::ZERO);
+    for _ in 0..100 {
+        let tried = hasty.set(b"key", Item::new(b"other"));
+        assert!(matches!(
+            tried,
+            Err(SharedError::Busy {
+                waited: Duration::ZERO
+            })
+        ));
+    }
+    assert!(hasty.update::<()>(b"key", |_, _| Ok((0, Vec::new()))).is_err());
+    assert!(hasty.incr(b"key", 1, INTEGER).is_err() && hasty.delete(b"key").is_err());
+    assert_eq!(hasty.get(b"key").as_deref(), Some(&b"value"[..]));
+    assert_eq!(cache.stats().timeouts, 1, "a try is not a wait in vain");
+
     signal(child, libc::SIGCONT);
     assert_eq!(wait(child, 0), End::Exit(0));
+    hasty.set(b"key", Item::new(b"third")).unwrap();
     cache.set(b"key", Item::new(b"other")).unwrap();
     assert_eq!(cache.stats().recoveries, 0, "the owner released it itself");
 }
@@ -79,13 +97,31 @@ fn a_stopped_owner_that_is_killed_is_robbed() {
 }
 
 #[test]
+fn a_hasty_handle_leaves_the_lock_of_the_dead_to_who_waits() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    let hasty = cache.with_lock_timeout(Duration::ZERO);
+    assert_eq!(hasty.with_clock(SystemClock).lock_timeout(), Duration::ZERO);
+    hasty.set(b"key", Item::new(b"value")).unwrap();
+    let child = stopped_owner(&cache);
+    signal(child, libc::SIGKILL);
+    wait(child, 0);
+    assert!(hasty.set(b"key", Item::new(b"other")).is_err());
+    cache.set(b"key", Item::new(b"other")).unwrap();
+    hasty.set(b"key", Item::new(b"third")).unwrap();
+    assert_eq!((cache.stats().recoveries, cache.stats().timeouts), (1, 0));
+}
+
+#[test]
 fn a_parent_that_died_is_dead_though_its_children_live() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     let child = spawn(|| {
         let cache = scratch.open();
         let store = cache.store();
-        let held = store.lock(store.shard(0), &SystemClock).unwrap();
+        let held = store
+            .lock_for(store.shard(0), &SystemClock, Duration::from_secs(1))
+            .unwrap();
         // Inherits everything, and lives on without ever using it.
         let _grandchild = spawn(|| thread::sleep(Duration::from_millis(1500)));
         std::mem::forget(held);
