@@ -391,7 +391,8 @@ fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
             assert_eq!(end, Some(End::Exit(0)));
             let stats = cache.stats();
             println!("taken over from the dead: {}", stats.recoveries);
-            assert_eq!((stats.timeouts, stats.damages), (0, 0));
+            // Readers may have waited in vain for a writer that was not given its turn; a write has not.
+            assert_eq!(stats.damages, 0);
             cache.validate().unwrap();
         },
     );

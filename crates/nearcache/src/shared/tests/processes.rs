@@ -1,4 +1,4 @@
-//! Owners that are stopped, forks, and many processes that are killed at random.
+//! Owners that are stopped, and forks. Many processes that are killed at random: `tests/shared_storm.rs`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -251,86 +251,4 @@ fn forks_amid_writes_leave_both_sides_working() {
     });
     cache.validate().unwrap();
     assert_eq!(cache.stats().timeouts, 0);
-}
-
-/// All operations at random, for good. Values tell whether they are whole.
-fn work(cache: &SharedCache, mut seed: u64) {
-    loop {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let key = format!("key {}", (seed >> 33) % 700).into_bytes();
-        let key = key.as_slice();
-        let len = usize::try_from((seed >> 20) % 3000).unwrap();
-        let item = value(key, seed >> 40, len);
-        match (seed >> 55) % 16 {
-            0..7 => {
-                if let Some(found) = cache.get(key) {
-                    version(key, &found);
-                }
-            }
-            7..11 => cache.set(key, Item::new(&item)).unwrap(),
-            11 => drop(cache.add(key, Item::new(&item)).unwrap()),
-            12 => drop(cache.delete(key).unwrap()),
-            13 => drop(cache.touch(key, Some(Duration::from_millis(seed >> 50))).unwrap()),
-            14 => {
-                cache.incr(b"count", 1, INTEGER).unwrap();
-                if (seed >> 45).is_multiple_of(1000) {
-                    cache.clear();
-                }
-            }
-            _ => {
-                let larger = value(key, seed >> 40, len * 20);
-                cache.set(key, Item::new(&larger)).unwrap();
-            }
-        }
-    }
-}
-
-/// `NEARCACHE_STORM_SECONDS` makes it longer.
-#[test]
-fn processes_killed_at_random_neither_hang_nor_tear() {
-    let seconds = std::env::var("NEARCACHE_STORM_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let length = Duration::from_secs(seconds.unwrap_or(3));
-    let scratch = Scratch::new();
-    let cache = scratch.open();
-    let (mut seed, mut kills) = (1_u64, 0);
-    let mut start_one = || {
-        seed += 1;
-        let path = scratch.path();
-        spawn(move || work(&SharedCache::open(path, BYTES).unwrap(), seed))
-    };
-    let mut children: Vec<_> = (0..4).map(|_| start_one()).collect();
-    let start = Instant::now();
-    while start.elapsed() < length {
-        thread::sleep(Duration::from_millis(3));
-        let victim = kills % children.len();
-        signal(children[victim], libc::SIGKILL);
-        assert_eq!(
-            wait(children[victim], 0),
-            End::Killed(libc::SIGKILL),
-            "it had failed by itself"
-        );
-        children[victim] = start_one();
-        kills += 1;
-        let asked = Instant::now();
-        cache.set(b"watchdog", Item::new(b"bark")).unwrap();
-        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
-    }
-    for child in children {
-        signal(child, libc::SIGKILL);
-        assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
-    }
-    let report = cache.validate().unwrap();
-    let stats = cache.stats();
-    assert_eq!(
-        (stats.damages, stats.counts.entries),
-        (0, report.entries + report.torn),
-        "{stats:?}"
-    );
-    assert!(
-        stats.counts.weight <= BYTES && kills > 50,
-        "{stats:?} after {kills} kills"
-    );
-    eprintln!("{kills} kills, {stats:?}");
 }

@@ -1,0 +1,344 @@
+//! Many processes do everything at once, and are killed at random and started anew: nobody hangs, no value is torn or
+//! another key's, and all that has to hold still does in the end.
+//!
+//! `NEARCACHE_STORM_SECONDS` makes it longer.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // in helper code, as in tests
+
+mod support;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nearcache::Timestamp;
+use nearcache::shared::{Counted, Item, SharedCache, SharedError};
+use support::{End, Scratch, has_ended, shared_words, signal, spawn, wait};
+
+const INTEGER: u8 = 7;
+const VALUE: u8 = 1;
+/// As long as no operation takes that is not hung.
+const HUNG: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// What children tell: how much they have done, and how many values they found whole; then a beat for each of them.
+const DONE: usize = 0;
+const WHOLE: usize = 1;
+const BEATS: usize = 2;
+
+fn next(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed >> 3
+}
+
+fn below(seed: &mut u64, bound: u64) -> usize {
+    usize::try_from(next(seed) % bound).unwrap()
+}
+
+fn checksum(key: &[u8], sequence: u64, filling: &[u8]) -> u64 {
+    let start = sequence ^ 0xcbf2_9ce4_8422_2325;
+    key.iter().chain(filling).fold(start, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Key's length, sequence, checksum, key, filling: every byte follows from the rest.
+fn certified(key: &[u8], sequence: u64, len: usize) -> Vec<u8> {
+    let mut state = sequence;
+    let filling: Vec<u8> = (0..len).map(|_| next(&mut state).to_le_bytes()[0]).collect();
+    let head = [key.len() as u64, sequence, checksum(key, sequence, &filling)];
+    let head = head.iter().flat_map(|word| word.to_le_bytes());
+    head.chain(key.iter().copied()).chain(filling).collect()
+}
+
+fn assert_whole(key: &[u8], value: &[u8]) {
+    let words: Vec<u64> = value
+        .chunks(8)
+        .take(3)
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
+        .collect();
+    let (own, filling) = value[24..].split_at(usize::try_from(words[0]).unwrap().min(value.len() - 24));
+    assert_eq!(own, key, "another key's value");
+    assert_eq!(
+        words[2],
+        checksum(key, words[1], filling),
+        "a torn value under {key:?}"
+    );
+}
+
+struct Worker<'a> {
+    cache: SharedCache,
+    told: &'a [AtomicU64],
+    seed: u64,
+    keys: u64,
+    longest: u64,
+}
+
+impl Worker<'_> {
+    fn key(&mut self) -> Vec<u8> {
+        // Some are asked for much more often than others.
+        let range = if next(&mut self.seed).is_multiple_of(2) {
+            self.keys
+        } else {
+            self.keys / 16
+        };
+        let number = next(&mut self.seed) % range;
+        let mut key = format!("key {number}").into_bytes();
+        key.resize(key.len() + usize::try_from(number % 40).unwrap(), b'.');
+        key
+    }
+
+    fn value(&mut self, key: &[u8]) -> Vec<u8> {
+        let longest = if next(&mut self.seed).is_multiple_of(32) {
+            self.longest
+        } else {
+            1500
+        };
+        let sequence = next(&mut self.seed);
+        let len = below(&mut self.seed, longest);
+        certified(key, sequence, len)
+    }
+
+    fn expires(&mut self) -> Timestamp {
+        let ttl = Duration::from_millis(next(&mut self.seed) % 2000);
+        let mortal = next(&mut self.seed).is_multiple_of(4);
+        self.cache.expiry(mortal.then_some(ttl))
+    }
+
+    fn found(&self, key: &[u8], value: &[u8]) {
+        assert_whole(key, value);
+        self.told[WHOLE].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&mut self, key: &[u8]) {
+        let cache = &self.cache;
+        match below(&mut self.seed, 40) {
+            0 => drop(cache.expires_at(key)),
+            1 => drop(cache.contains(key)),
+            2 => {
+                for key in cache.keys().take(50) {
+                    assert!(key == b"count" || key == b"watchdog" || key.starts_with(b"key "));
+                }
+            }
+            3 => assert!(cache.stats().counts.weight <= cache.stats().capacity_bytes),
+            _ => {
+                if let Some(value) = cache.get(key) {
+                    self.found(key, &value);
+                }
+            }
+        }
+    }
+
+    fn count_up(&mut self) -> Result<(), SharedError> {
+        let zero = 0_i64.to_ne_bytes();
+        match self.cache.incr(b"count", 1, INTEGER)? {
+            Counted::To(sum) => assert!(sum > 0),
+            Counted::Absent => drop(self.cache.add(b"count", Item::new(&zero).tagged(INTEGER))?),
+            other => panic!("{other:?}"),
+        }
+        if next(&mut self.seed).is_multiple_of(2000) {
+            self.cache.clear();
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<(), SharedError> {
+        match below(&mut self.seed, 3) {
+            0 => drop(self.cache.delete(key)?),
+            1 => {
+                if let Some(found) = self.cache.peek(key) {
+                    self.cache.delete_if_unchanged(key, found.stamp)?;
+                }
+            }
+            _ => drop(self.cache.remove_if(key, |tag, value| {
+                assert_whole(key, value);
+                tag == VALUE && value[8].is_multiple_of(2)
+            })?),
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), SharedError> {
+        let key = self.key();
+        let choice = below(&mut self.seed, 24);
+        if choice < 12 {
+            self.read(&key);
+            return Ok(());
+        }
+        let (bytes, expires) = (self.value(&key), self.expires());
+        let item = Item::new(&bytes).tagged(VALUE).until(expires);
+        match choice {
+            12..16 => self.cache.set(&key, item)?,
+            16 => drop(self.cache.add(&key, item)?),
+            17 => drop(self.cache.set_if_present(&key, item)?),
+            18 => {
+                if let Some(found) = self.cache.peek(&key) {
+                    self.cache.set_if_unchanged(&key, item, found.stamp)?;
+                }
+            }
+            19 => {
+                let updated = self.cache.update(&key, |tag, old| {
+                    assert_whole(&key, old);
+                    Ok::<_, ()>((tag, bytes.clone()))
+                });
+                // That others were always faster may be.
+                drop(updated);
+            }
+            20 => drop(self.cache.touch(&key, Some(Duration::from_millis(500)))?),
+            21 => drop(self.cache.expire_at(&key, expires)?),
+            22 => self.remove(&key)?,
+            _ => self.count_up()?,
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, beat: usize) -> i32 {
+        loop {
+            if let Err(error) = self.step() {
+                panic!("{error}");
+            }
+            self.told[DONE].fetch_add(1, Ordering::Relaxed);
+            self.told[BEATS + beat].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Storm<'a> {
+    path: &'a Path,
+    bytes: u64,
+    told: &'static [AtomicU64],
+    children: Vec<libc::pid_t>,
+    seed: u64,
+    kills: u64,
+}
+
+impl Storm<'_> {
+    fn start(&mut self, at: usize) {
+        let (path, bytes, told, seed) = (self.path, self.bytes, self.told, next(&mut self.seed) | 1);
+        self.children[at] = spawn(|| {
+            let cache = SharedCache::builder(path)
+                .bytes(bytes)
+                .lock_timeout(HUNG)
+                .open()
+                .unwrap();
+            let mut worker = Worker {
+                cache,
+                told,
+                seed,
+                keys: bytes / 1500,
+                longest: bytes / 20,
+            };
+            worker.run(at)
+        });
+    }
+
+    fn kill(&mut self, at: usize) {
+        let child = self.children[at];
+        if next(&mut self.seed).is_multiple_of(8) {
+            // Long enough for others to wait for what it may hold.
+            signal(child, libc::SIGSTOP);
+            thread::sleep(PAUSE * 5);
+            if next(&mut self.seed).is_multiple_of(2) {
+                signal(child, libc::SIGCONT);
+                return;
+            }
+        }
+        signal(child, libc::SIGKILL);
+        let end = wait(child);
+        assert_eq!(end, End::Killed(libc::SIGKILL), "it had failed by itself");
+        self.kills += 1;
+        self.start(at);
+    }
+
+    /// Every child goes on when nobody is killed any more.
+    fn assert_all_go_on(&self) {
+        let beats = || -> Vec<u64> {
+            let beats = self.told[BEATS..][..self.children.len()].iter();
+            beats.map(|beat| beat.load(Ordering::Relaxed)).collect()
+        };
+        let (before, start) = (beats(), Instant::now());
+        while beats().iter().zip(&before).any(|(now, before)| now <= before) {
+            assert!(start.elapsed() < HUNG, "hung: {before:?}, then {:?}", beats());
+            assert!(self.children.iter().all(|child| has_ended(*child).is_none()));
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn rage(&mut self, watchdog: &SharedCache, length: Duration) {
+        (0..self.children.len()).for_each(|at| self.start(at));
+        let start = Instant::now();
+        while start.elapsed() < length {
+            thread::sleep(PAUSE);
+            let at = below(&mut self.seed, self.children.len() as u64);
+            self.kill(at);
+            let asked = Instant::now();
+            watchdog.set(b"watchdog", Item::new(b"bark")).unwrap();
+            assert!(asked.elapsed() < HUNG / 4, "{:?}", asked.elapsed());
+            if self.kills.is_multiple_of(500) {
+                watchdog.validate().unwrap();
+            }
+        }
+        self.assert_all_go_on();
+        for child in &self.children {
+            signal(*child, libc::SIGKILL);
+            assert_eq!(wait(*child), End::Killed(libc::SIGKILL));
+        }
+    }
+}
+
+fn storm(bytes: u64, length: Duration) {
+    let scratch = Scratch::new("storm");
+    let path = scratch.path();
+    let cache = SharedCache::builder(&path)
+        .bytes(bytes)
+        .lock_timeout(HUNG)
+        .open()
+        .unwrap();
+    let cores = thread::available_parallelism().unwrap().get();
+    // A small file has places for no more than 64.
+    let children = (2 * cores).clamp(4, 56);
+    let mut storm = Storm {
+        path: &path,
+        bytes,
+        told: shared_words(BEATS + children),
+        children: vec![0; children],
+        seed: 0x9e37_79b9_7f4a_7c15 ^ bytes,
+        kills: 0,
+    };
+    storm.rage(&cache, length);
+
+    let [done, whole] = [DONE, WHOLE].map(|at| storm.told[at].load(Ordering::Relaxed));
+    let (report, stats) = (cache.validate().unwrap(), cache.stats());
+    eprintln!(
+        "{bytes} bytes, {children} processes: {} kills, {done} operations, {whole} values whole, {report:?}, {stats:?}",
+        storm.kills
+    );
+    // A reader may have waited in vain for a writer that was stopped; a write that had would have ended the child.
+    assert_eq!(stats.damages, 0);
+    assert_eq!(stats.counts.entries, report.entries + report.torn);
+    assert!(stats.counts.weight <= bytes && report.record_bytes <= stats.counts.weight);
+    assert!(stats.counts.hits >= whole && stats.counts.insertions > 0);
+    assert!(u128::from(storm.kills) > length.as_millis() / 100 && done > 1000);
+    // The dead have left no place taken: as many as ever may open it.
+    let all: Vec<_> = (0..children)
+        .map(|_| SharedCache::open(&path, bytes).unwrap())
+        .collect();
+    for key in cache.keys().filter(|key| key.starts_with(b"key ")) {
+        if let Some(value) = all[0].get(&key) {
+            assert_whole(&key, &value);
+        }
+    }
+}
+
+#[test]
+fn processes_killed_at_random_neither_hang_nor_tear() {
+    let seconds = std::env::var("NEARCACHE_STORM_SECONDS").ok();
+    let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(10);
+    // One shard, and two.
+    for bytes in [1 << 20, 16 << 20] {
+        storm(bytes, Duration::from_secs(seconds) / 2);
+    }
+}
