@@ -13,7 +13,7 @@ RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.to
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build ## serve a real Django site, send it traffic, compare LocMemCache and LocalCache
+demo: build ## serve a real Django site with gunicorn, send it traffic, compare the caches
 	@$(BIN)/python examples/demo.py $(DEMO_FLAGS)
 
 serve: build ## serve the example site and leave it running

@@ -1,4 +1,6 @@
-"""How the demo serves the site: one process, four threads, as a small deployment of Django would.
+"""How the demo serves the site: four processes, as a small deployment of Django would.
+
+They have no connections that are kept open, so whoever is free answers, as behind a proxy.
 
 A worker that dies is not replaced, as gunicorn would: the new one's empty cache would pass for the old one's.
 
@@ -10,10 +12,7 @@ import os
 import signal
 from threading import Thread
 
-workers = 1
-worker_class = "gthread"
-threads = 4
-keepalive = 60
+workers = 4
 graceful_timeout = 2
 loglevel = "warning"
 # It would be left in the home directory.

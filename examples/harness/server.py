@@ -4,6 +4,7 @@ The listening socket is opened here and inherited by the server. So nobody can t
 and a port that is taken is noticed before anything is started.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -22,6 +23,11 @@ HOST = "127.0.0.1"
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 5
 LINES_OF_LOG_SHOWN = 15
+
+# What the server's processes share.
+COUNTERS = DATA_DIR / "counters"
+SHARED_MEMORY = Path("/dev/shm")
+CACHE_FILE = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else DATA_DIR) / f"nearcache-demo-{os.getpid()}"
 
 
 class ServerError(Exception):
@@ -46,11 +52,22 @@ def prepare():
             raise ServerError(f"manage.py {command} failed:\n{_tail(done.stdout)}")
 
 
+@contextlib.contextmanager
+def empty_cache():
+    """Have the shared cache begin empty and leave nothing behind, for `with`."""
+    CACHE_FILE.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        CACHE_FILE.unlink(missing_ok=True)
+
+
 class Server:
     """The site with one of its caches, for `with`: it runs inside the block and not a moment longer."""
 
     def __init__(self, cache, port=0):
         self._log = DATA_DIR / f"gunicorn-{cache}.log"
+        COUNTERS.unlink(missing_ok=True)
         with _listen(port) as listener, self._log.open("wb") as log:
             self.port = listener.getsockname()[1]
             self._process = subprocess.Popen(
@@ -151,7 +168,12 @@ def _listen(port):
 
 
 def _environment(cache):
-    return os.environ | {"DEMO_CACHE": cache, "DJANGO_SETTINGS_MODULE": "bookshop.settings"}
+    return os.environ | {
+        "DEMO_CACHE": cache,
+        "DEMO_CACHE_FILE": str(CACHE_FILE),
+        "DEMO_COUNTERS": str(COUNTERS),
+        "DJANGO_SETTINGS_MODULE": "bookshop.settings",
+    }
 
 
 def _tail(text):

@@ -1,4 +1,4 @@
-"""Sends the visits as real HTTP requests, over a few connections that are kept open, and takes the time.
+"""Sends the visits as real HTTP requests, a few at a time, and takes the time.
 
 It shares the machine with the server it measures, so it does as little as it can: it reads each answer to its
 end and looks at nothing but the status and the cookies.
@@ -84,7 +84,7 @@ def send(server, steps_by_client, length, on_progress):
 
 
 class Client(Thread):
-    """One connection, and the visitors who share it. A daemon: it does not keep the demo from ending."""
+    """One request at a time, of several visitors. A daemon: it does not keep the demo from ending."""
 
     def __init__(self, port, steps, stop):
         super().__init__(daemon=True)

@@ -1,6 +1,6 @@
-"""Settings of the bookshop. One variable decides how it caches: DEMO_CACHE=none, locmem or nearcache.
+"""Settings of the bookshop. One variable decides how it caches: DEMO_CACHE=none, locmem, nearcache or shared.
 
-Everything else is the same for all three, and each cache runs with its own defaults.
+Everything else is the same for all, and each cache runs with its own defaults.
 """
 
 import os
@@ -16,18 +16,21 @@ BACKENDS = {
     "none": "django.core.cache.backends.dummy.DummyCache",
     "locmem": "django.core.cache.backends.locmem.LocMemCache",
     "nearcache": "nearcache.django.LocalCache",
+    "shared": "nearcache.django.SharedCache",
 }
 DEMO_CACHE = os.environ.get("DEMO_CACHE", "nearcache")
 if DEMO_CACHE not in BACKENDS:
     raise SystemExit(f"DEMO_CACHE is {DEMO_CACHE!r}, but must be one of: {', '.join(BACKENDS)}")
 
 CACHES = {"default": {"BACKEND": BACKENDS[DEMO_CACHE]}}
+if DEMO_CACHE == "shared" and "DEMO_CACHE_FILE" in os.environ:
+    CACHES["default"]["LOCATION"] = os.environ["DEMO_CACHE_FILE"]
 
 # A cache that keeps nothing cannot keep a session either: without a cache, Django's default is the database.
 SESSION_ENGINE = f"django.contrib.sessions.backends.{'db' if DEMO_CACHE == 'none' else 'cache'}"
 
-# The check warns of sessions in a cache that each process has to itself. The demo serves with one process and
-# several threads, so there is only one such cache, and it holds every session.
+# The check warns of sessions in a cache that each process has to itself, and it is right: the demo shows what
+# comes of that.
 SILENCED_SYSTEM_CHECKS = ["nearcache.W001"]
 
 # --- the site ----------------------------------------------------------------------------------------------
@@ -40,7 +43,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    *(["nearcache.django"] if DEMO_CACHE == "nearcache" else []),
+    *(["nearcache.django"] if DEMO_CACHE in {"nearcache", "shared"} else []),
     "shop",
 ]
 
