@@ -8,7 +8,7 @@ use super::index::{Kind, MAX_FREQUENCY, Slot};
 use super::layout::{BUCKET, ENTRIES, LOCK, SHARD_EPOCH};
 use super::record::{Record, Stamp, is_torn};
 use super::ring::Ring;
-use super::words::{AtomicU64, replace};
+use super::words::{AtomicU64, fence, replace};
 
 /// How often a reader starts again before it takes the lock.
 const STARTS: u32 = if cfg!(nearcache_loom) { 1 } else { 64 };
@@ -177,6 +177,8 @@ impl<'a> Shard<'a> {
     /// to another place, which only somebody who holds the lock can do.
     #[cold]
     fn look_outside(&self, at: usize, slot: Slot) -> Sight {
+        // What was seen may be a word of reused room: then the lock of who reused it is seen too.
+        fence(Ordering::Acquire);
         let locked = self.control[LOCK].load(Ordering::Acquire) != 0;
         let now = Slot(self.index[at].load(Ordering::Acquire));
         if !now.same_place(slot) {

@@ -243,6 +243,22 @@ fn a_record_that_moves_from_small_to_main_is_found_all_the_while() {
 }
 
 #[test]
+fn a_record_that_is_copied_over_itself_is_found_or_asked_for_again() {
+    model(
+        3,
+        // Three words are free when A is to go from main's tail to its head.
+        (RECORD * 2, RECORD * 2 + 3),
+        |heap| {
+            heap.set(b"A", 1);
+            heap.set(b"B", 2);
+            assert_eq!(heap.get(b"A"), Seen::Version(1));
+        },
+        |heap| heap.set(b"C", 3),
+        &[Seen::Version(1)],
+    );
+}
+
+#[test]
 fn what_was_cleared_does_not_come_back_as_another_keys() {
     model(
         3,
