@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-python test-matrix lint audit bench compare processes memory overhead lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-orders test-python test-matrix lint audit bench compare processes memory overhead lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test: test-rust test-python ## all tests, Rust and Python
 
 test-rust: prerequisites ## the engine's tests, doc examples included
 	cargo test --locked --workspace
+
+test-orders: prerequisites ## the shared cache's loads and stores in all the orders they may happen in (loom)
+	RUSTFLAGS="--cfg nearcache_loom" CARGO_TARGET_DIR=target/orders cargo test --locked --release -p nearcache --lib orders
 
 test-python: build ## the Python package's tests, Django's own suite among them
 	$(BIN)/python -m pytest

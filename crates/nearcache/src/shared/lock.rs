@@ -3,17 +3,17 @@
 //! It names its owner, so that those who wait can ask the kernel whether that one still lives, and take over if not.
 
 use std::hint;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::error::SharedError;
 use super::os;
-use super::words::{replace, swap};
+use super::words::{AtomicU64, replace, swap};
 
 const WAITERS: u64 = 1;
 const OWNER_SHIFT: u32 = 1;
 const GENERATION_SHIFT: u32 = 16;
-const SPINS: u32 = 60;
+const SPINS: u32 = if cfg!(nearcache_loom) { 1 } else { 60 };
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 const WAIT: Duration = Duration::from_millis(10);
 

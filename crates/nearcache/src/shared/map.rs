@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::atomic::AtomicU64;
 
 use super::layout::WORD;
+use super::words::AtomicU64;
 
 /// A mapped file, as words that any process may change at any time.
 #[derive(Debug)]

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+use super::words::AtomicU64;
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -59,7 +60,7 @@ pub(super) fn any_is_locked(fd: RawFd, first: i64, count: i64) -> bool {
 
 /// The half of a word that the kernel compares: its lower 32 bits.
 fn lower_half(word: &AtomicU64) -> *const u32 {
-    let first: *const u32 = word.as_ptr().cast_const().cast();
+    let first: *const u32 = ptr::from_ref(word).cast();
     if cfg!(target_endian = "little") {
         first
     } else {

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::error::OpenError;
 use super::fork::{self, Uninherited};
@@ -16,7 +16,7 @@ use super::layout::{Geometry, PROCESS, PROCESS_GENERATION, PROCESS_PID};
 use super::lock::Owner;
 use super::map::Map;
 use super::os;
-use super::words::put;
+use super::words::{AtomicU64, fence, put};
 
 /// Locks lie far beyond the file's bytes.
 const LOCKS: i64 = 1 << 50;

@@ -3,7 +3,7 @@
 //! The caller holds the set-up lock, and whoever else opens the file waits for it.
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::error::OpenError;
 use super::file::SetupLock;
@@ -14,7 +14,7 @@ use super::record::{Record, is_torn};
 use super::ring::Ring;
 use super::shard::Shard;
 use super::store::Store;
-use super::words::put;
+use super::words::{fence, put};
 
 /// The boot of whoever cannot tell which it is, having no `/proc`.
 pub(super) const UNKNOWN: [u64; 2] = [0; 2];

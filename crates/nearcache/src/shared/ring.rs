@@ -4,13 +4,13 @@
 //! moved, and fenced, before.
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::hashing::Hashing;
 use super::index::{Kind, POSITION_MASK, Slot};
 use super::layout::WORD;
 use super::record::{self, LEAD, Record};
-use super::words::put;
+use super::words::{AtomicU64, fence, put};
 
 const TAIL: usize = 0;
 const HEAD: usize = 1;

@@ -1,17 +1,17 @@
 //! A shard as its words, and reading from it without a lock.
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::hashing::{Hashing, Keyed};
 use super::index::{Kind, MAX_FREQUENCY, Slot};
 use super::layout::{BUCKET, ENTRIES, LOCK, SHARD_EPOCH};
 use super::record::{Record, Stamp, is_torn};
 use super::ring::Ring;
-use super::words::replace;
+use super::words::{AtomicU64, fence, replace};
 
 /// How often a reader starts again before it takes the lock.
-const STARTS: u32 = 64;
+const STARTS: u32 = if cfg!(nearcache_loom) { 1 } else { 64 };
 
 /// A shard's words, by what they are.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +182,8 @@ impl<'a> Shard<'a> {
     /// to another place, which only somebody who holds the lock can do.
     #[cold]
     fn look_outside(&self, at: usize, slot: Slot) -> Sight {
+        // What was seen may be a word of reused room: then the lock of who reused it is seen too.
+        fence(Ordering::Acquire);
         let locked = self.control[LOCK].load(Ordering::Acquire) != 0;
         let now = Slot(self.index[at].load(Ordering::Acquire));
         if !now.same_place(slot) {

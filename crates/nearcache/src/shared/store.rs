@@ -1,6 +1,6 @@
 //! An open file: the map, what is known of it, and this process's place in it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::error::SharedError;
@@ -14,7 +14,7 @@ use super::process::{Place, Places};
 use super::repair;
 use super::ring::Ring;
 use super::shard::Shard;
-use super::words::add;
+use super::words::{AtomicU64, add};
 use super::writer::Writer;
 use crate::clock::Clock;
 

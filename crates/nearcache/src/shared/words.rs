@@ -1,6 +1,12 @@
 //! Stores to the mapped words. Every one goes through here, so that a test can end the process before any of them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+// The words themselves: a model checker has its own, which know what each thread may see of them.
+#[cfg(nearcache_loom)]
+pub(super) use loom::sync::atomic::{AtomicU64, fence};
+#[cfg(not(nearcache_loom))]
+pub(super) use std::sync::atomic::{AtomicU64, fence};
 
 /// Stores a word.
 #[inline(always)]

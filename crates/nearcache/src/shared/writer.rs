@@ -3,7 +3,7 @@
 //! Every store leaves the shard valid, since it may be the process's last: `docs/design/shared.md` tells why it does.
 //! Nothing runs here but bounded copying: no allocation, no code of the caller's but the clock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::hashing::Keyed;
 use super::index::{Kind, POSITION_MASK, Slot};
@@ -13,7 +13,7 @@ use super::record::{self, MAX_SLACK, Record, Stamp, is_torn, words_for};
 use super::ring::Ring;
 use super::shard::{Entry, Shard};
 use super::store::Counter;
-use super::words::{add, put};
+use super::words::{AtomicU64, add, put};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Rejected;
 

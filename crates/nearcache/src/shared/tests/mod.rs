@@ -5,5 +5,7 @@ mod boot;
 mod crash;
 pub(super) mod failpoint;
 mod flips;
+#[cfg(nearcache_loom)]
+mod orders;
 mod processes;
 mod support;
