@@ -40,67 +40,88 @@ impl Bucket {
         self.head[LANES..].copy_from_slice(&spilled.to_ne_bytes());
     }
 
-    /// What `look` finds in the first of the slots with this tag where it finds something.
+    /// What is wanted, if one of the slots with this tag has it.
     #[allow(clippy::inline_always)] // for `get`
     #[inline(always)]
-    fn find<T>(&self, tag: u8, look: impl Fn(u32) -> Option<T>) -> Option<T> {
+    fn find<W: Wanted>(&self, tag: u8, wanted: &W) -> Option<W::Found> {
+        let mut lanes = self.lanes_with(tag);
         // A loop, since `find_map` is not inlined.
-        for lane in self.lanes_with(tag) {
-            let found = look(self.slots[lane]);
+        while lanes != 0 {
+            let found = wanted.at(self.slots[lanes.trailing_zeros() as usize]);
             if found.is_some() {
                 return found;
             }
+            lanes &= lanes - 1;
         }
         None
     }
 
-    /// The lanes that have a tag.
+    /// The lanes that have a tag, a bit each.
     #[inline]
-    fn lanes_with(&self, tag: u8) -> impl Iterator<Item = usize> + use<> {
-        let mut lanes = equal_bytes(&self.head, tag) & ((1 << LANES) - 1);
-        std::iter::from_fn(move || {
-            let lane = (lanes != 0).then(|| lanes.trailing_zeros() as usize)?;
+    fn lanes_with(&self, tag: u8) -> u32 {
+        equal_bytes(&self.head, tag) & ((1 << LANES) - 1)
+    }
+
+    /// The lane that has a slot.
+    fn lane_of(&self, tag: u8, slot: u32) -> Option<usize> {
+        let mut lanes = self.lanes_with(tag);
+        while lanes != 0 {
+            let lane = lanes.trailing_zeros() as usize;
+            if self.slots[lane] == slot {
+                return Some(lane);
+            }
             lanes &= lanes - 1;
-            Some(lane)
-        })
+        }
+        None
+    }
+
+    /// The first lane that is empty.
+    fn empty_lane(&self) -> Option<usize> {
+        let empty = self.lanes_with(0);
+        (empty != 0).then_some(empty.trailing_zeros() as usize)
     }
 }
 
+/// What is looked for among the slots that the index names. (A trait and not a closure, which would not be inlined.)
+pub(super) trait Wanted {
+    type Found;
+    /// What is wanted, if it is in this slot.
+    fn at(&self, slot: u32) -> Option<Self::Found>;
+}
+
+/// Whether what was not found may be in one of the next buckets.
+#[derive(Debug)]
+pub(super) struct MayBeFurther(pub(super) bool);
+
+/// How many entries it has, the slab knows.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    buckets: Vec<Bucket>,
-    len: usize,
+    buckets: Box<[Bucket]>,
 }
 
 impl Index {
     /// Bytes an entry takes, at the mean load: between the greatest and what is left of it after growing.
     pub(super) const BYTES_PER_ENTRY: usize = 9;
 
-    pub(super) const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// What `look` finds in the first of the slots that may have this hash where it finds something.
+    /// What is wanted, if one of the slots in the first bucket has it; else whether it may be further on, where
+    /// [`find_spilled`](Self::find_spilled) looks.
     #[allow(clippy::inline_always)] // for `get`
     #[inline(always)]
-    pub(super) fn find<T>(&self, hash: KeyHash, look: impl Fn(u32) -> Option<T>) -> Option<T> {
-        let bucket = self.buckets.get(self.first(hash))?;
-        let found = bucket.find(tag(hash), &look);
-        if found.is_some() || bucket.spilled() == 0 {
-            return found;
-        }
-        self.find_spilled(hash, look)
+    pub(super) fn find<W: Wanted>(&self, hash: KeyHash, wanted: &W) -> Result<W::Found, MayBeFurther> {
+        let Some(bucket) = self.buckets.get(self.first(hash)) else {
+            return Err(MayBeFurther(false));
+        };
+        let found = bucket.find(tag(hash), wanted);
+        found.ok_or(MayBeFurther(bucket.spilled() != 0))
     }
 
     /// Looks on where the first bucket has spilled.
-    #[cold]
-    #[inline(never)]
-    fn find_spilled<T>(&self, hash: KeyHash, look: impl Fn(u32) -> Option<T>) -> Option<T> {
+    pub(super) fn find_spilled<W: Wanted>(&self, hash: KeyHash, wanted: &W) -> Option<W::Found> {
         let mut place = self.first(hash);
         for _ in 1..self.buckets.len() {
             place = self.after(place);
             let bucket = &self.buckets[place];
-            let found = bucket.find(tag(hash), &look);
+            let found = bucket.find(tag(hash), wanted);
             if found.is_some() || bucket.spilled() == 0 {
                 return found;
             }
@@ -108,9 +129,9 @@ impl Index {
         None
     }
 
-    /// Whether it has to grow before another entry is put in.
-    pub(super) const fn is_full(&self) -> bool {
-        self.len >= self.buckets.len() * LANES * MAX_LOAD.0 / MAX_LOAD.1
+    /// Whether it has to grow before another entry is put in, having so many.
+    pub(super) const fn is_full(&self, len: usize) -> bool {
+        len >= self.buckets.len() * LANES * MAX_LOAD.0 / MAX_LOAD.1
     }
 
     /// Makes it larger, and puts these entries into it: all there are. O(entries).
@@ -119,7 +140,7 @@ impl Index {
         let buckets = self.buckets.len() + self.buckets.len().div_ceil(GROWTH).max(1);
         // The old one goes first, so that the two do not take memory at the same time.
         *self = Self::default();
-        self.buckets = vec![Bucket::EMPTY; buckets];
+        self.buckets = vec![Bucket::EMPTY; buckets].into();
         entries.for_each(|(hash, slot)| self.insert(hash, slot));
     }
 
@@ -128,10 +149,9 @@ impl Index {
         let mut place = self.first(hash);
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[place];
-            if let Some(lane) = bucket.lanes_with(0).next() {
+            if let Some(lane) = bucket.empty_lane() {
                 bucket.head[lane] = tag(hash);
                 bucket.slots[lane] = slot;
-                self.len += 1;
                 return;
             }
             bucket.set_spilled(bucket.spilled() + 1);
@@ -145,10 +165,8 @@ impl Index {
         let mut place = first;
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[place];
-            let mut lanes = bucket.lanes_with(tag(hash));
-            if let Some(lane) = lanes.find(|&lane| bucket.slots[lane] == slot) {
+            if let Some(lane) = bucket.lane_of(tag(hash), slot) {
                 bucket.head[lane] = 0;
-                self.len -= 1;
                 break;
             }
             place = self.after(place);
@@ -206,6 +224,21 @@ mod tests {
         KeyHash::from(((number % 5) << 61) | (number % 3))
     }
 
+    impl Wanted for u32 {
+        type Found = ();
+
+        fn at(&self, slot: u32) -> Option<()> {
+            (slot == *self).then_some(())
+        }
+    }
+
+    fn find(index: &Index, hash: KeyHash, slot: u32) -> Option<()> {
+        match index.find(hash, &slot) {
+            Err(MayBeFurther(true)) => index.find_spilled(hash, &slot),
+            found => found.ok(),
+        }
+    }
+
     proptest! {
         #[test]
         fn finds_what_was_put_in_and_not_taken_out(ops in vec((any::<bool>(), 0..200_u32), 0..600)) {
@@ -213,7 +246,7 @@ mod tests {
             for (put, slot) in ops {
                 let hash = hash(u64::from(slot));
                 if put && !model.contains_key(&slot) {
-                    if index.is_full() {
+                    if index.is_full(model.len()) {
                         let entries: Vec<_> = model.iter().map(|(&slot, &hash)| (hash, slot)).collect();
                         index.grow(entries.into_iter());
                     }
@@ -223,12 +256,11 @@ mod tests {
                     index.remove(hash, slot);
                     model.remove(&slot);
                 }
-                prop_assert_eq!(index.len(), model.len());
-                prop_assert_eq!(index.find(hash, |other| (other == slot).then_some(())).is_some(), put);
+                prop_assert_eq!(index.slots().count(), model.len());
+                prop_assert_eq!(find(&index, hash, slot).is_some(), put);
             }
-            prop_assert_eq!(index.slots().count(), model.len());
             for slot in 0..200 {
-                let found = index.find(hash(u64::from(slot)), |other| (other == slot).then_some(()));
+                let found = find(&index, hash(u64::from(slot)), slot);
                 prop_assert_eq!(found.is_some(), model.contains_key(&slot));
             }
             for (slot, hash) in model {

@@ -19,6 +19,7 @@ mod cache;
 mod capacity;
 mod index;
 mod keys;
+mod leaving;
 mod lock;
 mod shard;
 mod slab;

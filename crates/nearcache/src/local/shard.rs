@@ -8,21 +8,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 use super::capacity::{Capacity, Change, Totals};
-use super::index::Index;
+use super::index::{Index, MayBeFurther, Wanted};
+use super::leaving::Leaving;
 use super::slab::{Entry, Slab};
-use super::store::Draft;
-use super::stored_key::StoredKey;
+use super::store::{Draft, Only};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Rejected;
 use crate::key::{Key, KeyHash, KeyHasher};
 use crate::policy::{AnyPolicy, Eviction, Node, Policy, Pressure, Stamp};
 use crate::stats::Stats;
-
-/// Values on their way out. Four fit without an allocation: an insertion rarely drops more.
-pub(super) type Leaving<V> = SmallVec<[V; 4]>;
 
 /// How many slots a write looks at for entries whose time is over. So a dead entry stays for at most a quarter as
 /// many writes as the shard has slots, and the dead are at most an eighth of all on average.
@@ -36,12 +31,25 @@ pub(super) enum Found {
     Nothing,
 }
 
+/// What came of a write.
+pub(super) struct Written {
+    pub(super) stored: Result<bool, Rejected>,
+    /// How many entries other shards are to give for it.
+    pub(super) owed: u64,
+    /// How many values this shard has been given.
+    pub(super) insertions: u64,
+}
+
+/// In this order, so that a hit touches one cache line of it: the lock's.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Shard<V> {
-    hasher: KeyHasher,
     index: Index,
+    hits: u64,
+    misses: u64,
     slab: Slab<V>,
     policy: AnyPolicy,
+    hasher: KeyHasher,
     eviction: Eviction,
     weight: u64,
     /// How many entries have an expiry: without any, writes need not know the time.
@@ -50,6 +58,7 @@ pub(super) struct Shard<V> {
     hand: u32,
     /// Counts the values stored; each carries its number.
     stamp: Stamp,
+    /// The other counts.
     pub(super) stats: Stats,
     counting_since: Instant,
     totals: Arc<Totals>,
@@ -58,10 +67,12 @@ pub(super) struct Shard<V> {
 impl<V> Shard<V> {
     pub(super) fn new(eviction: Eviction, totals: Arc<Totals>, hasher: KeyHasher) -> Self {
         Self {
-            hasher,
             index: Index::default(),
+            hits: 0,
+            misses: 0,
             slab: Slab::default(),
             policy: AnyPolicy::new(eviction),
+            hasher,
             eviction,
             weight: 0,
             expiring: 0,
@@ -82,6 +93,8 @@ impl<V> Shard<V> {
     }
 
     /// The slot of a key. The clock is read only for an entry that can expire.
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
     pub(super) fn find(&self, key: Key<'_>, clock: &impl Clock) -> Found {
         match look_up(&self.index, &self.slab, key) {
             Some((slot, entry)) if entry.is_dead(clock) => Found::Dead(slot),
@@ -100,14 +113,14 @@ impl<V> Shard<V> {
         read: impl FnOnce(&V) -> T,
     ) -> Result<T, Option<V>> {
         let Some((slot, entry)) = look_up(&self.index, &self.slab, key) else {
-            self.stats.misses += 1;
+            self.misses += 1;
             return Err(None);
         };
         if entry.is_dead(clock) {
-            self.stats.misses += 1;
-            return Err(self.expire(slot));
+            self.misses += 1;
+            return Err(self.unlink_dead(slot));
         }
-        self.stats.hits += 1;
+        self.hits += 1;
         let answer = read(&entry.value);
         if self.policy.hit_is_mark() {
             entry.node.count_use();
@@ -122,27 +135,73 @@ impl<V> Shard<V> {
         self.policy.hit(&mut self.slab, slot);
     }
 
-    /// Stores a draft: over the key's entry if there is one, else as a new one.
-    pub(super) fn put(
+    /// Stores a draft if what is under its key is as wanted.
+    pub(super) fn write(
         &mut self,
         key: Key<'_>,
         draft: Draft<V>,
         capacity: &Capacity,
         clock: &impl Clock,
+        only: Only,
+        leaving: &mut Leaving<V>,
+    ) -> Written {
+        self.sweep(clock, leaving);
+        let mut owed = 0;
+        let mut found = self.find(key, clock);
+        let stored = if only.forbids(matches!(found, Found::Live(_))) {
+            leaving.value(draft.value);
+            Ok(false)
+        } else {
+            let due = capacity.batch_due(self.totals.entries());
+            if due > 0 {
+                (owed, found) = self.evict_batch_before(due, key, clock, leaving);
+            }
+            self.put(key, found, draft, capacity, clock, leaving)
+                .map(|()| true)
+        };
+        Written {
+            stored,
+            owed,
+            insertions: self.stats.insertions,
+        }
+    }
+
+    /// Evicts so many entries, or all; tells how many were wanting, and what a key leads to then.
+    #[cold]
+    fn evict_batch_before(
+        &mut self,
+        count: u64,
+        key: Key<'_>,
+        clock: &impl Clock,
+        leaving: &mut Leaving<V>,
+    ) -> (u64, Found) {
+        let mut owed = count;
+        while owed > 0 && self.evict(Pressure::Entries, leaving) {
+            owed -= 1;
+        }
+        (owed, self.find(key, clock))
+    }
+
+    /// Stores a draft: over the key's entry if one was found, else as a new one.
+    fn put(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        draft: Draft<V>,
+        capacity: &Capacity,
+        clock: &impl Clock,
         leaving: &mut Leaving<V>,
     ) -> Result<(), Rejected> {
-        let found = self.find(key, clock);
         let weight = Rejected::check(draft.weight, capacity.max_weight);
         let dead_on_arrival = clock.has_passed(draft.expires);
         match (weight, found) {
             (Ok(weight), Found::Live(slot)) if !dead_on_arrival => {
-                let old = self.replace(slot, draft.value, weight, capacity, leaving);
-                leaving.push(old);
+                self.replace(slot, draft.value, weight, capacity, leaving);
                 self.set_expiry(slot, draft.expires);
                 return Ok(());
             }
-            (_, Found::Live(slot)) => leaving.extend(self.unlink(slot)),
-            (_, Found::Dead(slot)) => leaving.extend(self.expire(slot)),
+            (_, Found::Live(slot)) => self.drop_entry(slot, leaving),
+            (_, Found::Dead(slot)) => self.expire(slot, leaving),
             (_, Found::Nothing) => {}
         }
         match weight {
@@ -150,11 +209,11 @@ impl<V> Shard<V> {
             Ok(_) => {
                 self.stats.insertions += 1;
                 self.stats.expirations += 1;
-                leaving.push(draft.value);
+                leaving.value(draft.value);
             }
             Err(rejected) => {
                 self.stats.rejections += 1;
-                leaving.push(draft.value);
+                leaving.value(draft.value);
                 return Err(rejected);
             }
         }
@@ -188,7 +247,7 @@ impl<V> Shard<V> {
         let slot = self.slab.insert(Entry {
             node: Node::new(weight, self.stamp),
             expires: draft.expires,
-            key: StoredKey::new(key.bytes),
+            key: leaving.key_anew(key.bytes),
             value: draft.value,
         });
         self.stamp = self.stamp.next();
@@ -201,7 +260,7 @@ impl<V> Shard<V> {
 
     /// Enters an entry that is in the slab already into the index.
     fn enter(&mut self, hash: KeyHash, slot: u32) {
-        if self.index.is_full() {
+        if self.index.is_full(self.slab.len() - 1) {
             let (hasher, entries) = (&self.hasher, self.slab.entries());
             // In the slab's order, which the processor can read ahead in.
             self.index
@@ -234,61 +293,65 @@ impl<V> Shard<V> {
         leaving: &mut Leaving<V>,
     ) -> Result<bool, Rejected> {
         let Some(slot) = self.still(place) else {
-            leaving.push(value);
+            leaving.value(value);
             return Ok(false);
         };
         match Rejected::check(weight, capacity.max_weight) {
             Ok(weight) => {
-                let old = self.replace(slot, value, weight, capacity, leaving);
-                leaving.push(old);
+                self.replace(slot, value, weight, capacity, leaving);
                 Ok(true)
             }
             Err(rejected) => {
                 self.stats.rejections += 1;
-                leaving.push(value);
-                leaving.extend(self.unlink(slot));
+                leaving.value(value);
+                self.drop_entry(slot, leaving);
                 Err(rejected)
             }
         }
     }
 
     /// Takes an entry out.
-    pub(super) fn unlink(&mut self, slot: u32) -> Option<V> {
+    pub(super) fn unlink(&mut self, slot: u32) -> Option<Entry<V>> {
         self.policy.detach(&mut self.slab, slot);
-        let (_, weight, value) = self.forget(slot);
-        self.totals.apply(Change::left(weight));
-        value
+        let (_, entry) = self.forget(slot)?;
+        self.totals.apply(Change::left(entry.node.weight));
+        Some(entry)
     }
 
-    /// Takes out an entry that the policy has let go of, and the totals are yet to; also tells the hash of its key, and
-    /// what it weighed.
-    fn forget(&mut self, slot: u32) -> (KeyHash, u32, Option<V>) {
-        let entry = self.slab.get(slot);
-        let (weight, expires) = (entry.node.weight, entry.expires);
+    /// As [`unlink`](Self::unlink), for what nobody wants.
+    fn drop_entry(&mut self, slot: u32, leaving: &mut Leaving<V>) {
+        if let Some(entry) = self.unlink(slot) {
+            leaving.entry(entry);
+        }
+    }
+
+    /// Takes out an entry that the policy has let go of, and the totals are yet to; also tells the hash of its key.
+    fn forget(&mut self, slot: u32) -> Option<(KeyHash, Entry<V>)> {
+        let entry = self.slab.remove(slot)?;
         let hash = self.hasher.hash(entry.key.bytes());
         self.index.remove(hash, slot);
-        self.weight -= u64::from(weight);
-        self.expiring -= usize::from(expires != Timestamp::NEVER);
-        (hash, weight, self.slab.remove(slot))
+        self.weight -= u64::from(entry.node.weight);
+        self.expiring -= usize::from(entry.expires != Timestamp::NEVER);
+        Some((hash, entry))
     }
 
     /// Takes out a dead entry.
     #[cold]
-    pub(super) fn expire(&mut self, slot: u32) -> Option<V> {
+    pub(super) fn expire(&mut self, slot: u32, leaving: &mut Leaving<V>) {
         self.stats.expirations += 1;
-        self.unlink(slot)
+        self.drop_entry(slot, leaving);
     }
 
-    /// Puts another value in an entry's place, making room for it where it is heavier; counts as a use. Returns the
-    /// old value.
-    fn replace(
-        &mut self,
-        slot: u32,
-        value: V,
-        weight: u32,
-        capacity: &Capacity,
-        leaving: &mut Leaving<V>,
-    ) -> V {
+    /// Takes out a dead entry; its value.
+    #[cold]
+    fn unlink_dead(&mut self, slot: u32) -> Option<V> {
+        self.stats.expirations += 1;
+        self.unlink(slot).map(|entry| entry.value)
+    }
+
+    /// Puts another value in an entry's place, making room for it where it is heavier; counts as a use. The
+    /// old value leaves.
+    fn replace(&mut self, slot: u32, value: V, weight: u32, capacity: &Capacity, leaving: &mut Leaving<V>) {
         let old_weight = self.slab.get(slot).node.weight;
         if weight != old_weight {
             // Detached, so that it is not chosen as its own victim.
@@ -304,7 +367,7 @@ impl<V> Shard<V> {
         let entry = self.slab.get_mut(slot);
         entry.node.set_stamp(self.stamp);
         self.stamp = self.stamp.next();
-        std::mem::replace(&mut entry.value, value)
+        leaving.value(std::mem::replace(&mut entry.value, value));
     }
 
     pub(super) fn set_expiry(&mut self, slot: u32, expires: Timestamp) {
@@ -322,19 +385,10 @@ impl<V> Shard<V> {
         leaving: &mut Leaving<V>,
     ) {
         if clock.has_passed(expires) {
-            leaving.extend(self.expire(slot));
+            self.expire(slot, leaving);
         } else {
             self.set_expiry(slot, expires);
         }
-    }
-
-    /// Evicts so many entries, or all; returns how many were wanting.
-    pub(super) fn evict_batch(&mut self, count: u64, leaving: &mut Leaving<V>) -> u64 {
-        let mut owed = count;
-        while owed > 0 && self.evict(Pressure::Entries, leaving) {
-            owed -= 1;
-        }
-        owed
     }
 
     /// Evicts while the store is over its capacity, but not this key's entry.
@@ -373,13 +427,11 @@ impl<V> Shard<V> {
     /// Evicts one entry, if there is one, and tells what it weighed; the totals are yet to hear of it.
     fn evict_uncounted(&mut self, pressure: Pressure, leaving: &mut Leaving<V>) -> Option<u32> {
         let slot = self.policy.victim(&mut self.slab, pressure)?;
+        let (hash, entry) = self.forget(slot)?;
         self.stats.evictions += 1;
-        let queue = self.slab.get(slot).node.queue();
-        let (hash, weight, value) = self.forget(slot);
-        self.policy.evicted(queue, hash);
-        if let Some(value) = value {
-            leaving.push(value);
-        }
+        self.policy.evicted(entry.node.queue(), hash);
+        let weight = entry.node.weight;
+        leaving.entry(entry);
         Some(weight)
     }
 
@@ -407,7 +459,7 @@ impl<V> Shard<V> {
                 .occupied(slot)
                 .is_some_and(|entry| entry.expires.is_over(now))
             {
-                leaving.extend(self.expire(slot));
+                self.expire(slot, leaving);
             }
         }
     }
@@ -416,6 +468,8 @@ impl<V> Shard<V> {
     pub(super) fn take_all(&mut self) -> impl Sized + use<V> {
         self.totals.apply(Change::all_left(self.len(), self.weight));
         let fresh = Self {
+            hits: self.hits,
+            misses: self.misses,
             stats: self.stats,
             counting_since: self.counting_since,
             stamp: self.stamp,
@@ -436,6 +490,8 @@ impl<V> Shard<V> {
 
     pub(super) fn stats(&self) -> Stats {
         Stats {
+            hits: self.hits,
+            misses: self.misses,
             entries: self.len() as u64,
             weight: self.weight,
             ..self.stats
@@ -443,6 +499,7 @@ impl<V> Shard<V> {
     }
 
     pub(super) fn reset_stats(&mut self) {
+        (self.hits, self.misses) = (0, 0);
         self.stats = Stats::default();
         self.counting_since = Instant::now();
     }
@@ -453,8 +510,9 @@ impl<V> Shard<V> {
 
     pub(super) fn validate(&self) -> Result<(), String> {
         let linked = self.policy.validate(&self.slab)?;
-        if (linked, self.index.len()) != (self.len(), self.len()) {
-            let (index, slab) = (self.index.len(), self.len());
+        let index = self.index.slots().count();
+        if (linked, index) != (self.len(), self.len()) {
+            let slab = self.len();
             return Err(format!(
                 "policy, index, slab have {linked}, {index}, {slab} entries"
             ));
@@ -482,8 +540,36 @@ impl<V> Shard<V> {
 #[allow(clippy::inline_always)] // for `get`
 #[inline(always)]
 fn look_up<'a, V>(index: &Index, slab: &'a Slab<V>, key: Key<'_>) -> Option<(u32, &'a Entry<V>)> {
-    index.find(key.hash, |slot| {
+    match index.find(key.hash, &EntryOf(key.bytes, slab)) {
+        Ok(found) => Some(found),
+        Err(MayBeFurther(false)) => None,
+        Err(MayBeFurther(true)) => look_further(index, slab, key.bytes, key.hash),
+    }
+}
+
+/// Looks where the key's first bucket has spilled. (It takes the key in parts, which stay in registers until then.)
+#[cold]
+#[inline(never)]
+fn look_further<'a, V>(
+    index: &Index,
+    slab: &'a Slab<V>,
+    key: &[u8],
+    hash: KeyHash,
+) -> Option<(u32, &'a Entry<V>)> {
+    index.find_spilled(hash, &EntryOf(key, slab))
+}
+
+/// The entry that has a key.
+struct EntryOf<'a, 'k, V>(&'k [u8], &'a Slab<V>);
+
+impl<'a, V> Wanted for EntryOf<'a, '_, V> {
+    type Found = (u32, &'a Entry<V>);
+
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
+    fn at(&self, slot: u32) -> Option<Self::Found> {
+        let Self(key, slab) = self;
         let entry = slab.get(slot);
-        entry.key.is(key.bytes).then_some((slot, entry))
-    })
+        entry.key.is(key).then_some((slot, entry))
+    }
 }

@@ -32,7 +32,9 @@ enum Slot<V> {
 /// little, since large blocks are moved by the page table.
 const GROWTH: usize = 16;
 
+/// The slots come first, to lie where the shard wants what a hit needs.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Slab<V> {
     slots: Vec<Slot<V>>,
     free: u32,
@@ -124,8 +126,8 @@ impl<V> Slab<V> {
         slot
     }
 
-    /// Frees a slot; returns what it held.
-    pub(super) fn remove(&mut self, slot: u32) -> Option<V> {
+    /// Frees a slot; returns the entry that was in it.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Entry<V>> {
         let place = &mut self.slots[slot as usize];
         if matches!(place, Slot::Free(_)) {
             return None;
@@ -135,7 +137,7 @@ impl<V> Slab<V> {
         };
         self.free = slot;
         self.len -= 1;
-        Some(entry.value)
+        Some(entry)
     }
 }
 

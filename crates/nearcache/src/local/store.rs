@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::capacity::{Capacity, Totals};
 use super::index::Index;
 use super::keys::Keys;
+use super::leaving::Leaving;
 use super::lock::{Guard, Lock};
-use super::shard::{Found, Leaving, Shard};
+use super::shard::{Found, Shard, Written};
 use super::slab::Slab;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Rejected, UpdateError};
@@ -38,10 +39,17 @@ pub struct Draft<V> {
 
 /// What has to be under a key for a write to take place.
 #[derive(Clone, Copy, PartialEq)]
-enum Only {
+pub(super) enum Only {
     Always,
     IfAbsent,
     IfPresent,
+}
+
+impl Only {
+    /// Whether it may not, there being a live entry or none.
+    pub(super) fn forbids(self, present: bool) -> bool {
+        self != Self::Always && present != (self == Self::IfPresent)
+    }
 }
 
 /// What an atomic change goes by.
@@ -111,7 +119,7 @@ impl<V> Store<V> {
     pub fn get_with<T>(&self, key: &[u8], clock: &impl Clock, read: impl FnOnce(&V) -> T) -> Option<T> {
         let key = self.hasher.key(key);
         // A dead value is dropped here, unlocked.
-        self.with(key.hash, |shard| shard.ask(key, clock, read)).ok()
+        self.with(key.hash, move |shard| shard.ask(key, clock, read)).ok()
     }
 
     /// Whether there is a live entry. O(1), one shard lock; counts neither as a use nor in the statistics.
@@ -187,25 +195,23 @@ impl<V> Store<V> {
     ) -> Result<bool, Rejected> {
         let key = self.hasher.key(key);
         let mut leaving = Leaving::new();
-        let mut shard = self.lock(key.hash);
-        shard.sweep(clock, &mut leaving);
-        if only != Only::Always {
-            let present = matches!(shard.find(key, clock), Found::Live(_));
-            if present != (only == Only::IfPresent) {
-                drop(shard);
-                return Ok(false);
-            }
-        }
-        let owed = shard.evict_batch(capacity.batch_due(self.totals.entries()), &mut leaving);
-        let stored = shard.put(key, draft, capacity, clock, &mut leaving);
-        let writes = shard.stats.insertions;
-        drop(shard);
+        let leaves = &mut leaving;
+        let Written {
+            stored,
+            owed,
+            insertions,
+        } = self.with(key.hash, move |shard| {
+            shard.write(key, draft, capacity, clock, only, leaves)
+        });
         drop(leaving);
+        if stored == Ok(false) {
+            return stored;
+        }
         self.settle(key, owed, capacity);
-        if self.shards.len() > 1 && writes.is_multiple_of(WRITES_PER_FOREIGN_SWEEP) {
+        if self.shards.len() > 1 && insertions.is_multiple_of(WRITES_PER_FOREIGN_SWEEP) {
             self.sweep_elsewhere(clock.now());
         }
-        stored.map(|()| true)
+        stored
     }
 
     /// Changes a value by a function of it, atomically, keeping its expiry; returns whether there was a live entry.
@@ -270,7 +276,7 @@ impl<V> Store<V> {
                 shard.stats.removals += 1;
                 let removed = shard.unlink(slot);
                 drop(shard);
-                return removed;
+                return removed.map(|entry| entry.value);
             }
         }
         None
@@ -333,14 +339,14 @@ impl<V> Store<V> {
                 shard.unlink(slot)
             }
             Found::Dead(slot) => {
-                leaving.extend(shard.expire(slot));
+                shard.expire(slot, &mut leaving);
                 None
             }
             Found::Nothing => None,
         };
         shard.sweep(clock, &mut leaving);
         drop(shard);
-        removed
+        removed.map(|entry| entry.value)
     }
 
     /// Sets when a live entry dies; returns whether there was one. O(1), one shard lock.
@@ -353,7 +359,7 @@ impl<V> Store<V> {
         let found = shard.find(key, clock);
         match found {
             Found::Live(slot) => shard.reschedule(slot, expires, clock, &mut leaving),
-            Found::Dead(slot) => leaving.extend(shard.expire(slot)),
+            Found::Dead(slot) => shard.expire(slot, &mut leaving),
             Found::Nothing => {}
         }
         shard.sweep(clock, &mut leaving);

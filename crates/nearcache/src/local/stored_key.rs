@@ -6,12 +6,15 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
 /// As many as a `usize` has groups of 7 bits.
 const MAX_LENGTH_BYTES: usize = usize::BITS.div_ceil(7) as usize;
 const LOW_BITS: u8 = 0x7f;
 const MORE: u8 = 0x80;
+/// What most keys are as long as, and what is compared without a call.
+const COMMON_LENGTHS: RangeInclusive<usize> = 8..=32;
 
 /// The bytes of a key, owned.
 ///
@@ -38,11 +41,26 @@ impl StoredKey {
         }
     }
 
+    /// Becomes another key of the same length, in the same memory; false if the length is another.
+    pub(super) fn overwrite(&mut self, bytes: &[u8]) -> bool {
+        // SAFETY: by the invariant there are `n` length bytes and then `len` of the key, which are this value's own. The new
+        // key's are as many, and elsewhere, being borrowed while these are borrowed mutably.
+        unsafe {
+            let (len, n) = decode(self.0);
+            if len == bytes.len() {
+                let key = self.0.add(n).as_ptr();
+                key.copy_from_nonoverlapping(bytes.as_ptr(), len);
+            }
+            len == bytes.len()
+        }
+    }
+
     /// Whether it is this one.
-    #[inline]
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
     pub(super) fn is(&self, bytes: &[u8]) -> bool {
-        if bytes.len() > usize::from(LOW_BITS) {
-            return self.bytes() == bytes;
+        if !COMMON_LENGTHS.contains(&bytes.len()) {
+            return self.is_uncommon(bytes);
         }
         // SAFETY: there is at least one length byte. If it is the asked length it is the only one, having no `MORE`, and
         // as many bytes follow it, which live as long as `self`.
@@ -53,6 +71,11 @@ impl StoredKey {
                     bytes,
                 )
         }
+    }
+
+    #[inline(never)]
+    fn is_uncommon(&self, bytes: &[u8]) -> bool {
+        self.bytes() == bytes
     }
 
     /// The key.
@@ -82,14 +105,14 @@ impl fmt::Debug for StoredKey {
     }
 }
 
-/// Whether they are equal, being of one length. Most keys are of 8 to 32 bytes, and compared as two numbers that overlap: a
-/// call of `memcmp` takes a sixth of a hit.
+/// Whether they are equal, being of one common length: as two numbers that overlap, since a call of `memcmp` takes a sixth of
+/// a hit.
 #[inline]
 fn same(one: &[u8], other: &[u8]) -> bool {
-    match other.len() {
-        8..16 => same_ends::<8>(one, other),
-        16..=32 => same_ends::<16>(one, other),
-        _ => one == other,
+    if other.len() < 16 {
+        same_ends::<8>(one, other)
+    } else {
+        same_ends::<16>(one, other)
     }
 }
 
@@ -168,6 +191,16 @@ mod tests {
                 other[at] ^= 0x80;
                 assert!(!StoredKey::new(&key).is(&other));
             }
+        }
+    }
+
+    #[test]
+    fn a_key_becomes_another_of_its_length_only() {
+        for len in [0, 1, 16, 127, 128, 70_000] {
+            let mut key = StoredKey::new(&vec![1; len]);
+            assert!(key.overwrite(&vec![2; len]));
+            assert!(!key.overwrite(&vec![3; len + 1]));
+            assert_eq!(key.bytes(), vec![2; len]);
         }
     }
 

@@ -47,10 +47,6 @@ impl Bucket {
 pub(super) struct Ghost {
     /// None, or a power of two.
     buckets: Vec<Bucket>,
-    /// How many prints there is to be room for.
-    capacity: usize,
-    /// How many lanes of each bucket are in use.
-    window: usize,
     /// How many prints are remembered.
     len: usize,
 }
@@ -66,24 +62,18 @@ impl Ghost {
         if capacity == 0 {
             return;
         }
-        if capacity != self.capacity {
+        if !self.suits(capacity) {
             self.resize(capacity);
         }
-        let window = self.window;
+        let window = self.window(capacity);
         let bucket = self.bucket(hash);
-        let print = print(hash);
-        let twice = bucket.find(print);
-        if let Some(lane) = twice {
-            *bucket.lane(lane) = 0;
-        }
         let hand = usize::from(*bucket.lane(LANES));
         let lane = if hand < window { hand } else { 0 };
-        let forgotten = std::mem::replace(bucket.lane(lane), print);
+        let forgotten = std::mem::replace(bucket.lane(lane), print(hash));
         #[allow(clippy::cast_possible_truncation)] // at most 31
         let hand = (lane + 1) as u16;
         *bucket.lane(LANES) = hand;
         self.len += usize::from(forgotten == 0);
-        self.len -= usize::from(twice.is_some());
     }
 
     /// Whether the key was remembered; it is not any more. O(1).
@@ -100,20 +90,31 @@ impl Ghost {
         true
     }
 
-    /// Sets the number of buckets and their windows; what is remembered stays, but when there is far less to remember.
+    /// Whether the number of buckets is right for so many keys: not too small, nor four times too large.
+    fn suits(&self, capacity: usize) -> bool {
+        let room = self.buckets.len() * LANES;
+        capacity <= room && capacity > room / 8
+    }
+
+    /// How many lanes of each bucket are in use.
+    fn window(&self, capacity: usize) -> usize {
+        // The number of buckets is a power of two, and a division a tenth of an insertion.
+        let window = (capacity + self.buckets.len() - 1) >> self.buckets.len().trailing_zeros();
+        window.min(LANES)
+    }
+
+    /// Sets the number of buckets; what is remembered stays, but when there is far less to remember.
+    #[cold]
     fn resize(&mut self, capacity: usize) {
         let buckets = capacity.div_ceil(LANES).next_power_of_two();
         if buckets > self.buckets.len() {
             self.grow(buckets);
-        } else if buckets < self.buckets.len() / 4 {
+        } else if buckets < self.buckets.len() {
             (self.buckets, self.len) = (vec![Bucket::EMPTY; buckets], 0);
         }
-        self.window = capacity.div_ceil(self.buckets.len()).min(LANES);
-        self.capacity = capacity;
     }
 
     /// A bucket's keys go on in the buckets it is split into; since a print does not tell in which, in each of them.
-    #[cold]
     fn grow(&mut self, buckets: usize) {
         let old = std::mem::take(&mut self.buckets);
         let copies = buckets / old.len().max(1);
@@ -138,7 +139,7 @@ impl Ghost {
     pub(super) fn validate(&self) -> Result<(), String> {
         let prints = self.buckets.iter().flat_map(Bucket::prints);
         let counted = prints.filter(|&print| print != 0).count();
-        if counted == self.len && self.window <= LANES {
+        if counted == self.len {
             Ok(())
         } else {
             Err(format!("a ghost of {counted} counts {}", self.len))
