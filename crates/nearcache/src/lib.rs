@@ -27,6 +27,7 @@ mod error;
 mod key;
 pub mod local;
 mod policy;
+mod prefetch;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod shared;
 mod stats;

@@ -2,7 +2,7 @@
 //!
 //! Buckets of one cache line, each with a byte of the hash for every slot number (its *tag*) and a count of those entries that
 //! wanted in while it was full and went to one of the next buckets (it *spilled* them). A search ends at a bucket that spilled
-//! none, so nothing is left behind where an entry is taken out. (So does F14: Bronson & Shi, "Open-sourcing F14 for faster,
+//! none, or none of such a tag, so nothing is left behind where an entry is taken out. (So does F14, but for the tags: Bronson & Shi, "Open-sourcing F14 for faster,
 //! more memory-efficient hash tables", Engineering at Meta, 2019.)
 //!
 //! Why not hashbrown: what it removes leaves marks, and when those have used up the free places, as they do in a cache that
@@ -20,7 +20,8 @@ const GROWTH: usize = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
-    /// A tag a lane, 0 if it is empty; then 4 bytes of the number of entries spilled. Together what one vector holds.
+    /// A tag a lane, 0 if it is empty; then 2 bytes of the number of entries spilled, and 2 in which a bit is set for every
+    /// remainder by 16 that their tags have. Together what one vector holds.
     head: [u8; 16],
     slots: [u32; LANES],
 }
@@ -31,13 +32,42 @@ impl Bucket {
         slots: [0; LANES],
     };
 
-    const fn spilled(&self) -> u32 {
-        let [.., a, b, c, d] = self.head;
-        u32::from_ne_bytes([a, b, c, d])
+    /// How many were spilled; the most that can be told stays so for ever.
+    const fn spilled(&self) -> u16 {
+        let [.., a, b, _, _] = self.head;
+        u16::from_ne_bytes([a, b])
     }
 
-    fn set_spilled(&mut self, spilled: u32) {
-        self.head[LANES..].copy_from_slice(&spilled.to_ne_bytes());
+    const fn spilled_tags(&self) -> u16 {
+        let [.., a, b] = self.head;
+        u16::from_ne_bytes([a, b])
+    }
+
+    fn set_spilled(&mut self, spilled: u16, tags: u16) {
+        let [(a, b), (c, d)] = [spilled, tags].map(|word| word.to_ne_bytes().into());
+        self.head[LANES..].copy_from_slice(&[a, b, c, d]);
+    }
+
+    /// Whether one with this tag may have been spilled.
+    #[inline]
+    const fn may_have_spilled(&self, tag: u8) -> bool {
+        self.spilled_tags() & tag_bit(tag) != 0
+    }
+
+    fn spill(&mut self, tag: u8) {
+        self.set_spilled(
+            self.spilled().saturating_add(1),
+            self.spilled_tags() | tag_bit(tag),
+        );
+    }
+
+    /// One of those that were spilled is no more.
+    fn forget_spilled(&mut self) {
+        match self.spilled() {
+            u16::MAX => {}
+            0 | 1 => self.set_spilled(0, 0),
+            spilled => self.set_spilled(spilled - 1, self.spilled_tags()),
+        }
     }
 
     /// What is wanted, if one of the slots with this tag has it.
@@ -112,7 +142,7 @@ impl Index {
             return Err(MayBeFurther(false));
         };
         let found = bucket.find(tag(hash), wanted);
-        found.ok_or(MayBeFurther(bucket.spilled() != 0))
+        found.ok_or(MayBeFurther(bucket.may_have_spilled(tag(hash))))
     }
 
     /// Looks on where the first bucket has spilled.
@@ -122,7 +152,7 @@ impl Index {
             place = self.after(place);
             let bucket = &self.buckets[place];
             let found = bucket.find(tag(hash), wanted);
-            if found.is_some() || bucket.spilled() == 0 {
+            if found.is_some() || !bucket.may_have_spilled(tag(hash)) {
                 return found;
             }
         }
@@ -154,7 +184,7 @@ impl Index {
                 bucket.slots[lane] = slot;
                 return;
             }
-            bucket.set_spilled(bucket.spilled() + 1);
+            bucket.spill(tag(hash));
             place = self.after(place);
         }
     }
@@ -174,8 +204,7 @@ impl Index {
         // Those it was spilled by, from the first on.
         let (mut passed, end) = (first, place);
         while passed != end {
-            let bucket = &mut self.buckets[passed];
-            bucket.set_spilled(bucket.spilled() - 1);
+            self.buckets[passed].forget_spilled();
             passed = self.after(passed);
         }
     }
@@ -208,6 +237,11 @@ impl Index {
 #[allow(clippy::cast_possible_truncation)] // the lower bits are what is wanted
 fn tag(hash: KeyHash) -> u8 {
     (hash.whole() as u8).max(1)
+}
+
+/// The bit that stands for a tag among those spilled.
+const fn tag_bit(tag: u8) -> u16 {
+    1 << (tag % 16)
 }
 
 #[cfg(test)]

@@ -146,6 +146,7 @@ impl<V> Shard<V> {
         leaving: &mut Leaving<V>,
     ) -> Written {
         self.sweep(clock, leaving);
+        self.policy.prefetch(key.hash);
         let mut owed = 0;
         let mut found = self.find(key, clock);
         let stored = if only.forbids(matches!(found, Found::Live(_))) {
@@ -313,7 +314,8 @@ impl<V> Shard<V> {
     /// Takes an entry out.
     pub(super) fn unlink(&mut self, slot: u32) -> Option<Entry<V>> {
         self.policy.detach(&mut self.slab, slot);
-        let (_, entry) = self.forget(slot)?;
+        self.forget(slot);
+        let entry = self.slab.remove(slot)?;
         self.totals.apply(Change::left(entry.node.weight));
         Some(entry)
     }
@@ -325,14 +327,16 @@ impl<V> Shard<V> {
         }
     }
 
-    /// Takes out an entry that the policy has let go of, and the totals are yet to; also tells the hash of its key.
-    fn forget(&mut self, slot: u32) -> Option<(KeyHash, Entry<V>)> {
-        let entry = self.slab.remove(slot)?;
+    /// Forgets where an entry is that the policy has let go of, and the slab is yet to; tells the hash of its key.
+    #[inline]
+    fn forget(&mut self, slot: u32) -> KeyHash {
+        let entry = self.slab.get(slot);
         let hash = self.hasher.hash(entry.key.bytes());
-        self.index.remove(hash, slot);
+        self.policy.prefetch(hash);
         self.weight -= u64::from(entry.node.weight);
         self.expiring -= usize::from(entry.expires != Timestamp::NEVER);
-        Some((hash, entry))
+        self.index.remove(hash, slot);
+        hash
     }
 
     /// Takes out a dead entry.
@@ -352,15 +356,8 @@ impl<V> Shard<V> {
     /// Puts another value in an entry's place, making room for it where it is heavier; counts as a use. The
     /// old value leaves.
     fn replace(&mut self, slot: u32, value: V, weight: u32, capacity: &Capacity, leaving: &mut Leaving<V>) {
-        let old_weight = self.slab.get(slot).node.weight;
-        if weight != old_weight {
-            // Detached, so that it is not chosen as its own victim.
-            self.policy.detach(&mut self.slab, slot);
-            self.totals.apply(Change::weight(old_weight, weight));
-            self.weight = self.weight - u64::from(old_weight) + u64::from(weight);
-            self.slab.get_mut(slot).node.weight = weight;
-            self.make_room(capacity, leaving);
-            self.policy.attach(&mut self.slab, slot);
+        if weight != self.slab.get(slot).node.weight {
+            self.reweigh(slot, weight, capacity, leaving);
         }
         self.hit(slot);
         self.stats.insertions += 1;
@@ -368,6 +365,18 @@ impl<V> Shard<V> {
         entry.node.set_stamp(self.stamp);
         self.stamp = self.stamp.next();
         leaving.value(std::mem::replace(&mut entry.value, value));
+    }
+
+    /// Changes what an entry weighs, making room where that is more.
+    #[inline(never)]
+    fn reweigh(&mut self, slot: u32, weight: u32, capacity: &Capacity, leaving: &mut Leaving<V>) {
+        // Detached, so that it is not chosen as its own victim.
+        self.policy.detach(&mut self.slab, slot);
+        let old_weight = std::mem::replace(&mut self.slab.get_mut(slot).node.weight, weight);
+        self.totals.apply(Change::weight(old_weight, weight));
+        self.weight = self.weight - u64::from(old_weight) + u64::from(weight);
+        self.make_room(capacity, leaving);
+        self.policy.attach(&mut self.slab, slot);
     }
 
     pub(super) fn set_expiry(&mut self, slot: u32, expires: Timestamp) {
@@ -404,6 +413,7 @@ impl<V> Shard<V> {
     }
 
     /// Evicts while the store is over its capacity, as far as this shard has entries.
+    #[inline(never)]
     fn make_room(&mut self, capacity: &Capacity, leaving: &mut Leaving<V>) {
         while let Some(pressure) = capacity.exceeded_by(&self.totals).or(self.own_pressure()) {
             if !self.evict(pressure, leaving) {
@@ -427,11 +437,16 @@ impl<V> Shard<V> {
     /// Evicts one entry, if there is one, and tells what it weighed; the totals are yet to hear of it.
     fn evict_uncounted(&mut self, pressure: Pressure, leaving: &mut Leaving<V>) -> Option<u32> {
         let slot = self.policy.victim(&mut self.slab, pressure)?;
-        let (hash, entry) = self.forget(slot)?;
+        let hash = self.forget(slot);
+        let entry = self.slab.remove(slot)?;
+        let weight = entry.node.weight;
         self.stats.evictions += 1;
         self.policy.evicted(entry.node.queue(), hash);
-        let weight = entry.node.weight;
         leaving.entry(entry);
+        // By the next insertion it will be there.
+        if let Some(next) = self.policy.next_victim() {
+            self.slab.prefetch_around(next);
+        }
         Some(weight)
     }
 
@@ -443,6 +458,7 @@ impl<V> Shard<V> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn sweep_slots(&mut self, steps: usize, now: Timestamp, leaving: &mut Leaving<V>) {
         if self.expiring == 0 {
             return;
@@ -571,5 +587,24 @@ impl<'a, V> Wanted for EntryOf<'a, '_, V> {
         let Self(key, slab) = self;
         let entry = slab.get(slot);
         entry.key.is(key).then_some((slot, entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+    use crate::local::lock::Lock;
+
+    #[test]
+    fn what_a_hit_touches_of_a_shard_lies_on_its_locks_cache_line() {
+        let (lock, line) = (8, 64);
+        assert_eq!(
+            size_of::<Lock<Shard<u64>>>(),
+            (lock + size_of::<Shard<u64>>()).next_multiple_of(line)
+        );
+        assert!(lock + offset_of!(Shard<u64>, misses) < line);
+        assert!(lock + offset_of!(Shard<u64>, slab) + size_of::<Vec<u64>>() <= line);
     }
 }

@@ -3,6 +3,7 @@
 use super::stored_key::StoredKey;
 use crate::clock::{Clock, Timestamp};
 use crate::policy::{NIL, Node, Nodes};
+use crate::prefetch::prefetch;
 
 #[derive(Debug)]
 pub(super) struct Entry<V> {
@@ -74,6 +75,16 @@ impl<V> Slab<V> {
         match self.slots.get(slot as usize)? {
             Slot::Taken(entry) => Some(entry),
             Slot::Free(_) => None,
+        }
+    }
+
+    /// Has the key of the entry in a slot fetched, and its neighbour towards the head.
+    pub(super) fn prefetch_around(&self, slot: u32) {
+        if let Some(entry) = self.occupied(slot) {
+            entry.key.prefetch();
+            if let Some(before) = self.slots.get(entry.node.prev as usize) {
+                prefetch(before);
+            }
         }
     }
 

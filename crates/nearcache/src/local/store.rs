@@ -195,13 +195,12 @@ impl<V> Store<V> {
     ) -> Result<bool, Rejected> {
         let key = self.hasher.key(key);
         let mut leaving = Leaving::new();
-        let leaves = &mut leaving;
         let Written {
             stored,
             owed,
             insertions,
-        } = self.with(key.hash, move |shard| {
-            shard.write(key, draft, capacity, clock, only, leaves)
+        } = self.with(key.hash, |shard| {
+            shard.write(key, draft, capacity, clock, only, &mut leaving)
         });
         drop(leaving);
         if stored == Ok(false) {
@@ -487,9 +486,17 @@ impl<V> Store<V> {
         self.shards[self.shard_of(hash)].with(empty, work)
     }
 
-    /// Lets other shards give what the writing one did not: the rest of a batch, and what is over the capacity. If they
-    /// have nothing left, the writing one has to after all.
-    fn settle(&self, written: Key<'_>, mut owed: u64, capacity: &Capacity) {
+    /// Lets other shards give what the writing one did not: the rest of a batch, and what is over the capacity.
+    #[inline]
+    fn settle(&self, written: Key<'_>, owed: u64, capacity: &Capacity) {
+        if owed > 0 || capacity.exceeded_by(&self.totals).is_some() {
+            self.collect(written, owed, capacity);
+        }
+    }
+
+    /// Takes from the shards in turn what is owed; if the others have nothing left, from the writing one after all.
+    #[cold]
+    fn collect(&self, written: Key<'_>, mut owed: u64, capacity: &Capacity) {
         let writer = self.shard_of(written.hash);
         let mut empty = 0;
         while empty + 1 < self.shards.len() {
@@ -517,6 +524,7 @@ impl<V> Store<V> {
         }
     }
 
+    #[cold]
     fn sweep_elsewhere(&self, now: Timestamp) {
         let next = self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let mut leaving = Leaving::new();

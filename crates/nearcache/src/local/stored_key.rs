@@ -9,6 +9,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
+use crate::prefetch::prefetch;
+
 /// As many as a `usize` has groups of 7 bits.
 const MAX_LENGTH_BYTES: usize = usize::BITS.div_ceil(7) as usize;
 const LOW_BITS: u8 = 0x7f;
@@ -76,6 +78,12 @@ impl StoredKey {
     #[inline(never)]
     fn is_uncommon(&self, bytes: &[u8]) -> bool {
         self.bytes() == bytes
+    }
+
+    /// Has it fetched.
+    pub(super) fn prefetch(&self) {
+        // SAFETY: the first length byte is there as long as `self`.
+        prefetch(unsafe { self.0.as_ref() });
     }
 
     /// The key.

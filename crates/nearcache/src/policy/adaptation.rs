@@ -12,20 +12,21 @@
 //! What comes back from main's ghost starts in small again: put back into main at once, a loop's entries would drive
 //! each other out of it.
 
-use super::ghost::Ghost;
-use crate::key::KeyHash;
+use super::Queue;
+use super::ghost::Ghosts;
 
-const MIN_SHARE: f64 = 0.05;
-const MAX_SHARE: f64 = 0.9;
-const FIRST_SHARE: f64 = 0.1;
+/// Shares are counted in parts of a whole of 2^32, which takes no division.
+const WHOLE_BITS: u32 = 32;
+const WHOLE: u64 = 1 << WHOLE_BITS;
+const MIN_SHARE: u64 = WHOLE / 20;
+const MAX_SHARE: u64 = WHOLE / 10 * 9;
+const FIRST_SHARE: u64 = WHOLE / 10;
 const SPARE_ONE_IN: u32 = 64;
 
 #[derive(Debug)]
 pub(super) struct Adaptation {
     /// Small's part of the whole.
-    share: f64,
-    /// What main gave up, a quarter as long as the cache.
-    main_ghost: Ghost,
+    share: u64,
     /// Counts the unasked that left small.
     unasked: u32,
 }
@@ -34,7 +35,6 @@ impl Default for Adaptation {
     fn default() -> Self {
         Self {
             share: FIRST_SHARE,
-            main_ghost: Ghost::default(),
             unasked: 0,
         }
     }
@@ -42,38 +42,21 @@ impl Default for Adaptation {
 
 impl Adaptation {
     /// What small may hold of a whole.
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )] // a share of it
+    #[allow(clippy::cast_possible_truncation)] // a share of it
     pub(super) fn small_target(&self, whole: u64) -> u64 {
-        (whole as f64 * self.share) as u64
+        ((u128::from(whole) * u128::from(self.share)) >> WHOLE_BITS) as u64
     }
 
-    /// A request came for an entry that small gave up, when its ghost had `small_ghost` others.
-    pub(super) fn small_was_missed(&mut self, small_ghost: usize, entries: usize) {
-        let step = Self::step(self.main_ghost.len(), small_ghost, entries);
-        self.share = (self.share + step).min(MAX_SHARE);
-    }
-
-    /// Whether a request is for an entry that main gave up; if so, main gets more.
-    pub(super) fn main_was_missed(&mut self, hash: KeyHash, small_ghost: usize, entries: usize) {
-        if self.main_ghost.take(hash) {
-            let step = Self::step(small_ghost, self.main_ghost.len(), entries);
-            self.share = (self.share - step).max(MIN_SHARE);
-        }
-    }
-
-    /// One entry's worth of the whole, times how much longer the other ghost is than this.
-    #[allow(clippy::cast_precision_loss)] // a ratio of counts
-    fn step(other: usize, this: usize, entries: usize) -> f64 {
-        (other as f64 / (this + 1) as f64).max(1.0) / (entries + 1) as f64
-    }
-
-    /// Main gave up an entry.
-    pub(super) fn main_gave_up(&mut self, hash: KeyHash, entries: usize) {
-        self.main_ghost.remember(hash, entries / 4);
+    /// A request came for an entry that a queue of a cache of so many entries gave up lately: that one gets more, by one entry's
+    /// worth of the whole, times how much longer the other's ghost is.
+    pub(super) fn was_missed(&mut self, queue: Queue, ghosts: &Ghosts, entries: usize) {
+        let one = WHOLE / (entries as u64 + 1);
+        let step = |other: usize, this: usize| one.max(one * other as u64 / (this as u64 + 1));
+        let (small, main) = (ghosts.small(), ghosts.main());
+        self.share = match queue {
+            Queue::Small => (self.share + step(main, small)).min(MAX_SHARE),
+            Queue::Main => self.share.saturating_sub(step(small, main)).max(MIN_SHARE),
+        };
     }
 
     /// Whether an entry that leaves small unasked is to move to main all the same.
@@ -86,6 +69,6 @@ impl Adaptation {
         if !(MIN_SHARE..=MAX_SHARE).contains(&self.share) {
             return Err(format!("small's share is {}", self.share));
         }
-        self.main_ghost.validate()
+        Ok(())
     }
 }

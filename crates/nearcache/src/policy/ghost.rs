@@ -1,21 +1,38 @@
-//! The ghost: which keys were evicted lately, as 16-bit prints of their hashes; about 2 to 4 bytes each.
+//! The ghosts: which keys were evicted lately, from small and from main, as 16-bit prints of their hashes; about 2 to 5 bytes an
+//! entry.
 //!
-//! A hash chooses a bucket, one cache line, in which a print takes the place of the oldest. So a print is forgotten after as
-//! many others have come to its *bucket* as the bucket's window is wide: on average when the ghost's whole length has passed,
-//! a fifth sooner or later, which eviction does not mind. (One bucket, which is exact, serves caches of up to 31 entries.)
+//! A hash chooses a bucket, one cache line, in which each of the two ghosts has lanes of its own, so that one look tells both.
+//! There a print takes the place of its ghost's oldest. So a print is forgotten after as many others have come to its *bucket* as
+//! the ghost's window there is wide: on average when the ghost's whole length has passed, a quarter sooner or later (half, for
+//! main's), which eviction does not mind. (One bucket, which is exact, serves caches of up to 27 entries.)
 //! Another key's print is taken for one's own in one of two thousand cases, which costs a promotion.
 
+use super::Queue;
 use crate::key::KeyHash;
+use crate::prefetch::prefetch;
 use crate::vector::equal_words;
 
-/// How many prints fit a bucket, so that it fills a cache line together with its hand.
-const LANES: usize = 31;
+/// How many prints fit a bucket: as many of each ghost as its part of the whole, so that with the hands they fill a cache line.
+const SMALL_LANES: usize = 24;
+const MAIN_LANES: usize = 7;
+const LANES: usize = SMALL_LANES + MAIN_LANES;
+
+/// How many keys a cache of so many entries remembers that left small: about as many as main has when the cache is full. (Main's
+/// length now would not do: a ghost that starts empty never fills main.)
+const fn small_length(entries: usize) -> usize {
+    entries - entries / 8
+}
+
+/// ... that left main.
+const fn main_length(entries: usize) -> usize {
+    entries / 4
+}
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
-    /// 0 is none. In two halves, since that is what is compared at once; the last one is no print but the hand: where the
-    /// next print goes.
+    /// First small's, then main's; 0 is none. In two halves, since that is what is compared at once; the last one is no print but
+    /// the two hands, a byte each: where the next print goes.
     halves: [[u16; HALF]; 2],
 }
 
@@ -30,7 +47,7 @@ impl Bucket {
         &mut self.halves.as_flattened_mut()[lane]
     }
 
-    /// Where a print is.
+    /// Where a print is, in small's lanes first.
     fn find(&self, print: u16) -> Option<usize> {
         let [low, high] = &self.halves;
         let found = equal_words(low, print) | equal_words(high, print) << HALF;
@@ -38,79 +55,109 @@ impl Bucket {
         (lane < LANES).then_some(lane)
     }
 
-    fn prints(&self) -> impl Iterator<Item = u16> + '_ {
-        self.halves.as_flattened().iter().take(LANES).copied()
+    /// Puts in a print; whether it took an empty place.
+    fn remember(&mut self, queue: Queue, print: u16, window: usize) -> bool {
+        let (first, shift) = match queue {
+            Queue::Small => (0, 0),
+            Queue::Main => (SMALL_LANES, 8),
+        };
+        let hands = *self.lane(LANES);
+        let hand = usize::from(hands >> shift & 0xff);
+        let lane = if hand < window { hand } else { 0 };
+        #[allow(clippy::cast_possible_truncation)] // at most 24
+        let next = (lane + 1) as u16;
+        *self.lane(LANES) = hands & !(0xff << shift) | next << shift;
+        std::mem::replace(self.lane(first + lane), print) == 0
+    }
+
+    fn prints(&self, queue: Queue) -> usize {
+        let lanes = match queue {
+            Queue::Small => 0..SMALL_LANES,
+            Queue::Main => SMALL_LANES..LANES,
+        };
+        let prints = &self.halves.as_flattened()[lanes];
+        prints.iter().filter(|&&print| print != 0).count()
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Ghost {
+pub(super) struct Ghosts {
     /// None, or a power of two.
-    buckets: Vec<Bucket>,
-    /// How many prints are remembered.
-    len: usize,
+    buckets: Box<[Bucket]>,
+    /// How many prints are remembered of what left small, and of what left main.
+    small: usize,
+    main: usize,
 }
 
-impl Ghost {
-    /// How many keys are remembered.
-    pub(super) const fn len(&self) -> usize {
-        self.len
+impl Ghosts {
+    /// How many keys are remembered of those that left small.
+    pub(super) const fn small(&self) -> usize {
+        self.small
     }
 
-    /// Remembers a key. About `capacity` are remembered, the last ones. O(1), but for the doubling.
-    pub(super) fn remember(&mut self, hash: KeyHash, capacity: usize) {
-        if capacity == 0 {
+    /// ... that left main.
+    pub(super) const fn main(&self) -> usize {
+        self.main
+    }
+
+    /// Remembers a key that left a queue, in a cache of so many entries. O(1), but for the doubling.
+    pub(super) fn remember(&mut self, queue: Queue, hash: KeyHash, entries: usize) {
+        let (length, lanes) = match queue {
+            Queue::Small => (small_length(entries), SMALL_LANES),
+            Queue::Main => (main_length(entries), MAIN_LANES),
+        };
+        if length == 0 {
             return;
         }
-        if !self.suits(capacity) {
-            self.resize(capacity);
+        if !self.suits(entries) {
+            self.resize(entries);
         }
-        let window = self.window(capacity);
-        let bucket = self.bucket(hash);
-        let hand = usize::from(*bucket.lane(LANES));
-        let lane = if hand < window { hand } else { 0 };
-        let forgotten = std::mem::replace(bucket.lane(lane), print(hash));
-        #[allow(clippy::cast_possible_truncation)] // at most 31
-        let hand = (lane + 1) as u16;
-        *bucket.lane(LANES) = hand;
-        self.len += usize::from(forgotten == 0);
-    }
-
-    /// Whether the key was remembered; it is not any more. O(1).
-    pub(super) fn take(&mut self, hash: KeyHash) -> bool {
-        if self.len == 0 {
-            return false;
-        }
-        let bucket = self.bucket(hash);
-        let Some(lane) = bucket.find(print(hash)) else {
-            return false;
-        };
-        *bucket.lane(lane) = 0;
-        self.len -= 1;
-        true
-    }
-
-    /// Whether the number of buckets is right for so many keys: not too small, nor four times too large.
-    fn suits(&self, capacity: usize) -> bool {
-        let room = self.buckets.len() * LANES;
-        capacity <= room && capacity > room / 8
-    }
-
-    /// How many lanes of each bucket are in use.
-    fn window(&self, capacity: usize) -> usize {
         // The number of buckets is a power of two, and a division a tenth of an insertion.
-        let window = (capacity + self.buckets.len() - 1) >> self.buckets.len().trailing_zeros();
-        window.min(LANES)
+        let window = (length + self.buckets.len() - 1) >> self.buckets.len().trailing_zeros();
+        let came = self.bucket(hash).remember(queue, print(hash), window.min(lanes));
+        *self.count(queue) += usize::from(came);
+    }
+
+    /// Which queue a key left lately, if it is remembered; it is not any more. O(1).
+    pub(super) fn take(&mut self, hash: KeyHash) -> Option<Queue> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let bucket = self.bucket(hash);
+        let lane = bucket.find(print(hash))?;
+        *bucket.lane(lane) = 0;
+        let queue = if lane < SMALL_LANES {
+            Queue::Small
+        } else {
+            Queue::Main
+        };
+        *self.count(queue) -= 1;
+        Some(queue)
+    }
+
+    fn count(&mut self, queue: Queue) -> &mut usize {
+        match queue {
+            Queue::Small => &mut self.small,
+            Queue::Main => &mut self.main,
+        }
+    }
+
+    /// Whether the number of buckets is right: not too small, nor four times too large.
+    fn suits(&self, entries: usize) -> bool {
+        let room = self.buckets.len() * SMALL_LANES;
+        let length = small_length(entries);
+        length <= room && length > room / 8
     }
 
     /// Sets the number of buckets; what is remembered stays, but when there is far less to remember.
     #[cold]
-    fn resize(&mut self, capacity: usize) {
-        let buckets = capacity.div_ceil(LANES).next_power_of_two();
+    fn resize(&mut self, entries: usize) {
+        let buckets = small_length(entries).div_ceil(SMALL_LANES).next_power_of_two();
         if buckets > self.buckets.len() {
             self.grow(buckets);
         } else if buckets < self.buckets.len() {
-            (self.buckets, self.len) = (vec![Bucket::EMPTY; buckets], 0);
+            *self = Self::default();
+            self.grow(buckets);
         }
     }
 
@@ -119,30 +166,46 @@ impl Ghost {
         let old = std::mem::take(&mut self.buckets);
         let copies = buckets / old.len().max(1);
         if old.is_empty() {
-            self.buckets = vec![Bucket::EMPTY; buckets];
+            self.buckets = vec![Bucket::EMPTY; buckets].into();
             return;
         }
-        self.len *= copies;
-        self.buckets = Vec::with_capacity(buckets);
-        for bucket in old {
-            self.buckets.extend(std::iter::repeat_n(bucket, copies));
+        self.small *= copies;
+        self.main *= copies;
+        let split = old.iter().flat_map(|bucket| std::iter::repeat_n(*bucket, copies));
+        self.buckets = split.collect();
+    }
+
+    /// Has a hash's bucket fetched.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        if let Some(bucket) = self.buckets.get(self.place(hash)) {
+            prefetch(bucket);
         }
     }
 
-    /// A hash's bucket; there is one. By the upper bits, so that a bucket's halves lie side by side after a doubling.
+    /// A hash's bucket; there is one.
     fn bucket(&mut self, hash: KeyHash) -> &mut Bucket {
-        let index = (u128::from(hash.whole()) * self.buckets.len() as u128) >> 64;
-        #[allow(clippy::cast_possible_truncation)] // below the number of buckets
-        &mut self.buckets[index as usize]
+        &mut self.buckets[self.place(hash)]
+    }
+
+    /// Which bucket is a hash's. By the upper bits, so that a bucket's halves lie side by side after a doubling.
+    #[allow(clippy::cast_possible_truncation)] // below the number of buckets
+    fn place(&self, hash: KeyHash) -> usize {
+        ((u128::from(hash.whole()) * self.buckets.len() as u128) >> 64) as usize
     }
 
     pub(super) fn validate(&self) -> Result<(), String> {
-        let prints = self.buckets.iter().flat_map(Bucket::prints);
-        let counted = prints.filter(|&print| print != 0).count();
-        if counted == self.len {
+        let count = |queue| {
+            self.buckets
+                .iter()
+                .map(|bucket| bucket.prints(queue))
+                .sum::<usize>()
+        };
+        let (counted, told) = ((count(Queue::Small), count(Queue::Main)), (self.small, self.main));
+        if counted == told {
             Ok(())
         } else {
-            Err(format!("a ghost of {counted} counts {}", self.len))
+            Err(format!("ghosts of {counted:?} count {told:?}"))
         }
     }
 }
@@ -157,63 +220,88 @@ fn print(hash: KeyHash) -> u16 {
 mod tests {
     use super::*;
 
+    const QUEUES: [Queue; 2] = [Queue::Small, Queue::Main];
+
     fn hash(number: u64) -> KeyHash {
         KeyHash::from(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5555)
     }
 
     #[test]
     fn oldest_is_forgotten_first() {
-        let mut ghost = Ghost::default();
-        (0..5).for_each(|number| ghost.remember(hash(number), 3));
-        assert!(!ghost.take(hash(1)));
-        assert!(ghost.take(hash(2)));
-        assert!(!ghost.take(hash(2)));
-        assert!(ghost.take(hash(4)));
-        ghost.validate().unwrap();
+        for (queue, entries) in [(Queue::Small, 3), (Queue::Main, 12)] {
+            let mut ghosts = Ghosts::default();
+            (0..5).for_each(|number| ghosts.remember(queue, hash(number), entries));
+            assert_eq!(ghosts.take(hash(1)), None);
+            assert_eq!(ghosts.take(hash(2)), Some(queue));
+            assert_eq!(ghosts.take(hash(2)), None);
+            assert_eq!(ghosts.take(hash(4)), Some(queue));
+            ghosts.validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn one_ghost_does_not_make_the_other_forget() {
+        let mut ghosts = Ghosts::default();
+        ghosts.remember(Queue::Main, hash(0), 20);
+        (1..50).for_each(|number| ghosts.remember(Queue::Small, hash(number), 20));
+        assert_eq!(ghosts.take(hash(0)), Some(Queue::Main));
+        (0..50).for_each(|number| ghosts.remember(Queue::Main, hash(number + 100), 20));
+        assert_eq!(ghosts.take(hash(49)), Some(Queue::Small));
+        ghosts.validate().unwrap();
     }
 
     #[test]
     fn nothing_is_remembered_where_nothing_may_be() {
-        let mut ghost = Ghost::default();
-        ghost.remember(hash(1), 0);
-        assert!(!ghost.take(hash(1)));
+        let mut ghosts = Ghosts::default();
+        ghosts.remember(Queue::Small, hash(1), 0);
+        ghosts.remember(Queue::Main, hash(2), 3);
+        assert_eq!((ghosts.take(hash(1)), ghosts.take(hash(2))), (None, None));
     }
 
     #[test]
     fn is_about_as_long_as_it_is_told() {
-        for capacity in [31, 45, 300, 5_000, 100_000_u64] {
-            let mut ghost = Ghost::default();
-            let size = usize::try_from(capacity).unwrap();
-            (0..capacity * 4).for_each(|number| ghost.remember(hash(number), size));
-            ghost.validate().unwrap();
+        for (queue, entries) in QUEUES
+            .into_iter()
+            .flat_map(|queue| [35, 52, 300, 5_000, 100_000].map(|entries| (queue, entries)))
+        {
+            let mut ghosts = Ghosts::default();
+            let (size, spread) = match queue {
+                Queue::Small => (small_length(entries), 10),
+                Queue::Main => (main_length(entries), 4),
+            };
+            let length = size as u64;
+            (0..length * 4).for_each(|number| ghosts.remember(queue, hash(number), entries));
+            ghosts.validate().unwrap();
+            let remembered = *ghosts.count(queue);
             assert!(
-                ghost.len().abs_diff(size) <= size / 10 + 1,
-                "{capacity}: {}",
-                ghost.len()
+                remembered.abs_diff(size) <= size / spread + 1,
+                "{queue:?}, {size}: {remembered}"
             );
-            let young = (capacity * 7 / 2..capacity * 4).filter(|&number| ghost.take(hash(number)));
-            assert!(young.count() * 100 >= size / 2 * 97);
-            let old = (capacity * 2..capacity * 5 / 2).filter(|&number| ghost.take(hash(number)));
-            assert!(old.count() * 100 <= size * 5);
+            let mut known = |from: u64, to: u64| {
+                let known = (from..to).filter(|&number| ghosts.take(hash(number)).is_some());
+                known.count() * 100 / usize::try_from(to - from).unwrap()
+            };
+            assert!(known(length * 4 - length / 2, length * 4) >= 100 - spread);
+            assert!(known(length * 2, length * 5 / 2) <= spread);
         }
     }
 
     #[test]
     fn what_is_remembered_survives_growth() {
-        let mut ghost = Ghost::default();
-        (0..100).for_each(|number| ghost.remember(hash(number), 200));
-        ghost.remember(hash(100), 3_000);
-        ghost.validate().unwrap();
-        assert!((0..=100).all(|number| ghost.take(hash(number))));
+        let mut ghosts = Ghosts::default();
+        (0..100).for_each(|number| ghosts.remember(Queue::Small, hash(number), 200));
+        ghosts.remember(Queue::Main, hash(100), 3_000);
+        ghosts.validate().unwrap();
+        assert!((0..=100).all(|number| ghosts.take(hash(number)).is_some()));
     }
 
     #[test]
-    fn takes_four_bytes_a_key_at_most() {
-        for capacity in [1_000, 10_000, 1_000_000] {
-            let mut ghost = Ghost::default();
-            ghost.remember(hash(1), capacity);
-            let bytes = ghost.buckets.len() * size_of::<Bucket>();
-            assert!(bytes <= capacity * 4 + capacity / 4, "{capacity}: {bytes}");
+    fn takes_five_bytes_an_entry_at_most() {
+        for entries in [1_000, 10_000, 1_000_000] {
+            let mut ghosts = Ghosts::default();
+            ghosts.remember(Queue::Small, hash(1), entries);
+            let bytes = size_of_val(&*ghosts.buckets);
+            assert!(bytes <= entries * 5, "{entries}: {bytes}");
         }
     }
 }

@@ -52,6 +52,19 @@ impl List {
         }
     }
 
+    /// Takes out the oldest entry, which is in `slot`.
+    pub(super) fn pop_tail(&mut self, nodes: &mut impl Nodes, slot: u32) {
+        let node = nodes.node(slot);
+        self.weight -= u64::from(node.weight);
+        self.len -= 1;
+        self.tail = node.prev;
+        if self.tail == NIL {
+            self.head = NIL;
+        } else {
+            nodes.node_mut(self.tail).next = NIL;
+        }
+    }
+
     pub(super) fn remove(&mut self, nodes: &mut impl Nodes, slot: u32) {
         let node = nodes.node(slot);
         let (prev, next) = (node.prev, node.next);

@@ -10,6 +10,12 @@ pub(crate) struct Lru {
 }
 
 impl Policy for Lru {
+    fn prefetch(&self, _: KeyHash) {}
+
+    fn next_victim(&self) -> Option<u32> {
+        self.list.tail()
+    }
+
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, _: KeyHash) {
         self.list.push_head(nodes, slot);
     }

@@ -40,8 +40,7 @@ pub enum Eviction {
 }
 
 impl Eviction {
-    /// What the ghosts of the policy that has most of them take for an entry of a full cache: 2 to 4 bytes a print, 1.15
-    /// prints.
+    /// What the ghosts take for an entry of a full cache: 2 to 5 bytes.
     pub(crate) const BYTES_PER_ENTRY: usize = 3;
 }
 
@@ -151,6 +150,10 @@ pub(crate) enum Pressure {
 /// Invariant: every entry of the shard is in exactly one list of the policy, but for the moment between `detach` and
 /// `attach`. Every method is O(1), amortized for `victim`.
 pub(crate) trait Policy {
+    /// Has fetched what will be looked at when a key of this hash is admitted or evicted.
+    fn prefetch(&self, hash: KeyHash);
+    /// Which entry is likely to be the next victim.
+    fn next_victim(&self) -> Option<u32>;
     /// Takes in an entry that was not there before.
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, hash: KeyHash);
     /// Whether to count a use at the entry's node is all there is to do for a hit.
@@ -197,6 +200,15 @@ impl AnyPolicy {
 }
 
 impl Policy for AnyPolicy {
+    #[inline]
+    fn prefetch(&self, hash: KeyHash) {
+        dispatch!(self, policy => policy.prefetch(hash));
+    }
+
+    fn next_victim(&self) -> Option<u32> {
+        dispatch!(self, policy => policy.next_victim())
+    }
+
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, hash: KeyHash) {
         dispatch!(self, policy => policy.admit(nodes, slot, hash));
     }

@@ -10,7 +10,7 @@
 //! repeated (the `corda` trace collapses from 33 % hits to none).
 
 use super::adaptation::Adaptation;
-use super::ghost::Ghost;
+use super::ghost::Ghosts;
 use super::list::List;
 use super::{Nodes, Policy, Pressure, Queue};
 use crate::key::KeyHash;
@@ -27,8 +27,8 @@ const MAX_STEPS: usize = 1024;
 pub(crate) struct S3Fifo {
     small: List,
     main: List,
-    /// What small gave up.
-    ghost: Ghost,
+    /// What small gave up, and, if that is asked for, main.
+    ghosts: Ghosts,
     /// `None` for the policy as published.
     adaptation: Option<Adaptation>,
 }
@@ -56,37 +56,24 @@ impl S3Fifo {
         let target = self
             .adaptation
             .as_ref()
-            .map_or(whole / SMALL_SHARE, |adapting| adapting.small_target(whole));
+            .map_or_else(|| whole / SMALL_SHARE, |adapting| adapting.small_target(whole));
         self.main.len() == 0 || (self.small.len() > 0 && small >= target)
-    }
-
-    fn entries(&self) -> usize {
-        self.small.len() + self.main.len()
     }
 
     /// Which queue a new entry enters.
     fn entrance(&mut self, hash: KeyHash) -> Queue {
-        let entries = self.entries();
-        let was_in_small = self.ghost.take(hash);
-        if let Some(adapting) = &mut self.adaptation {
-            if was_in_small {
-                adapting.small_was_missed(self.ghost.len(), entries);
-            } else {
-                adapting.main_was_missed(hash, self.ghost.len(), entries);
-            }
+        let left = self.ghosts.take(hash);
+        if let (Some(adapting), Some(queue)) = (&mut self.adaptation, left) {
+            adapting.was_missed(queue, &self.ghosts, self.small.len() + self.main.len());
         }
-        if was_in_small { Queue::Main } else { Queue::Small }
-    }
-
-    /// The ghost is as long as main is when the cache is full. (Main's length now would not do: a ghost that
-    /// starts empty never fills main.)
-    fn ghost_capacity(&self) -> usize {
-        let len = self.entries() + 1;
-        len - len / 10
+        match left {
+            Some(Queue::Small) => Queue::Main,
+            Some(Queue::Main) | None => Queue::Small,
+        }
     }
 
     fn move_to_main(&mut self, nodes: &mut impl Nodes, slot: u32) {
-        self.small.remove(nodes, slot);
+        self.small.pop_tail(nodes, slot);
         let node = nodes.node_mut(slot);
         node.set_queue(Queue::Main);
         node.set_frequency(0);
@@ -95,9 +82,19 @@ impl S3Fifo {
 }
 
 impl Policy for S3Fifo {
+    #[inline]
+    fn prefetch(&self, hash: KeyHash) {
+        self.ghosts.prefetch(hash);
+    }
+
+    fn next_victim(&self) -> Option<u32> {
+        self.small.tail().or(self.main.tail())
+    }
+
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, hash: KeyHash) {
-        nodes.node_mut(slot).set_queue(self.entrance(hash));
-        self.attach(nodes, slot);
+        let queue = self.entrance(hash);
+        nodes.node_mut(slot).set_queue(queue);
+        self.list(queue).push_head(nodes, slot);
     }
 
     #[inline]
@@ -131,7 +128,7 @@ impl Policy for S3Fifo {
                     self.move_to_main(nodes, slot);
                     continue;
                 }
-                self.small.remove(nodes, slot);
+                self.small.pop_tail(nodes, slot);
                 return Some(slot);
             }
             let slot = self.main.tail()?;
@@ -141,22 +138,21 @@ impl Policy for S3Fifo {
                 self.main.move_to_head(nodes, slot);
                 continue;
             }
-            self.main.remove(nodes, slot);
+            self.main.pop_tail(nodes, slot);
             return Some(slot);
         }
     }
 
     fn evicted(&mut self, queue: Queue, hash: KeyHash) {
-        let entries = self.entries();
-        match (queue, &mut self.adaptation) {
-            (Queue::Small, _) => self.ghost.remember(hash, self.ghost_capacity()),
-            (Queue::Main, Some(adapting)) => adapting.main_gave_up(hash, entries),
-            (Queue::Main, None) => {}
+        if queue == Queue::Small || self.adaptation.is_some() {
+            // With the entry that room is made for.
+            let entries = self.small.len() + self.main.len() + 1;
+            self.ghosts.remember(queue, hash, entries);
         }
     }
 
     fn validate(&self, nodes: &impl Nodes) -> Result<usize, String> {
-        self.ghost.validate()?;
+        self.ghosts.validate()?;
         if let Some(adapting) = &self.adaptation {
             adapting.validate()?;
         }
