@@ -19,6 +19,7 @@ from .servers import UnavailableError, memcached, redis_server, version
 
 TIMEOUT = 300  # Django's default
 CAPACITY = 1_000_000  # entries; far more than are ever stored
+MEMORY = 256 * 1024**2  # bytes, where that is what counts
 
 Names = Mapping[str, Any]  # what the statements may name; always a `cache`
 
@@ -83,7 +84,7 @@ def locmem() -> AbstractContextManager[Names]:
 
 def nearcache() -> AbstractContextManager[Names]:
     """Open what this project is about."""
-    return backend("nearcache.django.LocalCache", OPTIONS={"MAX_MEMORY": "256MB"})
+    return backend("nearcache.django.LocalCache", OPTIONS={"MAX_MEMORY": MEMORY})
 
 
 @contextlib.contextmanager
@@ -92,7 +93,7 @@ def shared() -> Iterator[Names]:
     with (
         tempfile.TemporaryDirectory(prefix="nearcache-compare-", dir="/dev/shm") as directory,
         backend(
-            "nearcache.django.SharedCache", LOCATION=f"{directory}/cache", OPTIONS={"MAX_MEMORY": "256MB"}
+            "nearcache.django.SharedCache", LOCATION=f"{directory}/cache", OPTIONS={"MAX_MEMORY": MEMORY}
         ) as names,
     ):
         yield names
@@ -112,7 +113,7 @@ def diskcache() -> Iterator[Names]:
 def redis() -> Iterator[Names]:
     """Open Django's Redis backend on a server of its own."""
     with (
-        redis_server() as port,
+        redis_server(MEMORY) as port,
         backend("django.core.cache.backends.redis.RedisCache", LOCATION=f"redis://127.0.0.1:{port}") as names,
     ):
         yield names
@@ -122,7 +123,7 @@ def redis() -> Iterator[Names]:
 def pymemcache() -> Iterator[Names]:
     """Open Django's memcached backend on a server of its own."""
     with (
-        memcached() as port,
+        memcached(MEMORY) as port,
         backend(
             "django.core.cache.backends.memcached.PyMemcacheCache", LOCATION=f"127.0.0.1:{port}"
         ) as names,
