@@ -49,8 +49,8 @@ class Pair:
         answers = [worker.answer() for worker in workers]
         for answer in answers:
             check(answer)
-        calls = sum(answer["calls"] for answer in answers)
-        return float(calls * 1e9) / (max(answer["ended"] for answer in answers) - start)
+        calls = sum(int(answer["calls"]) for answer in answers)
+        return calls * 1e9 / (max(int(answer["ended"]) for answer in answers) - start)
 
 
 def check(answer: dict[str, Any]) -> None:
