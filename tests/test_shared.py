@@ -366,6 +366,9 @@ class TestBadLocation:
     def test_where_there_is_no_directory(self, memory):
         assert "there is no directory" in complaint(memory / "none" / "cache")
 
+    def test_where_nobody_can_look(self, memory):
+        assert "LOCATION is" in complaint(f"/{'x' * 300}/cache")
+
     def test_that_is_a_directory(self, memory):
         assert "not a regular file" in complaint(memory)
 

@@ -30,11 +30,26 @@ def file_for(location: str) -> Path:
     return _own_directory() / (location or _name_of_project())
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is something at a path, as far as this user can see."""
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
+
+
 def _given(location: str) -> Path:
     path = Path(location)
     if location.endswith("/") or "\0" in location or not path.name:
         raise ImproperlyConfigured(f"nearcache: LOCATION is {location!r}, but must be {_ACCEPTED}.")
-    if not path.parent.is_dir():
+    try:
+        has_directory = path.parent.is_dir()
+    except OSError as error:  # one further up may not be looked into
+        raise ImproperlyConfigured(
+            f"nearcache: LOCATION is {location!r}, where this user (uid {os.geteuid()}) cannot look: {error}"
+        ) from error
+    if not has_directory:
         raise ImproperlyConfigured(
             f"nearcache: LOCATION is {location!r}, but there is no directory {str(path.parent)!r}."
         )

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django.backend import Backend
-from nearcache.django.location import file_for
+from nearcache.django.location import file_for, is_there
 from nearcache.django.options import SharedOptions
 
 
@@ -51,6 +51,8 @@ class SharedCache(Backend):
         if options.reverse_key_function is not None:
             self.reverse_key_func = options.reverse_key_function
         self.path: Path = file_for(options.location)
+        # The command tells those who hoped to find another's.
+        self.was_missing = not is_there(self.path)
         try:
             self._open_shared(str(self.path), options.max_memory, options.clock)
         except (ValueError, OSError) as error:
