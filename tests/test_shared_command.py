@@ -109,6 +109,19 @@ def test_verify_of_a_broken_file_fails_and_says_what(default, path):
         run("verify")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "method"), [(["delete", "key"], "delete"), (["verify"], "_verify")], ids=" ".join
+)
+def test_a_stopped_process_is_no_traceback(default, monkeypatch, arguments, method):
+    def held(*_, **__):
+        raise TimeoutError("nearcache: the file: another process holds the lock")
+
+    monkeypatch.setattr(default, method, held, raising=False)
+    with pytest.raises(CommandError) as raised:
+        run(*arguments)
+    assert str(raised.value) == "nearcache: the file: another process holds the lock"
+
+
 def test_verify_needs_a_file(default):
     with pytest.raises(CommandError, match="no file to verify"):
         run("verify", "--cache", "local")

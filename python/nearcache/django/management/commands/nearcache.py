@@ -82,7 +82,7 @@ class Command(BaseCommand):
                 self._stats(chosen, options["as_json"])
             else:
                 getattr(self, f"_{action}")(chosen[alias], **options)
-        except ImproperlyConfigured as error:
+        except (ImproperlyConfigured, TimeoutError) as error:  # a stopped process may hold a part of a file
             raise CommandError(str(error)) from error
 
     def _tell_of_other_processes(self, chosen: list[str]) -> None:
@@ -182,7 +182,7 @@ class Command(BaseCommand):
             raise CommandError("there is no file to verify: this is no SharedCache.")
         try:
             counted = asdict(cache.verify())
-        except (ValueError, TimeoutError) as error:
+        except ValueError as error:
             raise CommandError(f"{cache.path}: {error}") from error
         if as_json:
             self._write_json({"file": str(cache.path), **counted})
