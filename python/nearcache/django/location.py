@@ -30,13 +30,12 @@ def file_for(location: str) -> Path:
     return _own_directory() / (location or _name_of_project())
 
 
-def is_there(path: Path) -> bool:
-    """Return whether there is something at a path, as far as this user can see."""
+def status(path: Path) -> os.stat_result | None:
+    """Return what is at a path, as far as this user can see."""
     try:
-        path.lstat()
+        return path.lstat()
     except OSError:
-        return False
-    return True
+        return None
 
 
 def _given(location: str) -> Path:
