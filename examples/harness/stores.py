@@ -21,6 +21,8 @@ FILE = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else DATA_DIR) / f"nearcache-dem
 
 def why_not(cache):
     """Say why a cache cannot take part; None if it can."""
+    if cache == "shared" and sys.platform != "linux":
+        return "it runs on Linux only"
     if cache != "redis":
         return None
     try:
