@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-matrix lint audit bench compare processes memory overhead lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-orders test-python test-matrix lint audit bench compare memory overhead lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,11 +50,8 @@ audit: ## known weaknesses of the Rust dependencies (fetches RustSec's database)
 bench: prerequisites ## the engine's benchmarks
 	cargo bench --locked --workspace
 
-compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCache and their rivals
+compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCache, SharedCache and their rivals
 	@$(BIN)/python -m benchmarks.compare $(COMPARE_FLAGS)
-
-processes: build ## the hits that all cores get out of one SharedCache, beside one core's
-	@$(BIN)/python -m benchmarks.processes
 
 memory: build ## what a full LocalCache takes, beside MAX_MEMORY
 	@$(BIN)/python -m benchmarks.memory

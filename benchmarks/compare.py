@@ -51,7 +51,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"time these and {BASELINE}, the baseline: {', '.join(RIVALS)}",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer and shorter bursts: under 40 s, rougher numbers"
+        "--quick", action="store_true", help="fewer and shorter bursts: about a minute, rougher numbers"
     )
     parser.add_argument(
         "--repeats", type=positive, metavar="N", help=f"bursts per operation (default {REPEATS})"

@@ -102,7 +102,7 @@ EMPTY_LOOP = Operation("empty loop", "pass", "True", "empty:{}", stored=False, d
 
 OPERATIONS = (
     Operation("get int", "{get}", "{hit}", "user:{}:unread", django=False),
-    Operation("get 1 KB str", "{get}", "{hit}", "article:{}:html", fragment),
+    Operation("get 1 KB str", "{get}", "{hit}", "article:{}:html", fragment, django=False),
     Operation("get small dict", "{get}", "{hit}", "user:{}:profile", profile),
     Operation("get 100 rows", "{get}", "{hit}", "catalogue:page:{}:rows", rows),
     Operation("get object", "{get}", "{hit}", "session:{}:visitor", visitor),
@@ -131,6 +131,11 @@ OPERATIONS = (
         "cache.get_or_set(key, int) == value",
         "article:{}:comments",
     ),
+)
+
+# What two processes do at once.
+AT_ONCE = tuple(
+    each for each in OPERATIONS if each.name in {"get int", "get 1 KB str", "set 1 KB str", "incr"}
 )
 
 BY_NAME = {operation.name: operation for operation in (EMPTY_LOOP, *OPERATIONS)}

@@ -3,6 +3,8 @@
 Django backends are opened as a project opens them, through `CACHES` and `caches["default"]`, with the
 default TIMEOUT of 300 seconds. Raw libraries get the same 300 seconds where they know time to live. Every
 cache has room for all entries: what is compared is the cost of an operation, not eviction.
+
+What processes share lies in a place: a directory, or a server. One process makes it, any number open it.
 """
 
 import contextlib
@@ -12,15 +14,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module, metadata
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from .servers import UnavailableError, memcached, redis_server, version
+from .stores import Lmdb, managed, manager
 
 TIMEOUT = 300  # Django's default
 CAPACITY = 1_000_000  # entries; far more than are ever stored
+MEMORY = 256 * 1024**2  # bytes, where that is what counts
 
 Names = Mapping[str, Any]  # what the statements may name; always a `cache`
+Opened = AbstractContextManager[Names]
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,12 @@ class Rival:
 
     name: str  # for --only and the JSON
     title: str
-    open: Callable[[], AbstractContextManager[Names]]
+    open: Callable[[str], Opened]  # at this place
     modules: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
     servers: Mapping[str, str] = field(default_factory=dict)  # program: the flag that prints its version
     django: bool = True
+    place: Callable[[], AbstractContextManager[str]] | None = None  # makes one, if processes share it
     spelling: Spelling = Spelling()
     hint: str = "`make compare` installs it"
     note: str = ""
@@ -76,63 +83,73 @@ def backend(path: str, **settings: Any) -> Iterator[Names]:
         cache.close()
 
 
-def locmem() -> AbstractContextManager[Names]:
+def directory(parent: str | None = None) -> AbstractContextManager[str]:
+    """Make a directory for `with`."""
+    return tempfile.TemporaryDirectory(prefix="nearcache-compare-", dir=parent)
+
+
+def in_memory() -> AbstractContextManager[str]:
+    """Make a directory in memory for `with`, if there is memory with names."""
+    return directory("/dev/shm" if Path("/dev/shm").is_dir() else None)
+
+
+def locmem(_: str) -> Opened:
     """Open the baseline, with its limit of 300 entries lifted."""
     return backend("django.core.cache.backends.locmem.LocMemCache", OPTIONS={"MAX_ENTRIES": CAPACITY})
 
 
-def nearcache() -> AbstractContextManager[Names]:
+def nearcache(_: str) -> Opened:
     """Open what this project is about."""
-    return backend("nearcache.django.LocalCache", OPTIONS={"MAX_MEMORY": "256MB"})
+    return backend("nearcache.django.LocalCache", OPTIONS={"MAX_MEMORY": MEMORY})
+
+
+def shared(place: str) -> Opened:
+    """Open our cache for all processes, in a directory."""
+    return backend("nearcache.django.SharedCache", LOCATION=f"{place}/cache", OPTIONS={"MAX_MEMORY": MEMORY})
+
+
+def diskcache(place: str) -> Opened:
+    """Open diskcache, in a directory."""
+    return backend("diskcache.DjangoCache", LOCATION=place)
 
 
 @contextlib.contextmanager
-def shared() -> Iterator[Names]:
-    """Open our cache for all processes, on a file of its own."""
-    with (
-        tempfile.TemporaryDirectory(prefix="nearcache-compare-", dir="/dev/shm") as directory,
-        backend(
-            "nearcache.django.SharedCache", LOCATION=f"{directory}/cache", OPTIONS={"MAX_MEMORY": "256MB"}
-        ) as names,
-    ):
-        yield names
+def redis_place() -> Iterator[str]:
+    """Run a Redis server."""
+    with redis_server(MEMORY) as port:
+        yield f"redis://127.0.0.1:{port}"
+
+
+def redis(place: str) -> Opened:
+    """Open Django's Redis backend."""
+    return backend("django.core.cache.backends.redis.RedisCache", LOCATION=place)
 
 
 @contextlib.contextmanager
-def diskcache() -> Iterator[Names]:
-    """Open diskcache on a directory of its own."""
-    with (
-        tempfile.TemporaryDirectory(prefix="nearcache-compare-") as directory,
-        backend("diskcache.DjangoCache", LOCATION=directory) as names,
-    ):
-        yield names
+def memcached_place() -> Iterator[str]:
+    """Run memcached."""
+    with memcached(MEMORY) as port:
+        yield f"127.0.0.1:{port}"
 
 
-@contextlib.contextmanager
-def redis() -> Iterator[Names]:
-    """Open Django's Redis backend on a server of its own."""
-    with (
-        redis_server() as port,
-        backend("django.core.cache.backends.redis.RedisCache", LOCATION=f"redis://127.0.0.1:{port}") as names,
-    ):
-        yield names
+def pymemcache(place: str) -> Opened:
+    """Open Django's memcached backend."""
+    return backend("django.core.cache.backends.memcached.PyMemcacheCache", LOCATION=place)
 
 
-@contextlib.contextmanager
-def pymemcache() -> Iterator[Names]:
-    """Open Django's memcached backend on a server of its own."""
-    with (
-        memcached() as port,
-        backend(
-            "django.core.cache.backends.memcached.PyMemcacheCache", LOCATION=f"127.0.0.1:{port}"
-        ) as names,
-    ):
-        yield names
+def raw(make: Callable[[], Names]) -> Callable[[str], Opened]:
+    """Return an `open` for a library that has nothing to clean up and nothing that processes share."""
+    return lambda _: contextlib.nullcontext(make())
 
 
-def raw(make: Callable[[], Names]) -> Callable[[], AbstractContextManager[Names]]:
-    """Return an `open` for a library that has nothing to clean up."""
-    return lambda: contextlib.nullcontext(make())
+def lmdb(place: str) -> Opened:
+    """Open LMDB, in a directory."""
+    return contextlib.nullcontext({"cache": Lmdb(place, MEMORY)})
+
+
+def managed_dict(place: str) -> Opened:
+    """Open the dict of a manager."""
+    return contextlib.nullcontext({"cache": managed(place)})
 
 
 MAPPING = Spelling(set="cache[key] = value")
@@ -140,6 +157,7 @@ MAPPING = Spelling(set="cache[key] = value")
 BASELINE = "locmem"
 OURS = "nearcache"
 SHARED = "shared"
+FLOOR = "dict"
 
 RIVALS = {
     rival.name: rival
@@ -168,6 +186,7 @@ RIVALS = {
             shared,
             ("nearcache.django",),
             ("nearcache",),
+            place=in_memory,
             hint="`make build` builds it",
             note='MAX_MEMORY "256MB", in /dev/shm; shared by processes, survives restarts',
         ),
@@ -177,6 +196,7 @@ RIVALS = {
             diskcache,
             ("diskcache",),
             ("diskcache",),
+            place=directory,
             note="its DjangoCache, in a temporary directory; shared by processes, survives restarts",
         ),
         Rival(
@@ -186,6 +206,7 @@ RIVALS = {
             ("redis",),
             ("redis",),
             {"redis-server": "--version"},
+            place=redis_place,
             note="Django's backend; server on loopback without persistence; shared by machines",
         ),
         Rival(
@@ -195,6 +216,7 @@ RIVALS = {
             ("pymemcache",),
             ("pymemcache",),
             {"memcached": "-V"},
+            place=memcached_place,
             note="Django's backend; server on loopback; shared by machines",
         ),
         Rival(
@@ -253,7 +275,26 @@ RIVALS = {
             note="TTLCache (Python), each call in a `with lock:`, as its documentation demands for threads",
         ),
         Rival(
-            "dict",
+            "lmdb",
+            "lmdb",
+            lmdb,
+            ("lmdb",),
+            ("lmdb",),
+            place=in_memory,
+            django=False,
+            note="behind a get and a set in Python that pickle; no expiry, not synced; shared by processes",
+        ),
+        Rival(
+            "manager",
+            "Manager().dict()",
+            managed_dict,
+            place=manager,
+            django=False,
+            spelling=MAPPING,
+            note="of multiprocessing: a dict in a server process; no limit, no expiry; shared by processes",
+        ),
+        Rival(
+            FLOOR,
             "dict",
             raw(lambda: {"cache": {}}),
             django=False,

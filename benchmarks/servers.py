@@ -1,4 +1,4 @@
-"""Redis and memcached for one worker: on loopback, on a free port, keeping nothing, gone with the worker."""
+"""Redis and memcached for one program: on loopback, on a free port, keeping nothing, gone when it is."""
 
 import contextlib
 import os
@@ -9,6 +9,11 @@ import time
 from collections.abc import Iterator
 
 START_SECONDS = 10.0
+STOP_SECONDS = 5.0
+
+# Becomes the server. Beside it, a shell reads a pipe that only the program has the other end of and never
+# writes to: when that ends, however the program did, the shell stops the server.
+GUARDED = 'exec 3<&0; (read -r _; kill $$) <&3 3<&- 2>/dev/null & exec "$@" </dev/null 3<&-'
 
 
 class UnavailableError(Exception):
@@ -16,21 +21,31 @@ class UnavailableError(Exception):
 
 
 @contextlib.contextmanager
-def redis_server() -> Iterator[int]:
-    """Run Redis without persistence; yield its port."""
+def redis_server(memory: int) -> Iterator[int]:
+    """Run Redis with so many bytes, which keeps what was used last and nothing on disk; yield its port."""
     port = free_port()
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    with running("redis-server", "redis-server", [*options, "--loglevel", "warning"], port):
+    options = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "save": "",
+        "appendonly": "no",
+        "maxmemory": str(memory),
+        "maxmemory-policy": "allkeys-lru",
+        "loglevel": "warning",
+    }
+    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    with running("redis-server", "redis-server", arguments, port):
         yield port
 
 
 @contextlib.contextmanager
-def memcached() -> Iterator[int]:
-    """Run memcached with 256 MB; yield its port."""
+def memcached(memory: int) -> Iterator[int]:
+    """Run memcached with so many bytes; yield its port."""
     port = free_port()
     # memcached refuses to run as root unless it is told whom to become.
     user = ["-u", "nobody"] if os.getuid() == 0 else []
-    with running("memcached", "memcached", ["-l", "127.0.0.1", "-p", str(port), "-m", "256", *user], port):
+    options = ["-l", "127.0.0.1", "-p", str(port), "-m", str(memory // 1024**2), *user]
+    with running("memcached", "memcached", options, port):
         yield port
 
 
@@ -38,14 +53,20 @@ def memcached() -> Iterator[int]:
 def running(program: str, package: str, arguments: list[str], port: int) -> Iterator[None]:
     """Start a server, wait until it accepts connections, stop it on the way out."""
     executable = find(program, package)
-    process = subprocess.Popen([executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["sh", "-c", GUARDED, "sh", executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the program, which then stops the server
+    )
+    assert process.stdin
     try:
         await_port(program, process, port)
         yield
     finally:
-        process.terminate()
+        process.stdin.close()
         try:
-            process.wait(timeout=5)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,8 +1,14 @@
-"""One rival in a process of its own: reads an operation's name, times one burst of it, writes the result.
+"""One rival in a process of its own: reads an operation's name, times it, writes the result.
 
-Run as `python -m benchmarks.worker RIVAL BURST_MS`. One JSON object a line, on standard input and output. The
-worker ends, and everything that it started ends with it, when its standard input does: whatever becomes of
-the parent, nothing is left behind.
+Run as `python -m benchmarks.worker RIVAL BURST_MS [PLACE]`; without a place it makes one. One JSON object a
+line, on standard input and output:
+
+    {"operation": NAME}                             one burst           {"ns": NANOSECONDS PER CALL}
+    {"operation": NAME, "prepare": true}            before the next     {"prepared": true}
+    {"operation": NAME, "start": NS, "until": NS}   calls meanwhile     {"calls": NUMBER, "ended": NS}
+
+The worker ends, and everything that it started ends with it, when its standard input does: whatever becomes
+of the parent, nothing is left behind.
 """
 
 import asyncio
@@ -14,6 +20,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from itertools import cycle, islice
+from random import Random
 from typing import Any, BinaryIO, TextIO
 
 from .operations import BY_NAME, Operation
@@ -38,6 +46,14 @@ SOURCE = """
         elapsed += clock() - start
     return elapsed
 
+{define} stretch({names}, items, count, until, clock):
+    calls = 0
+    while clock() < until:
+        for key, value in islice(items, count):
+            {statement}
+        calls += count
+    return calls
+
 def store({names}, pairs):
     for key, value in pairs:
         {set}
@@ -56,6 +72,9 @@ class Timed:
         self.operation = operation
         self.names = names
         self.items = operation.items()
+        # Each process has an order of its own: all at the same entry at once is not what processes do.
+        self.shuffled = list(self.items)
+        Random(os.getpid()).shuffle(self.shuffled)
         self.pairs = operation.pairs() if operation.stored else []
         self.passes = 1
         self.stored_at = float("-inf")
@@ -106,6 +125,23 @@ class Timed:
         self.refresh()
         return self.elapsed() / (self.passes * len(self.items))
 
+    def run_from(self, start: int, until: int) -> tuple[int, int]:
+        """Call again and again between two points in time; return the calls and when the last had ended.
+
+        Time is `time.monotonic_ns`, which all processes have in common.
+        """
+        # The clock is looked at about so many times a burst.
+        count = max(1, self.passes * len(self.items) // 50)
+        arguments = {**self.names, "items": cycle(self.shuffled), "count": count}
+        gc.disable()
+        try:
+            while time.monotonic_ns() < start:
+                pass
+            calls = self.code["stretch"](**arguments, until=until, clock=time.monotonic_ns)
+            return calls, time.monotonic_ns()
+        finally:
+            gc.enable()
+
 
 def compiled(operation: Operation, rival: Rival, names: Names) -> dict[str, Any]:
     """Return `burst`, `store` and `failures` for an operation in a rival's spelling."""
@@ -118,7 +154,7 @@ def compiled(operation: Operation, rival: Rival, names: Names) -> dict[str, Any]
         check=operation.check.format(**spelling),
         set=rival.spelling.set,
     )
-    code: dict[str, Any] = {}
+    code: dict[str, Any] = {"islice": islice}
     exec(compile(source, f"<{rival.name}: {operation.name}>", "exec"), code)
     return code
 
@@ -127,17 +163,29 @@ def answers(rival: Rival, names: Names, requests: TextIO, burst_ns: int) -> Iter
     """Yield one answer for each request."""
     timed: dict[str, Timed] = {}
     for line in requests:
-        name = json.loads(line)
+        request = json.loads(line)
+        name = request["operation"]
         try:
             if name not in timed:
                 timed[name] = Timed(BY_NAME[name], rival, names, burst_ns)
-            yield {"ns": timed[name].run()}
+            yield answer(timed[name], request)
         except Exception as error:  # a rival may raise anything; the others go on
             yield {"error": f"{type(error).__name__}: {error}"}
 
 
-def serve(rival: Rival, burst_ns: int, requests: TextIO, replies: BinaryIO) -> None:
-    """Open the rival, say hello with its versions, then answer requests until they end."""
+def answer(timed: Timed, request: dict[str, Any]) -> dict[str, Any]:
+    """Do what is asked; return the result."""
+    if "prepare" in request:
+        timed.refresh()
+        return {"prepared": True}
+    if "start" in request:
+        calls, ended = timed.run_from(request["start"], request["until"])
+        return {"calls": calls, "ended": ended}
+    return {"ns": timed.run()}
+
+
+def serve(rival: Rival, burst_ns: int, place: str | None, requests: TextIO, replies: BinaryIO) -> None:
+    """Open the rival, say hello with its versions and its place, then answer requests until they end."""
 
     def reply(message: dict[str, Any]) -> None:
         replies.write(json.dumps(message).encode() + b"\n")
@@ -145,27 +193,30 @@ def serve(rival: Rival, burst_ns: int, requests: TextIO, replies: BinaryIO) -> N
     with contextlib.ExitStack() as stack:
         try:
             rival.require()
-            names = stack.enter_context(rival.open())
-            reply({"versions": rival.versions()})
+            if place is None:
+                place = stack.enter_context(rival.place()) if rival.place else ""
+            names = stack.enter_context(rival.open(place))
+            reply({"versions": rival.versions(), "place": place})
         except UnavailableError as error:
             reply({"unavailable": str(error)})
             return
         except Exception as error:  # a rival may raise anything; the others go on
             reply({"unavailable": f"{type(error).__name__}: {error}"})
             return
-        for answer in answers(rival, names, requests, burst_ns):
-            reply(answer)
+        for each in answers(rival, names, requests, burst_ns):
+            reply(each)
 
 
 def main() -> None:
     """Serve one rival on standard input and output."""
-    name, milliseconds = sys.argv[1:]
+    name, milliseconds, *place = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped then, too
     # Whatever a library prints must not end up among the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with contextlib.suppress(BrokenPipeError):  # the parent is gone, and with it the need for an answer
-        serve(RIVALS[name], int(float(milliseconds) * 1e6), sys.stdin, replies)
+        burst_ns = int(float(milliseconds) * 1e6)
+        serve(RIVALS[name], burst_ns, place[0] if place else None, sys.stdin, replies)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Serves the bookshop without a cache and with LocMemCache, LocalCache and SharedCache; compares how they do.
+"""Serves the bookshop without a cache and with Django's and nearcache's; compares how they do.
 
     python examples/demo.py             the comparison
     python examples/demo.py --check     the same, failing if the figures cannot be right
     python examples/demo.py --serve     the site with LocalCache, until Ctrl-C
+
+RedisCache takes part where a redis-server is installed, which is started for it and stopped.
 
 All get the same visits in the same order. The first cache is given a number of seconds, and the next one gets
 exactly as many requests: hit ratios do not compare if one cache saw more of the traffic than the other.
@@ -15,7 +17,8 @@ import sys
 from harness.journeys import Journeys
 from harness.progress import Progress
 from harness.report import NAMES, Outcome, problems, table
-from harness.server import Server, ServerError, empty_cache, prepare
+from harness.server import Server, ServerError, prepare
+from harness.stores import empty_store, why_not
 from harness.traffic import Length, send
 
 CLIENTS = 4
@@ -51,7 +54,10 @@ def main():
 def compare(options, progress):
     outcomes = []
     lengths = None
-    for cache in options.backends:
+    left_out = {cache: reason for cache in NAMES if (reason := why_not(cache))}
+    if named := next((cache for cache in options.backends or () if cache in left_out), None):
+        raise ServerError(f"{NAMES[named]}: {left_out[named]}")
+    for cache in options.backends or [cache for cache in NAMES if cache not in left_out]:
         if cache == "none":
             outcome = measure(cache, *split(options.seconds * NO_CACHE_SHARE), progress)
         else:
@@ -60,6 +66,9 @@ def compare(options, progress):
         outcomes.append(outcome)
     progress.clear()
     print(table(outcomes))
+    if not options.backends:
+        for cache, reason in left_out.items():
+            print(f"\nLeft out: {NAMES[cache]}, since {reason}")
     found = list(problems(outcomes))
     for problem in found:
         print(f"problem: {problem}", file=sys.stderr)
@@ -74,15 +83,15 @@ def measure(cache, warm_up_length, length, progress):
     """Serve the site with one cache and let the visitors in."""
     name = NAMES[cache]
     progress.stage(f"{name}: starting the server ...")
-    with empty_cache():
-        with Server(cache) as server:
+    with empty_store(cache) as location:
+        with Server(cache, location) as server:
             journeys = Journeys(server.get("/sitemap.txt").decode().split())
             steps = [journeys.steps(client) for client in range(3 * CLIENTS)]
             warm_up = visit(
                 server, steps[CLIENTS : 2 * CLIENTS], warm_up_length, f"{name}, warming up", progress
             )
             traffic, counted = counted_visit(server, steps[:CLIENTS], length, name, progress)
-        with Server(cache) as server:
+        with Server(cache, location) as server:
             again = counted_visit(server, steps[2 * CLIENTS :], AFTER_RESTART, f"{name}, restarted", progress)
     return Outcome(cache, warm_up, traffic, counted, *again)
 
@@ -108,7 +117,7 @@ def visit(server, steps, length, title, progress):
 
 def serve(port, progress):
     progress.stage("starting the server ...")
-    with Server("nearcache", port) as server:
+    with Server("nearcache", port=port) as server:
         progress.clear()
         print(
             f"The bookshop is at {server.url} (admin: user demo, password demo). Ctrl-C stops it.", flush=True
@@ -133,9 +142,8 @@ def parse_arguments():
     parser.add_argument(
         "--backends",
         type=backends,
-        default=list(NAMES),
         metavar="NAME,...",
-        help=f"which to compare (default: {','.join(NAMES)})",
+        help=f"which to compare (default: {','.join(NAMES)}, as far as they can run here)",
     )
     return parser.parse_args()
 

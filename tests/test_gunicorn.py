@@ -2,19 +2,14 @@
 
 import json
 import os
-import re
-import subprocess
-import sys
 import textwrap
-import time
 import urllib.request
 
 import pytest
 
-from isolated import OPTIONS, end_session
+from programs import Program
 
 WORKERS = 2
-DEADLINE_SECONDS = 60
 
 SITE = textwrap.dedent("""
     import itertools
@@ -76,12 +71,11 @@ SITE = textwrap.dedent("""
 """)
 
 
-class Server:
+class Server(Program):
     """A gunicorn process, and its log."""
 
     def __init__(self, folder, site=SITE, workers=WORKERS, options=("--preload",)):
         self.workers = workers
-        self.log = folder / "log"
         (folder / "site_of_test.py").write_text(site)
         settings = [
             *options,
@@ -90,31 +84,11 @@ class Server:
             "--timeout=20",
             "--graceful-timeout=5",
         ]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *OPTIONS, "-m", "gunicorn", *settings, "site_of_test:application"],
-                cwd=folder,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), *sys.path]))},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.deadline = time.monotonic() + DEADLINE_SECONDS
-
-    def in_time(self):
-        """Let a loop go on; fail if gunicorn ended, or the time is up."""
-        if self.process.poll() is not None or time.monotonic() > self.deadline:
-            pytest.fail(f"gunicorn ({self.process.returncode}):\n{self.log.read_text()}", pytrace=False)
-        time.sleep(0.01)
-        return True
+        super().__init__(folder, "-m", "gunicorn", *settings, "site_of_test:application")
 
     def address(self):
         """Wait for gunicorn to say at which port it listens."""
-        while self.in_time():
-            if found := re.search(r"Listening at: (http://[\d.:]+)", self.log.read_text()):
-                return found[1]
-        raise AssertionError
+        return self.told(r"Listening at: (http://[\d.:]+)")
 
     def answers(self, pages):
         """Ask for pages, over and over, until every worker has answered a few times; return the answers."""
@@ -128,16 +102,11 @@ class Server:
                 return found
         raise AssertionError
 
-    def stop(self):
-        self.process.terminate()
-        return self.process.wait(timeout=30)
-
 
 @pytest.fixture
 def server(tmp_path):
-    server = Server(tmp_path)
-    yield server
-    end_session(server.process)
+    with Server(tmp_path) as server:
+        yield server
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

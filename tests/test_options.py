@@ -404,6 +404,10 @@ class TestOptions:
         assert repr(name) in text
         assert f"Did you mean {meant!r}?" in text
 
+    @pytest.mark.parametrize("name", ["MAX_MEMORY", "EVICTION", "CLOCK"])
+    def test_one_beside_it_is_refused(self, name):
+        assert f"{name} stands beside OPTIONS" in complaint(**{name: "64MB"})
+
     @pytest.mark.parametrize(
         "name", ["SERIALIZER", "CLIENT_CLASS", "", "X", 1, None, ("MAX_ENTRIES",)], ids=repr
     )

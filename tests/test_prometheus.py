@@ -1,6 +1,9 @@
 """The metrics for prometheus_client: their names, their numbers, and living beside django-prometheus."""
 
+import os
 import re
+import sys
+import textwrap
 
 import pytest
 from django.core.cache import caches
@@ -123,6 +126,48 @@ class TestOwnNames:
         before = series(registry)['nearcache_sets_total{cache="default"}']
         caches["default"].set("key", 1)
         assert series(registry)['nearcache_sets_total{cache="default"}'] == before + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
+class TestShared:
+    @pytest.fixture
+    def path(self, shared_memory):
+        """Configure a cache in a file, under two aliases."""
+        path = shared_memory / f"prometheus-{os.urandom(4).hex()}"
+        shared = {
+            "BACKEND": "nearcache.django.SharedCache",
+            "LOCATION": str(path),
+            "OPTIONS": {"MAX_MEMORY": "1MB"},
+        }
+        with override_settings(CACHES={"default": {"BACKEND": OURS}, "shared": shared, "again": shared}):
+            yield path
+
+    def test_tells_what_all_processes_did(self, path, registry):
+        caches["shared"].set("key", 1)
+        program = """
+            import sys
+            from django.conf import settings
+            settings.configure(SECRET_KEY="tests")
+            from nearcache.django import SharedCache
+            cache = SharedCache(sys.argv[1], {"OPTIONS": {"MAX_MEMORY": "1MB"}})
+            cache.get("key"), cache.get("none"), cache.set("two", 2)
+        """
+        run("-c", textwrap.dedent(program), str(path))
+        found = series(registry)
+        for name, number in {"hits": 1, "misses": 1, "sets": 2, "timeouts": 0, "recoveries": 0}.items():
+            assert found[f'nearcache_{name}_total{{cache="shared"}}'] == number
+        assert found['nearcache_written_bytes_total{cache="shared"}'] > 0
+        assert found['nearcache_max_memory_bytes{cache="shared"}'] == 1024**2
+        # Another name of the file is not another cache.
+        assert not [name for name in found if 'cache="again"' in name]
+
+    def test_has_counters_that_a_local_cache_has_not(self, path, registry):
+        of = {
+            alias: {name.partition("{")[0] for name in series(registry) if f'cache="{alias}"' in name}
+            for alias in ("default", "shared")
+        }
+        more = ("unreadable", "recoveries", "damages", "timeouts", "written_bytes", "moved_bytes")
+        assert of["shared"] - of["default"] == {f"nearcache_{name}_total" for name in more}
 
 
 class TestRegistry:

@@ -318,6 +318,31 @@ class TestFile:
         assert cache.stats().max_memory == 2 * MIB
         assert path.stat().st_size == 2 * MIB
 
+    def test_of_another_size_is_made_anew_and_that_is_told(self, path, caplog):
+        python("opened(path).set('old', 1)", path)
+        with caplog.at_level(logging.WARNING, "nearcache"):
+            assert opened(path, MAX_MEMORY="2MB").get("old") is None
+            opened(path, MAX_MEMORY="2MB")
+        (record,) = caplog.records
+        assert f"{path} was made anew" in record.getMessage()
+        assert f"it had {MIB} bytes, and MAX_MEMORY is {2 * MIB}" in record.getMessage()
+
+    def test_of_another_format_is_made_anew_and_that_is_told(self, path, caplog):
+        python("opened(path).set('old', 1)", path)
+        with path.open("r+b") as file:
+            file.seek(8)
+            file.write((99).to_bytes(8, sys.byteorder))
+        with caplog.at_level(logging.WARNING, "nearcache"):
+            assert opened(path).get("old") is None
+        (record,) = caplog.records
+        assert "another release's format" in record.getMessage()
+
+    def test_that_is_as_it_should_be_is_not_told_of(self, path, caplog):
+        python("opened(path).set('old', 1)", path)
+        with caplog.at_level(logging.WARNING, "nearcache"):
+            assert opened(path).get("old") == 1
+        assert caplog.records == []
+
     def test_of_another_size_in_the_same_process_is_refused(self, path):
         opened(path)
         text = complaint(path, OPTIONS={"MAX_MEMORY": "2MB"})
@@ -365,6 +390,9 @@ class TestBadLocation:
 
     def test_where_there_is_no_directory(self, memory):
         assert "there is no directory" in complaint(memory / "none" / "cache")
+
+    def test_where_nobody_can_look(self, memory):
+        assert "LOCATION is" in complaint(f"/{'x' * 300}/cache")
 
     def test_that_is_a_directory(self, memory):
         assert "not a regular file" in complaint(memory)

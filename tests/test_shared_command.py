@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -56,6 +57,14 @@ def elsewhere(path, program):
     subprocess.run([sys.executable, "-c", program, path], check=True, timeout=60)
 
 
+def test_says_that_it_made_the_file(default, path):
+    note = run("stats")[1]
+    assert f"{path}, the file of 'default', was not there" in note
+    assert f"uid {os.geteuid()}" in note
+    del caches["default"]
+    assert run("stats", "--cache", "default")[1] == ""
+
+
 def test_sees_and_changes_what_other_processes_have(default, path):
     elsewhere(path, "cache.set_many({'user:1': [1], 'user:2': 2, 'page': 'x'}); cache.get('page')")
     assert {one["key"] for one in told("keys")} == {"user:1", "user:2", "page"}
@@ -68,6 +77,7 @@ def test_sees_and_changes_what_other_processes_have(default, path):
 
 
 def test_has_no_note_of_other_processes(default):
+    del caches["default"]  # its file is there by now, as that of a site
     assert run("keys")[1] == ""
     assert "'local' is a LocalCache" in run("stats")[1]
     assert "default" not in run("stats")[1]
@@ -97,6 +107,19 @@ def test_verify_of_a_broken_file_fails_and_says_what(default, path):
         file.write(b"\xa5" * 300_000)
     with pytest.raises(CommandError, match=rf"{path}: shard 0: "):
         run("verify")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method"), [(["delete", "key"], "delete"), (["verify"], "_verify")], ids=" ".join
+)
+def test_a_stopped_process_is_no_traceback(default, monkeypatch, arguments, method):
+    def held(*_, **__):
+        raise TimeoutError("nearcache: the file: another process holds the lock")
+
+    monkeypatch.setattr(default, method, held, raising=False)
+    with pytest.raises(CommandError) as raised:
+        run(*arguments)
+    assert str(raised.value) == "nearcache: the file: another process holds the lock"
 
 
 def test_verify_needs_a_file(default):

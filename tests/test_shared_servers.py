@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import subprocess
 import sys
 import textwrap
 import time
@@ -11,13 +9,12 @@ import urllib.request
 
 import pytest
 
-from isolated import OPTIONS, end_session
+from programs import Program
 from test_gunicorn import Server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
 WORKERS = 4
-DEADLINE_SECONDS = 60
 
 SITE = textwrap.dedent("""
     import os
@@ -98,9 +95,8 @@ class TestGunicorn:
     @pytest.fixture
     def server(self, tmp_path, options, monkeypatch):
         monkeypatch.setenv("GUNICORN_CMD_ARGS", " ".join(options))
-        server = Server(tmp_path, SITE, WORKERS, options)
-        yield server
-        end_session(server.process)
+        with Server(tmp_path, SITE, WORKERS, options) as server:
+            yield server
 
     def test_workers_have_one_cache(self, server, options):
         visitor = Visitor(server.address())
@@ -119,11 +115,8 @@ class TestGunicorn:
     def test_cache_is_warm_after_a_restart(self, server, options, tmp_path):
         count = Visitor(server.address()).visit()["count"]
         assert server.stop() == 0
-        again = Server(tmp_path, SITE, WORKERS, options)
-        try:
+        with Server(tmp_path, SITE, WORKERS, options) as again:
             assert Visitor(again.address()).visit()["count"] == count + 1
-        finally:
-            end_session(again.process)
 
 
 class TestRunserver:
@@ -131,37 +124,19 @@ class TestRunserver:
     def server(self, tmp_path):
         """Return a development server, which writes its log into the folder."""
         (tmp_path / "manage.py").write_text(SITE)
-        with (tmp_path / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, *OPTIONS, "-u", "manage.py", "runserver", "127.0.0.1:0"],
-                cwd=tmp_path,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        yield process
-        end_session(process)
+        with Program(tmp_path, "-u", "manage.py", "runserver", "127.0.0.1:0") as server:
+            yield server
 
-    def address(self, server, folder, number):
+    def address(self, server, number):
         """Wait until the server has been started so many times; return where it listens since then."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while server.poll() is None and time.monotonic() < deadline:
-            found = re.findall(
-                r"Starting development server at (http://[\d.:]+)", (folder / "log").read_text()
-            )
-            if len(found) >= number:
-                return found[number - 1]
-            time.sleep(0.05)
-        pytest.fail(f"runserver ({server.returncode}):\n{(folder / 'log').read_text()}", pytrace=False)
+        return server.told(r"Starting development server at (http://[\d.:]+)", number)
 
     def test_cache_is_warm_after_a_reload(self, server, tmp_path):
-        before = Visitor(self.address(server, tmp_path, 1)).visit()
+        before = Visitor(self.address(server, 1)).visit()
         assert (before["version"], before["count"]) == (1, 1)
         # The reloader tells changes by the file's time.
         time.sleep(1.1)
         (tmp_path / "manage.py").write_text(SITE.replace("VERSION = 1", "VERSION = 2"))
-        after = Visitor(self.address(server, tmp_path, 2)).visit()
+        after = Visitor(self.address(server, 2)).visit()
         assert (after["version"], after["count"]) == (2, 2)
         assert after["first"] == before["worker"] != after["worker"]

@@ -4,7 +4,6 @@ The listening socket is opened here and inherited by the server. So nobody can t
 and a port that is taken is noticed before anything is started.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -24,10 +23,8 @@ SECONDS_TO_START = 30
 SECONDS_TO_STOP = 5
 LINES_OF_LOG_SHOWN = 15
 
-# What the server's processes share.
+# What the server's processes share, beside a cache that they may share, too.
 COUNTERS = DATA_DIR / "counters"
-SHARED_MEMORY = Path("/dev/shm")
-CACHE_FILE = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else DATA_DIR) / f"nearcache-demo-{os.getpid()}"
 
 
 class ServerError(Exception):
@@ -52,20 +49,10 @@ def prepare():
             raise ServerError(f"manage.py {command} failed:\n{_tail(done.stdout)}")
 
 
-@contextlib.contextmanager
-def empty_cache():
-    """Have the shared cache begin empty and leave nothing behind, for `with`."""
-    CACHE_FILE.unlink(missing_ok=True)
-    try:
-        yield
-    finally:
-        CACHE_FILE.unlink(missing_ok=True)
-
-
 class Server:
     """The site with one of its caches, for `with`: it runs inside the block and not a moment longer."""
 
-    def __init__(self, cache, port=0):
+    def __init__(self, cache, location=None, port=0):
         self._log = DATA_DIR / f"gunicorn-{cache}.log"
         COUNTERS.unlink(missing_ok=True)
         with _listen(port) as listener, self._log.open("wb") as log:
@@ -77,7 +64,7 @@ class Server:
                     *("--bind", f"fd://{listener.fileno()}"),
                 ],
                 cwd=SITE,
-                env=_environment(cache),
+                env=_environment(cache, location),
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.PIPE,  # see gunicorn_conf.py
                 stdout=log,
@@ -167,10 +154,10 @@ def _listen(port):
         raise ServerError(f"cannot listen on port {port}: {reason}; --port chooses another") from error
 
 
-def _environment(cache):
+def _environment(cache, location=None):
     return os.environ | {
         "DEMO_CACHE": cache,
-        "DEMO_CACHE_FILE": str(CACHE_FILE),
+        "DEMO_CACHE_LOCATION": location or "",
         "DEMO_COUNTERS": str(COUNTERS),
         "DJANGO_SETTINGS_MODULE": "bookshop.settings",
     }

@@ -1,4 +1,4 @@
-"""Settings of the bookshop. One variable decides how it caches: DEMO_CACHE=none, locmem, nearcache or shared.
+"""Settings of the bookshop. One variable decides how it caches: DEMO_CACHE, a name of those below.
 
 Everything else is the same for all, and each cache runs with its own defaults.
 """
@@ -17,14 +17,17 @@ BACKENDS = {
     "locmem": "django.core.cache.backends.locmem.LocMemCache",
     "nearcache": "nearcache.django.LocalCache",
     "shared": "nearcache.django.SharedCache",
+    "redis": "django.core.cache.backends.redis.RedisCache",
 }
 DEMO_CACHE = os.environ.get("DEMO_CACHE", "nearcache")
 if DEMO_CACHE not in BACKENDS:
     raise SystemExit(f"DEMO_CACHE is {DEMO_CACHE!r}, but must be one of: {', '.join(BACKENDS)}")
 
 CACHES = {"default": {"BACKEND": BACKENDS[DEMO_CACHE]}}
-if DEMO_CACHE == "shared" and "DEMO_CACHE_FILE" in os.environ:
-    CACHES["default"]["LOCATION"] = os.environ["DEMO_CACHE_FILE"]
+# A server's address or the path of a file, for those that all processes share.
+LOCATION = os.environ.get("DEMO_CACHE_LOCATION", "redis://127.0.0.1:6379" if DEMO_CACHE == "redis" else "")
+if LOCATION:
+    CACHES["default"]["LOCATION"] = LOCATION
 
 # A cache that keeps nothing cannot keep a session either: without a cache, Django's default is the database.
 SESSION_ENGINE = f"django.contrib.sessions.backends.{'db' if DEMO_CACHE == 'none' else 'cache'}"

@@ -30,11 +30,25 @@ def file_for(location: str) -> Path:
     return _own_directory() / (location or _name_of_project())
 
 
+def status(path: Path) -> os.stat_result | None:
+    """Return what is at a path, as far as this user can see."""
+    try:
+        return path.lstat()
+    except OSError:
+        return None
+
+
 def _given(location: str) -> Path:
     path = Path(location)
     if location.endswith("/") or "\0" in location or not path.name:
         raise ImproperlyConfigured(f"nearcache: LOCATION is {location!r}, but must be {_ACCEPTED}.")
-    if not path.parent.is_dir():
+    try:
+        has_directory = path.parent.is_dir()
+    except OSError as error:  # one further up may not be looked into
+        raise ImproperlyConfigured(
+            f"nearcache: LOCATION is {location!r}, where this user (uid {os.geteuid()}) cannot look: {error}"
+        ) from error
+    if not has_directory:
         raise ImproperlyConfigured(
             f"nearcache: LOCATION is {location!r}, but there is no directory {str(path.parent)!r}."
         )

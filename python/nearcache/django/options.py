@@ -32,6 +32,8 @@ MAX_SHOWN = 1000
 EVICTIONS = ("adaptive", "s3-fifo", "lru")
 LOCAL = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK", "REVERSE_KEY_FUNCTION")
 SHARED = ("MAX_MEMORY", "CLOCK", "REVERSE_KEY_FUNCTION")
+# Ours alone, and nobody reads them elsewhere. Django itself passes over what stands in the wrong place.
+IN_OPTIONS_ONLY = ("MAX_MEMORY", "EVICTION", "CLOCK")
 # Of LocMemCache's, these have no effect on a SharedCache: a system check says so.
 WITHOUT_EFFECT = ("MAX_ENTRIES", "CULL_FREQUENCY")
 
@@ -129,6 +131,11 @@ def _options(
     options = params.get("OPTIONS", {})
     if not isinstance(options, Mapping):
         raise _bad("OPTIONS", options, "a dictionary")
+    for name in IN_OPTIONS_ONLY:
+        if name in params:
+            raise ImproperlyConfigured(
+                f"nearcache: {name} stands beside OPTIONS, where it has no effect: put it into OPTIONS."
+            )
     for name in options:
         if name not in names + ignored:
             alike = difflib.get_close_matches(str(name).upper(), names, n=1)

@@ -51,6 +51,13 @@ _COUNTERS = (
     ("nearcache_evictions_total", "Live entries dropped for want of room", "evictions"),
     ("nearcache_expirations_total", "Entries dropped because their time was over", "expirations"),
     ("nearcache_rejections_total", "Values too large to be stored", "rejections"),
+    # Those of a SharedCache alone.
+    ("nearcache_unreadable_total", "Values that were found and could not be read", "unreadable"),
+    ("nearcache_recoveries_total", "Locks taken over from processes that died amid a write", "recoveries"),
+    ("nearcache_damages_total", "Times that something in the file was found damaged", "damages"),
+    ("nearcache_timeouts_total", "Times that another process's lock was waited for in vain", "timeouts"),
+    ("nearcache_written_bytes_total", "Bytes written to store values", "written"),
+    ("nearcache_moved_bytes_total", "Bytes copied within the file to keep what is asked for", "moved"),
 )
 _GAUGES = (
     ("nearcache_entries", "Entries held", "entries"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django.backend import Backend
-from nearcache.django.location import file_for
+from nearcache.django.location import file_for, status
 from nearcache.django.options import SharedOptions
+
+_LOG = logging.getLogger("nearcache")
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,26 @@ class SharedCache(Backend):
         if options.reverse_key_function is not None:
             self.reverse_key_func = options.reverse_key_function
         self.path: Path = file_for(options.location)
+        before = status(self.path)
+        # The command tells those who hoped to find another's.
+        self.was_missing = before is None
         try:
             self._open_shared(str(self.path), options.max_memory, options.clock)
         except (ValueError, OSError) as error:
             raise ImproperlyConfigured(f"nearcache: {error}") from error
+        if before is not None:
+            self._tell_if_replaced(before)
+
+    def _tell_if_replaced(self, before: os.stat_result) -> None:
+        """Say that a file was made anew, with which everybody's entries are gone."""
+        after = status(self.path)
+        if after is None or after.st_ino == before.st_ino:
+            return
+        if before.st_size == after.st_size:
+            why = "it was of another release's format"
+        else:
+            why = f"it had {before.st_size} bytes, and MAX_MEMORY is {self._max_memory}"
+        _LOG.warning("nearcache: %s was made anew and is empty: %s", self.path, why)
 
     def verify(self) -> Verification:
         """Check everything that has to hold in the file.

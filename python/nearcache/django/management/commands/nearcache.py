@@ -76,12 +76,13 @@ class Command(BaseCommand):
             listed = ", ".join(ours) or "none"
             raise CommandError(f"there is no nearcache cache {alias!r} in CACHES. Ours there: {listed}.")
         self._tell_of_other_processes([name for name, one in chosen.items() if isinstance(one, LocalCache)])
+        self._tell_of_new_files(chosen)
         try:
             if action == "stats":
                 self._stats(chosen, options["as_json"])
             else:
                 getattr(self, f"_{action}")(chosen[alias], **options)
-        except ImproperlyConfigured as error:
+        except (ImproperlyConfigured, TimeoutError) as error:  # a stopped process may hold a part of a file
             raise CommandError(str(error)) from error
 
     def _tell_of_other_processes(self, chosen: list[str]) -> None:
@@ -94,6 +95,16 @@ class Command(BaseCommand):
             "workers, have in theirs can be neither seen nor changed from here."
         )
         self.stderr.write(note, self.style.WARNING)
+
+    def _tell_of_new_files(self, chosen: Mapping[str, Backend]) -> None:
+        for alias, cache in chosen.items():
+            if isinstance(cache, SharedCache) and cache.was_missing:
+                note = (
+                    f"Note: {cache.path}, the file of {alias!r}, was not there until this command made it: "
+                    "a site that is running has its cache elsewhere. Let the command run as the site's user "
+                    f"(this is uid {os.geteuid()}) and with the site's settings."
+                )
+                self.stderr.write(note, self.style.WARNING)
 
     def _stats(self, chosen: Mapping[str, Backend], as_json: bool) -> None:
         found = {alias: cache.stats() for alias, cache in chosen.items()}
@@ -171,7 +182,7 @@ class Command(BaseCommand):
             raise CommandError("there is no file to verify: this is no SharedCache.")
         try:
             counted = asdict(cache.verify())
-        except (ValueError, TimeoutError) as error:
+        except ValueError as error:
             raise CommandError(f"{cache.path}: {error}") from error
         if as_json:
             self._write_json({"file": str(cache.path), **counted})
