@@ -68,7 +68,7 @@ fn bookkeeping(eviction: Eviction, entries: usize) -> f64 {
 #[test]
 fn bookkeeping_of_an_entry_is_at_most_48_bytes() {
     for eviction in [Eviction::Adaptive, Eviction::S3Fifo, Eviction::Lru] {
-        let measured = [1_000, 1_500, 2_500, 10_000, 50_000, 200_000].map(|entries| {
+        let measured = [1_000, 1_100, 1_500, 2_500, 10_000, 50_000, 200_000].map(|entries| {
             let bytes = bookkeeping(eviction, entries);
             println!("{eviction:?}, {entries} entries: {bytes:.1} bytes of bookkeeping each");
             bytes

@@ -40,7 +40,7 @@ pub enum Eviction {
 }
 
 impl Eviction {
-    /// What the ghosts take for an entry of a full cache: 2 to 5 bytes.
+    /// What the ghosts take for an entry of a full cache: 2 to 4 bytes.
     pub(crate) const BYTES_PER_ENTRY: usize = 3;
 }
 
