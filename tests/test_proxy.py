@@ -2,10 +2,14 @@
 
 import asyncio
 import copy
+import gc
+import os
 import pickle
 import threading
+import time
+import weakref
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from unittest import mock
 
 import django
@@ -342,6 +346,275 @@ class TestProxy:
         connections = [handler["default"] for _ in range(2) for handler in handlers]
         assert len({id(connection) for connection in connections}) == 3
         assert connections[:3] == connections[3:]
+
+
+class Own(LocalCache):
+    """A backend whose class tests may change."""
+
+    def __del__(self):
+        self.ended(self)
+
+    @staticmethod
+    def ended(_):
+        pass
+
+
+@pytest.fixture
+def own():
+    """The backend, and its class as it was afterwards."""
+    before = dict(vars(Own))
+    with override_settings(CACHES={"default": {"BACKEND": f"{__name__}.Own", "LOCATION": "own"}}):
+        cache.set("key", 1)
+        assert cache.get("key") == cache.get("key") == 1
+        yield caches["default"]
+        cache.clear()
+        for name in vars(Own).keys() - before.keys():
+            delattr(Own, name)
+
+
+@pytest.mark.usefixtures("_layout")
+class TestMethodsFoundAgain:
+    """A thread keeps the methods it found last; that must never be seen."""
+
+    def test_are_the_backends(self, own):
+        for _ in range(3):
+            assert cache.get == own.get
+            assert cache.get.__self__ is own
+            assert cache.get.__name__ == "get"
+            assert type(cache.get) is type(own.get)
+
+    def test_class_changed_and_changed_back(self, own):
+        for answer in range(5):
+            Own.get = lambda self, key, answer=answer: (self, key, answer)
+            assert cache.get("key") == cache.get("key") == (own, "key", answer)
+            del Own.get
+            assert cache.get("key") == cache.get("key") == 1
+
+    def test_base_changed(self, own, monkeypatch):
+        monkeypatch.setattr(LocalCache, "get", lambda _, key: key, raising=False)
+        assert cache.get("key") == "key"
+        monkeypatch.undo()
+        assert cache.get("key") == own.get("key") == 1
+
+    def test_another_built_in_method_put_in_its_place(self, own):
+        Own.get = Own.has_key
+        assert cache.get("key") is cache.get("key") is own.get("key") is True
+        Own.get = dict.get
+        for _ in range(2):
+            with pytest.raises(TypeError, match="'dict'"):
+                _ = cache.get
+        del Own.get
+        assert cache.get("key") == 1
+
+    def test_property_put_in_its_place(self, own):
+        asked = []
+        Own.get = property(lambda self: asked.append(self) or self.has_key)
+        assert cache.get("key") is True
+        assert cache.get("key") is True
+        assert asked == [own, own]
+        del Own.get
+        assert cache.get("key") == 1
+
+    def test_property_that_raises_is_asked_once(self, own):
+        asked = []
+
+        def fail(self):
+            asked.append(self)
+            raise KeyError("failed")
+
+        Own.get = property(fail)
+        with pytest.raises(KeyError, match="failed"):
+            _ = cache.get
+        assert asked == [own]
+
+    @pytest.mark.parametrize("special", ["__getattribute__", "__getattr__"])
+    def test_class_that_looks_up_its_own_way(self, own, special):
+        def answer(self, name):
+            return "own way" if name == "get" else object.__getattribute__(self, name)
+
+        setattr(Own, special, answer)
+        expected = own.get
+        assert cache.get == cache.get == expected
+        assert (expected == "own way") == (special == "__getattribute__")
+        delattr(Own, special)
+        assert cache.get("key") == 1
+
+    def test_patched_again_and_again(self, own):
+        for answer in range(5):
+            for target in (cache, own, Own):
+                with mock.patch.object(target, "get", return_value=answer) as patched:
+                    assert cache.get("key") == cache.get("key") == answer
+                    assert patched.call_count == 2
+                assert cache.get("key") == cache.get("key") == 1
+
+    def test_written_into_the_instance(self, own):
+        for answer in range(5):
+            vars(own)["get"] = lambda _, answer=answer: answer
+            assert cache.get("key") == cache.get("key") == answer
+            del vars(own)["get"]
+            assert cache.get("key") == cache.get("key") == 1
+        own.__dict__ = {**vars(own), "get": "replaced"}
+        assert cache.get == "replaced"
+
+    def test_instance_of_another_class(self, own):
+        class Other(LocalCache):
+            def __del__(self):
+                pass
+
+        own.__class__ = Other
+        assert cache.get("key") == cache.get("key") == 1
+        Other.get = lambda _, key: key
+        assert cache.get("key") == "key"
+        own.__class__ = Own
+        assert cache.get("key") == 1
+
+    def test_class_changed_more_often_than_it_has_versions(self, own):
+        for number in range(3000):
+            Own.mark = number
+            assert cache.get("key") == 1
+        Own.get = lambda _, key: key
+        assert cache.get("key") == "key"
+        del Own.get
+        assert cache.get("key") == 1
+        assert cache.mark == own.mark == 2999
+
+    def test_more_methods_than_are_kept(self, own):
+        names = [name for name in dir(own) if not name.startswith("_")]
+        assert len(names) > 30
+        for _ in range(3):
+            for name in names:
+                assert getattr(cache, name) == getattr(own, name)
+
+    def test_equal_names(self, own):
+        class Name(str):
+            __slots__ = ()
+
+        for _ in range(20):
+            assert getattr(cache, "".join(["g", "et"])) == own.get
+            assert getattr(cache, Name("get")) == own.get
+            assert cache.get == own.get
+
+    def test_handler_and_alias_of_the_proxy_changed(self, own):
+        proxy = type(cache)(django.core.cache.caches, "default")
+        assert proxy.get.__self__ is own
+        vars(proxy)["_alias"] = "none"
+        with pytest.raises(InvalidCacheBackendError):
+            _ = proxy.get
+        vars(proxy)["_connections"] = {"none": "a string"}
+        assert proxy.upper() == "A STRING"
+        vars(proxy).clear()
+        # In another order.
+        vars(proxy).update(_alias="default", _connections=caches)
+        assert proxy.get.__self__ is proxy.get.__self__ is own
+        object.__setattr__(proxy, "_connections", {"default": "a string"})
+        assert proxy.upper() == "A STRING"
+
+    def test_missing_attribute_tells_the_same(self, own):
+        errors = []
+        for proxy in (cache, cache, django.core.cache.cache):
+            with pytest.raises(AttributeError) as raised:
+                _ = proxy.nope
+            errors.append(raised.value)
+        assert len({(str(error), error.name) for error in errors}) == 1
+        assert all(error.obj is own for error in errors)
+
+    def test_backends_in_turn(self, own):
+        own.set("key", "default")
+        one, other = copy_context(), copy_context()
+        backends = [context.run(self.another, number) for number, context in enumerate([one, other])]
+        for _ in range(5):
+            for number, context in enumerate([one, other]):
+                assert context.run(lambda: cache.get.__self__) is backends[number]
+                assert context.run(lambda: cache.get("key")) == number
+            assert cache.get("key") == "default"
+
+    @staticmethod
+    def another(number):
+        caches["default"] = backend = Own(f"another {number}", {})
+        cache.set("key", number)
+        return backend
+
+    def test_no_backend_is_kept_but_the_last(self, own):
+        seen = weakref.ref(copy_context().run(self.another, 1))
+        assert cache.get.__self__ is own
+        gc.collect()
+        assert seen() is None
+
+    def test_backend_that_uses_the_cache_at_its_end(self, own):
+        seen = []
+        Own.ended = staticmethod(lambda _: seen.append((cache.get.__self__, cache.get("key"))))
+        for number in range(1, 6):
+            copy_context().run(self.another, number)
+            assert cache.get("key") == 1
+            gc.collect()
+            assert seen == [(own, 1)] * number
+
+    def test_thread_that_ended_keeps_none(self, own):
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(weakref.ref(self.another(1))))
+        thread.start()
+        thread.join()
+        for _ in range(1000):
+            # What a thread kept is let go by the next call after it.
+            assert cache.get("key") == 1
+            gc.collect()
+            if seen[0]() is None:
+                return
+            time.sleep(0.01)
+        pytest.fail("it is still there")
+
+    def test_class_changed_under_threads(self, own):
+        failures, go_on = [], True
+
+        def work():
+            try:
+                while go_on:
+                    assert cache.get("key") in (1, "changed")
+                    assert cache.set.__self__ is caches["default"] is not own
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(300):
+            Own.get = lambda _, key: "changed"
+            assert cache.get("key") == "changed"
+            del Own.get
+            assert cache.get("key") == 1
+        go_on = False
+        for thread in threads:
+            thread.join()
+        assert not failures
+
+    def test_nothing_is_kept_of_a_class_changed_back(self, own):
+        def get(_, key):
+            return key
+
+        seen = weakref.ref(get)
+        Own.get = get
+        assert cache.get("key") == "key"
+        del Own.get, get
+        gc.collect()
+        assert seen() is None
+        assert cache.get.__self__ is own
+
+
+class TestFork:
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+    @isolated
+    def test_child_has_what_the_thread_kept(self):
+        settings.configure(CACHES=SETTINGS)
+        cache.set("key", 1)
+        assert cache.get.__self__ is caches["default"]
+        child = os.fork()
+        if child == 0:
+            with mock.patch.object(LocalCache, "delete", return_value="patched"):
+                answers = cache.get("key"), cache.get.__self__ is caches["default"], cache.delete("key")
+            os._exit(answers != (1, True, "patched"))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert cache.get("key") == 1
 
 
 def start_project(**more):
