@@ -13,7 +13,10 @@ use crate::policy::Eviction;
 /// A shard has room for this many entries at least, so that a small cache is not cut into pieces too small to tell a
 /// good entry from a bad one: pieces of 125 cost 0.1 to 0.6 points of hits, pieces of 40 up to 1.4.
 const MIN_SHARD_ENTRIES: u64 = 125;
-const SHARDS_PER_CORE: usize = 4;
+/// Where only the weight is bounded, an entry is taken to be as heavy as this: a page's fragment, if that is bytes.
+const LIKELY_WEIGHT: u64 = 1024;
+/// So that two threads seldom meet in one: with four a core they did at every eighth read, on two cores.
+const SHARDS_PER_CORE: usize = 16;
 
 /// Sets up a [`Cache`]. Everything has a default; the bounds' is that there is none.
 ///
@@ -82,8 +85,8 @@ impl<V, C: Clock> Builder<V, C> {
         self
     }
 
-    /// Into how many separately locked parts the cache is cut, rounded up to a power of two. By default four a core,
-    /// but no more than leave each part 125 entries of a bound on entries.
+    /// Into how many separately locked parts the cache is cut, rounded up to a power of two. By default sixteen a core,
+    /// but no more than leave each part 125 entries, of 1,024 where only the weight is bounded.
     pub const fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -103,15 +106,14 @@ impl<V, C: Clock> Builder<V, C> {
     /// Makes the cache. Allocates next to nothing: memory is taken as entries come.
     #[must_use]
     pub fn build(self) -> Cache<V, C> {
-        let shards = self
-            .shards
-            .unwrap_or_else(|| default_shards(self.capacity.max_entries));
+        let shards = self.shards.unwrap_or_else(|| default_shards(&self.capacity));
         let store = Store::new(self.eviction, shards);
         Cache::new(store, self.capacity, self.clock, self.weigher)
     }
 }
 
-fn default_shards(max_entries: u64) -> usize {
+fn default_shards(capacity: &Capacity) -> usize {
+    let max_entries = capacity.max_entries.min(capacity.max_weight / LIKELY_WEIGHT);
     let by_cores = available_parallelism().map_or(1, usize::from) * SHARDS_PER_CORE;
     let by_size = usize::try_from(max_entries / MIN_SHARD_ENTRIES).unwrap_or(usize::MAX);
     // Rounded down here, since `Store::new` rounds up.
