@@ -1,6 +1,7 @@
 //! The handle that programs use.
 
 use std::fmt;
+use std::hint;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +12,9 @@ use super::error::{OpenError, SharedError, UpdateError};
 use super::file;
 use super::hashing::Keyed;
 use super::keys::Keys;
+use super::layout::WORD;
 use super::lock::Owner;
-use super::record::{MAX_KEY, Stamp};
+use super::record::{MAX_KEY, Stamp, words_for};
 use super::shard::{Entry, Look, Sink};
 use super::stats::{self, SharedStats};
 use super::store::{Counter, Store};
@@ -104,6 +106,9 @@ impl Process {
         Self(Owner::from_u64(number))
     }
 }
+
+/// A writer interfered with an attempt to read.
+struct Interfered;
 
 /// A bounded cache in a file that all processes of a machine may map at once.
 ///
@@ -235,39 +240,56 @@ impl<C: Clock> SharedCache<C> {
     #[inline]
     fn read(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
         let key = self.store.hashing.key(key);
-        let shard = self.store.shard_of(&key);
-        for _ in 0..STARTS {
-            let entry = match shard.look(&key) {
-                Look::Found(entry) => entry,
-                Look::Unclear => break,
-                Look::Nothing | Look::Damaged => return None,
-            };
-            if is_dead(&entry.record, &self.clock) {
-                return None;
-            }
-            let room = sink.room(entry.record.tag, entry.record.value);
-            if room.len() != entry.record.value {
-                return None;
-            }
-            match shard.copy(&key, &entry, room) {
-                Look::Found(entry) => {
-                    // SAFETY: `copy` filled the room that was given last.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        sink.filled(entry.record.value);
-                    }
-                    shard.raise(&entry);
-                    return Some(Found::from(&entry));
-                }
-                Look::Unclear => {}
-                Look::Nothing => return None,
-                Look::Damaged => {
-                    self.store.count(Counter::Damages, 1);
-                    return None;
-                }
+        match self.try_read(&key, sink) {
+            Ok(found) => found,
+            Err(Interfered) => self.read_again(&key, sink),
+        }
+    }
+
+    #[cold]
+    fn read_again(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Option<Found> {
+        for _ in 1..STARTS {
+            hint::spin_loop();
+            if let Ok(found) = self.try_read(key, sink) {
+                return found;
             }
         }
-        self.read_locked(&key, sink)
+        self.read_locked(key, sink)
+    }
+
+    /// All in one function, so that what goes from one step to the next stays in registers.
+    #[inline(always)]
+    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, Interfered> {
+        let shard = self.store.shard_of(key);
+        let entry = match shard.look_once(key) {
+            Look::Found(entry) => entry,
+            Look::Unclear => return Err(Interfered),
+            Look::Nothing | Look::Damaged => return Ok(None),
+        };
+        if is_dead(&entry.record, &self.clock) {
+            return Ok(None);
+        }
+        let room = sink.room(entry.record.tag, entry.record.value);
+        if room.len() != entry.record.value {
+            return Ok(None);
+        }
+        match shard.copy(key, &entry, room) {
+            Look::Found(entry) => {
+                // SAFETY: `copy` filled the room that was given last.
+                #[allow(unsafe_code)]
+                unsafe {
+                    sink.filled(entry.record.value);
+                }
+                shard.raise(&entry);
+                Ok(Some(Found::from(&entry)))
+            }
+            Look::Unclear => Err(Interfered),
+            Look::Nothing => Ok(None),
+            Look::Damaged => {
+                self.store.count(Counter::Damages, 1);
+                Ok(None)
+            }
+        }
     }
 
     /// Reads under the lock, into memory that was allocated before it was taken.
@@ -545,7 +567,7 @@ impl<C: Clock> SharedCache<C> {
     /// The bytes of the largest value that can be stored under a key of this length.
     #[must_use]
     pub fn max_value_bytes(&self, key: usize) -> usize {
-        ((self.store.geometry.max_record() - super::record::LEAD) * 8).saturating_sub(key)
+        (self.store.geometry.max_record() * WORD).saturating_sub(words_for(key, 0) * WORD)
     }
 
     /// Whether the file still has its name: false if it was deleted or replaced. Then whoever opens that name shares

@@ -128,27 +128,30 @@ fn is_whole(shard: &Shard<'_>, ring: &Ring<'_>, record: &Record, at: usize, slot
     if is_torn(record.first) || record.slot != at {
         return false;
     }
-    let bytes = read(ring, record);
-    let (key, value) = bytes.split_at(record.key);
-    let key = shard.hashing.key(key);
+    let (key, value) = read(ring, record);
+    let key = shard.hashing.key(&key);
     let buckets = key.buckets(shard.index.len() / BUCKET);
     key.tag() == slot.tag()
         && buckets.contains(&(at / BUCKET))
-        && shard.hashing.checksum(key.hash, value, record.tag) == record.checksum
+        && shard.hashing.checksum(key.hash, &value, record.tag) == record.checksum
 }
 
 /// A record's key and value.
-pub(super) fn read(ring: &Ring<'_>, record: &Record) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(record.key + record.value);
-    let room = &mut bytes.spare_capacity_mut()[..record.key + record.value];
-    room.fill(MaybeUninit::new(0));
-    ring.copy_out(record, 0, room);
-    // SAFETY: all of it was filled.
+pub(super) fn read(ring: &Ring<'_>, record: &Record) -> (Vec<u8>, Vec<u8>) {
+    let key = filled(record.key, |room| ring.copy_key(record, room));
+    let value = filled(record.value, |room| ring.copy_value(record, room));
+    (key, value)
+}
+
+fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<u8>])) -> Vec<u8> {
+    let mut bytes = vec![MaybeUninit::new(0); len];
+    fill(&mut bytes);
+    // SAFETY: zeros from the beginning, and then what was filled in.
     #[allow(unsafe_code)]
-    unsafe {
-        bytes.set_len(record.key + record.value);
-    }
     bytes
+        .into_iter()
+        .map(|byte| unsafe { byte.assume_init() })
+        .collect()
 }
 
 /// Walks from the tail to the head; where that is not possible, the tail goes to the next record that is kept.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::hashing::Keyed;
 use super::index::{Kind, POSITION_MASK, Slot};
-use super::layout::{BUCKET, ENTRIES, HAND, SHARD_EPOCH};
+use super::layout::{BUCKET, ENTRIES, HAND, SHARD_EPOCH, WORD};
 use super::lock::Held;
 use super::record::{self, MAX_SLACK, Record, Stamp, is_torn, words_for};
 use super::ring::Ring;
@@ -25,6 +25,8 @@ const MOVED_WORDS: usize = 65_536;
 const MOVED_RECORDS: u32 = 256;
 /// How far a clock may be behind the time an entry was written before it is taken to have been stepped back.
 const SKEW_MILLIS: u64 = 1000;
+/// How far a coarse clock may lag behind what it tells when asked for one entry: see [`Clock::has_passed`].
+const COARSE_MILLIS: u64 = 1000;
 
 /// A value as it is to be stored.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +114,10 @@ pub(super) fn is_dead(record: &Record, clock: &impl Clock) -> bool {
     if record.expires == record::NEVER {
         return false;
     }
-    is_from_the_future(record, millis(clock.now())) || clock.has_passed(timestamp(record.expires))
+    let now = millis(clock.now());
+    // Far from its end an entry lives, however coarse the clock.
+    is_from_the_future(record, now)
+        || record.expires <= now.saturating_add(COARSE_MILLIS) && clock.has_passed(timestamp(record.expires))
 }
 
 const fn is_from_the_future(record: &Record, now: u64) -> bool {
@@ -324,7 +329,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             });
         }
         match entry {
-            Some(entry) if fits(&entry.record, key, value) => self.overwrite(&entry, key, value),
+            Some(entry) if fits(&entry.record, key, value) => self.overwrite(&entry, value),
             entry => self.insert(entry.as_ref(), key, value, words),
         }
         self.count(Counter::Insertions, 1);
@@ -333,7 +338,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         Ok(true)
     }
 
-    fn overwrite(&self, entry: &Entry, key: &Keyed<'_>, value: &Value<'_>) {
+    fn overwrite(&self, entry: &Entry, value: &Value<'_>) {
         let Some(ring) = self.shard.ring(entry.kind) else {
             return;
         };
@@ -345,7 +350,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             tag: value.tag,
             ..entry.record
         };
-        ring.overwrite(&record, key.bytes, value.bytes);
+        ring.overwrite(&record, value.bytes);
     }
 
     /// Writes a new record; a slot that points to the key's old one is given over to it.
@@ -364,6 +369,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         let position = ring.head();
         let record = Record {
             position,
+            start: ring.index(position),
             first: record::first_word(self.shard.hashing, position, 0, words),
             allotted: words,
             key: key.bytes.len(),
@@ -462,7 +468,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             return Counted::NotAnInteger;
         }
         let mut bytes = [std::mem::MaybeUninit::new(0); size_of::<i64>()];
-        ring.copy_out(&entry.record, entry.record.key, &mut bytes);
+        ring.copy_value(&entry.record, &mut bytes);
         // SAFETY: initialised above.
         #[allow(unsafe_code)]
         let bytes = bytes.map(|byte| unsafe { byte.assume_init() });
@@ -479,7 +485,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             checksum: self.shard.hashing.checksum(key.hash, &bytes, tag),
             ..entry.record
         };
-        ring.overwrite(&record, key.bytes, &bytes);
+        ring.overwrite(&record, &bytes);
         self.count(Counter::Insertions, 1);
         Counted::To(sum)
     }
@@ -506,6 +512,6 @@ impl<'a, C: Clock> Writer<'a, C> {
 /// Whether a value fits where the key's old one is, without wasting too much.
 fn fits(record: &Record, key: &Keyed<'_>, value: &Value<'_>) -> bool {
     let (words, allotted) = (words_for(key.bytes.len(), value.bytes.len()), record.allotted);
-    let slack = (allotted * 8).saturating_sub(record::LEAD * 8 + key.bytes.len() + value.bytes.len());
+    let slack = ((allotted - record.value_offset()) * WORD).saturating_sub(value.bytes.len());
     words <= allotted && slack <= MAX_SLACK && (allotted <= ALWAYS_FITS || allotted <= words * 2)
 }
