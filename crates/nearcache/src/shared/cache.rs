@@ -269,6 +269,10 @@ impl<C: Clock> SharedCache<C> {
         if is_dead(&entry.record, &self.clock) {
             return Ok(None);
         }
+        if sink.has(entry.record.tag, entry.record.value, &entry.stamp()) {
+            shard.raise(&entry);
+            return Ok(Some(Found::from(&entry)));
+        }
         let room = sink.room(entry.record.tag, entry.record.value);
         if room.len() != entry.record.value {
             return Ok(None);
@@ -568,6 +572,12 @@ impl<C: Clock> SharedCache<C> {
     #[must_use]
     pub fn max_value_bytes(&self, key: usize) -> usize {
         (self.store.geometry.max_record() * WORD).saturating_sub(words_for(key, 0) * WORD)
+    }
+
+    /// The size of the file.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        self.store.geometry.bytes
     }
 
     /// Whether the file still has its name: false if it was deleted or replaced. Then whoever opens that name shares

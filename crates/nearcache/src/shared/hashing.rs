@@ -78,6 +78,12 @@ impl Hashing {
         Sum([Lane { sum, sums }; 2])
     }
 
+    /// 16 bits as good as drawn by lot, which change whenever one of these does.
+    pub(super) fn draw(&self, one: u64, other: u64) -> u64 {
+        let (sum, _) = mix(one ^ other.rotate_left(32) ^ self.seed);
+        u64::from(sum) & 0xffff
+    }
+
     /// What the first word of a record at this position has to bear.
     #[inline]
     pub(super) fn place_check(&self, position: u64, allotted: u64) -> u64 {

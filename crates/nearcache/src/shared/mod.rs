@@ -27,6 +27,7 @@ mod evict;
 mod file;
 mod fork;
 mod hashing;
+mod holes;
 mod index;
 mod keys;
 mod layout;

@@ -102,6 +102,23 @@ impl Record {
         })
     }
 
+    /// A new record in so many words at this position, without a key or a value.
+    pub(super) fn empty(hashing: &Hashing, position: u64, start: usize, allotted: usize) -> Self {
+        Self {
+            position,
+            start,
+            first: first_word(hashing, position, 0, allotted),
+            allotted,
+            key: 0,
+            value: 0,
+            checksum: 0,
+            expires: NEVER,
+            written: 0,
+            slot: 0,
+            tag: 0,
+        }
+    }
+
     /// The second to fourth words.
     #[inline]
     pub(super) const fn words(&self) -> [u64; 3] {
@@ -126,14 +143,18 @@ impl Record {
             kind,
             position: self.position,
             first: self.first,
+            checksum: self.checksum,
         }
     }
 }
 
-/// Which writing of an entry was read: see [`super::SharedCache::set_if_unchanged`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which writing of an entry was read: see [`super::SharedCache::set_if_unchanged`]. What bears the same stamp in one file is
+/// the same value under the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     kind: Kind,
     position: u64,
     first: u64,
+    // A place may be written so often that its count begins anew.
+    checksum: u32,
 }

@@ -102,7 +102,7 @@ fn repair(shard: &Shard<'_>, epoch: u64) {
         .collect();
     kept.sort_unstable_by_key(|(_, position, _)| *position);
     for ring in [&shard.small, &shard.main] {
-        let own = kept.iter().filter(|(kind, ..)| *kind == ring.kind);
+        let own = kept.iter().filter(|(kind, ..)| kind.is_in(ring.kind));
         move_beyond_gaps(ring, own.map(|(_, position, allotted)| (*position, *allotted)));
     }
     // A lock taken from the dead has entries and live words counted anew: nobody's, in the generation 0.

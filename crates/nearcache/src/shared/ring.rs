@@ -15,6 +15,7 @@ use super::words::{AtomicU64, fence, put};
 const TAIL: usize = 0;
 const HEAD: usize = 1;
 const LIVE: usize = 2;
+const EARNED: usize = 3;
 /// One of so many words is kept free for records that are copied to the head, but no more than `MAX_RESERVE`.
 const RESERVE_SHARE: u64 = 64;
 const MAX_RESERVE: u64 = 4096;
@@ -92,10 +93,20 @@ impl<'a> Ring<'a> {
         put(&self.control[LIVE], words, Ordering::Relaxed);
     }
 
+    /// Words in live records that earned their place, in main.
+    pub(super) fn earned(&self) -> u64 {
+        self.control[EARNED].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_earned(&self, words: u64) {
+        put(&self.control[EARNED], words, Ordering::Relaxed);
+    }
+
     /// Empties the ring.
     pub(super) fn reset(&self) {
         self.move_tail(self.head());
         self.set_live(0);
+        self.set_earned(0);
     }
 
     /// The whole position that a slot means, if it is within the window as far as the tail tells.
@@ -222,12 +233,15 @@ impl<'a> Ring<'a> {
         self.write_bytes(record, record.value_offset(), value);
     }
 
-    /// Overwrites a record in place: the same position and allotted words, the same key.
-    pub(super) fn overwrite(&self, record: &Record, value: &[u8]) {
+    /// Overwrites a record in place: the same position and allotted words, and the same key unless there is another.
+    pub(super) fn overwrite(&self, record: &Record, key: Option<&[u8]>, value: &[u8]) {
         let first = &self.data[record.start];
         put(first, record::next_sequence(record.first), Ordering::Relaxed);
         fence(Ordering::Release);
         self.write_words(record, 1, record.words());
+        if let Some(key) = key {
+            self.write_bytes(record, LEAD, key);
+        }
         self.write_bytes(record, record.value_offset(), value);
         let done = record::next_sequence(record::next_sequence(record.first));
         put(first, done, Ordering::Release);

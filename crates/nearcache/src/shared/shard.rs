@@ -46,6 +46,12 @@ impl Entry {
 /// may allocate.
 #[allow(unsafe_code)]
 pub trait Sink {
+    /// Whether the caller has this very value at hand, from an earlier read: then it is not copied, and nothing else is asked
+    /// of the sink. Hit, expiry and all else are the same.
+    fn has(&mut self, _tag: u8, _len: usize, _stamp: &Stamp) -> bool {
+        false
+    }
+
     /// Room for a value of exactly `len` bytes. May be called again if a writer interfered: what the earlier room
     /// holds is void then.
     ///
@@ -109,7 +115,7 @@ impl<'a> Shard<'a> {
     pub(super) const fn ring(&self, kind: Kind) -> Option<&Ring<'a>> {
         match kind {
             Kind::Small => Some(&self.small),
-            Kind::Main => Some(&self.main),
+            Kind::Main | Kind::Trial => Some(&self.main),
             Kind::Ghost => None,
         }
     }

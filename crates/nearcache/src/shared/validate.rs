@@ -128,7 +128,7 @@ fn walk<C: Clock>(
             ));
         }
         let entry = writer.entry_at(record.slot);
-        if entry.is_some_and(|entry| entry.kind == ring.kind && entry.record.position == at) {
+        if entry.is_some_and(|entry| entry.kind.is_in(ring.kind) && entry.record.position == at) {
             visit(record.slot, record.allotted, is_torn(record.first))?;
         }
         at = at.wrapping_add(record.allotted as u64);
