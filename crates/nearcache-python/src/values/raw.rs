@@ -123,6 +123,12 @@ impl<'a, 'py> Raw<'a, 'py> {
     }
 }
 
+/// Whether what is made of a value of this kind is an object that nobody can change, so that it may be handed out again.
+#[inline]
+pub(crate) const fn is_immutable(kind: u8) -> bool {
+    matches!(kind & !SAFE, ASCII | LATIN_1 | UTF_8) || matches!(kind, BYTES | LARGE_INT)
+}
+
 /// The value of a lock: who holds it and with which token.
 pub(crate) fn lock_bytes(holder: Process, token: &str) -> (u8, Vec<u8>) {
     (LOCK, [&holder.to_u64().to_ne_bytes(), token.as_bytes()].concat())
@@ -190,6 +196,10 @@ impl<'py> Reading<'py> {
             number: [MaybeUninit::new(0); NUMBER_LEN],
             room: Room::Number,
         }
+    }
+
+    pub(crate) const fn py(&self) -> Python<'py> {
+        self.py
     }
 
     /// With a value that was read elsewhere.
