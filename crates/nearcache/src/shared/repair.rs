@@ -96,14 +96,15 @@ fn repair(shard: &Shard<'_>, epoch: u64) {
     }
     put(&shard.control[SHARD_EPOCH], epoch, Ordering::Relaxed);
     // The tail must go beyond whatever cannot be walked.
-    let mut kept: Vec<(Kind, u64, usize)> = (0..shard.index.len())
+    let mut kept: Vec<(Kind, u64)> = (0..shard.index.len())
         .filter_map(|at| believable(shard, at))
-        .map(|(kind, record)| (kind, record.position, record.allotted))
+        .map(|(kind, record)| (kind, record.position))
         .collect();
-    kept.sort_unstable_by_key(|(_, position, _)| *position);
+    kept.sort_unstable_by_key(|(_, position)| *position);
     for ring in [&shard.small, &shard.main] {
-        let own = kept.iter().filter(|(kind, ..)| kind.is_in(ring.kind));
-        move_beyond_gaps(ring, own.map(|(_, position, allotted)| (*position, *allotted)));
+        let own = kept.iter().filter(|(kind, _)| kind.is_in(ring.kind));
+        let positions: Vec<u64> = own.map(|(_, position)| *position).collect();
+        move_beyond_gaps(ring, &positions);
     }
     // A lock taken from the dead has entries and live words counted anew: nobody's, in the generation 0.
     put(&shard.control[LOCK], super::lock::NOBODY, Ordering::Release);
@@ -154,19 +155,17 @@ fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<u8>])) -> Vec<u8> {
         .collect()
 }
 
-/// Walks from the tail to the head; where that is not possible, the tail goes to the next record that is kept.
-fn move_beyond_gaps(ring: &Ring<'_>, kept: impl Iterator<Item = (u64, usize)> + Clone) {
+/// Walks from the tail to the head; where that is not possible, the tail goes to the next record that is kept. Their
+/// positions ascend.
+fn move_beyond_gaps(ring: &Ring<'_>, kept: &[u64]) {
     let (mut at, head) = (ring.tail(), ring.head());
     while at != head {
         let left = head.wrapping_sub(at);
         match ring.record(at).filter(|record| record.allotted as u64 <= left) {
             Some(record) if record.allotted > 0 => at = at.wrapping_add(record.allotted as u64),
             _ => {
-                let next = kept
-                    .clone()
-                    .map(|(position, _)| position)
-                    .find(|position| *position > at);
-                at = next.unwrap_or(head);
+                let next = kept.partition_point(|position| *position <= at);
+                at = kept.get(next).copied().unwrap_or(head);
                 ring.move_tail(at);
             }
         }

@@ -228,7 +228,7 @@ impl<'a> Ring<'a> {
     /// Writes a whole record beyond the head. There has to be room.
     pub(super) fn write(&self, record: &Record, key: &[u8], value: &[u8]) {
         put(&self.data[record.start], record.first, Ordering::Relaxed);
-        self.write_words(record, 1, record.words());
+        self.write_lead(record);
         self.write_bytes(record, LEAD, key);
         self.write_bytes(record, record.value_offset(), value);
     }
@@ -238,7 +238,7 @@ impl<'a> Ring<'a> {
         let first = &self.data[record.start];
         put(first, record::next_sequence(record.first), Ordering::Relaxed);
         fence(Ordering::Release);
-        self.write_words(record, 1, record.words());
+        self.write_lead(record);
         if let Some(key) = key {
             self.write_bytes(record, LEAD, key);
         }
@@ -249,19 +249,18 @@ impl<'a> Ring<'a> {
 
     /// Writes a key or a value; the rest of its last word becomes zeros.
     fn write_bytes(&self, record: &Record, skip: usize, bytes: &[u8]) {
-        let (whole, _) = bytes.as_chunks::<WORD>();
-        let whole = whole.iter().map(|bytes| u64::from_ne_bytes(*bytes));
-        self.write_words(record, skip, whole.chain(last_word(bytes)));
+        let (first, second) = self.span(record, skip, bytes.len().div_ceil(WORD));
+        let (one, other) = bytes.split_at((first.len() * WORD).min(bytes.len()));
+        put_bytes(first, one);
+        put_bytes(second, other);
     }
 
-    fn write_words(&self, record: &Record, skip: usize, words: impl IntoIterator<Item = u64>) {
-        let (first, second) = self.span(record, skip, record.allotted - skip);
-        let mut room = first.iter().chain(second);
-        words.into_iter().for_each(|word| {
-            if let Some(room) = room.next() {
-                put(room, word, Ordering::Relaxed);
-            }
-        });
+    /// Writes the words after a record's first.
+    fn write_lead(&self, record: &Record) {
+        let (first, second) = self.span(record, 1, LEAD - 1);
+        for (room, word) in first.iter().chain(second).zip(record.words()) {
+            put(room, word, Ordering::Relaxed);
+        }
     }
 
     /// Copies a record's words from another ring, or from further back in this one, to a position beyond the head.
@@ -333,6 +332,17 @@ fn are_words(words: &[AtomicU64], bytes: &[u8]) -> bool {
         .all(|(bytes, word)| is(word, u64::from_ne_bytes(*bytes)));
     let last = last_word(bytes).zip(words.get(whole.len()));
     same && last.is_none_or(|(bytes, word)| is(word, bytes))
+}
+
+/// Stores bytes as words, the last one filled up with zeros.
+fn put_bytes(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, _) = bytes.as_chunks::<WORD>();
+    for (room, bytes) in words.iter().zip(whole) {
+        put(room, u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    if let Some((room, last)) = words.get(whole.len()).zip(last_word(bytes)) {
+        put(room, last, Ordering::Relaxed);
+    }
 }
 
 /// Copies words into as many bytes as there are.
