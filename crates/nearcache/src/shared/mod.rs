@@ -29,6 +29,7 @@ mod fork;
 mod hashing;
 mod holes;
 mod index;
+mod item;
 mod keys;
 mod layout;
 mod lock;
@@ -48,8 +49,9 @@ mod words;
 mod writer;
 
 pub use builder::Builder;
-pub use cache::{Found, Item, Process, SharedCache};
+pub use cache::SharedCache;
 pub use error::{OpenError, SharedError, UpdateError};
+pub use item::{Found, Item, Process};
 pub use keys::Keys;
 pub use layout::{MAX_BYTES, MIN_BYTES};
 pub use record::Stamp;
