@@ -51,7 +51,7 @@ pub struct Found {
     pub len: usize,
     /// When it dies.
     pub expires: Timestamp,
-    /// Which writing of it was found: for [`set_if_unchanged`](SharedCache::set_if_unchanged).
+    /// Which writing of it was found: for [`set_if_unchanged`](super::SharedCache::set_if_unchanged).
     pub stamp: Stamp,
 }
 
