@@ -536,6 +536,17 @@ class TestValues:
         assert cache.get("key") == value + delta
         assert cache.ttl("key") == 100
 
+    @pytest.mark.parametrize("use", ["incr", "set"])
+    def test_that_is_written_all_the_time_stays(self, path, use):
+        cache = opened(path)
+        cache.set("key", 0)
+        for number in range(5000):
+            if use == "incr":
+                assert cache.incr("key") == number + 1
+            else:
+                assert cache.set("key", number, xx=True)
+            cache.set(f"other{number}", "x" * (number * 7 % 1500))
+
 
 class Interrupting:
     def __reduce__(self):

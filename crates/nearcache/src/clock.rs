@@ -56,7 +56,8 @@ pub trait Clock {
     /// The present time.
     fn now(&self) -> Timestamp;
 
-    /// Whether an entry that expires then is dead. A clock whose `now` is coarse may look more closely here.
+    /// Whether an entry that expires then is dead. A clock whose `now` is coarse may look more closely here; it may not be
+    /// asked about what lies more than a second after `now`.
     fn has_passed(&self, expires: Timestamp) -> bool {
         expires != Timestamp::NEVER && expires.is_over(self.now())
     }

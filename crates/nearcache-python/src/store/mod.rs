@@ -2,6 +2,8 @@
 //!
 //! Keys are bytes here, made ready by [`keys`](crate::keys). Nothing is locked while Python code can run.
 
+#[cfg(shared)]
+mod kept;
 mod local;
 pub(crate) mod registry;
 #[cfg(shared)]

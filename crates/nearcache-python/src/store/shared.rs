@@ -1,5 +1,6 @@
 //! Entries in a file that all processes of the machine share.
 
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,13 +8,14 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use nearcache::shared::{
-    Counted, Found, Item, OpenError, SharedCache, SharedError, Stamp, UpdateError, ValidateError,
+    Counted, Found, Item, OpenError, SharedCache, SharedError, Sink, Stamp, UpdateError, ValidateError,
 };
 use nearcache::{Rejected, Timestamp};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
+use super::kept::Kept;
 use super::{Keep, Outcome, StoredKeys, When};
 use crate::arguments::{Any, Argument};
 use crate::call::Call;
@@ -224,12 +226,26 @@ impl SharedStore {
 
 impl Keep for SharedStore {
     fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
-        let now = call.now()?;
-        let mut read = Reading::new(call.py());
-        match self.with(now, |cache| cache.get_into(key, &mut read)) {
-            Some(_) => self.made(call.py(), key, read, now),
-            None => read.failure().map_or(Ok(None), Err),
+        let (py, now, current) = (call.py(), call.now()?, self.current());
+        let mut sink = Sought {
+            read: Reading::new(py),
+            kept: &current.kept,
+            found: None,
+        };
+        let Some(entry) = at(&current.patient, now, |cache| cache.get_into(key, &mut sink)) else {
+            return sink.read.failure().map_or(Ok(None), Err);
+        };
+        if sink.found.is_some() {
+            return Ok(sink.found);
         }
+        let made = self.made(py, key, sink.read, now)?;
+        if let Some(value) = made
+            .as_ref()
+            .filter(|_| current.kept.may_keep(entry.tag, entry.len))
+        {
+            current.kept.keep(entry.stamp, entry.len, value.clone_ref(py));
+        }
+        Ok(made)
     }
 
     fn set<'py>(
@@ -391,14 +407,45 @@ struct Opened {
     patient: SharedCache<Now>,
     /// The same, whose writes do not wait.
     eager: SharedCache<Now>,
+    kept: Kept,
 }
 
 impl Opened {
     fn new(patient: SharedCache<Now>) -> Self {
         Self {
             eager: patient.with_lock_timeout(Duration::ZERO),
+            kept: Kept::new(patient.capacity_bytes()),
             patient,
         }
+    }
+}
+
+/// A value that is wanted: one that is kept already, or else the one that is read.
+struct Sought<'a, 'py> {
+    read: Reading<'py>,
+    kept: &'a Kept,
+    found: Option<Py<PyAny>>,
+}
+
+#[allow(unsafe_code)]
+impl Sink for Sought<'_, '_> {
+    #[inline]
+    fn has(&mut self, kind: u8, len: usize, stamp: &Stamp) -> bool {
+        if self.kept.may_keep(kind, len) {
+            self.found = self.kept.find(self.read.py(), stamp);
+        }
+        self.found.is_some()
+    }
+
+    #[inline]
+    fn room(&mut self, kind: u8, len: usize) -> &mut [MaybeUninit<u8>] {
+        self.read.room(kind, len)
+    }
+
+    #[inline]
+    unsafe fn filled(&mut self, len: usize) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.read.filled(len) };
     }
 }
 

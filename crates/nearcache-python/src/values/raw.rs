@@ -123,6 +123,12 @@ impl<'a, 'py> Raw<'a, 'py> {
     }
 }
 
+/// Whether what is made of a value of this kind is an object that nobody can change, so that it may be handed out again.
+#[inline]
+pub(crate) const fn is_immutable(kind: u8) -> bool {
+    matches!(kind & !SAFE, ASCII | LATIN_1 | UTF_8) || matches!(kind, BYTES | LARGE_INT)
+}
+
 /// The value of a lock: who holds it and with which token.
 pub(crate) fn lock_bytes(holder: Process, token: &str) -> (u8, Vec<u8>) {
     (LOCK, [&holder.to_u64().to_ne_bytes(), token.as_bytes()].concat())
@@ -156,18 +162,21 @@ fn text_bytes<'a>(text: &'a Bound<'_, PyString>) -> Option<(u8, &'a [u8])> {
 pub(crate) struct Reading<'py> {
     py: Python<'py>,
     kind: u8,
+    len: usize,
+    /// The bytes themselves, if the room is for a number.
+    number: [MaybeUninit<u8>; NUMBER_LEN],
     room: Room<'py>,
 }
 
 /// Where the bytes go.
 enum Room<'py> {
-    Number([u8; NUMBER_LEN], usize),
-    /// Into a `str` of so many characters, a byte each.
-    Text(Bound<'py, PyAny>, usize),
+    Number,
+    /// Into a `str`, a byte a character.
+    Text(Bound<'py, PyAny>),
     Bytes(Bound<'py, PyAny>),
     Scratch(Vec<u8>),
     /// There is none.
-    Failed(PyErr),
+    Failed(Box<PyErr>),
 }
 
 /// Why there is no value.
@@ -183,8 +192,14 @@ impl<'py> Reading<'py> {
         Self {
             py,
             kind: NONE,
-            room: Room::Number([0; NUMBER_LEN], 0),
+            len: 0,
+            number: [MaybeUninit::new(0); NUMBER_LEN],
+            room: Room::Number,
         }
+    }
+
+    pub(crate) const fn py(&self) -> Python<'py> {
+        self.py
     }
 
     /// With a value that was read elsewhere.
@@ -202,7 +217,7 @@ impl<'py> Reading<'py> {
     /// Why nothing could be read: there was no memory for it.
     pub(crate) fn failure(self) -> Option<PyErr> {
         match self.room {
-            Room::Failed(error) => Some(error),
+            Room::Failed(error) => Some(*error),
             _ => None,
         }
     }
@@ -221,53 +236,41 @@ impl<'py> Reading<'py> {
         Ok(value.unbind())
     }
 
+    #[inline]
     fn plain_value(self) -> Result<Bound<'py, PyAny>, Unread> {
         let py = self.py;
         let unreadable = Err(Unread::Unreadable(None));
-        Ok(match (self.kind & !SAFE, self.room) {
-            (_, Room::Failed(error)) => return Err(Unread::Failed(error)),
-            (NONE, Room::Number(_, 0)) => py.None().into_bound(py),
-            (FALSE, Room::Number(_, 0)) => PyBool::new(py, false).to_owned().into_any(),
-            (TRUE, Room::Number(_, 0)) => PyBool::new(py, true).to_owned().into_any(),
-            (INT, Room::Number(bytes, NUMBER_LEN)) => PyInt::new(py, i64::from_ne_bytes(bytes)).into_any(),
-            (FLOAT, Room::Number(bytes, NUMBER_LEN)) => {
-                PyFloat::new(py, f64::from_ne_bytes(bytes)).into_any()
+        Ok(match (self.kind & !SAFE, self.room, self.len) {
+            (INT, Room::Number, NUMBER_LEN) => {
+                PyInt::new(py, i64::from_ne_bytes(number(self.number))).into_any()
             }
-            (kind @ (ASCII | LATIN_1), Room::Text(text, len)) => {
+            (kind @ (ASCII | LATIN_1), Room::Text(text), len) => {
                 if is_ascii(characters(&text, len)) != (kind == ASCII) {
                     return unreadable;
                 }
                 text
             }
-            (BYTES, Room::Bytes(bytes)) => bytes,
-            (PICKLE, Room::Bytes(bytes)) => unpickled(&bytes).map_err(Unread::from_python(py))?,
-            (UTF_8, Room::Scratch(bytes)) => text(py, &bytes)?,
-            (LOCK, Room::Scratch(bytes)) => match lock_of(LOCK, &bytes) {
-                Some((_, token)) => text(py, token)?,
-                None => return unreadable,
-            },
-            (LARGE_INT, Room::Scratch(bytes)) => large_int(py, &bytes).map_err(Unread::from_python(py))?,
-            _ => return unreadable,
+            (kind, room, len) => return other_value(py, kind, room, self.number, len),
         })
     }
 
-    fn make_room(&self, kind: u8, len: usize) -> PyResult<Room<'py>> {
-        let py = self.py;
+    /// Room in an object, or in bytes that one is made of; numbers are kept without.
+    #[inline]
+    fn make_room(py: Python<'py>, kind: u8, len: usize) -> PyResult<Room<'py>> {
         let size = ffi::Py_ssize_t::try_from(len)?;
         let text = |last| {
             // SAFETY: a new str, or null with an error set.
             unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_New(size, last)) }
         };
         Ok(match kind & !SAFE {
-            ASCII => Room::Text(text(0x7f)?, len),
-            LATIN_1 => Room::Text(text(0xff)?, len),
+            ASCII => Room::Text(text(0x7f)?),
+            LATIN_1 => Room::Text(text(0xff)?),
             BYTES | PICKLE => {
                 // SAFETY: a new `bytes` that is to be filled, or null with an error set.
                 let made = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), size) };
                 // SAFETY: as above.
                 Room::Bytes(unsafe { Bound::from_owned_ptr_or_err(py, made)? })
             }
-            NONE | FALSE | TRUE | INT | FLOAT if len <= NUMBER_LEN => Room::Number([0; NUMBER_LEN], len),
             _ => Room::Scratch(Vec::with_capacity(len)),
         })
     }
@@ -276,19 +279,22 @@ impl<'py> Reading<'py> {
 impl Sink for Reading<'_> {
     #[inline]
     fn room(&mut self, kind: u8, len: usize) -> &mut [MaybeUninit<u8>] {
-        self.kind = kind;
-        self.room = self.make_room(kind, len).unwrap_or_else(Room::Failed);
+        (self.kind, self.len) = (kind, len);
+        if matches!(kind, NONE | FALSE | TRUE | INT | FLOAT) && len <= NUMBER_LEN {
+            self.room = Room::Number;
+            return &mut self.number[..len];
+        }
+        self.room = Self::make_room(self.py, kind, len).unwrap_or_else(|error| Room::Failed(Box::new(error)));
         let start = match &mut self.room {
-            Room::Number(bytes, _) => bytes.as_mut_ptr(),
             // SAFETY: a str of `len` characters of one byte, not yet seen by anybody else.
-            Room::Text(text, _) => unsafe { ffi::PyUnicode_DATA(text.as_ptr()).cast() },
+            Room::Text(text) => unsafe { ffi::PyUnicode_DATA(text.as_ptr()).cast() },
             // SAFETY: a `bytes` of this length, not yet seen by anybody else.
             Room::Bytes(bytes) => unsafe { ffi::PyBytes_AsString(bytes.as_ptr()).cast() },
             Room::Scratch(bytes) => return &mut bytes.spare_capacity_mut()[..len],
-            Room::Failed(_) => return &mut [],
+            Room::Number | Room::Failed(_) => return &mut [],
         };
         // SAFETY: there are `len` bytes, which are `self`'s alone.
-        unsafe { slice::from_raw_parts_mut(start.cast(), len) }
+        unsafe { slice::from_raw_parts_mut(start, len) }
     }
 
     #[inline]
@@ -298,6 +304,39 @@ impl Sink for Reading<'_> {
             unsafe { bytes.set_len(len) };
         }
     }
+}
+
+/// What is not the most frequent.
+fn other_value<'py>(
+    py: Python<'py>,
+    kind: u8,
+    room: Room<'py>,
+    bytes: [MaybeUninit<u8>; NUMBER_LEN],
+    len: usize,
+) -> Result<Bound<'py, PyAny>, Unread> {
+    let unreadable = Err(Unread::Unreadable(None));
+    Ok(match (kind, room, len) {
+        (_, Room::Failed(error), _) => return Err(Unread::Failed(*error)),
+        (NONE, Room::Number, 0) => py.None().into_bound(py),
+        (FALSE, Room::Number, 0) => PyBool::new(py, false).to_owned().into_any(),
+        (TRUE, Room::Number, 0) => PyBool::new(py, true).to_owned().into_any(),
+        (FLOAT, Room::Number, NUMBER_LEN) => PyFloat::new(py, f64::from_ne_bytes(number(bytes))).into_any(),
+        (BYTES, Room::Bytes(bytes), _) => bytes,
+        (PICKLE, Room::Bytes(bytes), _) => unpickled(&bytes).map_err(Unread::from_python(py))?,
+        (UTF_8, Room::Scratch(bytes), _) => text(py, &bytes)?,
+        (LOCK, Room::Scratch(bytes), _) => match lock_of(LOCK, &bytes) {
+            Some((_, token)) => text(py, token)?,
+            None => return unreadable,
+        },
+        (LARGE_INT, Room::Scratch(bytes), _) => large_int(py, &bytes).map_err(Unread::from_python(py))?,
+        _ => return unreadable,
+    })
+}
+
+/// The bytes of a number that was read.
+fn number(bytes: [MaybeUninit<u8>; NUMBER_LEN]) -> [u8; NUMBER_LEN] {
+    // SAFETY: zeros from the beginning, and then what was read.
+    bytes.map(|byte| unsafe { byte.assume_init() })
 }
 
 impl Unread {
@@ -321,7 +360,14 @@ fn characters<'a>(text: &'a Bound<'_, PyAny>, len: usize) -> &'a [u8] {
 
 /// As `<[u8]>::is_ascii`, a fourth of its instructions on a kilobyte: it looks at the whole, since that is what is expected.
 fn is_ascii(bytes: &[u8]) -> bool {
-    bytes.iter().fold(0, |all, byte| all | byte) < 0x80
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    let mut all = [0; 64];
+    for block in blocks {
+        for (all, byte) in all.iter_mut().zip(block) {
+            *all |= byte;
+        }
+    }
+    rest.iter().chain(&all).fold(0, |all, byte| all | byte) < 0x80
 }
 
 fn text<'py>(py: Python<'py>, utf8: &[u8]) -> Result<Bound<'py, PyAny>, Unread> {

@@ -1,6 +1,7 @@
 //! The handle that programs use.
 
 use std::fmt;
+use std::hint;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,15 +11,16 @@ use super::builder::Builder;
 use super::error::{OpenError, SharedError, UpdateError};
 use super::file;
 use super::hashing::Keyed;
+use super::item::{Found, Item, Process};
 use super::keys::Keys;
-use super::lock::Owner;
-use super::record::{MAX_KEY, Stamp};
-use super::shard::{Entry, Look, Sink};
+use super::layout::WORD;
+use super::record::{MAX_KEY, Stamp, words_for};
+use super::shard::{Look, Sink};
 use super::stats::{self, SharedStats};
 use super::store::{Counter, Store};
 use super::validate::{self, Report, ValidateError};
 use super::words::add;
-use super::writer::{Condition, Counted, Value, Writer, expiry, is_dead, timestamp};
+use super::writer::{Condition, Counted, Value, Writer, expiry, is_dead};
 use crate::clock::{Clock, SystemClock, Timestamp};
 
 /// How often a reader whom writers interfered with starts again.
@@ -27,83 +29,8 @@ const STARTS: u32 = 64;
 const READER_PATIENCE: Duration = Duration::from_millis(50);
 const UPDATE_ATTEMPTS: u32 = 100;
 
-/// A value to be stored.
-#[derive(Clone, Copy, Debug)]
-pub struct Item<'a> {
-    /// The value.
-    pub bytes: &'a [u8],
-    /// What kind of value it is: the caller's to choose.
-    pub tag: u8,
-    /// When it dies.
-    pub expires: Timestamp,
-}
-
-impl<'a> Item<'a> {
-    /// A value that does not expire, with the tag 0.
-    #[must_use]
-    pub const fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            tag: 0,
-            expires: Timestamp::NEVER,
-        }
-    }
-
-    /// With this tag.
-    #[must_use]
-    pub const fn tagged(self, tag: u8) -> Self {
-        Self { tag, ..self }
-    }
-
-    /// Dying at this time. It is kept in milliseconds, rounded up.
-    #[must_use]
-    pub const fn until(self, expires: Timestamp) -> Self {
-        Self { expires, ..self }
-    }
-}
-
-/// What is told of an entry that was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Found {
-    /// As it was stored with.
-    pub tag: u8,
-    /// Bytes of the value.
-    pub len: usize,
-    /// When it dies.
-    pub expires: Timestamp,
-    /// Which writing of it was found: for [`set_if_unchanged`](SharedCache::set_if_unchanged).
-    pub stamp: Stamp,
-}
-
-impl From<&Entry> for Found {
-    fn from(entry: &Entry) -> Self {
-        Self {
-            tag: entry.record.tag,
-            len: entry.record.value,
-            expires: timestamp(entry.record.expires),
-            stamp: entry.stamp(),
-        }
-    }
-}
-
-/// One of the processes that have a cache open, by its place in the file. A child of `fork` is another process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process(Owner);
-
-impl Process {
-    /// As a number, which names it as long as the file is there.
-    #[must_use]
-    pub const fn to_u64(self) -> u64 {
-        self.0.to_u64()
-    }
-
-    /// The process with this number; one that is none's does not live.
-    #[must_use]
-    pub const fn from_u64(number: u64) -> Self {
-        Self(Owner::from_u64(number))
-    }
-}
+/// A writer interfered with an attempt to read.
+struct Interfered;
 
 /// A bounded cache in a file that all processes of a machine may map at once.
 ///
@@ -235,39 +162,60 @@ impl<C: Clock> SharedCache<C> {
     #[inline]
     fn read(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
         let key = self.store.hashing.key(key);
-        let shard = self.store.shard_of(&key);
-        for _ in 0..STARTS {
-            let entry = match shard.look(&key) {
-                Look::Found(entry) => entry,
-                Look::Unclear => break,
-                Look::Nothing | Look::Damaged => return None,
-            };
-            if is_dead(&entry.record, &self.clock) {
-                return None;
-            }
-            let room = sink.room(entry.record.tag, entry.record.value);
-            if room.len() != entry.record.value {
-                return None;
-            }
-            match shard.copy(&key, &entry, room) {
-                Look::Found(entry) => {
-                    // SAFETY: `copy` filled the room that was given last.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        sink.filled(entry.record.value);
-                    }
-                    shard.raise(&entry);
-                    return Some(Found::from(&entry));
-                }
-                Look::Unclear => {}
-                Look::Nothing => return None,
-                Look::Damaged => {
-                    self.store.count(Counter::Damages, 1);
-                    return None;
-                }
+        match self.try_read(&key, sink) {
+            Ok(found) => found,
+            Err(Interfered) => self.read_again(&key, sink),
+        }
+    }
+
+    #[cold]
+    fn read_again(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Option<Found> {
+        for _ in 1..STARTS {
+            hint::spin_loop();
+            if let Ok(found) = self.try_read(key, sink) {
+                return found;
             }
         }
-        self.read_locked(&key, sink)
+        self.read_locked(key, sink)
+    }
+
+    /// All in one function, so that what goes from one step to the next stays in registers.
+    #[inline(always)]
+    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, Interfered> {
+        let shard = self.store.shard_of(key);
+        let entry = match shard.look_once(key) {
+            Look::Found(entry) => entry,
+            Look::Unclear => return Err(Interfered),
+            Look::Nothing | Look::Damaged => return Ok(None),
+        };
+        if is_dead(&entry.record, &self.clock) {
+            return Ok(None);
+        }
+        if sink.has(entry.record.tag, entry.record.value, &entry.stamp()) {
+            shard.raise(&entry);
+            return Ok(Some(Found::from(&entry)));
+        }
+        let room = sink.room(entry.record.tag, entry.record.value);
+        if room.len() != entry.record.value {
+            return Ok(None);
+        }
+        match shard.copy(key, &entry, room) {
+            Look::Found(entry) => {
+                // SAFETY: `copy` filled the room that was given last.
+                #[allow(unsafe_code)]
+                unsafe {
+                    sink.filled(entry.record.value);
+                }
+                shard.raise(&entry);
+                Ok(Some(Found::from(&entry)))
+            }
+            Look::Unclear => Err(Interfered),
+            Look::Nothing => Ok(None),
+            Look::Damaged => {
+                self.store.count(Counter::Damages, 1);
+                Ok(None)
+            }
+        }
     }
 
     /// Reads under the lock, into memory that was allocated before it was taken.
@@ -545,7 +493,13 @@ impl<C: Clock> SharedCache<C> {
     /// The bytes of the largest value that can be stored under a key of this length.
     #[must_use]
     pub fn max_value_bytes(&self, key: usize) -> usize {
-        ((self.store.geometry.max_record() - super::record::LEAD) * 8).saturating_sub(key)
+        (self.store.geometry.max_record() * WORD).saturating_sub(words_for(key, 0) * WORD)
+    }
+
+    /// The size of the file.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        self.store.geometry.bytes
     }
 
     /// Whether the file still has its name: false if it was deleted or replaced. Then whoever opens that name shares

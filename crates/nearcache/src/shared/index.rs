@@ -1,6 +1,6 @@
 //! An index slot, in one word: `tag 16 | kind 2 | frequency 2 | position 44`.
 
-const POSITION_BITS: u32 = 44;
+pub(super) const POSITION_BITS: u32 = 44;
 pub(super) const POSITION_MASK: u64 = (1 << POSITION_BITS) - 1;
 const FREQUENCY: u64 = 1 << POSITION_BITS;
 const KIND_SHIFT: u32 = 46;
@@ -8,14 +8,23 @@ const TAG_SHIFT: u32 = 48;
 pub(super) const MAX_FREQUENCY: u64 = 3;
 
 /// What a slot points to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// A record in the small ring.
     Small,
-    /// A record in the main ring.
+    /// A record in the main ring that earned its place there.
     Main,
-    /// Where in the small ring a record was that left it unasked for.
+    /// What is known of a record that was evicted without having earned a place in main: when that was.
     Ghost,
+    /// A record in the main ring that has yet to earn its place, as those in small have.
+    Trial,
+}
+
+impl Kind {
+    /// Whether its record lies in the ring that is called `ring`.
+    pub(super) fn is_in(self, ring: Self) -> bool {
+        self == ring || self == Self::Trial && ring == Self::Main
+    }
 }
 
 /// The word of a slot.
@@ -33,7 +42,7 @@ impl Slot {
         self.0 >> TAG_SHIFT
     }
 
-    /// `None` if it is empty, or nonsense.
+    /// `None` if it is empty.
     #[inline]
     pub(super) const fn kind(self) -> Option<Kind> {
         if self.tag() == 0 {
@@ -43,7 +52,7 @@ impl Slot {
             0 => Some(Kind::Small),
             1 => Some(Kind::Main),
             2 => Some(Kind::Ghost),
-            _ => None,
+            _ => Some(Kind::Trial),
         }
     }
 

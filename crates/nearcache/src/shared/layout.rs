@@ -29,6 +29,9 @@ pub(super) const SMALL: usize = 16;
 pub(super) const MAIN: usize = 24;
 pub(super) const ENTRIES: usize = 32;
 pub(super) const HAND: usize = 33;
+pub(super) const HAUNTED: usize = 34;
+/// From here to the index.
+pub(super) const HOLES: usize = 40;
 
 pub(super) const BUCKET: usize = 8;
 

@@ -1,4 +1,4 @@
-//! A record's four leading words; the key's and the value's bytes follow.
+//! A record's four leading words; the key follows, then the value, each from a word's beginning on.
 
 use super::hashing::Hashing;
 use super::index::Kind;
@@ -20,13 +20,21 @@ const SEQUENCE_SHIFT: u32 = 40;
 /// How many words a record with such a key and value needs.
 #[inline]
 pub(super) const fn words_for(key: usize, value: usize) -> usize {
-    LEAD + (key.saturating_add(value)).div_ceil(WORD)
+    value_offset(key) + value.div_ceil(WORD)
+}
+
+/// How many words of a record lie before its value.
+#[inline]
+const fn value_offset(key: usize) -> usize {
+    LEAD + key.div_ceil(WORD)
 }
 
 /// What is known of a record from its leading words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     pub(super) position: u64,
+    /// Its first word in the ring: the position modulo that.
+    pub(super) start: usize,
     /// The first word as it was read.
     pub(super) first: u64,
     pub(super) allotted: usize,
@@ -61,9 +69,15 @@ pub(super) const fn is_torn(first: u64) -> bool {
 
 impl Record {
     /// Reads four words; `None` if they are not the beginning of a record at this position in a ring of `ring` words.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::cast_possible_truncation)] // masked
-    pub(super) fn parse(hashing: &Hashing, position: u64, words: [u64; LEAD], ring: usize) -> Option<Self> {
+    pub(super) fn parse(
+        hashing: &Hashing,
+        position: u64,
+        start: usize,
+        words: [u64; LEAD],
+        ring: usize,
+    ) -> Option<Self> {
         let [first, lengths, expiry, writing] = words;
         let allotted = (first >> ALLOTTED_SHIFT) & ALLOTTED_MASK;
         if first & 0xffff != hashing.place_check(position, allotted) {
@@ -72,9 +86,10 @@ impl Record {
         let allotted = allotted as usize;
         let key = (lengths >> 48) as usize;
         let slack = (lengths >> 32) as usize & MAX_SLACK;
-        let value = (allotted * WORD).checked_sub(LEAD * WORD + key + slack)?;
+        let value = (allotted * WORD).checked_sub(value_offset(key) * WORD + slack)?;
         (allotted <= ring).then_some(Self {
             position,
+            start,
             first,
             allotted,
             key,
@@ -87,10 +102,27 @@ impl Record {
         })
     }
 
+    /// A new record in so many words at this position, without a key or a value.
+    pub(super) fn empty(hashing: &Hashing, position: u64, start: usize, allotted: usize) -> Self {
+        Self {
+            position,
+            start,
+            first: first_word(hashing, position, 0, allotted),
+            allotted,
+            key: 0,
+            value: 0,
+            checksum: 0,
+            expires: NEVER,
+            written: 0,
+            slot: 0,
+            tag: 0,
+        }
+    }
+
     /// The second to fourth words.
     #[inline]
     pub(super) const fn words(&self) -> [u64; 3] {
-        let slack = self.allotted * WORD - LEAD * WORD - self.key - self.value;
+        let slack = (self.allotted - self.value_offset()) * WORD - self.value;
         let slot = self.slot as u64;
         [
             ((self.key as u64) << 48) | ((slack as u64) << 32) | self.checksum as u64,
@@ -99,20 +131,30 @@ impl Record {
         ]
     }
 
+    /// How many of its words lie before the value.
+    #[inline]
+    pub(super) const fn value_offset(&self) -> usize {
+        value_offset(self.key)
+    }
+
     /// Identifies this very writing of the record.
     pub(super) const fn stamp(&self, kind: Kind) -> Stamp {
         Stamp {
             kind,
             position: self.position,
             first: self.first,
+            checksum: self.checksum,
         }
     }
 }
 
-/// Which writing of an entry was read: see [`super::SharedCache::set_if_unchanged`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which writing of an entry was read: see [`super::SharedCache::set_if_unchanged`]. What bears the same stamp in one file is
+/// the same value under the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     kind: Kind,
     position: u64,
     first: u64,
+    // A place may be written so often that its count begins anew.
+    checksum: u32,
 }

@@ -96,14 +96,15 @@ fn repair(shard: &Shard<'_>, epoch: u64) {
     }
     put(&shard.control[SHARD_EPOCH], epoch, Ordering::Relaxed);
     // The tail must go beyond whatever cannot be walked.
-    let mut kept: Vec<(Kind, u64, usize)> = (0..shard.index.len())
+    let mut kept: Vec<(Kind, u64)> = (0..shard.index.len())
         .filter_map(|at| believable(shard, at))
-        .map(|(kind, record)| (kind, record.position, record.allotted))
+        .map(|(kind, record)| (kind, record.position))
         .collect();
-    kept.sort_unstable_by_key(|(_, position, _)| *position);
+    kept.sort_unstable_by_key(|(_, position)| *position);
     for ring in [&shard.small, &shard.main] {
-        let own = kept.iter().filter(|(kind, ..)| *kind == ring.kind);
-        move_beyond_gaps(ring, own.map(|(_, position, allotted)| (*position, *allotted)));
+        let own = kept.iter().filter(|(kind, _)| kind.is_in(ring.kind));
+        let positions: Vec<u64> = own.map(|(_, position)| *position).collect();
+        move_beyond_gaps(ring, &positions);
     }
     // A lock taken from the dead has entries and live words counted anew: nobody's, in the generation 0.
     put(&shard.control[LOCK], super::lock::NOBODY, Ordering::Release);
@@ -128,42 +129,43 @@ fn is_whole(shard: &Shard<'_>, ring: &Ring<'_>, record: &Record, at: usize, slot
     if is_torn(record.first) || record.slot != at {
         return false;
     }
-    let bytes = read(ring, record);
-    let (key, value) = bytes.split_at(record.key);
-    let key = shard.hashing.key(key);
+    let (key, value) = read(ring, record);
+    let key = shard.hashing.key(&key);
     let buckets = key.buckets(shard.index.len() / BUCKET);
     key.tag() == slot.tag()
         && buckets.contains(&(at / BUCKET))
-        && shard.hashing.checksum(key.hash, value, record.tag) == record.checksum
+        && shard.hashing.checksum(key.hash, &value, record.tag) == record.checksum
 }
 
 /// A record's key and value.
-pub(super) fn read(ring: &Ring<'_>, record: &Record) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(record.key + record.value);
-    let room = &mut bytes.spare_capacity_mut()[..record.key + record.value];
-    room.fill(MaybeUninit::new(0));
-    ring.copy_out(record, 0, room);
-    // SAFETY: all of it was filled.
-    #[allow(unsafe_code)]
-    unsafe {
-        bytes.set_len(record.key + record.value);
-    }
-    bytes
+pub(super) fn read(ring: &Ring<'_>, record: &Record) -> (Vec<u8>, Vec<u8>) {
+    let key = filled(record.key, |room| ring.copy_key(record, room));
+    let value = filled(record.value, |room| ring.copy_value(record, room));
+    (key, value)
 }
 
-/// Walks from the tail to the head; where that is not possible, the tail goes to the next record that is kept.
-fn move_beyond_gaps(ring: &Ring<'_>, kept: impl Iterator<Item = (u64, usize)> + Clone) {
+fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<u8>])) -> Vec<u8> {
+    let mut bytes = vec![MaybeUninit::new(0); len];
+    fill(&mut bytes);
+    // SAFETY: zeros from the beginning, and then what was filled in.
+    #[allow(unsafe_code)]
+    bytes
+        .into_iter()
+        .map(|byte| unsafe { byte.assume_init() })
+        .collect()
+}
+
+/// Walks from the tail to the head; where that is not possible, the tail goes to the next record that is kept. Their
+/// positions ascend.
+fn move_beyond_gaps(ring: &Ring<'_>, kept: &[u64]) {
     let (mut at, head) = (ring.tail(), ring.head());
     while at != head {
         let left = head.wrapping_sub(at);
         match ring.record(at).filter(|record| record.allotted as u64 <= left) {
             Some(record) if record.allotted > 0 => at = at.wrapping_add(record.allotted as u64),
             _ => {
-                let next = kept
-                    .clone()
-                    .map(|(position, _)| position)
-                    .find(|position| *position > at);
-                at = next.unwrap_or(head);
+                let next = kept.partition_point(|position| *position <= at);
+                at = kept.get(next).copied().unwrap_or(head);
                 ring.move_tail(at);
             }
         }

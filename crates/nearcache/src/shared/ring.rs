@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
-use super::hashing::Hashing;
+use super::hashing::{BLOCK, Hashing, Sum};
 use super::index::{Kind, POSITION_MASK, Slot};
 use super::layout::WORD;
 use super::record::{self, LEAD, Record};
@@ -15,6 +15,7 @@ use super::words::{AtomicU64, fence, put};
 const TAIL: usize = 0;
 const HEAD: usize = 1;
 const LIVE: usize = 2;
+const EARNED: usize = 3;
 /// One of so many words is kept free for records that are copied to the head, but no more than `MAX_RESERVE`.
 const RESERVE_SHARE: u64 = 64;
 const MAX_RESERVE: u64 = 4096;
@@ -92,10 +93,20 @@ impl<'a> Ring<'a> {
         put(&self.control[LIVE], words, Ordering::Relaxed);
     }
 
+    /// Words in live records that earned their place, in main.
+    pub(super) fn earned(&self) -> u64 {
+        self.control[EARNED].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_earned(&self, words: u64) {
+        put(&self.control[EARNED], words, Ordering::Relaxed);
+    }
+
     /// Empties the ring.
     pub(super) fn reset(&self) {
         self.move_tail(self.head());
         self.set_live(0);
+        self.set_earned(0);
     }
 
     /// The whole position that a slot means, if it is within the window as far as the tail tells.
@@ -114,7 +125,7 @@ impl<'a> Ring<'a> {
 
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // below the length of a slice
-    fn index(&self, position: u64) -> usize {
+    pub(super) fn index(&self, position: u64) -> usize {
         (position % self.capacity()) as usize
     }
 
@@ -123,20 +134,28 @@ impl<'a> Ring<'a> {
         &self.data[self.index(position)]
     }
 
-    /// `count` words from a position on, in two pieces if they wrap. `count` is at most the capacity.
-    #[inline]
-    fn run(&self, position: u64, count: usize) -> (&'a [AtomicU64], &'a [AtomicU64]) {
-        let start = self.index(position);
-        let (before, from) = self.data.split_at(start);
-        if count <= from.len() {
-            (&from[..count], &[])
-        } else {
-            (from, &before[..(count - from.len()).min(start)])
+    /// `count` words of a record after its first `skip`, in two pieces if they wrap around the ring's end. The record
+    /// has to have them.
+    #[inline(always)]
+    fn span(&self, record: &Record, skip: usize, count: usize) -> (&'a [AtomicU64], &'a [AtomicU64]) {
+        let start = record.start + skip;
+        match self.data.get(start..start + count) {
+            Some(words) => (words, &[]),
+            None => self.wrapped(start, count),
         }
     }
 
+    #[cold]
+    fn wrapped(&self, start: usize, count: usize) -> (&'a [AtomicU64], &'a [AtomicU64]) {
+        let Some(beyond) = start.checked_sub(self.data.len()) else {
+            let (before, from) = self.data.split_at(start);
+            return (from, &before[..(count - from.len()).min(start)]);
+        };
+        (&self.data[beyond..][..count], &[])
+    }
+
     /// The record at a position; `None` if what lies there is none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn record(&self, position: u64) -> Option<Record> {
         let start = self.index(position);
         let mut words = [0; LEAD];
@@ -150,116 +169,98 @@ impl<'a> Ring<'a> {
                 *word = self.word(position.wrapping_add(at)).load(Ordering::Acquire);
             }
         }
-        Record::parse(self.hashing, position, words, self.data.len())
+        Record::parse(self.hashing, position, start, words, self.data.len())
     }
 
     /// Whether what was read of a record is what was there all the while.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_unchanged(&self, record: &Record) -> bool {
         fence(Ordering::Acquire);
         let tail = self.control[TAIL].load(Ordering::Relaxed);
         record.position.wrapping_sub(tail) < self.capacity()
-            && self.word(record.position).load(Ordering::Relaxed) == record.first
+            && self.data[record.start].load(Ordering::Relaxed) == record.first
     }
 
     /// Whether the record's key is this one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key_is(&self, record: &Record, key: &[u8]) -> bool {
         if record.key != key.len() {
             return false;
         }
-        let from = record.position.wrapping_add(LEAD as u64);
-        let (first, second) = self.run(from, key.len().div_ceil(WORD));
-        let words = first.iter().chain(second);
-        key.chunks(WORD).zip(words).all(|(chunk, word)| {
-            let bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-            if let Ok(whole) = <[u8; WORD]>::try_from(chunk) {
-                bytes == whole
-            } else {
-                bytes[..chunk.len()] == *chunk
-            }
-        })
+        let (first, second) = self.span(record, LEAD, key.len().div_ceil(WORD));
+        let (one, other) = key.split_at((first.len() * WORD).min(key.len()));
+        are_words(first, one) && are_words(second, other)
     }
 
-    /// Copies bytes out of a record, `skip` bytes after its leading words. There have to be as many.
-    #[inline]
-    pub(super) fn copy_out(&self, record: &Record, skip: usize, room: &mut [MaybeUninit<u8>]) {
-        let from = record.position.wrapping_add((LEAD + skip / WORD) as u64);
-        let (skip, words) = (skip % WORD, (skip % WORD + room.len()).div_ceil(WORD));
-        let (first, second) = self.run(from, words);
-        let (odd, room) = room.split_at_mut(((WORD - skip) % WORD).min(room.len()));
-        let (first, second) = if odd.is_empty() {
-            (first, second)
-        } else {
-            let bytes = first[0].load(Ordering::Relaxed).to_ne_bytes();
-            odd.write_copy_of_slice(&bytes[skip..skip + odd.len()]);
-            if first.len() > 1 {
-                (&first[1..], second)
-            } else {
-                (second, &[][..])
-            }
-        };
-        let (room, rest) = room.split_at_mut((first.len() * WORD).min(room.len()));
-        copy_words(first, room);
-        copy_words(second, rest);
+    /// Copies a record's key out; there has to be as much room as it is long.
+    pub(super) fn copy_key(&self, record: &Record, room: &mut [MaybeUninit<u8>]) {
+        self.copy_out(record, LEAD, room);
+    }
+
+    /// Copies a record's value out; there has to be as much room as it is long.
+    pub(super) fn copy_value(&self, record: &Record, room: &mut [MaybeUninit<u8>]) {
+        self.copy_out(record, record.value_offset(), room);
+    }
+
+    fn copy_out(&self, record: &Record, skip: usize, room: &mut [MaybeUninit<u8>]) {
+        let (first, second) = self.span(record, skip, room.len().div_ceil(WORD));
+        let (one, other) = room.split_at_mut((first.len() * WORD).min(room.len()));
+        copy_words(first, one);
+        copy_words(second, other);
+    }
+
+    /// As [`copy_value`](Self::copy_value), in one go with the checksum of what was copied, for the key with this hash.
+    #[inline(always)]
+    pub(super) fn copy_checked(&self, record: &Record, key: u64, room: &mut [MaybeUninit<u8>]) -> u32 {
+        let (words, second) = self.span(record, record.value_offset(), room.len().div_ceil(WORD));
+        if second.is_empty() {
+            let mut sum = self.hashing.sum();
+            copy_summed(words, room, &mut sum);
+            return sum.finish(key, room.len(), record.tag);
+        }
+        self.copy_value(record, room);
+        // SAFETY: as many bytes were copied as there is room for.
+        #[allow(unsafe_code)]
+        let value = unsafe { room.assume_init_ref() };
+        self.hashing.checksum(key, value, record.tag)
     }
 
     /// Writes a whole record beyond the head. There has to be room.
     pub(super) fn write(&self, record: &Record, key: &[u8], value: &[u8]) {
-        put(self.word(record.position), record.first, Ordering::Relaxed);
-        for (at, word) in (1..).zip(record.words()) {
-            put(
-                self.word(record.position.wrapping_add(at)),
-                word,
-                Ordering::Relaxed,
-            );
-        }
-        self.write_bytes(record.position, 0, key, value);
+        put(&self.data[record.start], record.first, Ordering::Relaxed);
+        self.write_lead(record);
+        self.write_bytes(record, LEAD, key);
+        self.write_bytes(record, record.value_offset(), value);
     }
 
-    /// Overwrites a record in place: the same position and allotted words, the same key.
-    pub(super) fn overwrite(&self, record: &Record, key: &[u8], value: &[u8]) {
-        let first = self.word(record.position);
+    /// Overwrites a record in place: the same position and allotted words, and the same key unless there is another.
+    pub(super) fn overwrite(&self, record: &Record, key: Option<&[u8]>, value: &[u8]) {
+        let first = &self.data[record.start];
         put(first, record::next_sequence(record.first), Ordering::Relaxed);
         fence(Ordering::Release);
-        for (at, word) in (1..).zip(record.words()) {
-            put(
-                self.word(record.position.wrapping_add(at)),
-                word,
-                Ordering::Relaxed,
-            );
+        self.write_lead(record);
+        if let Some(key) = key {
+            self.write_bytes(record, LEAD, key);
         }
-        // The words that hold nothing but key stay as they are.
-        self.write_bytes(record.position, key.len() / WORD, key, value);
+        self.write_bytes(record, record.value_offset(), value);
         let done = record::next_sequence(record::next_sequence(record.first));
         put(first, done, Ordering::Release);
     }
 
-    /// Writes key and value behind the leading words, all but the key's first `skip` words.
-    fn write_bytes(&self, position: u64, skip: usize, key: &[u8], value: &[u8]) {
-        let count = (key.len() + value.len()).div_ceil(WORD) - skip;
-        let (first, second) = self.run(position.wrapping_add((LEAD + skip) as u64), count);
-        let (whole, odd) = key[skip * WORD..].as_chunks::<WORD>();
-        let mut joint = [0; WORD];
-        let taken = if odd.is_empty() {
-            0
-        } else {
-            (WORD - odd.len()).min(value.len())
-        };
-        joint[..odd.len()].copy_from_slice(odd);
-        joint[odd.len()..odd.len() + taken].copy_from_slice(&value[..taken]);
-        let joint = (!odd.is_empty()).then_some(joint);
-        let (values, rest) = value[taken..].as_chunks::<WORD>();
-        let mut last = [0; WORD];
-        last[..rest.len()].copy_from_slice(rest);
-        let last = (!rest.is_empty()).then_some(last);
-        let bytes = whole.iter().chain(&joint).chain(values).chain(&last);
-        let mut words = first.iter().chain(second);
-        bytes.for_each(|bytes| {
-            if let Some(word) = words.next() {
-                put(word, u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-            }
-        });
+    /// Writes a key or a value; the rest of its last word becomes zeros.
+    fn write_bytes(&self, record: &Record, skip: usize, bytes: &[u8]) {
+        let (first, second) = self.span(record, skip, bytes.len().div_ceil(WORD));
+        let (one, other) = bytes.split_at((first.len() * WORD).min(bytes.len()));
+        put_bytes(first, one);
+        put_bytes(second, other);
+    }
+
+    /// Writes the words after a record's first.
+    fn write_lead(&self, record: &Record) {
+        let (first, second) = self.span(record, 1, LEAD - 1);
+        for (room, word) in first.iter().chain(second).zip(record.words()) {
+            put(room, word, Ordering::Relaxed);
+        }
     }
 
     /// Copies a record's words from another ring, or from further back in this one, to a position beyond the head.
@@ -268,24 +269,17 @@ impl<'a> Ring<'a> {
     pub(super) fn copy_in(&self, from: &Ring<'_>, record: &Record, position: u64) {
         let first = record::first_word(self.hashing, position, 0, record.allotted);
         put(self.word(position), first, Ordering::Relaxed);
-        let words = LEAD + (record.key + record.value).div_ceil(WORD);
-        let (mut source, mut target) = (from.index(record.position), self.index(position));
-        for _ in 1..words {
-            source = if source + 1 == from.data.len() {
-                0
-            } else {
-                source + 1
-            };
-            target = if target + 1 == self.data.len() {
-                0
-            } else {
-                target + 1
-            };
-            put(
-                &self.data[target],
-                from.data[source].load(Ordering::Relaxed),
-                Ordering::Relaxed,
-            );
+        let (mut source, mut target) = (record.start + 1, self.index(position) + 1);
+        let mut left = record.value_offset() + record.value.div_ceil(WORD) - 1;
+        while left > 0 {
+            source = if source == from.data.len() { 0 } else { source };
+            target = if target == self.data.len() { 0 } else { target };
+            let run = left.min(from.data.len() - source).min(self.data.len() - target);
+            let run_of = from.data[source..].iter().zip(&self.data[target..]).take(run);
+            for (word, room) in run_of {
+                put(room, word.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            (source, target, left) = (source + run, target + run, left - run);
         }
     }
 
@@ -305,8 +299,54 @@ impl<'a> Ring<'a> {
     }
 }
 
+/// The bytes at the end that do not fill a word, filled up with zeros; none if there are none.
+#[inline(always)]
+fn last_word(bytes: &[u8]) -> Option<u64> {
+    let odd = bytes.len() % WORD;
+    if odd == 0 {
+        return None;
+    }
+    let Some(last) = bytes.last_chunk::<WORD>() else {
+        let mut last = [0; WORD];
+        last[..odd].copy_from_slice(bytes);
+        return Some(u64::from_ne_bytes(last));
+    };
+    // Without a copy of variable length, which is a call.
+    let before = u8::BITS as usize * (WORD - odd);
+    let last = u64::from_ne_bytes(*last);
+    Some(if cfg!(target_endian = "little") {
+        last >> before
+    } else {
+        last << before
+    })
+}
+
+/// Whether words hold these bytes, the last one filled up with zeros.
+#[inline(always)]
+fn are_words(words: &[AtomicU64], bytes: &[u8]) -> bool {
+    let (whole, _) = bytes.as_chunks::<WORD>();
+    let is = |word: &AtomicU64, bytes| word.load(Ordering::Relaxed) == bytes;
+    let same = whole
+        .iter()
+        .zip(words)
+        .all(|(bytes, word)| is(word, u64::from_ne_bytes(*bytes)));
+    let last = last_word(bytes).zip(words.get(whole.len()));
+    same && last.is_none_or(|(bytes, word)| is(word, bytes))
+}
+
+/// Stores bytes as words, the last one filled up with zeros.
+fn put_bytes(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, _) = bytes.as_chunks::<WORD>();
+    for (room, bytes) in words.iter().zip(whole) {
+        put(room, u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    if let Some((room, last)) = words.get(whole.len()).zip(last_word(bytes)) {
+        put(room, last, Ordering::Relaxed);
+    }
+}
+
 /// Copies words into as many bytes as there are.
-#[inline]
+#[inline(always)]
 fn copy_words(words: &[AtomicU64], room: &mut [MaybeUninit<u8>]) {
     let (whole, odd) = room.as_chunks_mut::<WORD>();
     for (room, word) in whole.iter_mut().zip(words) {
@@ -316,4 +356,31 @@ fn copy_words(words: &[AtomicU64], room: &mut [MaybeUninit<u8>]) {
         let bytes = word.load(Ordering::Relaxed).to_ne_bytes();
         odd.write_copy_of_slice(&bytes[..odd.len()]);
     }
+}
+
+/// As [`copy_words`], and takes the words into a checksum while they are at hand.
+#[inline(always)]
+fn copy_summed(words: &[AtomicU64], room: &mut [MaybeUninit<u8>], sum: &mut Sum) {
+    let (blocks, last) = room.as_chunks_mut::<{ BLOCK * WORD }>();
+    let (words, rest) = words.split_at((blocks.len() * BLOCK).min(words.len()));
+    for (room, words) in blocks.iter_mut().zip(words.as_chunks::<BLOCK>().0) {
+        let block: [u64; BLOCK] = std::array::from_fn(|at| words[at].load(Ordering::Relaxed));
+        for (room, word) in room.as_chunks_mut::<WORD>().0.iter_mut().zip(block) {
+            room.write_copy_of_slice(&word.to_ne_bytes());
+        }
+        sum.take(&block);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    let mut block = [0; BLOCK];
+    for (at, word) in rest.iter().take(BLOCK).enumerate() {
+        block[at] = word.load(Ordering::Relaxed);
+    }
+    let (whole, odd) = last.as_chunks_mut::<WORD>();
+    for (room, word) in whole.iter_mut().zip(block) {
+        room.write_copy_of_slice(&word.to_ne_bytes());
+    }
+    odd.write_copy_of_slice(&block[whole.len() % BLOCK].to_ne_bytes()[..odd.len()]);
+    sum.take(&block);
 }

@@ -46,6 +46,12 @@ impl Entry {
 /// may allocate.
 #[allow(unsafe_code)]
 pub trait Sink {
+    /// Whether the caller has this very value at hand, from an earlier read: then it is not copied, and nothing else is asked
+    /// of the sink. Hit, expiry and all else are the same.
+    fn has(&mut self, _tag: u8, _len: usize, _stamp: &Stamp) -> bool {
+        false
+    }
+
     /// Room for a value of exactly `len` bytes. May be called again if a writer interfered: what the earlier room
     /// holds is void then.
     ///
@@ -109,17 +115,13 @@ impl<'a> Shard<'a> {
     pub(super) const fn ring(&self, kind: Kind) -> Option<&Ring<'a>> {
         match kind {
             Kind::Small => Some(&self.small),
-            Kind::Main => Some(&self.main),
+            Kind::Main | Kind::Trial => Some(&self.main),
             Kind::Ghost => None,
         }
     }
 
     /// Finds the key's record. What was found was whole at one moment; its value has not been read.
-    #[inline]
     pub(super) fn look(&self, key: &Keyed<'_>) -> Look {
-        if self.is_outdated() {
-            return Look::Nothing;
-        }
         for _ in 0..STARTS {
             match self.look_once(key) {
                 Look::Unclear => std::hint::spin_loop(),
@@ -129,17 +131,26 @@ impl<'a> Shard<'a> {
         Look::Unclear
     }
 
-    #[inline]
-    fn look_once(&self, key: &Keyed<'_>) -> Look {
+    /// Tries to, once.
+    #[inline(always)]
+    pub(super) fn look_once(&self, key: &Keyed<'_>) -> Look {
+        if self.is_outdated() {
+            return Look::Nothing;
+        }
         let tag = key.tag();
-        for bucket in key.buckets(self.index.len() / BUCKET) {
-            let first = bucket * BUCKET;
-            for (at, word) in (first..).zip(&self.index[first..first + BUCKET]) {
-                let slot = Slot(word.load(Ordering::Acquire));
+        let (buckets, _) = self.index.as_chunks::<BUCKET>();
+        for number in key.buckets(buckets.len()) {
+            // All slots at once, without a branch for each.
+            let candidates = buckets[number].iter().zip(0..).fold(0, |found, (word, at)| {
+                let slot = Slot(word.load(Ordering::Relaxed));
+                found | (u32::from(slot.tag() == tag) << at)
+            });
+            for at in ones(candidates) {
+                let slot = Slot(buckets[number][at].load(Ordering::Acquire));
                 if slot.tag() != tag {
                     continue;
                 }
-                match self.look_at(key, at, slot) {
+                match self.look_at(key, number * BUCKET + at, slot) {
                     Sight::Match(entry) => return Look::Found(entry),
                     Sight::Other => {}
                     Sight::Changed | Sight::Unclear => return Look::Unclear,
@@ -149,7 +160,7 @@ impl<'a> Shard<'a> {
         Look::Nothing
     }
 
-    #[inline]
+    #[inline(always)]
     fn look_at(&self, key: &Keyed<'_>, at: usize, slot: Slot) -> Sight {
         let Some((kind, ring)) = slot.kind().and_then(|kind| Some((kind, self.ring(kind)?))) else {
             return Sight::Other;
@@ -196,20 +207,16 @@ impl<'a> Shard<'a> {
     }
 
     /// Copies a value out and sees to it that it is what the entry says.
-    #[inline]
+    #[inline(always)]
     pub(super) fn copy(&self, key: &Keyed<'_>, entry: &Entry, room: &mut [MaybeUninit<u8>]) -> Look {
         let Some(ring) = self.ring(entry.kind) else {
             return Look::Nothing;
         };
         let record = &entry.record;
-        ring.copy_out(record, record.key, room);
+        let checksum = ring.copy_checked(record, key.hash, room);
         if !ring.is_unchanged(record) {
-            return Look::Unclear;
-        }
-        // SAFETY: as many bytes were copied as there is room for.
-        #[allow(unsafe_code)]
-        let value = unsafe { room.assume_init_ref() };
-        if self.hashing.checksum(key.hash, value, record.tag) == record.checksum {
+            Look::Unclear
+        } else if checksum == record.checksum {
             Look::Found(*entry)
         } else {
             Look::Damaged
@@ -243,7 +250,7 @@ impl<'a> Shard<'a> {
             let record = ring.position(slot).and_then(|position| ring.record(position));
             if let Some(record) = record {
                 let mut key = Vec::with_capacity(record.key);
-                ring.copy_out(&record, 0, &mut key.spare_capacity_mut()[..record.key]);
+                ring.copy_key(&record, &mut key.spare_capacity_mut()[..record.key]);
                 // SAFETY: just filled.
                 #[allow(unsafe_code)]
                 unsafe {
@@ -260,4 +267,14 @@ impl<'a> Shard<'a> {
         }
         None
     }
+}
+
+/// The numbers of a word's bits that are set.
+#[inline(always)]
+fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (bits != 0).then(|| bits.trailing_zeros() as usize);
+        bits &= bits.wrapping_sub(1);
+        lowest
+    })
 }

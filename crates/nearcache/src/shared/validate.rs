@@ -128,7 +128,7 @@ fn walk<C: Clock>(
             ));
         }
         let entry = writer.entry_at(record.slot);
-        if entry.is_some_and(|entry| entry.kind == ring.kind && entry.record.position == at) {
+        if entry.is_some_and(|entry| entry.kind.is_in(ring.kind) && entry.record.position == at) {
             visit(record.slot, record.allotted, is_torn(record.first))?;
         }
         at = at.wrapping_add(record.allotted as u64);
@@ -152,23 +152,22 @@ fn check_entry<C: Clock>(
     let entry = writer.entry_at(at).ok_or("an entry vanished under the lock")?;
     let ring = writer.shard.ring(entry.kind).ok_or("an entry of no ring")?;
     let record = entry.record;
-    let bytes = read(ring, &record);
-    let (key, value) = bytes.split_at(record.key);
-    let keyed: Keyed<'_> = store.hashing.key(key);
+    let (key, value) = read(ring, &record);
+    let keyed: Keyed<'_> = store.hashing.key(&key);
     if keyed.shard(store.geometry.shards) != number {
         return Err(format!("the key {key:?} belongs to another shard"));
     }
     if !keyed.buckets(store.geometry.buckets).contains(&(at / BUCKET)) || keyed.tag() != entry.slot.tag() {
         return Err(format!("the key {key:?} does not belong into slot {at}"));
     }
-    if store.hashing.checksum(keyed.hash, value, record.tag) != record.checksum {
+    if store.hashing.checksum(keyed.hash, &value, record.tag) != record.checksum {
         return Err(format!("the value under {key:?} does not fit its checksum"));
     }
-    if let Some(other) = keys.insert(key.to_vec(), at) {
-        return Err(format!("the key {key:?} is in slots {other} and {at}"));
+    report.payload_bytes += (key.len() + value.len()) as u64;
+    if let Some(other) = keys.insert(key, at) {
+        return Err(format!("a key is in slots {other} and {at}"));
     }
     report.entries += 1;
-    report.payload_bytes += bytes.len() as u64;
     report.record_bytes += record.allotted as u64 * 8;
     Ok(())
 }

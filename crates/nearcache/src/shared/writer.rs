@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::hashing::Keyed;
 use super::index::{Kind, POSITION_MASK, Slot};
-use super::layout::{BUCKET, ENTRIES, HAND, SHARD_EPOCH};
+use super::layout::{BUCKET, ENTRIES, HAND, HAUNTED, SHARD_EPOCH, WORD};
 use super::lock::Held;
 use super::record::{self, MAX_SLACK, Record, Stamp, is_torn, words_for};
 use super::ring::Ring;
@@ -19,12 +19,12 @@ use crate::error::Rejected;
 
 /// Up to so many words a record is overwritten in place however much smaller the new one is.
 const ALWAYS_FITS: usize = 16;
-/// A record larger than this share of the small ring goes straight to main.
-const LARGE_SHARE: u64 = 4;
 const MOVED_WORDS: usize = 65_536;
 const MOVED_RECORDS: u32 = 256;
 /// How far a clock may be behind the time an entry was written before it is taken to have been stepped back.
 const SKEW_MILLIS: u64 = 1000;
+/// How far a coarse clock may lag behind what it tells when asked for one entry: see [`Clock::has_passed`].
+const COARSE_MILLIS: u64 = 1000;
 
 /// A value as it is to be stored.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,10 @@ pub(super) fn is_dead(record: &Record, clock: &impl Clock) -> bool {
     if record.expires == record::NEVER {
         return false;
     }
-    is_from_the_future(record, millis(clock.now())) || clock.has_passed(timestamp(record.expires))
+    let now = millis(clock.now());
+    // Far from its end an entry lives, however coarse the clock.
+    is_from_the_future(record, now)
+        || record.expires <= now.saturating_add(COARSE_MILLIS) && clock.has_passed(timestamp(record.expires))
 }
 
 const fn is_from_the_future(record: &Record, now: u64) -> bool {
@@ -187,21 +190,22 @@ impl<'a, C: Clock> Writer<'a, C> {
     /// Counts entries and live words anew.
     #[cold]
     fn recount(&self) {
-        let (mut entries, mut small, mut main) = (0, 0, 0);
+        let (mut entries, mut small, mut main, mut earned) = (0, 0, 0, 0);
         for at in 0..self.shard.index.len() {
             if let Some(entry) = self.entry_at(at) {
                 entries += 1;
-                let words = if entry.kind == Kind::Small {
-                    &mut small
-                } else {
-                    &mut main
-                };
-                *words += entry.record.allotted as u64;
+                let words = entry.record.allotted as u64;
+                match entry.kind {
+                    Kind::Small => small += words,
+                    _ => main += words,
+                }
+                earned += if entry.kind == Kind::Main { words } else { 0 };
             }
         }
         self.set_entries(entries);
         self.shard.small.set_live(small);
         self.shard.main.set_live(main);
+        self.shard.main.set_earned(earned);
     }
 
     pub(super) fn slot(&self, at: usize) -> Slot {
@@ -234,6 +238,9 @@ impl<'a, C: Clock> Writer<'a, C> {
         let mut entries = self.entries();
         if let Some(before) = before {
             self.shift_live(before.kind, before.record.allotted, false);
+            if before.kind.is_in(Kind::Main) {
+                self.remember_hole(&before.record);
+            }
             entries = entries.saturating_sub(1);
         }
         if let Some((kind, words)) = allotted {
@@ -250,18 +257,30 @@ impl<'a, C: Clock> Writer<'a, C> {
 
     /// Makes a slot the ghost of the record it points to.
     pub(super) fn haunt(&self, entry: &Entry) {
-        let ghost = Slot::new(entry.slot.tag(), Kind::Ghost, 0, entry.record.position);
+        let haunted = self.haunted().wrapping_add(entry.record.allotted as u64);
+        put(&self.shard.control[HAUNTED], haunted, Ordering::Relaxed);
+        let ghost = Slot::new(entry.slot.tag(), Kind::Ghost, 0, haunted);
         self.refill(entry.at, ghost, None);
     }
 
+    /// Words in all records that ever became ghosts: by this ghosts tell their age.
+    fn haunted(&self) -> u64 {
+        self.shard.control[HAUNTED].load(Ordering::Relaxed)
+    }
+
     pub(super) fn shift_live(&self, kind: Kind, words: usize, up: bool) {
-        if let Some(ring) = self.shard.ring(kind) {
-            let (live, words) = (ring.live(), words as u64);
-            ring.set_live(if up {
-                live.wrapping_add(words)
+        let shifted = |count: u64| {
+            if up {
+                count.wrapping_add(words as u64)
             } else {
-                live.saturating_sub(words)
-            });
+                count.saturating_sub(words as u64)
+            }
+        };
+        if let Some(ring) = self.shard.ring(kind) {
+            ring.set_live(shifted(ring.live()));
+            if kind == Kind::Main {
+                ring.set_earned(shifted(ring.earned()));
+            }
         }
     }
 
@@ -324,7 +343,11 @@ impl<'a, C: Clock> Writer<'a, C> {
             });
         }
         match entry {
-            Some(entry) if fits(&entry.record, key, value) => self.overwrite(&entry, key, value),
+            Some(entry) if fits(&entry.record, key, value) => {
+                self.overwrite(&entry, value);
+                // Written is asked for, too: a key that is written all the time must not grow old where it lies.
+                self.shard.raise(&entry);
+            }
             entry => self.insert(entry.as_ref(), key, value, words),
         }
         self.count(Counter::Insertions, 1);
@@ -333,7 +356,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         Ok(true)
     }
 
-    fn overwrite(&self, entry: &Entry, key: &Keyed<'_>, value: &Value<'_>) {
+    fn overwrite(&self, entry: &Entry, value: &Value<'_>) {
         let Some(ring) = self.shard.ring(entry.kind) else {
             return;
         };
@@ -345,27 +368,25 @@ impl<'a, C: Clock> Writer<'a, C> {
             tag: value.tag,
             ..entry.record
         };
-        ring.overwrite(&record, key.bytes, value.bytes);
+        ring.overwrite(&record, None, value.bytes);
     }
 
     /// Writes a new record; a slot that points to the key's old one is given over to it.
     fn insert(&mut self, old: Option<&Entry>, key: &Keyed<'_>, value: &Value<'_>, words: usize) {
-        let (at, remembered) = match old {
-            Some(old) => (old.at, old.kind == Kind::Main),
-            None => self.choose(key),
+        let (at, kind) = match old {
+            Some(old) if old.kind != Kind::Small => (old.at, old.kind),
+            Some(old) => (old.at, self.entrance(words)),
+            None => match self.choose(key) {
+                (at, true) => (at, Kind::Main),
+                (at, false) => (at, self.entrance(words)),
+            },
         };
-        let large = words as u64 > self.shard.small.limit() / LARGE_SHARE;
-        let ring = if large || remembered {
-            self.shard.main
-        } else {
-            self.shard.small
+        let (kind, record) = match self.take_hole(words) {
+            Some(hole) if kind == Kind::Small => (Kind::Trial, hole),
+            Some(hole) => (kind, hole),
+            None => (kind, self.new_record(kind, words)),
         };
-        self.make_room(&ring, words);
-        let position = ring.head();
         let record = Record {
-            position,
-            first: record::first_word(self.shard.hashing, position, 0, words),
-            allotted: words,
             key: key.bytes.len(),
             value: value.bytes.len(),
             checksum: value.checksum,
@@ -373,15 +394,35 @@ impl<'a, C: Clock> Writer<'a, C> {
             written: self.now,
             slot: at,
             tag: value.tag,
+            ..record
         };
-        ring.write(&record, key.bytes, value.bytes);
-        ring.move_head(position.wrapping_add(words as u64));
+        let ring = self.ring_of(kind);
+        if record.position == ring.head() {
+            ring.write(&record, key.bytes, value.bytes);
+            ring.move_head(record.position.wrapping_add(words as u64));
+        } else {
+            ring.overwrite(&record, Some(key.bytes), value.bytes);
+        }
         if old.is_none() && self.entry_at(at).is_some() {
             self.count(Counter::Evictions, 1);
         }
         let frequency = old.map_or(0, |old| old.slot.frequency());
-        let slot = Slot::new(key.tag(), ring.kind, frequency, position);
-        self.refill(at, slot, Some((ring.kind, words)));
+        let slot = Slot::new(key.tag(), kind, frequency, record.position);
+        self.refill(at, slot, Some((kind, record.allotted)));
+    }
+
+    /// Room for a record at the head of its ring.
+    fn new_record(&mut self, kind: Kind, words: usize) -> Record {
+        let ring = self.ring_of(kind);
+        self.make_room(&ring, words);
+        Record::empty(self.shard.hashing, ring.head(), ring.index(ring.head()), words)
+    }
+
+    const fn ring_of(&self, kind: Kind) -> Ring<'a> {
+        match kind {
+            Kind::Small => self.shard.small,
+            Kind::Main | Kind::Trial | Kind::Ghost => self.shard.main,
+        }
     }
 
     /// A slot for a new key, and whether a ghost tells that it was here lately.
@@ -401,9 +442,9 @@ impl<'a, C: Clock> Writer<'a, C> {
         (best.1, false)
     }
 
-    /// How long ago a ghost left, in words that came into small since; `None` if that is too long, or it is no ghost.
+    /// How long ago a ghost left, in words that left likewise since; `None` if that is too long, or it is no ghost.
     pub(super) fn ghost_age(&self, slot: Slot) -> Option<u64> {
-        let age = self.shard.small.head().wrapping_sub(slot.position()) & POSITION_MASK;
+        let age = self.haunted().wrapping_sub(slot.position()) & POSITION_MASK;
         (slot.kind() == Some(Kind::Ghost) && age <= self.shard.main.capacity()).then_some(age)
     }
 
@@ -462,7 +503,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             return Counted::NotAnInteger;
         }
         let mut bytes = [std::mem::MaybeUninit::new(0); size_of::<i64>()];
-        ring.copy_out(&entry.record, entry.record.key, &mut bytes);
+        ring.copy_value(&entry.record, &mut bytes);
         // SAFETY: initialised above.
         #[allow(unsafe_code)]
         let bytes = bytes.map(|byte| unsafe { byte.assume_init() });
@@ -479,7 +520,9 @@ impl<'a, C: Clock> Writer<'a, C> {
             checksum: self.shard.hashing.checksum(key.hash, &bytes, tag),
             ..entry.record
         };
-        ring.overwrite(&record, key.bytes, &bytes);
+        ring.overwrite(&record, None, &bytes);
+        // A counter that is only ever counted up is asked for as much as one that is read.
+        self.shard.raise(&entry);
         self.count(Counter::Insertions, 1);
         Counted::To(sum)
     }
@@ -506,6 +549,6 @@ impl<'a, C: Clock> Writer<'a, C> {
 /// Whether a value fits where the key's old one is, without wasting too much.
 fn fits(record: &Record, key: &Keyed<'_>, value: &Value<'_>) -> bool {
     let (words, allotted) = (words_for(key.bytes.len(), value.bytes.len()), record.allotted);
-    let slack = (allotted * 8).saturating_sub(record::LEAD * 8 + key.bytes.len() + value.bytes.len());
+    let slack = ((allotted - record.value_offset()) * WORD).saturating_sub(value.bytes.len());
     words <= allotted && slack <= MAX_SLACK && (allotted <= ALWAYS_FITS || allotted <= words * 2)
 }

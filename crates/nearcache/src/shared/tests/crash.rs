@@ -259,7 +259,7 @@ fn copying_a_large_record_over_itself() {
         for number in 0..28 {
             set(cache, &name(number), OLD, 30_000);
         }
-        for number in 0..28 {
+        for number in (0..28).chain(0..28) {
             let _ = cache.get(&name(number));
         }
     };
@@ -273,6 +273,33 @@ fn copying_a_large_record_over_itself() {
         "large records are copied at all"
     );
     crash(1999, 20, setup, |cache| set(cache, KEY, NEW, 30_000));
+}
+
+/// Heads of both rings.
+fn heads(cache: &SharedCache) -> [u64; 2] {
+    let shard = cache.store().shard(0);
+    [shard.small.head(), shard.main.head()]
+}
+
+#[test]
+fn using_the_room_of_the_dead_amid_main() {
+    for (stride, len, count) in [(1, 600, 2500), (151, 30_000, 20)] {
+        let setup = |cache: &SharedCache| {
+            others(cache, len, count);
+            // Some of them in small, whose room is not used anew.
+            for number in (0..count).filter(|number| number % 100 == 7) {
+                cache.delete(&name(number)).unwrap();
+            }
+        };
+        let act = |cache: &SharedCache| set(cache, KEY, NEW, len - 10);
+        let scratch = Scratch::new();
+        let cache = scratch.open();
+        setup(&cache);
+        let before = heads(&cache);
+        act(&cache);
+        assert_eq!(heads(&cache), before, "nothing went to a head");
+        crash(stride, count / 4, setup, act);
+    }
 }
 
 #[test]

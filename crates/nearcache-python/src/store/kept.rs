@@ -1,0 +1,111 @@
+//! Objects that were read lately, to be handed out again while the file still holds the same value.
+//!
+//! A value of some size is copied, and its memory asked for and given back, at every read, though it is the same text each
+//! time. The file is asked first, every time; only what it would have had copied is not copied again. Kept are objects that
+//! nobody can change, few, and little of them: every process has its own.
+
+use std::hash::BuildHasher;
+use std::sync::Mutex;
+
+use foldhash::fast::FixedState;
+use nearcache::shared::Stamp;
+use pyo3::prelude::*;
+
+use crate::values::raw::is_immutable;
+
+/// Smaller values are made anew as quickly.
+const LEAST_BYTES: usize = 256;
+/// Of a file, one of so many bytes may be kept in a process.
+const SHARE: u64 = 64;
+const MOST_BYTES: u64 = 4 << 20;
+/// No object takes more than one of so many parts of that.
+const PARTS: usize = 8;
+const SETS: usize = 256;
+const WAYS: usize = 4;
+
+/// What a process keeps of one file.
+pub(super) struct Kept {
+    bytes: usize,
+    places: Mutex<Places>,
+}
+
+struct Places {
+    sets: Box<[[Option<Place>; WAYS]]>,
+    /// Bytes of all values.
+    bytes: usize,
+    /// Which place is emptied next, of all, if they are too many, and of a set, if that is full.
+    hand: usize,
+}
+
+struct Place {
+    stamp: Stamp,
+    len: usize,
+    value: Py<PyAny>,
+}
+
+impl Kept {
+    /// Of a file of so many bytes.
+    pub(super) fn new(file_bytes: u64) -> Self {
+        let sets = std::iter::repeat_with(|| [const { None }; WAYS]);
+        Self {
+            bytes: usize::try_from((file_bytes / SHARE).min(MOST_BYTES)).unwrap_or_default(),
+            places: Mutex::new(Places {
+                sets: sets.take(SETS).collect(),
+                bytes: 0,
+                hand: 0,
+            }),
+        }
+    }
+
+    /// Whether a value of this kind and length may be kept.
+    #[inline]
+    pub(super) const fn may_keep(&self, kind: u8, len: usize) -> bool {
+        len >= LEAST_BYTES && len <= self.bytes / PARTS && is_immutable(kind)
+    }
+
+    /// The object made of the value with this stamp.
+    pub(super) fn find(&self, py: Python<'_>, stamp: &Stamp) -> Option<Py<PyAny>> {
+        // Who has the lock has it for a moment, unless he did not come along when this process was forked.
+        let places = self.places.try_lock().ok()?;
+        let mut set = places.sets[set_of(stamp)].iter().flatten();
+        set.find(|place| place.stamp == *stamp)
+            .map(|place| place.value.clone_ref(py))
+    }
+
+    /// Keeps the object made of a value of this length. What has to go is dropped after the lock is.
+    pub(super) fn keep(&self, stamp: Stamp, len: usize, value: Py<PyAny>) {
+        let Ok(mut places) = self.places.try_lock() else {
+            return;
+        };
+        let victims = places.put(Place { stamp, len, value }, self.bytes);
+        drop(places);
+        drop(victims);
+    }
+}
+
+impl Places {
+    fn put(&mut self, place: Place, most_bytes: usize) -> Vec<Place> {
+        self.hand = self.hand.wrapping_add(1);
+        let set = &mut self.sets[set_of(&place.stamp)];
+        let free = set.iter().position(Option::is_none);
+        self.bytes += place.len;
+        let mut victims: Vec<_> = set[free.unwrap_or(self.hand % WAYS)]
+            .replace(place)
+            .into_iter()
+            .collect();
+        self.bytes -= victims.iter().map(|victim| victim.len).sum::<usize>();
+        while self.bytes > most_bytes {
+            self.hand = self.hand.wrapping_add(1);
+            let (set, way) = (self.hand / WAYS % SETS, self.hand % WAYS);
+            if let Some(victim) = self.sets[set][way].take() {
+                self.bytes -= victim.len;
+                victims.push(victim);
+            }
+        }
+        victims
+    }
+}
+
+fn set_of(stamp: &Stamp) -> usize {
+    usize::try_from(FixedState::default().hash_one(stamp)).unwrap_or_default() % SETS
+}
