@@ -1,4 +1,4 @@
-//! A cache near the code: bounded, concurrent, in this process's memory, with an expiry for each entry.
+//! A cache near the code: bounded, concurrent, with an expiry for each entry.
 //!
 //! ```
 //! use nearcache::local::Cache;
@@ -18,6 +18,9 @@
 //!   entries. There is no thread.
 //! - **It never calls you with a lock held**, but to clone a value and to read the clock. Values are dropped, and
 //!   update functions run, with nothing locked, so they may use the cache themselves.
+//!
+//! That is [`local`], in this process's memory. [`shared`] is one cache for all processes of a machine, in a mapped file, with no server:
+//! its values are bytes (64-bit Linux only).
 //!
 //! Keys are bytes. Values are whatever is `Clone`; wrap what is costly to clone in an `Arc`. There are no feature flags. Rust 1.95
 //! or newer: the version that every test and lint runs with.
