@@ -179,7 +179,7 @@ impl<'a> Shard<'a> {
             return Sight::Changed;
         }
         if !matches {
-            return Sight::Other;
+            return self.look_beside(at, slot);
         }
         Sight::Match(Entry {
             record,
@@ -187,6 +187,17 @@ impl<'a> Shard<'a> {
             slot,
             at,
         })
+    }
+
+    /// A record of another key: one whose hash has the same tag, unless the slot has been changed, and what it pointed to was
+    /// room for somebody else. (The fence that told the record unchanged lies between its words and this look.)
+    #[cold]
+    fn look_beside(&self, at: usize, slot: Slot) -> Sight {
+        if Slot(self.index[at].load(Ordering::Acquire)).same_place(slot) {
+            Sight::Other
+        } else {
+            Sight::Changed
+        }
     }
 
     /// A slot without a record: it is as good as empty, unless it has just been changed, or its record is on its way

@@ -50,7 +50,8 @@ impl Heap {
     fn new(small: usize, main: usize) -> Arc<Self> {
         Arc::new(Self {
             control: zeros(SHARD),
-            index: zeros(8),
+            // Two buckets, so that a key is looked for once in each.
+            index: zeros(16),
             small: zeros(small),
             main: zeros(main),
             counters: zeros(COUNTERS),
@@ -129,7 +130,7 @@ impl Heap {
                 // SAFETY: filled from the beginning.
                 #[allow(unsafe_code)]
                 let bytes: Vec<u8> = room.iter().map(|byte| unsafe { byte.assume_init() }).collect();
-                assert!(bytes.len() == LEN && bytes.iter().all(|byte| *byte == bytes[0]));
+                assert!(bytes.len() >= LEN && bytes.iter().all(|byte| *byte == bytes[0]));
                 shard.raise(&entry);
                 Seen::Version(bytes[0])
             }
@@ -246,6 +247,27 @@ fn room_of_the_dead_amid_the_ring_is_not_taken_for_what_was_there() {
             assert_eq!(heap.shard().main.head(), head);
         },
         &[Seen::Version(1), Seen::Nothing],
+    );
+}
+
+#[test]
+fn what_is_stored_elsewhere_is_found_though_its_room_is_used_anew() {
+    model(
+        3,
+        (RECORD * 3, RECORD * 8),
+        |heap| {
+            heap.set(b"Z", 7);
+            heap.set(b"A", 1);
+            assert!([(); 3].iter().all(|()| heap.get(b"A") == Seen::Version(1)));
+        },
+        |heap| {
+            // Too large for the room that A has.
+            heap.store(b"A", &[2; LEN * 3], 0);
+            let head = heap.shard().main.head();
+            heap.set(b"B", 9);
+            assert_eq!(heap.shard().main.head(), head);
+        },
+        &[Seen::Version(1), Seen::Version(2)],
     );
 }
 
