@@ -259,6 +259,7 @@ impl<'a> Shard<'a> {
             let slot = Slot(self.index[at].load(Ordering::Acquire));
             let ring = self.ring(slot.kind()?)?;
             let record = ring.position(slot).and_then(|position| ring.record(position));
+            let mut is_anothers = true;
             if let Some(record) = record {
                 let mut key = Vec::with_capacity(record.key);
                 ring.copy_key(&record, &mut key.spare_capacity_mut()[..record.key]);
@@ -267,12 +268,14 @@ impl<'a> Shard<'a> {
                 unsafe {
                     key.set_len(record.key);
                 }
-                if ring.is_unchanged(&record) {
-                    let is_its = self.hashing.key(&key).tag() == slot.tag();
-                    return (is_its && wanted(&record) && !is_torn(record.first)).then_some(key);
+                let is_unchanged = ring.is_unchanged(&record);
+                if is_unchanged && self.hashing.key(&key).tag() == slot.tag() {
+                    return (wanted(&record) && !is_torn(record.first)).then_some(key);
                 }
+                is_anothers = is_unchanged;
             }
-            if Slot(self.index[at].load(Ordering::Acquire)).same_place(slot) && record.is_none() {
+            // Unless the slot was changed, and what it pointed to was room for somebody else.
+            if is_anothers && Slot(self.index[at].load(Ordering::Acquire)).same_place(slot) {
                 return None;
             }
         }
