@@ -18,6 +18,20 @@ const MIN_CHUNK: usize = 32;
 const CHUNK_STEP: usize = 16;
 const CHUNK_HEADER: usize = 8;
 
+/// How much has to be cleared for its memory to be asked back from the heap's allocator.
+const WORTH_TRIMMING: u64 = 16 << 20;
+
+/// Gives free memory back to the system. glibc does it by itself only from the heap's end, where one small chunk that was freed
+/// and set aside for later is enough to hold on to all.
+#[allow(unsafe_code)]
+fn trim_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: a call without conditions; it takes the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// What an entry counts against `MAX_MEMORY`: the bytes of its Python value, its slot with the reference to that, its
 /// bookkeeping, its key.
 fn weight(key: &[u8], value_size: u64) -> u64 {
@@ -93,7 +107,11 @@ impl Keep for Store<Stored> {
     }
 
     fn clear(&self) {
+        let weight = self.weight();
         self.clear();
+        if weight >= WORTH_TRIMMING {
+            trim_heap();
+        }
     }
 
     fn expires_at(&self, key: &[u8], now: Now) -> Option<Timestamp> {

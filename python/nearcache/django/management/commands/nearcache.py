@@ -100,9 +100,9 @@ class Command(BaseCommand):
         for alias, cache in chosen.items():
             if isinstance(cache, SharedCache) and cache.was_missing:
                 note = (
-                    f"Note: {cache.path}, the file of {alias!r}, was not there until this command made it: "
-                    "a site that is running has its cache elsewhere. Let the command run as the site's user "
-                    f"(this is uid {os.geteuid()}) and with the site's settings."
+                    f"Note: {cache.path}, the file of {alias!r}, was not there until this process made it: "
+                    "a site that runs in others has its cache elsewhere. Let the command run as the site's "
+                    f"user (this is uid {os.geteuid()}) and with the site's settings."
                 )
                 self.stderr.write(note, self.style.WARNING)
 
