@@ -46,7 +46,7 @@ fn read_all(cache: &SharedCache) -> u64 {
 
 /// Dies before every `stride`-th store of `act`.
 fn crash(stride: u64, intact: u64, setup: impl Fn(&SharedCache), act: impl Fn(&SharedCache)) {
-    let (mut store, mut rounds, mut late) = (1, 0, 0);
+    let (mut store, mut late) = (1, 0);
     loop {
         let scratch = Scratch::new();
         let survivor = scratch.open();
@@ -61,9 +61,14 @@ fn crash(stride: u64, intact: u64, setup: impl Fn(&SharedCache), act: impl Fn(&S
         let start = Instant::now();
         // In the shard and on the way of what was being done.
         set(&survivor, b"after", NEW, 40);
-        // A machine that is busy with other things may hold up a few. (Who waits for long is told by an error.)
-        rounds += 1;
-        late += u64::from(start.elapsed() > Duration::from_millis(100));
+        let waited = start.elapsed();
+        if waited > Duration::from_millis(100) {
+            // A machine that is busy with other things may hold it up once, but not at the same store again and again.
+            late += 1;
+            assert!(late < 3, "store {store}: {waited:?}");
+            continue;
+        }
+        late = 0;
         for cache in [&survivor, &scratch.open()] {
             cache
                 .validate()
@@ -83,10 +88,6 @@ fn crash(stride: u64, intact: u64, setup: impl Fn(&SharedCache), act: impl Fn(&S
         assert!(store < MOST);
     }
     assert!(store > 1, "nothing was stored");
-    assert!(
-        late <= 1 + rounds / 10,
-        "{late} of {rounds} times a write took more than 100 ms to go on"
-    );
 }
 
 #[test]
