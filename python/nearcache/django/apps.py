@@ -15,10 +15,11 @@ class NearcacheConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks; honour ``NEARCACHE_FAST_PROXY``."""
-        from nearcache.django import checks  # noqa: PLC0415 (imported late: a project without the app never pays)
+        # Imported late: a project without the app never pays for it.
+        from nearcache.django.checks import CHECKS  # noqa: PLC0415
 
-        register(checks.check_sessions, Tags.caches)
-        register(checks.check_options, Tags.caches)
+        for check in CHECKS:
+            register(check, Tags.caches)
         fast = getattr(settings, "NEARCACHE_FAST_PROXY", False)
         if not isinstance(fast, bool):
             raise ImproperlyConfigured(f"NEARCACHE_FAST_PROXY must be True or False, not {fast!r}")
