@@ -5,6 +5,7 @@
 //! - `scan`, `glob`: finding keys by patterns;
 //! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
 //! - `values`: how Python values are kept so that none is shared with a caller;
+//! - `interpreter`: which Python interpreter may import the module;
 //! - `proxy`: what finds Django's `cache` and `caches`;
 //! - `store`: where entries are kept, in this process or in a file that all share; which are open, and what `fork` does.
 //!
@@ -21,6 +22,7 @@ mod control;
 mod expiry;
 mod glob;
 mod imported;
+mod interpreter;
 mod keys;
 mod proxy;
 mod scan;
@@ -34,6 +36,8 @@ use pyo3::prelude::*;
 /// nearcache's engine for Python.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // First, so that nothing of a subinterpreter is ever kept.
+    interpreter::require_main(module.py())?;
     store::registry::survive_fork()?;
     module.add_class::<backend::Backend>()?;
     module.add_class::<scan::KeyIterator>()?;
