@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-matrix lint audit bench compare memory overhead lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-orders test-python test-matrix pythons lint audit bench compare memory overhead lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,8 +30,11 @@ test-orders: prerequisites ## the shared cache's loads and stores in all the ord
 test-python: build ## the Python package's tests, Django's own suite among them
 	$(BIN)/python -m pytest
 
-test-matrix: build ## the Python tests on every supported Python and Django that is present
-	$(BIN)/python tests/matrix.py
+test-matrix: build ## the Python tests on every supported Python and Django (MATRIX_FLAGS="--pair 3.14/6.1" for one)
+	$(BIN)/python tests/matrix.py $(MATRIX_FLAGS)
+
+pythons: build ## the interpreters that test-matrix wants and the machine lacks (PYTHONS="3.14 3.14t" for some)
+	$(BIN)/python tests/pythons.py $(PYTHONS)
 
 lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences of dependencies
 	cargo fmt --all --check
