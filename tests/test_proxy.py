@@ -559,7 +559,7 @@ class TestMethodsFoundAgain:
         thread = thread_of_its_own(lambda: seen.append(weakref.ref(self.another(1))))
         thread.start()
         thread.join()
-        # From Python 3.14 on a Thread keeps the context that it ran in, and with it what asgiref stored there.
+        # From Python 3.14 on a Thread keeps the context that it ran in, with what asgiref stored there.
         del thread
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
