@@ -202,7 +202,9 @@ impl<'py> Reading<'py> {
         let mut reading = Self::new(py);
         let room = reading.room(kind, bytes.len());
         if room.len() == bytes.len() {
-            room.write_copy_of_slice(bytes);
+            for (room, byte) in room.iter_mut().zip(bytes) {
+                room.write(*byte);
+            }
             // SAFETY: just filled.
             unsafe { reading.filled(bytes.len()) };
         }
