@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-matrix pythons lint audit bench compare memory overhead lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-orders test-python test-matrix pythons lint audit bench compare memory overhead wheels release-check lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,14 +62,20 @@ memory: build ## what a full LocalCache takes, beside MAX_MEMORY
 overhead: build ## what Django's proxy and ours cost in front of a backend, and an import
 	@$(BIN)/python -m benchmarks.overhead
 
+wheels: build $(VENV)/.release ## a wheel for every supported Python, and the sdist, into dist/ (WHEELS_FLAGS="--python 3.14")
+	@PYTHONPATH=tests $(BIN)/python -m release.wheels $(WHEELS_FLAGS)
+
+release-check: build $(VENV)/.release ## whether this checkout can be released (RELEASE_FLAGS=--rehearsal before it is prepared)
+	@$(BIN)/python -m release.check $(RELEASE_FLAGS)
+
 # One resolution for all interpreters that are supported; $(1) is the input, $(2) the oldest of them.
 lock = $(BIN)/uv pip compile --quiet --universal --python-version $(2) --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links $(1) -o $(1:.in=.txt)
 
 lock: build ## resolve requirements/*.in into locked versions (needs network)
-	$(BIN)/python -m pip install --quiet uv
 	$(call lock,requirements/dev.in,3.10)
 	$(call lock,requirements/compare.in,3.10)
+	$(call lock,requirements/release.in,3.10)
 	$(call lock,requirements/matrix/django-5.2.in,3.10)
 	$(call lock,requirements/matrix/django-6.0.in,3.12)
 	$(call lock,requirements/matrix/django-6.1.in,3.12)
@@ -97,6 +103,10 @@ $(VENV)/.locked: requirements/dev.txt | prerequisites
 
 $(VENV)/.compare: requirements/compare.txt $(VENV)/.locked
 	@$(PIP_INSTALL) -r requirements/compare.txt
+	@touch $@
+
+$(VENV)/.release: requirements/release.txt $(VENV)/.locked
+	@$(PIP_INSTALL) -r requirements/release.txt
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.locked $(RUST_SOURCES) pyproject.toml
