@@ -18,7 +18,7 @@ const BYTES: u64 = 1 << 20;
 const WORD: u64 = 8;
 const VERSION: u64 = WORD;
 const SETUP_LOCK: i64 = (1 << 50) - 1;
-const DAY: Duration = Duration::from_secs(86_400);
+const DAYS: Duration = Duration::from_secs(200_000);
 
 /// A directory of its own, removed at the end.
 struct Scratch(PathBuf);
@@ -48,7 +48,7 @@ fn open(path: &Path) -> SharedCache {
     SharedCache::open(path, BYTES).unwrap()
 }
 
-fn is_not_a_cache<T>(result: Result<T, OpenError>) -> bool {
+fn is_not_a_cache<T>(result: &Result<T, OpenError>) -> bool {
     matches!(result, Err(OpenError::NotACache { .. }))
 }
 
@@ -61,7 +61,7 @@ fn a_cache_is_described() {
     assert_eq!((found.kind, found.bytes), (FileKind::Cache, BYTES));
     assert!(found.in_use);
     assert_eq!(found.pids, [std::process::id()]);
-    assert!(found.opened.unwrap().elapsed().unwrap() < Duration::from_secs(60));
+    assert!(found.opened.unwrap().elapsed().unwrap() < Duration::from_secs(100));
 
     let second = open(&path);
     assert_eq!(
@@ -84,7 +84,7 @@ fn inspecting_leaves_the_time_when_it_was_opened() {
     let scratch = Scratch::new();
     let path = scratch.path("cache");
     drop(open(&path));
-    let (accessed, modified) = (SystemTime::now() - 3 * DAY, SystemTime::now() - DAY);
+    let (accessed, modified) = (SystemTime::now() - 2 * DAYS, SystemTime::now() - DAYS);
     let times = FileTimes::new().set_accessed(accessed).set_modified(modified);
     File::options()
         .write(true)
@@ -144,7 +144,7 @@ fn what_is_not_a_cache_stays() {
         let path = scratch.path(name);
         fs::write(&path, "something of somebody's").unwrap();
         assert!(
-            is_not_a_cache(inspect(&path)) && is_not_a_cache(remove_unused(&path)),
+            is_not_a_cache(&inspect(&path)) && is_not_a_cache(&remove_unused(&path)),
             "{name}"
         );
     }
@@ -158,7 +158,7 @@ fn what_is_not_a_cache_stays() {
         let path = scratch.path(name);
         fs::write(&path, "").unwrap();
         assert!(
-            is_not_a_cache(inspect(&path)) && is_not_a_cache(remove_unused(&path)),
+            is_not_a_cache(&inspect(&path)) && is_not_a_cache(&remove_unused(&path)),
             "{name}"
         );
     }
@@ -185,19 +185,18 @@ fn what_a_killed_creator_left_is_removed_and_what_a_living_one_creates_stays() {
     assert!(!path.exists());
 }
 
+/// Locks bytes of a file as another process would.
 #[allow(unsafe_code)]
 fn lock(path: &Path, bytes: RangeInclusive<i64>) -> File {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     // SAFETY: all zeros is a valid value of this plain struct.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as libc::c_short;
+    lock.l_type = libc::c_short::try_from(libc::F_WRLCK).unwrap();
     lock.l_start = *bytes.start();
     lock.l_len = bytes.end() - bytes.start() + 1;
     // SAFETY: reads the struct passed.
-    assert_eq!(
-        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) },
-        0
-    );
+    let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    assert_eq!(locked, 0);
     file
 }
 
