@@ -122,7 +122,7 @@ class TestList:
         assert old.split()[1:3] == ["1.0", "MB"]
         assert old.endswith(" s       none               -")
         assert site.endswith(f"1: {pid}  default, again")
-        assert summary == "1 file (1.0 MB) not open in any process; --remove deletes unused files"
+        assert summary == "unused: 1 file (1.0 MB); delete with --remove"
 
     def test_has_when_a_file_was_opened_last(self, configured):
         path = configured["default"]

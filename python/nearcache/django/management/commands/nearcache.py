@@ -244,7 +244,7 @@ class Command(BaseCommand):
         self._write_table([HEADS, *map(row, files)])
         unused = [file for file in files if not file.in_use]
         if unused:
-            self.stdout.write(f"{total(unused)} not open in any process; --remove deletes unused files")
+            self.stdout.write(f"unused: {total(unused)}; delete with --remove")
 
     def _write_table(self, rows: list[list[str]], *, right: bool = True) -> None:
         for line in aligned(rows, right=right):
