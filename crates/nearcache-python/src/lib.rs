@@ -7,6 +7,7 @@
 //! - `values`: how Python values are kept so that none is shared with a caller;
 //! - `interpreter`: which Python interpreter may import the module;
 //! - `proxy`: what finds Django's `cache` and `caches`;
+//! - `files`: cache files seen from outside, their removal;
 //! - `store`: where entries are kept, in this process or in a file that all share; which are open, and what `fork` does.
 //!
 //! Policies and storage are the engine's (crate `nearcache`).
@@ -20,6 +21,8 @@ mod backend;
 mod call;
 mod control;
 mod expiry;
+#[cfg(shared)]
+mod files;
 mod glob;
 mod imported;
 mod interpreter;
@@ -43,5 +46,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<stats::Stats>()?;
     module.add_function(wrap_pyfunction!(proxy::fast_types, module)?)?;
+    #[cfg(shared)]
+    {
+        module.add_function(wrap_pyfunction!(files::inspect_file, module)?)?;
+        module.add_function(wrap_pyfunction!(files::remove_unused_file, module)?)?;
+    }
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

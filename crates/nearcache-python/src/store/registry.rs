@@ -88,7 +88,8 @@ pub(crate) fn open_shared(path: PathBuf, bytes: u64) -> PyResult<&'static Shared
             return Ok(opened);
         }
         return Err(PyValueError::new_err(format!(
-            "{} is open already in this process with MAX_MEMORY {}, not {bytes}",
+            "{} is open in this process with MAX_MEMORY {}, not {bytes}: if two entries of CACHES share the file, give each \
+             a LOCATION of its own, or the same MAX_MEMORY",
             path.display(),
             opened.bytes()
         )));
