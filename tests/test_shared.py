@@ -73,7 +73,7 @@ def python(program, *arguments, check=True):
 @contextlib.contextmanager
 def forked(work, *arguments):
     """Run a function in a child of `fork` meanwhile; it has to end well."""
-    child = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    child = multiprocessing.get_context("fork").Process(target=work, args=arguments, daemon=True)
     child.start()
     yield child
     child.join(120)
@@ -152,7 +152,9 @@ class TestProcesses:
         cache = opened(path)
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline:
-            child = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(str(path),))
+            child = multiprocessing.get_context("fork").Process(
+                target=write_for_ever, args=(str(path),), daemon=True
+            )
             child.start()
             time.sleep(0.03)
             os.kill(child.pid, signal.SIGKILL)
@@ -166,7 +168,9 @@ class TestProcesses:
         cache = opened(path)
         refused = []
         for _ in range(200):
-            child = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(str(path),))
+            child = multiprocessing.get_context("fork").Process(
+                target=write_for_ever, args=(str(path),), daemon=True
+            )
             child.start()
             time.sleep(0.02)
             os.kill(child.pid, signal.SIGSTOP)
@@ -233,7 +237,7 @@ class TestLocks:
 
     def test_of_a_holder_that_died_is_free(self, path):
         cache = opened(path)
-        child = multiprocessing.get_context("fork").Process(target=hold, args=(str(path),))
+        child = multiprocessing.get_context("fork").Process(target=hold, args=(str(path),), daemon=True)
         child.start()
         deadline = time.monotonic() + 60
         while not cache.lock("lock").locked() and time.monotonic() < deadline:
