@@ -3,15 +3,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The packages of `make test-packages` have an environment of their own.
+PACKAGES := build/packages
 # pip: locked versions with hashes, no chatter.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-matrix pythons lint audit bench compare memory overhead wheels release-check lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-orders test-python test-packages test-matrix pythons lint audit bench compare memory overhead \
+	wheels release-check lock clean build prerequisites
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: build ## serve a real Django site with gunicorn, send it traffic, compare the caches
 	@$(BIN)/python examples/demo.py $(DEMO_FLAGS)
@@ -35,6 +38,9 @@ test-matrix: build ## the Python tests on every supported Python and Django (MAT
 
 pythons: build ## the interpreters that test-matrix wants and the machine lacks (PYTHONS="3.14 3.14t" for some)
 	$(BIN)/python tests/pythons.py $(PYTHONS)
+
+test-packages: build $(PACKAGES)/.locked ## the tests of other packages (axes, cachalot, DRF, ...) with our caches
+	$(BIN)/python -m pytest tests/packages $(PACKAGES_FLAGS)
 
 lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences of dependencies
 	cargo fmt --all --check
@@ -76,6 +82,7 @@ lock: build ## resolve requirements/*.in into locked versions (needs network)
 	$(call lock,requirements/dev.in,3.10)
 	$(call lock,requirements/compare.in,3.10)
 	$(call lock,requirements/release.in,3.10)
+	$(call lock,requirements/packages.in,3.10)
 	$(call lock,requirements/matrix/django-5.2.in,3.10)
 	$(call lock,requirements/matrix/django-6.0.in,3.12)
 	$(call lock,requirements/matrix/django-6.1.in,3.12)
@@ -107,6 +114,12 @@ $(VENV)/.compare: requirements/compare.txt $(VENV)/.locked
 
 $(VENV)/.release: requirements/release.txt $(VENV)/.locked
 	@$(PIP_INSTALL) -r requirements/release.txt
+	@touch $@
+
+$(PACKAGES)/.locked: requirements/packages.txt $(VENV)/.locked
+	@echo "installing the packages under test into $(PACKAGES) ..."
+	@$(BIN)/python -m venv --clear $(PACKAGES)
+	@$(PACKAGES)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/packages.txt
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.locked $(RUST_SOURCES) pyproject.toml

@@ -14,7 +14,7 @@ import pytest
 
 from django_suite import patched
 from django_suite.exceptions import EXCEPTIONS
-from django_suite.source import SourceError
+from sdist import SourceError
 
 # What to run, and how many tests of the classes that matter to us must have run for that to count.
 SUITES = {

@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from django_suite import source
+from sdist import ROOT, digest
 
-BUILD = source.ROOT / "build" / "django-suite"
+BUILD = ROOT / "build" / "django-suite"
 
 # What runtests.py needs to run the suites in tests/test_django_suite.py.
 FILES = ("runtests.py", "test_sqlite.py", "urls.py")
@@ -35,7 +36,7 @@ SHARING_LINES = 8
 def prepare() -> Path:
     """Return a folder with the patched tests of the installed Django."""
     archive = source.fetch()
-    made_from = hashlib.sha256(source.digest(archive).encode() + Path(__file__).read_bytes()).hexdigest()
+    made_from = hashlib.sha256(digest(archive).encode() + Path(__file__).read_bytes()).hexdigest()
     copy = BUILD / f"{archive.name.removeprefix('django-').removesuffix('.tar.gz')}-{made_from[:8]}"
     if not copy.exists():
         BUILD.mkdir(parents=True, exist_ok=True)

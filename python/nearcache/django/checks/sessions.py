@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning
 
+from nearcache.django.checks.processes import one_process
 from nearcache.django.configured import is_a
 from nearcache.django.local import LocalCache
 
@@ -19,6 +20,8 @@ _HINT = (
 
 def check_sessions(**kwargs: Any) -> list[CheckMessage]:
     """Warn of sessions in a cache that other processes do not see."""
+    if one_process():
+        return []
     alias = settings.SESSION_CACHE_ALIAS
     if not is_a(settings.CACHES.get(alias, {}).get("BACKEND", ""), LocalCache):
         return []

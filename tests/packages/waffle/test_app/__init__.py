@@ -1,0 +1,1 @@
+"""What waffle's tests import from the `test_app` of its repository, which its source package lacks."""
