@@ -251,7 +251,7 @@ impl<V, C: Clock> Cache<V, C> {
     }
 
     fn expiry(&self, ttl: Option<Duration>) -> Timestamp {
-        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.now().after(ttl))
+        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.expiry(ttl))
     }
 }
 

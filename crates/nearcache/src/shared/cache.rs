@@ -124,7 +124,7 @@ impl<C: Clock> SharedCache<C> {
     /// When something stored now for `ttl` dies.
     #[must_use]
     pub fn expiry(&self, ttl: Option<Duration>) -> Timestamp {
-        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.now().after(ttl))
+        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.expiry(ttl))
     }
 
     /// The value of a live entry. O(1), no lock.
