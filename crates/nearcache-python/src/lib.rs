@@ -5,6 +5,7 @@
 //! - `scan`, `glob`: finding keys by patterns;
 //! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
 //! - `values`: how Python values are kept so that none is shared with a caller;
+//! - `fallible`, `panics`: memory that runs short and bugs, as Python's exceptions;
 //! - `proxy`: what finds Django's `cache` and `caches`;
 //! - `store`: where entries are kept, in this process or in a file that all share; which are open, and what `fork` does.
 //!
@@ -19,9 +20,11 @@ mod backend;
 mod call;
 mod control;
 mod expiry;
+mod fallible;
 mod glob;
 mod imported;
 mod keys;
+mod panics;
 mod proxy;
 mod scan;
 mod settings;
@@ -34,10 +37,12 @@ use pyo3::prelude::*;
 /// nearcache's engine for Python.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    panics::tame(module.py())?;
     store::registry::survive_fork()?;
     module.add_class::<backend::Backend>()?;
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<stats::Stats>()?;
     module.add_function(wrap_pyfunction!(proxy::fast_types, module)?)?;
+    module.add_function(wrap_pyfunction!(expiry::real_number, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

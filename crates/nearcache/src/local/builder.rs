@@ -1,5 +1,6 @@
 //! The making of a cache.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -8,6 +9,7 @@ use super::cache::{Cache, Weigher};
 use super::capacity::{Batch, Capacity};
 use super::store::Store;
 use crate::clock::{Clock, SystemClock};
+use crate::error::OutOfMemory;
 use crate::policy::Eviction;
 
 /// A shard has room for this many entries at least, so that a small cache is not cut into pieces too small to tell a
@@ -31,7 +33,7 @@ const SHARDS_PER_CORE: usize = 16;
 ///     .build();
 /// cache.insert(b"/", String::from("<html>"), None)?;
 /// assert_eq!(cache.weight(), 7);
-/// # Ok::<(), nearcache::Rejected>(())
+/// # Ok::<(), nearcache::WriteError>(())
 /// ```
 #[must_use = "nothing is made before `build`"]
 pub struct Builder<V, C = SystemClock> {
@@ -103,11 +105,15 @@ impl<V, C: Clock> Builder<V, C> {
         }
     }
 
-    /// Makes the cache. Allocates next to nothing: memory is taken as entries come.
+    /// Makes the cache. Allocates a few hundred bytes a shard; more memory is taken as entries come.
+    ///
+    /// Aborts the process if there is no memory for that, as the standard library's collections do. [`Store::new`]
+    /// returns an error instead.
     #[must_use]
     pub fn build(self) -> Cache<V, C> {
         let shards = self.shards.unwrap_or_else(|| default_shards(&self.capacity));
-        let store = Store::new(self.eviction, shards);
+        let store = Store::new(self.eviction, shards)
+            .unwrap_or_else(|OutOfMemory| handle_alloc_error(Layout::new::<Store<V>>()));
         Cache::new(store, self.capacity, self.clock, self.weigher)
     }
 }
