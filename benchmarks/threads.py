@@ -1,7 +1,7 @@
 """Time gets of different keys by one thread and by several at once, which take turns only under the GIL.
 
-Run with a free-threaded Python: `python3.14t -m benchmarks.threads`. As under Django, each thread has a handle of
-its own. A dict shows the limit of the machine. Numbers of threads take turns; the shortest of each counts.
+Run it with a free-threaded Python, as `python3.14t -m benchmarks.threads`. As under Django, each thread has a
+handle of its own. A dict shows the limit of the machine. The shortest of several bursts counts.
 """
 
 import argparse
@@ -22,6 +22,7 @@ KEYS = 500
 
 
 def main() -> None:
+    """Print a row for each store."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--threads", type=int, default=2, help="how many at once (default: 2)")
     count = parser.parse_args().threads
@@ -55,6 +56,7 @@ def fastest(opened: Callable[[], Any], count: int) -> float:
 
 
 def gets_a_second(opened: Callable[[], Any], count: int) -> float:
+    """Return how many gets a second so many threads did together in one burst."""
     barrier = threading.Barrier(count + 1)
 
     def work(thread: int) -> None:

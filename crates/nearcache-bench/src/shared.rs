@@ -35,7 +35,7 @@ pub fn replay(path: &Path, keys: &[u64], entries: u64) -> Result<Replayed, Box<d
     let cache = SharedCache::open(path, entries * (RECORD + value))?;
     let (value, mut room) = (vec![0; usize::try_from(value)?], Vec::new());
     for key in keys.iter().map(|key| key.to_ne_bytes()) {
-        if cache.get_into(&key, &mut room).is_none() {
+        if !matches!(cache.get_into(&key, &mut room), Ok(Some(_))) {
             cache.set(&key, Item::new(&value))?;
         }
     }

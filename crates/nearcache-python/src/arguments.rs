@@ -6,6 +6,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
+use crate::fallible::error_about;
+
 /// Any object.
 pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 /// A version, or none for the backend's default.
@@ -35,8 +37,7 @@ impl<'a, 'py> Argument<'a, 'py> {
             return Ok(false);
         };
         let flag = given.cast::<PyBool>().map_err(|_| {
-            let kind = given.get_type();
-            PyTypeError::new_err(format!("{name} must be True or False, not {given:?} ({kind})"))
+            error_about::<PyTypeError>(format_args!("{name} must be True or False, not"), &given)
         })?;
         Ok(flag.is_true())
     }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::backend::Backend;
+use crate::fallible::interned;
 use crate::settings::{Settings, is_watched};
 
 /// Assigns or (null) deletes an attribute as Python does. If it is one of the settings they are read anew; if it then has
@@ -24,7 +25,10 @@ pub(crate) fn set_attribute(
     else {
         return set_generic(slf, name, value);
     };
-    let old = slf.getattr("__dict__")?.cast::<PyDict>()?.get_item(name)?;
+    let old = slf
+        .getattr(interned!(slf.py(), "__dict__")?)?
+        .cast::<PyDict>()?
+        .get_item(name)?;
     set_generic(slf, name, value)?;
     match Settings::read(slf.as_any()) {
         Ok(settings) => {

@@ -7,13 +7,15 @@ use std::sync::OnceLock;
 use arc_swap::ArcSwap;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::arguments::{Any, Argument, Version};
 use crate::attributes::set_attribute;
 use crate::call::{Call, Open};
 use crate::expiry::{BackendClock, Unit, default_timeout, expiry_at, expiry_in};
+use crate::fallible::{self, Count, error, interned};
 use crate::keys::{self, KeyBuffer};
+use crate::panics::guarded;
 use crate::scan::KeyIterator;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -45,11 +47,13 @@ impl Backend {
         slf: &Bound<'_, Self>,
         name: &str,
         eviction: &str,
-        clock: Option<(Py<PyAny>, String)>,
+        clock: Option<(Py<PyAny>, Py<PyString>)>,
     ) -> PyResult<()> {
-        let settings = Settings::read(slf.as_any())?;
-        let store = registry::open_local(name, eviction, &settings.capacity)?;
-        open(slf, Store::Local(store), clock, settings)
+        guarded(slf.py(), || {
+            let settings = Settings::read(slf.as_any())?;
+            let store = registry::open_local(slf.py(), name, eviction, &settings.capacity)?;
+            open(slf, Store::Local(store), clock, settings)
+        })
     }
 
     /// Opens the cache file at that path, made with that size if there is none. `clock` as for `_open_local`.
@@ -60,18 +64,20 @@ impl Backend {
         slf: &Bound<'_, Self>,
         path: PathBuf,
         size: u64,
-        clock: Option<(Py<PyAny>, String)>,
+        clock: Option<(Py<PyAny>, Py<PyString>)>,
     ) -> PyResult<()> {
-        let store = registry::open_shared(path, size)?;
-        open(slf, Store::Shared(store), clock, Settings::read(slf.as_any())?)
+        guarded(slf.py(), || {
+            let store = registry::open_shared(slf.py(), path, size)?;
+            open(slf, Store::Shared(store), clock, Settings::read(slf.as_any())?)
+        })
     }
 
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: Any<'_, '_>) -> PyResult<()> {
-        set_attribute(slf, name, value.as_ptr())
+        guarded(slf.py(), || set_attribute(slf, name, value.as_ptr()))
     }
 
     fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
-        set_attribute(slf, name, std::ptr::null_mut())
+        guarded(slf.py(), || set_attribute(slf, name, std::ptr::null_mut()))
     }
 
     /// Returns the value stored under a key, or `default`.
@@ -82,7 +88,7 @@ impl Backend {
         default: Option<Py<PyAny>>,
         version: Version<'_, '_>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        Ok(Call::new(slf)?.get(key, version)?.or(default))
+        Call::run(slf, |call| Ok(call.get(key, version)?.or(default)))
     }
 
     /// Stores a value for `timeout` seconds; None is for ever, no argument for the cache's default.
@@ -102,23 +108,27 @@ impl Backend {
         nx: Argument<'_, 'py>,
         xx: Argument<'_, 'py>,
     ) -> PyResult<Option<bool>> {
-        let call = Call::new(slf)?;
-        let (nx, xx) = (nx.flag("nx")?, xx.flag("xx")?);
-        if nx | xx {
-            let when = match (nx, xx) {
-                (true, true) => {
-                    return Err(PyValueError::new_err(
-                        "nx stores only what is new and xx only what is not: use one of them",
-                    ));
-                }
-                (true, false) => When::Absent,
-                (false, _) => When::Present,
-            };
-            let outcome = call.set(key, value, timeout, version, when)?;
-            return Ok(Some(outcome == Outcome::Stored));
-        }
-        // Too large is no error to Django; it is counted.
-        call.set(key, value, timeout, version, When::Always).map(|_| None)
+        Call::run(slf, |call| {
+            let (nx, xx) = (nx.flag("nx")?, xx.flag("xx")?);
+            if nx | xx {
+                let when = match (nx, xx) {
+                    (true, true) => {
+                        return Err(error::<PyValueError>(
+                            slf.py(),
+                            format_args!(
+                                "nx stores only what is new and xx only what is not: use one of them"
+                            ),
+                        ));
+                    }
+                    (true, false) => When::Absent,
+                    (false, _) => When::Present,
+                };
+                let outcome = call.set(key, value, timeout, version, when)?;
+                return Ok(Some(outcome == Outcome::Stored));
+            }
+            // Too large is no error to Django; it is counted.
+            call.set(key, value, timeout, version, When::Always).map(|_| None)
+        })
     }
 
     /// Stores a value if there is none under the key; returns whether it did. Atomic.
@@ -130,8 +140,10 @@ impl Backend {
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        let outcome = Call::new(slf)?.set(key, value, timeout, version, When::Absent)?;
-        Ok(outcome == Outcome::Stored)
+        Call::run(slf, |call| {
+            let outcome = call.set(key, value, timeout, version, When::Absent)?;
+            Ok(outcome == Outcome::Stored)
+        })
     }
 
     /// Sets a new timeout for a key; returns whether there was a value.
@@ -142,8 +154,7 @@ impl Backend {
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        let call = Call::new(slf)?;
-        call.expire(key, version, || call.expiry(timeout))
+        Call::run(slf, |call| call.expire(key, version, || call.expiry(timeout)))
     }
 
     /// Adds `delta` to a value, atomically, keeping its expiry; returns the sum.
@@ -156,36 +167,33 @@ impl Backend {
         delta: Argument<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<Py<PyAny>> {
-        let call = Call::new(slf)?;
-        let py = slf.py();
-        let mut buffer = KeyBuffer::new();
-        let key = call.key(key, version, &mut buffer)?;
-        let delta = delta
-            .given()
-            .map_or_else(|| PyInt::new(py, 1).into_any(), Borrowed::to_owned);
-        call.keep().incr(&call, &key, &delta)?.ok_or_else(|| {
-            // Python's formatting, since the key may hold what is no Unicode.
-            let text = PyString::new(py, "Key '%s' not found");
-            match keys::decode(py, &key).and_then(|key| text.rem(key)) {
-                Ok(message) => PyValueError::new_err(message.unbind()),
-                Err(error) => error,
-            }
+        Call::run(slf, |call| {
+            let mut buffer = KeyBuffer::new();
+            let key = call.key(key, version, &mut buffer)?;
+            let delta = match delta.given() {
+                Some(delta) => delta.to_owned(),
+                None => fallible::int(slf.py(), 1)?.into_any(),
+            };
+            call.keep()
+                .incr(&call, &key, &delta)?
+                .ok_or_else(|| key_not_found(slf.py(), &key))
         })
     }
 
     /// Returns whether there is a value under a key.
     #[pyo3(signature = (key, version=None))]
     fn has_key(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<bool> {
-        let call = Call::new(slf)?;
-        let mut buffer = KeyBuffer::new();
-        let key = call.key(key, version, &mut buffer)?;
-        Ok(call.keep().contains(&key, call.now()?))
+        Call::run(slf, |call| {
+            let mut buffer = KeyBuffer::new();
+            let key = call.key(key, version, &mut buffer)?;
+            Ok(call.keep().contains(&key, call.now()?))
+        })
     }
 
     /// Removes a value; returns whether there was one.
     #[pyo3(signature = (key, version=None))]
     fn delete(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<bool> {
-        Call::new(slf)?.delete(key, version)
+        Call::run(slf, |call| call.delete(key, version))
     }
 
     /// Returns a dict of those of the keys that there are values for.
@@ -195,18 +203,19 @@ impl Backend {
         keys: Any<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let call = Call::new(slf)?;
-        if call.settings.own_get {
-            return call.django("get_many", (slf, keys, version));
-        }
-        let found = PyDict::new(slf.py());
-        for key in keys.try_iter()? {
-            let key = key?;
-            if let Some(value) = call.get(&key, version)? {
-                found.set_item(key, value)?;
+        Call::run(slf, |call| {
+            if call.settings.own_get {
+                return call.django("get_many", (slf, keys, version));
             }
-        }
-        Ok(found.into_any())
+            let found = fallible::dict(slf.py())?;
+            for key in keys.try_iter()? {
+                let key = key?;
+                if let Some(value) = call.get(&key, version)? {
+                    found.set_item(key, value)?;
+                }
+            }
+            Ok(found.into_any())
+        })
     }
 
     /// Stores every value of a dict; returns a list of the keys whose values were too large.
@@ -217,22 +226,23 @@ impl Backend {
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let call = Call::new(slf)?;
-        if call.settings.own_set {
-            let timeout = timeout.given().map_or_else(
-                || default_timeout(slf.py()).cloned(),
-                |given| Ok(given.to_owned()),
-            )?;
-            return call.django("set_many", (slf, data, timeout, version));
-        }
-        let rejected = PyList::empty(slf.py());
-        for item in data.call_method0("items")?.try_iter()? {
-            let (key, value) = item?.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
-            if call.set(&key, &value, timeout, version, When::Always)? == Outcome::TooLarge {
-                rejected.append(key)?;
+        Call::run(slf, |call| {
+            if call.settings.own_set {
+                let timeout = timeout.given().map_or_else(
+                    || default_timeout(slf.py()).cloned(),
+                    |given| Ok(given.to_owned()),
+                )?;
+                return call.django("set_many", (slf, data, timeout, version));
             }
-        }
-        Ok(rejected.into_any())
+            let rejected = fallible::list(slf.py())?;
+            for item in data.call_method0(interned!(slf.py(), "items")?)?.try_iter()? {
+                let (key, value) = item?.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
+                if call.set(&key, &value, timeout, version, When::Always)? == Outcome::TooLarge {
+                    rejected.append(key)?;
+                }
+            }
+            Ok(rejected.into_any())
+        })
     }
 
     /// Removes the values of all these keys.
@@ -242,32 +252,35 @@ impl Backend {
         keys: Any<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<()> {
-        let call = Call::new(slf)?;
-        if call.settings.own_delete {
-            return call.django("delete_many", (slf, keys, version)).map(drop);
-        }
-        for key in keys.try_iter()? {
-            call.delete(&key?, version)?;
-        }
-        Ok(())
+        Call::run(slf, |call| {
+            if call.settings.own_delete {
+                return call.django("delete_many", (slf, keys, version)).map(drop);
+            }
+            for key in keys.try_iter()? {
+                call.delete(&key?, version)?;
+            }
+            Ok(())
+        })
     }
 
     /// Removes everything from the store, whatever its prefix and version.
     fn clear(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Call::new(slf)?.keep().clear();
-        Ok(())
+        Call::run(slf, |call| {
+            call.keep().clear();
+            Ok(())
+        })
     }
 
     /// Returns the seconds that a key has to live, to the nearest: 0 if it is missing, None if it does not expire.
     #[pyo3(signature = (key, version=None))]
-    fn ttl(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<Option<i64>> {
-        Ok(Call::new(slf)?.life(key, version)?.seconds())
+    fn ttl(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<Option<Count>> {
+        Call::run(slf, |call| Ok(call.life(key, version)?.seconds()))
     }
 
     /// Returns the milliseconds that a key has to live: 0 if it is missing, None if it does not expire.
     #[pyo3(signature = (key, version=None))]
-    fn pttl(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<Option<i64>> {
-        Ok(Call::new(slf)?.life(key, version)?.millis())
+    fn pttl(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<Option<Count>> {
+        Call::run(slf, |call| Ok(call.life(key, version)?.millis()))
     }
 
     /// Lets a key live for so many seconds, or a `timedelta`, from now; returns whether there was a value.
@@ -280,8 +293,9 @@ impl Backend {
         timeout: Any<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        let call = Call::new(slf)?;
-        call.expire(key, version, || expiry_in(&call, timeout, Unit::Seconds))
+        Call::run(slf, |call| {
+            call.expire(key, version, || expiry_in(&call, timeout, Unit::Seconds))
+        })
     }
 
     /// Lets a key live for so many milliseconds, or a `timedelta`, from now; returns whether there was a value.
@@ -294,8 +308,9 @@ impl Backend {
         timeout: Any<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        let call = Call::new(slf)?;
-        call.expire(key, version, || expiry_in(&call, timeout, Unit::Millis))
+        Call::run(slf, |call| {
+            call.expire(key, version, || expiry_in(&call, timeout, Unit::Millis))
+        })
     }
 
     /// Lets a key live until a time: Unix seconds or a `datetime` (local time if it is naive); returns whether there was a
@@ -309,8 +324,9 @@ impl Backend {
         when: Any<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        let call = Call::new(slf)?;
-        call.expire(key, version, || expiry_at(&call, when, Unit::Seconds))
+        Call::run(slf, |call| {
+            call.expire(key, version, || expiry_at(&call, when, Unit::Seconds))
+        })
     }
 
     /// As `expire_at`, with Unix milliseconds where that has seconds.
@@ -321,14 +337,15 @@ impl Backend {
         when: Any<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        let call = Call::new(slf)?;
-        call.expire(key, version, || expiry_at(&call, when, Unit::Millis))
+        Call::run(slf, |call| {
+            call.expire(key, version, || expiry_at(&call, when, Unit::Millis))
+        })
     }
 
     /// Lets a key live for ever; returns whether there was a value that was to expire.
     #[pyo3(signature = (key, version=None))]
     fn persist(slf: &Bound<'_, Self>, key: Any<'_, '_>, version: Version<'_, '_>) -> PyResult<bool> {
-        Call::new(slf)?.persist(key, version)
+        Call::run(slf, |call| call.persist(key, version))
     }
 
     /// Returns an iterator over the keys of this prefix and version that fit a glob, without prefix and version, in no
@@ -345,7 +362,7 @@ impl Backend {
         version: Version<'_, '_>,
     ) -> PyResult<KeyIterator> {
         let _ = itersize;
-        KeyIterator::new(slf, search, version)
+        Call::run(slf, |call| KeyIterator::new(slf, &call, search, version))
     }
 
     /// Returns a list of the keys of this prefix and version that fit a glob; see `iter_keys`.
@@ -355,16 +372,18 @@ impl Backend {
         search: Any<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let py = slf.py();
-        let by_name = PyDict::new(py);
-        by_name.set_item("version", version)?;
-        // Not ours at once: a subclass may have one of its own.
-        slf.call_method("iter_keys", (search,), Some(&by_name))?
-            .try_iter()?
-            .try_fold(PyList::empty(py), |keys, key| {
+        guarded(slf.py(), || {
+            let py = slf.py();
+            let by_name = fallible::dict(py)?;
+            by_name.set_item(interned!(py, "version")?, version)?;
+            let keys = fallible::list(py)?;
+            // Not ours at once: a subclass may have one of its own.
+            let found = slf.call_method(interned!(py, "iter_keys")?, (search,), Some(&by_name))?;
+            for key in found.try_iter()? {
                 keys.append(key?)?;
-                Ok(keys)
-            })
+            }
+            Ok(keys)
+        })
     }
 
     /// Deletes the entries whose keys fit a glob, as `iter_keys` finds them; returns how many. `itersize` has no effect.
@@ -374,13 +393,13 @@ impl Backend {
         pattern: Any<'_, '_>,
         version: Version<'_, '_>,
         itersize: Option<i64>,
-    ) -> PyResult<u64> {
+    ) -> PyResult<Count> {
         let found = Self::iter_keys(slf, pattern, itersize, version)?;
         let mut deleted = 0;
-        while let Some(more) = found.delete_some(slf.py())? {
+        while let Some(Count(more)) = found.delete_some(slf.py())? {
             deleted += more;
         }
-        Ok(deleted)
+        Ok(Count(deleted))
     }
 
     /// Takes a lock for its holder's token; returns whether it was free. `timeout` is in seconds, or None for no end.
@@ -392,7 +411,7 @@ impl Backend {
         timeout: Option<f64>,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        Call::new(slf)?.acquire(key, token, timeout, version)
+        Call::run(slf, |call| call.acquire(key, token, timeout, version))
     }
 
     /// Frees a lock; returns whether it was held with this token.
@@ -403,7 +422,7 @@ impl Backend {
         token: &str,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        Call::new(slf)?.release(key, token, version)
+        Call::run(slf, |call| call.release(key, token, version))
     }
 
     /// Returns whether a lock is held with this token.
@@ -414,7 +433,7 @@ impl Backend {
         token: &str,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        Call::new(slf)?.holds(key, token, version)
+        Call::run(slf, |call| call.holds(key, token, version))
     }
 
     /// Gives a lock so many seconds from now, or on top of what it has; returns whether it was held with this token.
@@ -427,13 +446,12 @@ impl Backend {
         on_top: bool,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        Call::new(slf)?.extend(key, token, seconds, on_top, version)
+        Call::run(slf, |call| call.extend(key, token, seconds, on_top, version))
     }
 
     /// Returns what the store has counted in this process, what it holds, and how much it may.
     fn stats(slf: &Bound<'_, Self>) -> PyResult<Stats> {
-        let call = Call::new(slf)?;
-        call.keep().stats(&call)
+        Call::run(slf, |call| call.keep().stats(&call))
     }
 
     /// Checks the whole file; returns its entries, the bytes of their keys and values, the bytes they take in all, and how many
@@ -441,23 +459,48 @@ impl Backend {
     /// the file cannot be locked.
     #[cfg(shared)]
     fn _verify(slf: &Bound<'_, Self>) -> PyResult<(u64, u64, u64, u64)> {
-        match Call::new(slf)?.open.store {
+        Call::run(slf, |call| match call.open.store {
             Store::Local(_) => Err(PyTypeError::new_err("there is no file to check")),
             Store::Shared(store) => store.verify(slf.py()),
-        }
+        })
     }
 
     /// Lets the counts and the age of `stats()` begin anew, for every handle of the store. What is stored stays.
     fn reset_stats(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Call::new(slf)?.keep().reset_stats();
-        Ok(())
+        Call::run(slf, |call| {
+            call.keep().reset_stats();
+            Ok(())
+        })
+    }
+
+    /// Panics while an entry is locked, for the tests of what becomes of a bug.
+    fn _panic(slf: &Bound<'_, Self>, key: Any<'_, '_>) -> PyResult<()> {
+        Call::run(slf, |call| {
+            let mut buffer = KeyBuffer::new();
+            let key = call.key(key, None, &mut buffer)?;
+            call.keep().panic(&key);
+            Ok(())
+        })
+    }
+}
+
+/// What `incr` raises for a key without a value.
+#[cold]
+fn key_not_found(py: Python<'_>, key: &[u8]) -> PyErr {
+    // Python's formatting, since the key may hold what is no Unicode.
+    let message = fallible::text(py, "Key '%s' not found")
+        .and_then(|text| text.rem(keys::decode(py, key)?))
+        .and_then(|message| py.get_type::<PyValueError>().call1((message,)));
+    match message {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
     }
 }
 
 fn open(
     slf: &Bound<'_, Backend>,
     store: Store,
-    clock: Option<(Py<PyAny>, String)>,
+    clock: Option<(Py<PyAny>, Py<PyString>)>,
     settings: Settings,
 ) -> PyResult<()> {
     let clock = clock.map_or(BackendClock::System, |(owner, name)| BackendClock::Python {

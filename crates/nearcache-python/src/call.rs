@@ -12,7 +12,9 @@ use pyo3::prelude::*;
 use crate::arguments::{Any, Argument, Version};
 use crate::backend::Backend;
 use crate::expiry::{BackendClock, Now, expiry};
+use crate::fallible::{error, text};
 use crate::keys::{self, KeyBuffer};
+use crate::panics::guarded;
 use crate::settings::{Settings, base_cache};
 use crate::store::{Keep, Outcome, Store, When};
 
@@ -32,12 +34,20 @@ pub(crate) struct Call<'a, 'py> {
 }
 
 impl<'a, 'py> Call<'a, 'py> {
-    pub(crate) fn new(slf: &'a Bound<'py, Backend>) -> PyResult<Self> {
-        let open = slf.get().open.get().ok_or_else(|| {
-            PyRuntimeError::new_err(
-                "this cache is not open: an __init__ that overrides the backend's must call super().__init__(name, params)",
-            )
-        })?;
+    /// Runs the body of a method, with a panic in it raised as a `RuntimeError`.
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
+    pub(crate) fn run<T>(
+        slf: &'a Bound<'py, Backend>,
+        body: impl FnOnce(Self) -> PyResult<T>,
+    ) -> PyResult<T> {
+        guarded(slf.py(), || body(Self::new(slf)?))
+    }
+
+    #[allow(clippy::inline_always)] // for `get`
+    #[inline(always)]
+    fn new(slf: &'a Bound<'py, Backend>) -> PyResult<Self> {
+        let open = slf.get().open.get().ok_or_else(|| not_open(slf.py()))?;
         Ok(Self {
             backend: slf.as_any(),
             open,
@@ -97,6 +107,17 @@ impl<'a, 'py> Call<'a, 'py> {
 
     /// Calls Django's own version of a method, which goes through this instance's `get`, `set` or `delete` key by key.
     pub(crate) fn django<A: PyCallArgs<'py>>(&self, method: &str, args: A) -> PyResult<Bound<'py, PyAny>> {
+        let method = text(self.py(), method)?;
         base_cache(self.py())?.getattr(method)?.call1(args)
     }
+}
+
+#[cold]
+fn not_open(py: Python<'_>) -> PyErr {
+    error::<PyRuntimeError>(
+        py,
+        format_args!(
+            "this cache is not open: an __init__ that overrides the backend's must call super().__init__(name, params)"
+        ),
+    )
 }

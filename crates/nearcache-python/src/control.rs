@@ -5,34 +5,37 @@ use pyo3::prelude::*;
 
 use crate::arguments::{Any, Version};
 use crate::call::Call;
-use crate::expiry::{Now, after};
+use crate::expiry::{Now, after, later};
+use crate::fallible::Count;
 use crate::keys::KeyBuffer;
 
-const MICROS_PER_MILLI: i64 = 1000;
-const MILLIS_PER_SECOND: i64 = 1000;
+const MILLIS_PER_SECOND: u64 = 1000;
 
 /// How long an entry has to live.
 pub(crate) enum Life {
     Missing,
     ForEver,
-    /// This many milliseconds, rounded up.
-    Millis(i64),
+    /// This many milliseconds, 1 at least, and never more than it was given.
+    Millis(u64),
 }
 
 impl Life {
     /// As the methods tell it: 0 for missing, None for no expiry.
-    pub(crate) fn millis(&self) -> Option<i64> {
-        match self {
-            Self::Missing => Some(0),
-            Self::ForEver => None,
-            Self::Millis(millis) => Some(*millis),
-        }
+    pub(crate) fn millis(&self) -> Option<Count> {
+        self.told(|millis| millis)
     }
 
     /// The same in seconds, to the nearest, half a second up.
-    pub(crate) fn seconds(&self) -> Option<i64> {
-        let nearest = |millis: i64| millis.saturating_add(MILLIS_PER_SECOND / 2) / MILLIS_PER_SECOND;
-        self.millis().map(nearest)
+    pub(crate) fn seconds(&self) -> Option<Count> {
+        self.told(|millis| millis.saturating_add(MILLIS_PER_SECOND / 2) / MILLIS_PER_SECOND)
+    }
+
+    fn told(&self, unit: impl Fn(u64) -> u64) -> Option<Count> {
+        match self {
+            Self::Missing => Some(Count(0)),
+            Self::ForEver => None,
+            Self::Millis(millis) => Some(Count(unit(*millis))),
+        }
     }
 }
 
@@ -40,13 +43,13 @@ impl<'py> Call<'_, 'py> {
     pub(crate) fn life(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Life> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let now = self.now()?.now();
-        Ok(match self.keep().expires_at(&key, Now::Read(now)) {
+        let now = self.now()?;
+        Ok(match self.keep().expires_at(&key, now) {
             None => Life::Missing,
             Some(Timestamp::NEVER) => Life::ForEver,
             Some(expires) => {
-                let micros = expires.as_unix_micros().saturating_sub(now.as_unix_micros());
-                Life::Millis(micros.saturating_add(MICROS_PER_MILLI - 1) / MICROS_PER_MILLI)
+                let millis = now.time_left(expires).as_millis();
+                Life::Millis(u64::try_from(millis).unwrap_or(u64::MAX).max(1))
             }
         })
     }
@@ -81,9 +84,9 @@ impl<'py> Call<'_, 'py> {
     ) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let now = self.now()?.now();
+        let now = self.now()?;
         let expires = timeout.map_or(Timestamp::NEVER, |seconds| after(now, seconds));
-        self.keep().acquire(self, &key, token, expires, Now::Read(now))
+        self.keep().acquire(self, &key, token, expires, now)
     }
 
     /// Frees a lock; whether it was held with this token.
@@ -116,8 +119,14 @@ impl<'py> Call<'_, 'py> {
     ) -> PyResult<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        let now = self.now()?.now();
-        let end = |old| after(if on_top { old } else { now }, seconds);
-        self.keep().extend(self, &key, token, &end, Now::Read(now))
+        let now = self.now()?;
+        let end = |old| {
+            if on_top {
+                later(old, seconds)
+            } else {
+                after(now, seconds)
+            }
+        };
+        self.keep().extend(self, &key, token, &end, now)
     }
 }

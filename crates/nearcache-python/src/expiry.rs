@@ -1,14 +1,17 @@
 //! Timeouts and clocks: from Django's seconds to the engine's time.
 
+use std::time::Duration;
+
 use nearcache::{Clock, SystemClock, Timestamp};
-use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyDelta, PyInt};
+use pyo3::types::{PyComplex, PyDateTime, PyDelta, PyString};
 
 use crate::arguments::Argument;
 use crate::call::Call;
+use crate::fallible::{self, Ratio, error, error_about, format, interned, no_memory, repr};
 use crate::imported::Imported;
+use crate::panics::guarded;
 use crate::settings::{Settings, Timeouts};
 
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -19,7 +22,7 @@ pub(crate) enum BackendClock {
     System,
     /// A callable found anew for every reading, as `owner.name`, so that it may be replaced meanwhile (which is how
     /// freezegun freezes `time.time`).
-    Python { owner: Py<PyAny>, name: String },
+    Python { owner: Py<PyAny>, name: Py<PyString> },
 }
 
 /// The time of one operation: read when it is wanted, or read already.
@@ -43,6 +46,20 @@ impl Clock for Now {
             Self::Read(now) => now.has_passed(expires),
         }
     }
+
+    fn expiry(&self, ttl: Duration) -> Timestamp {
+        match self {
+            Self::System => SystemClock.expiry(ttl),
+            Self::Read(now) => now.expiry(ttl),
+        }
+    }
+
+    fn time_left(&self, expires: Timestamp) -> Duration {
+        match self {
+            Self::System => SystemClock.time_left(expires),
+            Self::Read(now) => now.time_left(expires),
+        }
+    }
 }
 
 impl BackendClock {
@@ -51,15 +68,14 @@ impl BackendClock {
         match self {
             Self::System => Ok(Now::System),
             Self::Python { owner, name } => {
-                let told = owner.bind(py).getattr(name.as_str())?.call0()?;
-                let seconds = told.extract::<f64>().map_err(|_| {
-                    let kind = told.get_type();
-                    PyTypeError::new_err(format!(
-                        "the CLOCK {name:?} must return a number of Unix seconds, but it returned {told:?} ({kind})"
-                    ))
+                let told = owner.bind(py).getattr(name.bind(py))?.call0()?;
+                let seconds = real(&told)?.ok_or_else(|| {
+                    let rule = "must return a number of Unix seconds, but it returned";
+                    error_about::<PyTypeError>(format_args!("the CLOCK \"{name}\" {rule}"), &told)
                 })?;
                 if seconds.is_nan() {
-                    return Err(PyValueError::new_err(format!("the CLOCK {name:?} returned NaN")));
+                    let message = format_args!("the CLOCK \"{name}\" returned NaN");
+                    return Err(error::<PyValueError>(py, message));
                 }
                 Ok(Now::Read(timestamp(seconds)))
             }
@@ -89,14 +105,25 @@ pub(crate) fn expiry(
         (Timeouts::Default(_), Some(timeout)) if timeout.is_none() => return Ok((Timestamp::NEVER, now)),
         (Timeouts::Default(_), Some(timeout)) => seconds(&timeout)?,
     };
-    Ok((after(now.now(), seconds), now))
+    Ok((after(now, seconds), now))
 }
 
-/// A number of seconds after a time; zero and less is over at once.
+/// A number of seconds after now; zero and less is over at once.
+pub(crate) fn after(now: Now, seconds: f64) -> Timestamp {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(ttl) if !ttl.is_zero() => now.expiry(ttl),
+        Ok(_) => now.now(),
+        Err(_) if seconds < 0.0 => later(now.now(), seconds),
+        // Longer than can be told.
+        Err(_) => Timestamp::NEVER,
+    }
+}
+
+/// A number of seconds after a time.
 #[allow(clippy::cast_possible_truncation)] // `as` saturates
-pub(crate) fn after(now: Timestamp, seconds: f64) -> Timestamp {
+pub(crate) fn later(time: Timestamp, seconds: f64) -> Timestamp {
     let micros = (seconds * MICROS_PER_SECOND) as i64;
-    Timestamp::from_unix_micros(now.as_unix_micros().saturating_add(micros))
+    Timestamp::from_unix_micros(time.as_unix_micros().saturating_add(micros))
 }
 
 /// A number of seconds, as a timeout argument or attribute has it.
@@ -106,25 +133,47 @@ pub(crate) fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
 
 /// A number that is not NaN; `rule` says in an error what it has to be.
 fn number(given: &Bound<'_, PyAny>, rule: &str) -> PyResult<f64> {
-    let number: f64 = match given.extract() {
-        Ok(number) => number,
+    let number =
+        real(given)?.ok_or_else(|| error_about::<PyTypeError>(format_args!("{rule}, not"), given))?;
+    if number.is_nan() {
+        return Err(error::<PyValueError>(given.py(), format_args!("{rule}, not NaN")));
+    }
+    Ok(number)
+}
+
+/// Returns a real number as a float, by the rules for timeouts; None for everything else.
+#[pyfunction]
+pub(crate) fn real_number(given: &Bound<'_, PyAny>) -> PyResult<Option<Ratio>> {
+    guarded(given.py(), || Ok(real(given)?.map(Ratio)))
+}
+
+/// What Python takes for a real number: an object that has `__float__` or `__index__`, or that can be added to a float, as
+/// Django adds timeouts to `time.time()`; a lazy object can only be added. `None` for everything else.
+pub(crate) fn real(given: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+    let py = given.py();
+    let is_no_number = |raised: &PyErr| raised.is_instance_of::<PyTypeError>(py);
+    if given.is_instance_of::<PyComplex>() {
+        return Ok(None);
+    }
+    match given.extract::<f64>() {
+        Ok(number) => return Ok(Some(number)),
         // An int too large for a float: as good as for ever, or long over.
-        Err(_) if given.is_instance_of::<PyInt>() => {
-            if given.gt(0)? {
+        Err(raised) if raised.is_instance_of::<PyOverflowError>(py) => {
+            return Ok(Some(if given.gt(0)? {
                 f64::INFINITY
             } else {
                 f64::NEG_INFINITY
-            }
+            }));
         }
-        Err(_) => {
-            let kind = given.get_type();
-            return Err(PyTypeError::new_err(format!("{rule}, not {given:?} ({kind})")));
-        }
-    };
-    if number.is_nan() {
-        return Err(PyValueError::new_err(format!("{rule}, not NaN")));
+        Err(raised) if is_no_number(&raised) => {}
+        Err(raised) => return Err(raised),
     }
-    Ok(number)
+    let added = fallible::float(py, 0.0)?.add(given);
+    match added.and_then(|sum| sum.extract()) {
+        Ok(number) => Ok(Some(number)),
+        Err(raised) if is_no_number(&raised) => Ok(None),
+        Err(raised) => Err(raised),
+    }
 }
 
 /// What a plain number stands for where a time may also be an object.
@@ -161,16 +210,17 @@ pub(crate) fn expiry_in(
     }
     let seconds = if timeout.is_instance_of::<PyDelta>() {
         timeout
-            .call_method0(intern!(call.py(), "total_seconds"))?
+            .call_method0(interned!(call.py(), "total_seconds")?)?
             .extract()?
     } else {
         let unit_name = unit.name();
-        let rule =
-            format!("timeout must be a number of {unit_name} or a timedelta (persist() is for no expiry)");
+        let rule = format(format_args!(
+            "timeout must be a number of {unit_name} or a timedelta (persist() is for no expiry)"
+        ))?;
         number(timeout, &rule)? / unit.per_second()
     };
-    let now = call.now()?.now();
-    Ok((after(now, seconds), Now::Read(now)))
+    let now = call.now()?;
+    Ok((after(now, seconds), now))
 }
 
 /// A point in time: a number since the Unix epoch, or a `datetime`, local time if it is naive.
@@ -185,17 +235,24 @@ pub(crate) fn expiry_at(
 fn unix_seconds(when: &Bound<'_, PyAny>, unit: Unit) -> PyResult<f64> {
     if !when.is_instance_of::<PyDateTime>() {
         let unit_name = unit.name();
-        let rule = format!("when must be a number of Unix {unit_name} or a datetime");
+        let rule = format(format_args!(
+            "when must be a number of Unix {unit_name} or a datetime"
+        ))?;
         return Ok(number(when, &rule)? / unit.per_second());
     }
-    let told = when.call_method0(intern!(when.py(), "timestamp"));
-    let seconds = told.map_err(|error| {
-        let message = format!(
-            "when is {when:?}, which has no Unix time: {}",
-            error.value(when.py())
-        );
-        let raised = PyValueError::new_err(message);
-        raised.set_cause(when.py(), Some(error));
+    let py = when.py();
+    let told = when.call_method0(interned!(py, "timestamp")?);
+    let seconds = told.map_err(|cause| {
+        let shown = repr(when).and_then(|when| Ok((when, cause.value(py).str()?)));
+        let raised = match &shown {
+            Ok((when, why)) => {
+                let why = why.to_string_lossy();
+                let message = format_args!("when is {when}, which has no Unix time: {why}");
+                error::<PyValueError>(py, message)
+            }
+            Err(_) => no_memory(()),
+        };
+        raised.set_cause(py, Some(cause));
         raised
     })?;
     seconds.extract()
@@ -203,7 +260,7 @@ fn unix_seconds(when: &Bound<'_, PyAny>, unit: Unit) -> PyResult<f64> {
 
 /// Asks a subclass that overrides `get_backend_timeout`: it returns Unix seconds, or None.
 fn python_expiry(backend: &Bound<'_, PyAny>, timeout: Argument<'_, '_>) -> PyResult<Timestamp> {
-    let method = intern!(backend.py(), "get_backend_timeout");
+    let method = interned!(backend.py(), "get_backend_timeout")?;
     let expires = match timeout.given() {
         Some(timeout) => backend.call_method1(method, (timeout,))?,
         None => backend.call_method0(method)?,

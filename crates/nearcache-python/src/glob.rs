@@ -7,6 +7,10 @@
 //!
 //! Matching goes back to the last `*` only, so it takes at most pattern length times text length steps.
 
+use pyo3::PyResult;
+
+use crate::fallible::push;
+
 /// A compiled pattern.
 pub(crate) struct Glob(Vec<Token>);
 
@@ -42,7 +46,7 @@ impl Token {
 
 impl Glob {
     /// Compiles a pattern, encoded as UTF-8 (with surrogates let through). Every text is a pattern.
-    pub(crate) fn new(pattern: &[u8]) -> Self {
+    pub(crate) fn new(pattern: &[u8]) -> PyResult<Self> {
         let mut rest = Text(pattern);
         let mut tokens = Vec::new();
         while let Some(character) = rest.take() {
@@ -50,13 +54,13 @@ impl Glob {
                 Some('*') if matches!(tokens.last(), Some(Token::AnyText)) => continue,
                 Some('*') => Token::AnyText,
                 Some('?') => Token::AnyChar,
-                Some('[') => class(&mut rest),
+                Some('[') => class(&mut rest)?,
                 Some('\\') => Token::Char(rest.take().unwrap_or(character)),
                 _ => Token::Char(character),
             };
-            tokens.push(token);
+            push(&mut tokens, token)?;
         }
-        Self(tokens)
+        Ok(Self(tokens))
     }
 
     /// Whether the pattern stands for the whole of this text, encoded likewise.
@@ -92,7 +96,7 @@ impl Glob {
 }
 
 /// Reads a class whose `[` was read already.
-fn class(rest: &mut Text<'_>) -> Token {
+fn class(rest: &mut Text<'_>) -> PyResult<Token> {
     let negated = rest.take_if('^');
     let mut ranges = Vec::new();
     while let Some(character) = rest.take() {
@@ -104,9 +108,9 @@ fn class(rest: &mut Text<'_>) -> Token {
             }
             _ => range(character, rest),
         };
-        ranges.push(range);
+        push(&mut ranges, range)?;
     }
-    Token::Class { negated, ranges }
+    Ok(Token::Class { negated, ranges })
 }
 
 /// A range that begins with this character, which may be all of it.

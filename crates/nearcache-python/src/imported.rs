@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 
+use crate::fallible::text;
+
 /// Something made once from imported modules.
 pub(crate) struct Imported<T>(OnceLock<T>);
 
@@ -38,7 +40,10 @@ impl Imported<Py<PyAny>> {
         module: &str,
         name: &str,
     ) -> PyResult<&'py Bound<'py, PyAny>> {
-        let import = || py.import(module)?.getattr(name).map(Bound::unbind);
+        let import = || {
+            let module = py.import(text(py, module)?)?;
+            module.getattr(text(py, name)?).map(Bound::unbind)
+        };
         self.get_or_make(import).map(|object| object.bind(py))
     }
 }

@@ -4,13 +4,14 @@
 //! key is not a plain `str` or the version not a plain `int`, or if the key deserves a warning. Then Python does it.
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
 
 use crate::arguments::{Any, Version};
+use crate::fallible::{self, error_about, interned};
 use crate::settings::KeyMaking;
 
 /// Above this length Django warns (in characters, of which there are no more than bytes).
@@ -21,6 +22,8 @@ const BUFFER_LEN: usize = 256;
 const CHUNK: usize = 16;
 /// What is not yet filled of a buffer holds this, which needs no warning.
 const FILLER: u8 = b'x';
+/// Of the lowest `i64`, with its sign.
+const MAX_DIGITS: usize = 20;
 
 /// Where a key is built: in the frame of the method that wants it.
 pub(crate) struct KeyBuffer([u8; BUFFER_LEN]);
@@ -31,14 +34,17 @@ impl KeyBuffer {
     }
 
     /// Puts the parts together; `None` if Django would warn of the key.
-    fn join(&mut self, parts: [&[u8]; 2]) -> Option<&[u8]> {
-        let [first, second] = parts;
-        let len = first.len() + second.len();
-        if len > MAX_UNWARNED_LEN {
-            return None;
+    #[inline]
+    fn join<const N: usize>(&mut self, parts: [&[u8]; N]) -> Option<&[u8]> {
+        let mut len = 0;
+        for part in parts {
+            let end = len + part.len();
+            if end > MAX_UNWARNED_LEN {
+                return None;
+            }
+            self.0[len..end].copy_from_slice(part);
+            len = end;
         }
-        self.0[..first.len()].copy_from_slice(first);
-        self.0[first.len()..len].copy_from_slice(second);
         let chunks = self.0.as_chunks::<CHUNK>().0;
         chunks[..len.div_ceil(CHUNK)]
             .iter()
@@ -61,17 +67,19 @@ fn is_unremarkable(chunk: &[u8; CHUNK]) -> bool {
 #[derive(Debug)]
 pub(crate) struct Prefix {
     /// `prefix:`
-    before_version: Box<[u8]>,
+    before_version: Vec<u8>,
     /// `prefix:version:`
-    whole: Box<[u8]>,
+    whole: Vec<u8>,
 }
 
 impl Prefix {
-    pub(crate) fn new(prefix: &str, version: i64) -> Self {
-        Self {
-            before_version: format!("{prefix}:").into_bytes().into(),
-            whole: format!("{prefix}:{version}:").into_bytes().into(),
-        }
+    pub(crate) fn new(prefix: &str, version: i64) -> PyResult<Self> {
+        let prefix = prefix.as_bytes();
+        let version = fallible::format(format_args!("{version}"))?;
+        Ok(Self {
+            before_version: fallible::concat([prefix, b":"])?,
+            whole: fallible::concat([prefix, b":", version.as_bytes(), b":"])?,
+        })
     }
 
     /// The stored key; `None` if Python has to make it.
@@ -87,8 +95,12 @@ impl Prefix {
             return buffer.join([&self.whole, key]);
         };
         let version: i64 = version.cast_exact::<PyInt>().ok()?.extract().ok()?;
-        let prefix = [&self.before_version, version.to_string().as_bytes(), b":"].concat();
-        buffer.join([&prefix, key])
+        let mut digits = [0; MAX_DIGITS];
+        let mut rest = digits.as_mut_slice();
+        write!(rest, "{version}").ok()?;
+        let unused = rest.len();
+        let digits = &digits[..MAX_DIGITS - unused];
+        buffer.join([&self.before_version, digits, b":", key])
     }
 }
 
@@ -117,35 +129,40 @@ fn make_in_python(
 ) -> PyResult<Vec<u8>> {
     let py = backend.py();
     if matches!(making, KeyMaking::Whole) {
-        let made = backend.call_method1(intern!(py, "make_and_validate_key"), (key, version))?;
+        let made = backend.call_method1(interned!(py, "make_and_validate_key")?, (key, version))?;
         return encode(as_str(&made)?);
     }
-    let made = backend.call_method1(intern!(py, "make_key"), (key, version))?;
+    let made = backend.call_method1(interned!(py, "make_key")?, (key, version))?;
     let text = as_str(&made)?;
-    backend.call_method1(intern!(py, "validate_key"), (&made,))?;
+    backend.call_method1(interned!(py, "validate_key")?, (&made,))?;
     encode(text)
 }
 
 /// What a key function made, if it is a text.
 pub(crate) fn as_str<'a, 'py>(made: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
     made.cast::<PyString>().map_err(|_| {
-        let kind = made.get_type();
-        PyTypeError::new_err(format!(
-            "the key function must return a str, but it returned {made:?} ({kind})"
-        ))
+        let rule = format_args!("the key function must return a str, but it returned");
+        error_about::<PyTypeError>(rule, made)
     })
 }
 
 /// A text as a stored key has it: UTF-8, with surrogates let through.
 pub(crate) fn encode(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     if let Ok(utf8) = text.to_str() {
-        return Ok(utf8.as_bytes().to_vec());
+        return fallible::concat([utf8.as_bytes()]);
     }
-    let encoded = text.call_method1(intern!(text.py(), "encode"), ("utf-8", "surrogatepass"))?;
-    Ok(encoded.cast::<PyBytes>()?.as_bytes().to_vec())
+    let py = text.py();
+    let encoded = text.call_method1(
+        interned!(py, "encode")?,
+        (interned!(py, "utf-8")?, interned!(py, "surrogatepass")?),
+    )?;
+    fallible::concat([encoded.cast::<PyBytes>()?.as_bytes()])
 }
 
 /// A stored key as text.
 pub(crate) fn decode<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    PyBytes::new(py, key).call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"))
+    fallible::bytes(py, key)?.call_method1(
+        interned!(py, "decode")?,
+        (interned!(py, "utf-8")?, interned!(py, "surrogatepass")?),
+    )
 }

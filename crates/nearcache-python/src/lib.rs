@@ -5,6 +5,7 @@
 //! - `scan`, `glob`: finding keys by patterns;
 //! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
 //! - `values`: how Python values are kept so that none is shared with a caller;
+//! - `fallible`, `panics`: memory that runs short and bugs, as Python's exceptions;
 //! - `interpreter`: which Python interpreter may import the module;
 //! - `proxy`: what finds Django's `cache` and `caches`;
 //! - `files`: cache files seen from outside, their removal;
@@ -21,12 +22,14 @@ mod backend;
 mod call;
 mod control;
 mod expiry;
+mod fallible;
 #[cfg(shared)]
 mod files;
 mod glob;
 mod imported;
 mod interpreter;
 mod keys;
+mod panics;
 mod proxy;
 mod scan;
 mod settings;
@@ -41,6 +44,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // First, so that nothing of a subinterpreter is ever kept.
     interpreter::require_main(module.py())?;
+    panics::tame(module.py())?;
     store::registry::survive_fork()?;
     module.add_class::<backend::Backend>()?;
     module.add_class::<scan::KeyIterator>()?;
@@ -51,5 +55,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(files::inspect_file, module)?)?;
         module.add_function(wrap_pyfunction!(files::remove_unused_file, module)?)?;
     }
+    module.add_function(wrap_pyfunction!(expiry::real_number, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

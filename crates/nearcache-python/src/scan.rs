@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
 
-use nearcache::Clock;
+use nearcache::{Clock, OutOfMemory};
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyList, PyString};
 
 use crate::arguments::{Any, Version};
 use crate::backend::Backend;
 use crate::call::Call;
 use crate::expiry::Now;
+use crate::fallible::{self, Count, error, error_about, format, interned, no_memory, repr, text};
 use crate::glob::Glob;
 use crate::imported::Imported;
 use crate::keys::{as_str, decode, encode};
+use crate::panics::guarded;
 use crate::settings::default_key_func;
 use crate::store::StoredKeys;
 
@@ -45,7 +46,7 @@ impl Naming {
     /// Fails with `ImproperlyConfigured` if they are made in an unknown way and nothing says how it is reversed.
     fn of(call: &Call<'_, '_>, version: Version<'_, '_>) -> PyResult<Self> {
         let py = call.py();
-        let reverse = call.backend.getattr(intern!(py, "reverse_key_func"))?;
+        let reverse = call.backend.getattr(interned!(py, "reverse_key_func")?)?;
         if !reverse.is_none() {
             return Ok(Self::Reversed {
                 function: reverse.unbind(),
@@ -53,31 +54,34 @@ impl Naming {
             });
         }
         let unknown = if call.settings.key_maker.own {
-            Some(format!(
+            Some(format(format_args!(
                 "{} has a {} of its own, so it needs a reverse_key_func",
                 call.backend.get_type(),
                 call.settings.key_maker.name
-            ))
-        } else if !call.backend.getattr("key_func")?.is(default_key_func(py)?) {
-            Some(
+            ))?)
+        } else if !call
+            .backend
+            .getattr(interned!(py, "key_func")?)?
+            .is(default_key_func(py)?)
+        {
+            Some(format(format_args!(
                 "this cache has a KEY_FUNCTION, so it needs a REVERSE_KEY_FUNCTION beside it in CACHES"
-                    .to_owned(),
-            )
+            ))?)
         } else {
             None
         };
         if let Some(problem) = unknown {
             return Err(improperly_configured(
                 py,
-                &format!(
+                &format(format_args!(
                     "nearcache: to find keys by a pattern, {problem}: a function of a stored key that returns the key \
                      it was made of"
-                ),
+                ))?,
             ));
         }
         let prefix = call
             .backend
-            .call_method1(intern!(py, "make_key"), ("", version))?;
+            .call_method1(interned!(py, "make_key")?, (interned!(py, "")?, version))?;
         Ok(Self::Prefixed(encode(as_str(&prefix)?)?))
     }
 }
@@ -86,7 +90,7 @@ fn improperly_configured(py: Python<'_>, message: &str) -> PyErr {
     static IMPROPERLY_CONFIGURED: Imported<Py<PyAny>> = Imported::new();
     let raised = IMPROPERLY_CONFIGURED
         .attribute(py, "django.core.exceptions", "ImproperlyConfigured")
-        .and_then(|error| error.call1((message,)));
+        .and_then(|error| error.call1((text(py, message)?,)));
     match raised {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,
@@ -125,20 +129,19 @@ impl KeyIterator {
     /// Fails if the pattern is no text, or as [`Naming::of`].
     pub(crate) fn new(
         slf: &Bound<'_, Backend>,
+        call: &Call<'_, '_>,
         pattern: Any<'_, '_>,
         version: Version<'_, '_>,
     ) -> PyResult<Self> {
-        let call = Call::new(slf)?;
-        let text = pattern.cast::<PyString>().map_err(|_| {
-            let kind = pattern.get_type();
-            PyTypeError::new_err(format!("a pattern must be a str, not {pattern:?} ({kind})"))
-        })?;
-        let naming = Naming::of(&call, version)?;
+        let glob = pattern
+            .cast::<PyString>()
+            .map_err(|_| error_about::<PyTypeError>(format_args!("a pattern must be a str, not"), pattern))?;
+        let naming = Naming::of(call, version)?;
         let keys = call.keep().keys(Now::Read(call.now()?.now()));
         Ok(Self {
             backend: slf.clone().unbind(),
             version: version.map(|version| version.clone().unbind()),
-            glob: Glob::new(&encode(text)?),
+            glob: Glob::new(&encode(glob)?)?,
             naming,
             others: AtomicU64::new(0),
             progress: Mutex::new(Progress {
@@ -161,7 +164,10 @@ impl KeyIterator {
         }
         let mut keys = match std::mem::replace(&mut progress.place, Place::Taken) {
             Place::At(keys) => keys,
-            Place::Taken => return Err(PyValueError::new_err("this iterator is in use by another thread")),
+            Place::Taken => {
+                let message = format_args!("this iterator is in use by another thread");
+                return Err(error::<PyValueError>(py, message));
+            }
             Place::End => {
                 progress.place = Place::End;
                 return Ok(false);
@@ -170,10 +176,11 @@ impl KeyIterator {
         drop(progress);
         let found = py.detach(|| self.slice(&mut keys));
         let mut progress = self.progress();
-        let more = found.is_some();
-        progress.place = if more { Place::At(keys) } else { Place::End };
-        progress.found = found.unwrap_or_default().into_iter();
-        Ok(more)
+        let at_end = matches!(found, Ok(None));
+        // After an error it can be tried again.
+        progress.place = if at_end { Place::End } else { Place::At(keys) };
+        progress.found = found.map_err(no_memory)?.unwrap_or_default().into_iter();
+        Ok(!at_end)
     }
 
     /// What is found and not given out yet, after looking on for it if it is nothing; `None` at the end.
@@ -183,22 +190,31 @@ impl KeyIterator {
             .then(|| std::mem::take(&mut self.progress().found)))
     }
 
-    /// Which of the next stored keys may be meant; `None` if there is no next one.
-    fn slice(&self, keys: &mut StoredKeys) -> Option<Vec<StoredKey>> {
-        let mut slice = keys.take(KEYS_AT_ONCE).peekable();
-        slice.peek()?;
-        let Naming::Prefixed(prefix) = &self.naming else {
-            return Some(slice.collect());
-        };
+    /// Which of the next stored keys may be meant; `None` if there is no next one. An error if there is no memory, and then
+    /// what was found is found no more.
+    fn slice(&self, keys: &mut StoredKeys) -> Result<Option<Vec<StoredKey>>, OutOfMemory> {
         let mut others = 0;
-        let fitting = slice.filter(|stored| {
-            let own = stored.strip_prefix(prefix.as_slice());
-            others += u64::from(own.is_none());
-            own.is_some_and(|key| self.glob.matches(key))
-        });
-        let fitting = fitting.collect();
+        let mut may_be_meant = |stored: &StoredKey| match &self.naming {
+            Naming::Prefixed(prefix) => {
+                let own = stored.strip_prefix(prefix.as_slice());
+                others += u64::from(own.is_none());
+                own.is_some_and(|key| self.glob.matches(key))
+            }
+            Naming::Reversed { .. } => true,
+        };
+        let (mut meant, mut ended) = (Vec::new(), false);
+        for looked_at in 0..KEYS_AT_ONCE {
+            let Some(stored) = keys.next().transpose()? else {
+                ended = looked_at == 0;
+                break;
+            };
+            if may_be_meant(&stored) {
+                meant.try_reserve(1)?;
+                meant.push(stored);
+            }
+        }
         self.others.fetch_add(others, Ordering::Relaxed);
-        Some(fitting)
+        Ok((!ended).then_some(meant))
     }
 
     /// What a caller calls a stored key that may be meant; `None` if it was not.
@@ -211,19 +227,20 @@ impl KeyIterator {
         };
         let stored = decode(py, stored)?;
         let key = function.bind(py).call1((&stored,))?;
-        let text = key.cast::<PyString>().map_err(|_| {
-            let kind = key.get_type();
-            PyTypeError::new_err(format!(
-                "the REVERSE_KEY_FUNCTION must return a str, but for {stored:?} it returned {key:?} ({kind})"
-            ))
+        let name = key.cast::<PyString>().map_err(|_| {
+            let rule = "the REVERSE_KEY_FUNCTION must return a str, but for";
+            match repr(&stored) {
+                Ok(stored) => error_about::<PyTypeError>(format_args!("{rule} {stored} it returned"), &key),
+                Err(error) => error,
+            }
         })?;
-        if !self.glob.matches(&encode(text)?) {
+        if !self.glob.matches(&encode(name)?) {
             return Ok(None);
         }
         let made = self
             .backend
             .bind(py)
-            .call_method1(*maker, (&key, &self.version))?;
+            .call_method1(text(py, maker)?, (&key, &self.version))?;
         let is_own = made.eq(&stored)?;
         if !is_own {
             self.others.fetch_add(1, Ordering::Relaxed);
@@ -239,7 +256,7 @@ impl KeyIterator {
                 return Ok(false);
             };
             if call.settings.own_delete {
-                let delete = intern!(py, "delete");
+                let delete = interned!(py, "delete")?;
                 return call
                     .backend
                     .call_method1(delete, (key, &self.version))?
@@ -257,18 +274,20 @@ impl KeyIterator {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        loop {
-            let found = self.progress().found.next();
-            match found {
-                Some(stored) => {
-                    if let Some(key) = self.name(py, &stored)? {
-                        return Ok(Some(key));
+        guarded(py, || {
+            loop {
+                let found = self.progress().found.next();
+                match found {
+                    Some(stored) => {
+                        if let Some(key) = self.name(py, &stored)? {
+                            return Ok(Some(key));
+                        }
                     }
+                    None if self.look_on(py)? => {}
+                    None => return Ok(None),
                 }
-                None if self.look_on(py)? => {}
-                None => return Ok(None),
             }
-        }
+        })
     }
 
     /// The keys passed over so far that another prefix, version or key function made.
@@ -280,25 +299,33 @@ impl KeyIterator {
 
     /// Returns a list of the next keys, which may be empty, or None at the end. Looks at a thousand of the store's.
     #[pyo3(name = "_next_some")]
-    fn next_some<'py>(&self, py: Python<'py>) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
-        let Some(found) = self.take_found(py)? else {
-            return Ok(None);
-        };
-        let names = found.filter_map(|stored| self.name(py, &stored).transpose());
-        names.collect::<PyResult<_>>().map(Some)
+    fn next_some<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        guarded(py, || {
+            let Some(found) = self.take_found(py)? else {
+                return Ok(None);
+            };
+            let names = fallible::list(py)?;
+            for stored in found {
+                if let Some(name) = self.name(py, &stored)? {
+                    names.append(name)?;
+                }
+            }
+            Ok(Some(names))
+        })
     }
 
     /// Deletes the next keys' entries; returns how many there were, or None at the end.
     #[pyo3(name = "_delete_some")]
-    pub(crate) fn delete_some(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        let Some(found) = self.take_found(py)? else {
-            return Ok(None);
-        };
-        let call = Call::new(self.backend.bind(py))?;
-        let mut deleted = 0;
-        for stored in found {
-            deleted += u64::from(self.delete(py, &call, &stored)?);
-        }
-        Ok(Some(deleted))
+    pub(crate) fn delete_some(&self, py: Python<'_>) -> PyResult<Option<Count>> {
+        Call::run(self.backend.bind(py), |call| {
+            let Some(found) = self.take_found(py)? else {
+                return Ok(None);
+            };
+            let mut deleted = 0;
+            for stored in found {
+                deleted += u64::from(self.delete(py, &call, &stored)?);
+            }
+            Ok(Some(Count(deleted)))
+        })
     }
 }

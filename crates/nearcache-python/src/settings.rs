@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyInt, PyString};
 
 use crate::backend::Backend;
 use crate::expiry::seconds;
+use crate::fallible::{error, interned, text};
 use crate::imported::Imported;
 use crate::keys::Prefix;
 
@@ -94,7 +95,7 @@ impl Settings {
             key_maker: instance.key_maker(django)?,
             timeouts: instance.timeouts(django)?,
             capacity: instance.capacity()?,
-            pickle_protocol: backend.getattr("pickle_protocol")?.extract()?,
+            pickle_protocol: backend.getattr(interned!(py, "pickle_protocol")?)?.extract()?,
             own_get: instance.overrides("get", &ours)?,
             own_set: instance.overrides("set", &ours)?,
             own_delete: instance.overrides("delete", &ours)?,
@@ -111,12 +112,11 @@ struct Instance<'a, 'py> {
 impl<'py> Instance<'_, 'py> {
     /// Whether a method is another than `base`'s: overridden in a subclass or assigned to the instance.
     fn overrides(&self, method: &str, base: &Bound<'py, PyAny>) -> PyResult<bool> {
-        let same = self.kind.getattr(method)?.is(&base.getattr(method)?);
-        let assigned = self
-            .backend
-            .getattr("__dict__")?
-            .cast::<PyDict>()?
-            .contains(method)?;
+        let py = self.backend.py();
+        let method = text(py, method)?;
+        let same = self.kind.getattr(&method)?.is(&base.getattr(&method)?);
+        let own = self.backend.getattr(interned!(py, "__dict__")?)?;
+        let assigned = own.cast::<PyDict>()?.contains(method)?;
         Ok(!same || assigned)
     }
 
@@ -136,9 +136,10 @@ impl<'py> Instance<'_, 'py> {
         }
         let overridden = self.overrides("make_key", django)? || self.overrides("validate_key", django)?;
         // A property of a subclass may say something else every time.
-        let computed = ["key_prefix", "version", "key_func"]
-            .iter()
-            .any(|name| self.kind.hasattr(*name).unwrap_or(true));
+        let mut computed = false;
+        for name in ["key_prefix", "version", "key_func"] {
+            computed |= self.kind.hasattr(text(self.backend.py(), name)?)?;
+        }
         if overridden || computed {
             return Ok(KeyMaking::Parts);
         }
@@ -147,7 +148,7 @@ impl<'py> Instance<'_, 'py> {
 
     /// The prefix, if keys are made of it in Django's way. If an attribute is not there, the use of it is to fail.
     fn prefix(&self) -> PyResult<Option<Prefix>> {
-        let attribute = |name| self.backend.getattr_opt(name);
+        let attribute = |name| self.backend.getattr_opt(text(self.backend.py(), name)?);
         let (Some(function), Some(prefix), Some(version)) = (
             attribute("key_func")?,
             attribute("key_prefix")?,
@@ -165,14 +166,21 @@ impl<'py> Instance<'_, 'py> {
         let (Ok(prefix), Ok(version)) = (prefix.to_str(), version.extract()) else {
             return Ok(None);
         };
-        Ok(Some(Prefix::new(prefix, version)))
+        Prefix::new(prefix, version).map(Some)
     }
 
     fn timeouts(&self, django: &Bound<'py, PyAny>) -> PyResult<Timeouts> {
-        if self.overrides("get_backend_timeout", django)? || self.kind.hasattr("default_timeout")? {
+        if self.overrides("get_backend_timeout", django)?
+            || self
+                .kind
+                .hasattr(interned!(self.backend.py(), "default_timeout")?)?
+        {
             return Ok(Timeouts::Python);
         }
-        let Some(default) = self.backend.getattr_opt("default_timeout")? else {
+        let Some(default) = self
+            .backend
+            .getattr_opt(interned!(self.backend.py(), "default_timeout")?)?
+        else {
             return Ok(Timeouts::Python);
         };
         let seconds = if default.is_none() {
@@ -184,7 +192,8 @@ impl<'py> Instance<'_, 'py> {
     }
 
     fn capacity(&self) -> PyResult<Capacity> {
-        let number = |name| self.backend.getattr(name)?.extract::<Option<i64>>();
+        let py = self.backend.py();
+        let number = |name| self.backend.getattr(text(py, name)?)?.extract::<Option<i64>>();
         let max_entries = number("_max_entries")?;
         let batch = match number("_cull_frequency")? {
             None => Batch::One,
@@ -192,9 +201,8 @@ impl<'py> Instance<'_, 'py> {
                 Ok(Some(frequency)) => Batch::OneIn(frequency),
                 Ok(None) => Batch::All,
                 Err(_) => {
-                    return Err(PyTypeError::new_err(format!(
-                        "_cull_frequency must be a whole number of at least 0, or None, not {frequency}"
-                    )));
+                    let rule = "_cull_frequency must be a whole number of at least 0, or None, not";
+                    return Err(error::<PyTypeError>(py, format_args!("{rule} {frequency}")));
                 }
             },
         };

@@ -7,7 +7,9 @@ use nearcache::local::{Capacity, Store};
 #[cfg(shared)]
 use nearcache::{Clock, SystemClock, shared::SharedStats};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
+use crate::fallible::{self, Count, Ratio, format};
 use crate::values::Stored;
 
 /// Counts since the store was made (of this process, or of all that share the file) or its statistics were reset, what it holds now, and how much it may.
@@ -17,43 +19,43 @@ use crate::values::Stored;
 #[derive(Clone)]
 pub(crate) struct Stats {
     /// Reads that found a value.
-    hits: u64,
+    hits: Count,
     /// Reads that did not.
-    misses: u64,
+    misses: Count,
     /// Hits among all reads, from 0 to 1; None before the first.
-    hit_ratio: Option<f64>,
+    hit_ratio: Option<Ratio>,
     /// Values stored.
-    sets: u64,
+    sets: Count,
     /// Live entries removed by a caller.
-    deletes: u64,
+    deletes: Count,
     /// Live entries dropped for want of room.
-    evictions: u64,
+    evictions: Count,
     /// Entries dropped because their time was over.
-    expirations: u64,
+    expirations: Count,
     /// Values too large to be stored.
-    rejections: u64,
+    rejections: Count,
     /// Entries held now.
-    entries: u64,
+    entries: Count,
     /// Bytes they are reckoned to take, keys and bookkeeping included.
-    memory: u64,
+    memory: Count,
     /// How many entries there may be; None for no bound.
-    max_entries: Option<u64>,
+    max_entries: Option<Count>,
     /// How many bytes they may take; None for no bound.
-    max_memory: Option<u64>,
+    max_memory: Option<Count>,
     /// For how many seconds this has been counted.
-    age: f64,
+    age: Ratio,
     /// Values that were found but could not be read here, which count as misses; None in a `LocalCache`, as all below.
-    unreadable: Option<u64>,
+    unreadable: Option<Count>,
     /// Locks taken over from processes that died in the midst of a write.
-    recoveries: Option<u64>,
+    recoveries: Option<Count>,
     /// Times that something in the file was found damaged.
-    damages: Option<u64>,
+    damages: Option<Count>,
     /// Times that another process's lock was waited for in vain.
-    timeouts: Option<u64>,
+    timeouts: Option<Count>,
     /// Bytes that were written to store values.
-    written: Option<u64>,
+    written: Option<Count>,
     /// Bytes that were copied within the file to keep what will be asked for.
-    moved: Option<u64>,
+    moved: Option<Count>,
 }
 
 impl PartialEq for Stats {
@@ -89,49 +91,61 @@ impl PartialEq for Stats {
 
 #[pymethods]
 impl Stats {
-    fn __repr__(&self) -> String {
-        let ratio = self
-            .hit_ratio
-            .map_or_else(|| "None".to_owned(), |ratio| format!("{ratio:.4}"));
-        let whole =
-            |number: Option<u64>| number.map_or_else(|| "None".to_owned(), |number| number.to_string());
-        let told = |name, number: Option<u64>| number.map(|number| format!(", {name}={number}"));
-        let of_shared = [
-            told("unreadable", self.unreadable),
-            told("recoveries", self.recoveries),
-            told("damages", self.damages),
-            told("timeouts", self.timeouts),
-            told("written", self.written),
-            told("moved", self.moved),
-        ];
-        format!(
-            "Stats(hits={}, misses={}, hit_ratio={ratio}, sets={}, deletes={}, evictions={}, expirations={}, \
-             rejections={}, entries={}, memory={}, max_entries={}, max_memory={}, age={:.3}{})",
-            self.hits,
-            self.misses,
-            self.sets,
-            self.deletes,
-            self.evictions,
-            self.expirations,
-            self.rejections,
-            self.entries,
-            self.memory,
-            whole(self.max_entries),
-            whole(self.max_memory),
-            self.age,
-            of_shared.into_iter().flatten().collect::<String>(),
-        )
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        fallible::text(py, &self.told()?)
     }
 }
 
 impl Stats {
+    /// All of it in one line.
+    fn told(&self) -> PyResult<String> {
+        let ratio = match self.hit_ratio {
+            Some(Ratio(ratio)) => format(format_args!("{ratio:.4}"))?,
+            None => format(format_args!("None"))?,
+        };
+        let whole = |number: Option<Count>| match number {
+            Some(Count(number)) => format(format_args!("{number}")),
+            None => format(format_args!("None")),
+        };
+        let mut of_shared = String::new();
+        for (name, number) in [
+            ("unreadable", self.unreadable),
+            ("recoveries", self.recoveries),
+            ("damages", self.damages),
+            ("timeouts", self.timeouts),
+            ("written", self.written),
+            ("moved", self.moved),
+        ] {
+            if let Some(Count(number)) = number {
+                of_shared = format(format_args!("{of_shared}, {name}={number}"))?;
+            }
+        }
+        format(format_args!(
+            "Stats(hits={}, misses={}, hit_ratio={ratio}, sets={}, deletes={}, evictions={}, expirations={}, \
+             rejections={}, entries={}, memory={}, max_entries={}, max_memory={}, age={:.3}{})",
+            self.hits.0,
+            self.misses.0,
+            self.sets.0,
+            self.deletes.0,
+            self.evictions.0,
+            self.expirations.0,
+            self.rejections.0,
+            self.entries.0,
+            self.memory.0,
+            whole(self.max_entries)?,
+            whole(self.max_memory)?,
+            self.age.0,
+            of_shared,
+        ))
+    }
+
     /// What a store of this process says of itself to a handle of this capacity.
     pub(crate) fn of_local(store: &Store<Stored>, capacity: &Capacity) -> Self {
-        let bound = |most: u64| (most != u64::MAX).then_some(most);
+        let bound = |most: u64| (most != u64::MAX).then_some(Count(most));
         Self {
             max_entries: bound(capacity.max_entries),
             max_memory: bound(capacity.max_weight),
-            age: store.age().as_secs_f64(),
+            age: Ratio(store.age().as_secs_f64()),
             ..Self::counted(&store.stats())
         }
     }
@@ -144,33 +158,33 @@ impl Stats {
             .as_unix_micros()
             .saturating_sub(stats.since.as_unix_micros());
         Self {
-            max_memory: Some(stats.capacity_bytes),
-            age: Duration::from_micros(u64::try_from(age).unwrap_or_default()).as_secs_f64(),
-            unreadable: Some(stats.unreadable),
-            recoveries: Some(stats.recoveries),
-            damages: Some(stats.damages),
-            timeouts: Some(stats.timeouts),
-            written: Some(stats.written_bytes),
-            moved: Some(stats.moved_bytes),
+            max_memory: Some(Count(stats.capacity_bytes)),
+            age: Ratio(Duration::from_micros(u64::try_from(age).unwrap_or_default()).as_secs_f64()),
+            unreadable: Some(Count(stats.unreadable)),
+            recoveries: Some(Count(stats.recoveries)),
+            damages: Some(Count(stats.damages)),
+            timeouts: Some(Count(stats.timeouts)),
+            written: Some(Count(stats.written_bytes)),
+            moved: Some(Count(stats.moved_bytes)),
             ..Self::counted(&stats.counts)
         }
     }
 
     fn counted(counts: &nearcache::Stats) -> Self {
         Self {
-            hits: counts.hits,
-            misses: counts.misses,
-            hit_ratio: counts.hit_ratio(),
-            sets: counts.insertions,
-            deletes: counts.removals,
-            evictions: counts.evictions,
-            expirations: counts.expirations,
-            rejections: counts.rejections,
-            entries: counts.entries,
-            memory: counts.weight,
+            hits: Count(counts.hits),
+            misses: Count(counts.misses),
+            hit_ratio: counts.hit_ratio().map(Ratio),
+            sets: Count(counts.insertions),
+            deletes: Count(counts.removals),
+            evictions: Count(counts.evictions),
+            expirations: Count(counts.expirations),
+            rejections: Count(counts.rejections),
+            entries: Count(counts.entries),
+            memory: Count(counts.weight),
             max_entries: None,
             max_memory: None,
-            age: 0.0,
+            age: Ratio(0.0),
             unreadable: None,
             recoveries: None,
             damages: None,

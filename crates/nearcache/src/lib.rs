@@ -8,7 +8,7 @@
 //! pages.insert(b"/about", "<h1>About</h1>".to_string(), Some(Duration::from_secs(60)))?;
 //! assert_eq!(pages.get(b"/about").as_deref(), Some("<h1>About</h1>"));
 //! assert_eq!(pages.stats().hits, 1);
-//! # Ok::<(), nearcache::Rejected>(())
+//! # Ok::<(), nearcache::WriteError>(())
 //! ```
 //!
 //! - **It keeps what will be asked for.** The default eviction policy [adapts](Eviction::Adaptive) S3-FIFO to the
@@ -18,6 +18,8 @@
 //!   entries. There is no thread.
 //! - **It never calls you with a lock held**, but to clone a value and to read the clock. Values are dropped, and
 //!   update functions run, with nothing locked, so they may use the cache themselves.
+//! - **It does not abort when memory is short.** A write that finds none returns [`OutOfMemory`], and the cache stays as it
+//!   was, and usable.
 //!
 //! That is [`local`], in this process's memory. [`shared`] is one cache for all processes of a machine, in a mapped file, with no server:
 //! its values are bytes (64-bit Linux only).
@@ -31,6 +33,7 @@ mod clock;
 mod error;
 mod key;
 pub mod local;
+mod memory;
 mod policy;
 mod prefetch;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -39,6 +42,6 @@ mod stats;
 mod vector;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use error::{Rejected, UpdateError};
+pub use error::{OutOfMemory, Rejected, UpdateError, WriteError};
 pub use policy::Eviction;
 pub use stats::Stats;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use nearcache::local::{Batch, Cache, Capacity, Draft, Store};
-use nearcache::{Clock, Eviction, ManualClock, Rejected, Timestamp, UpdateError};
+use nearcache::{Clock, Eviction, ManualClock, Rejected, Timestamp, UpdateError, WriteError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -105,10 +105,10 @@ fn too_large_a_value_is_rejected_and_takes_the_old_one_along() {
     cache.insert(b"other", 3, None).unwrap();
     assert_eq!(
         cache.insert(b"key", 11, None),
-        Err(Rejected {
+        Err(WriteError::Rejected(Rejected {
             weight: 11,
             capacity: 10
-        })
+        }))
     );
     assert_eq!((cache.get(b"key"), cache.get(b"other")), (None, Some(3)));
     assert_eq!(
@@ -260,7 +260,7 @@ fn adaptive_policy_follows_recency_where_there_is_nothing_else() {
 
 #[test]
 fn handles_with_limits_of_their_own_share_a_store() {
-    let store = Store::new(Eviction::S3Fifo, 1);
+    let store = Store::new(Eviction::S3Fifo, 1).unwrap();
     let draft = |value| Draft {
         value,
         weight: 1,

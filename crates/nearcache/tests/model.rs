@@ -281,7 +281,7 @@ impl Pair {
     }
 
     fn keys(&mut self) {
-        let mut keys: Vec<u8> = self.cache.keys().map(|key| key[0]).collect();
+        let mut keys: Vec<u8> = self.cache.keys().map(|key| key.unwrap()[0]).collect();
         keys.sort_unstable();
         assert!(
             keys.windows(2).all(|pair| pair[0] != pair[1]),

@@ -273,12 +273,9 @@ class AsyncLock(_Holding):
 def _checked(name: str, seconds: float, *, zero: bool = True) -> float:
     """Return a number of seconds, if it is one. Raises `TypeError` and `ValueError`."""
     accepted = f"a number of seconds, {'0 or more' if zero else 'more than 0'}"
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+    number = None if isinstance(seconds, bool) else _core.real_number(seconds)
+    if number is None:
         raise TypeError(f"{name} must be {accepted}, not {seconds!r} ({type(seconds).__name__})")
-    try:
-        number = float(seconds)
-    except OverflowError:  # an int of hundreds of digits
-        number = math.inf
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise ValueError(f"{name} must be {accepted}, not {number}")
     return number

@@ -3,12 +3,13 @@
 //! This is what nearly all calls come to, so whatever is out of the ordinary is left to the others, and what is passed on fits
 //! registers: a `PyResult` is as large as its error, and to move it about takes as long as a look-up.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3::{ffi, intern};
 
 use super::latest::Latest;
 use super::{FAST, Fast, OrRaised, content_of, entry, is_exactly};
+use crate::fallible::interned;
 
 /// The connection's attribute, if its name is one of those kept, and the connection the one that is kept.
 pub(super) fn attribute<'py>(slf: &Bound<'py, PyAny>, name: &Bound<'py, PyAny>) -> Option<OrRaised<'py>> {
@@ -41,7 +42,7 @@ fn is_current(fast: &Fast, proxy: &Bound<'_, PyAny>, latest: &Latest) -> Option<
 /// them up.
 fn handler_and_alias<'py>(content: &Bound<'py, PyDict>) -> Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let py = content.py();
-    let names = (intern!(py, "_connections"), intern!(py, "_alias"));
+    let names = (interned!(py, "_connections").ok()?, interned!(py, "_alias").ok()?);
     // Where another thread may change the dictionary between the steps they are not taken.
     if cfg!(Py_GIL_DISABLED) {
         return Some((entry(content, names.0)?, entry(content, names.1)?));

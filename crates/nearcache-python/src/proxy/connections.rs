@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
-use pyo3::{PyTypeInfo, ffi, intern};
+use pyo3::{PyTypeInfo, ffi};
 
 use super::latest::Latest;
 use super::{content_of, entry, is_exactly};
+use crate::fallible::interned;
 
 /// The handlers that are known.
 pub(super) struct Handlers {
@@ -53,7 +54,10 @@ impl Handlers {
         if !self.know(handler) {
             return None;
         }
-        entry(&content_of(handler)?, intern!(handler.py(), "_connections"))
+        entry(
+            &content_of(handler)?,
+            interned!(handler.py(), "_connections").ok()?,
+        )
     }
 
     /// What Django's handler gives for an alias.
@@ -70,7 +74,7 @@ impl Handlers {
         let [django, _] = &self.known;
         let method = django
             .bind(handler.py())
-            .getattr(intern!(handler.py(), "__getitem__"))?;
+            .getattr(interned!(handler.py(), "__getitem__")?)?;
         method.call1((handler, alias))
     }
 
@@ -152,11 +156,11 @@ fn values_of_this_thread<'py>(
     if !stored.get_type().is(kind) {
         return Ok(None);
     }
-    let thread: std::ffi::c_ulong = stored.getattr(intern!(py, "thread_id"))?.extract()?;
+    let thread: std::ffi::c_ulong = stored.getattr(interned!(py, "thread_id")?)?.extract()?;
     // SAFETY: nothing is asked for but the thread's number.
     if thread != unsafe { ffi::PyThread_get_thread_ident() } {
         return Ok(None);
     }
-    let data = stored.getattr(intern!(py, "data"))?;
+    let data = stored.getattr(interned!(py, "data")?)?;
     Ok(data.cast_into_exact::<PyDict>().ok())
 }

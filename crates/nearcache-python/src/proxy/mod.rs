@@ -25,10 +25,11 @@ use std::ffi::{CStr, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
-use pyo3::{ffi, intern};
 
+use crate::fallible::interned;
 use crate::imported::Imported;
 use connections::Handlers;
 use method::Found;
@@ -173,7 +174,10 @@ fn attribute<'py>(slf: &Bound<'py, PyAny>, name: &Bound<'py, PyAny>) -> PyResult
         }
     }
     let place = |key| content.get_item(key)?.ok_or_else(without_content);
-    let (handler, alias) = (place(intern!(py, "_connections"))?, place(intern!(py, "_alias"))?);
+    let (handler, alias) = (
+        place(interned!(py, "_connections")?)?,
+        place(interned!(py, "_alias")?)?,
+    );
     let connection = connection(&handler, &alias)?;
     let name = name.cast::<PyString>()?;
     let found = Found::of(&connection, name);

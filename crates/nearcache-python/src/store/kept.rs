@@ -8,6 +8,7 @@ use std::hash::BuildHasher;
 use std::sync::Mutex;
 
 use foldhash::fast::FixedState;
+use nearcache::OutOfMemory;
 use nearcache::shared::Stamp;
 use pyo3::prelude::*;
 
@@ -45,16 +46,18 @@ struct Place {
 
 impl Kept {
     /// Of a file of so many bytes.
-    pub(super) fn new(file_bytes: u64) -> Self {
-        let sets = std::iter::repeat_with(|| [const { None }; WAYS]);
-        Self {
+    pub(super) fn new(file_bytes: u64) -> Result<Self, OutOfMemory> {
+        let mut sets = Vec::new();
+        sets.try_reserve_exact(SETS)?;
+        sets.resize_with(SETS, || [const { None }; WAYS]);
+        Ok(Self {
             bytes: usize::try_from((file_bytes / SHARE).min(MOST_BYTES)).unwrap_or_default(),
             places: Mutex::new(Places {
-                sets: sets.take(SETS).collect(),
+                sets: sets.into_boxed_slice(),
                 bytes: 0,
                 hand: 0,
             }),
-        }
+        })
     }
 
     /// Whether a value of this kind and length may be kept.
@@ -72,29 +75,34 @@ impl Kept {
             .map(|place| place.value.clone_ref(py))
     }
 
-    /// Keeps the object made of a value of this length. What has to go is dropped after the lock is.
+    /// Keeps the object made of a value of this length, if there is memory for it. What has to go is dropped after the lock is.
     pub(super) fn keep(&self, stamp: Stamp, len: usize, value: Py<PyAny>) {
+        let mut victims = Vec::new();
+        // Room for one, which `put` relies on.
+        if victims.try_reserve(1).is_err() {
+            return;
+        }
         let Ok(mut places) = self.places.try_lock() else {
             return;
         };
-        let victims = places.put(Place { stamp, len, value }, self.bytes);
+        places.put(Place { stamp, len, value }, self.bytes, &mut victims);
         drop(places);
         drop(victims);
     }
 }
 
 impl Places {
-    fn put(&mut self, place: Place, most_bytes: usize) -> Vec<Place> {
+    fn put(&mut self, place: Place, most_bytes: usize, victims: &mut Vec<Place>) {
         self.hand = self.hand.wrapping_add(1);
         let set = &mut self.sets[set_of(&place.stamp)];
         let free = set.iter().position(Option::is_none);
         self.bytes += place.len;
-        let mut victims: Vec<_> = set[free.unwrap_or(self.hand % WAYS)]
-            .replace(place)
-            .into_iter()
-            .collect();
-        self.bytes -= victims.iter().map(|victim| victim.len).sum::<usize>();
-        while self.bytes > most_bytes {
+        if let Some(victim) = set[free.unwrap_or(self.hand % WAYS)].replace(place) {
+            self.bytes -= victim.len;
+            victims.push(victim);
+        }
+        // If there is no memory to hand over more of them, the next one that is kept sees to it.
+        while self.bytes > most_bytes && victims.try_reserve(1).is_ok() {
             self.hand = self.hand.wrapping_add(1);
             let (set, way) = (self.hand / WAYS % SETS, self.hand % WAYS);
             if let Some(victim) = self.sets[set][way].take() {
@@ -102,7 +110,6 @@ impl Places {
                 victims.push(victim);
             }
         }
-        victims
     }
 }
 

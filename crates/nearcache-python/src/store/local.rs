@@ -1,7 +1,7 @@
 //! Entries in the memory of this process.
 
 use nearcache::local::{Draft, Store};
-use nearcache::{Clock, Timestamp, UpdateError};
+use nearcache::{Clock, OutOfMemory, Timestamp, UpdateError, WriteError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -10,6 +10,7 @@ use super::{Keep, Outcome, StoredKeys, When};
 use crate::arguments::{Any, Argument};
 use crate::call::Call;
 use crate::expiry::Now;
+use crate::fallible::{error, no_memory, text};
 use crate::stats::Stats;
 use crate::values::{Encoded, Stored};
 
@@ -69,11 +70,12 @@ impl Keep for Store<Stored> {
             When::Absent => self.insert_if_absent(key, draft, capacity, &now),
             When::Present => self.insert_if_present(key, draft, capacity, &now),
         };
-        Ok(match stored {
-            Ok(true) => Outcome::Stored,
-            Ok(false) => Outcome::Refused,
-            Err(_) => Outcome::TooLarge,
-        })
+        match stored {
+            Ok(true) => Ok(Outcome::Stored),
+            Ok(false) => Ok(Outcome::Refused),
+            Err(WriteError::Rejected(_)) => Ok(Outcome::TooLarge),
+            Err(WriteError::OutOfMemory(short)) => Err(no_memory(short)),
+        }
     }
 
     fn incr<'py>(
@@ -93,8 +95,8 @@ impl Keep for Store<Stored> {
         match updated {
             Ok(true) | Err(UpdateError::Rejected(_)) => Ok(sum),
             Ok(false) => Ok(None),
-            Err(UpdateError::Function(error)) => Err(error),
-            Err(other) => Err(PyRuntimeError::new_err(other.to_string())),
+            Err(UpdateError::Function(raised)) => Err(raised),
+            Err(other) => Err(error::<PyRuntimeError>(py, format_args!("{other}"))),
         }
     }
 
@@ -135,7 +137,7 @@ impl Keep for Store<Stored> {
         expires: Timestamp,
         now: Now,
     ) -> PyResult<bool> {
-        let token = PyString::new(call.py(), token);
+        let token = text(call.py(), token)?;
         let Encoded { stored, size } = Encoded::new(&token, None)?;
         let draft = Draft {
             value: stored,
@@ -143,7 +145,13 @@ impl Keep for Store<Stored> {
             expires,
         };
         let added = self.insert_if_absent(key, draft, &call.settings.capacity, &now);
-        added.map_err(|rejected| PyValueError::new_err(format!("there is no room for this lock: {rejected}")))
+        added.map_err(|refused| match refused {
+            WriteError::Rejected(rejected) => {
+                let message = format_args!("there is no room for this lock: {rejected}");
+                error::<PyValueError>(call.py(), message)
+            }
+            WriteError::OutOfMemory(OutOfMemory) => no_memory(OutOfMemory),
+        })
     }
 
     fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
@@ -182,6 +190,10 @@ impl Keep for Store<Stored> {
 
     fn reset_stats(&self) {
         self.reset_stats();
+    }
+
+    fn panic(&self, key: &[u8]) {
+        self.get_with(key, &Now::System, |_| panic!("asked for by a test"));
     }
 }
 

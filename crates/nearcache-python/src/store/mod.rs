@@ -9,8 +9,8 @@ pub(crate) mod registry;
 #[cfg(shared)]
 pub(crate) mod shared;
 
-use nearcache::Timestamp;
 use nearcache::local::{Keys, Store as LocalStore};
+use nearcache::{OutOfMemory, Timestamp};
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Argument};
@@ -103,6 +103,9 @@ pub(crate) trait Keep {
     fn stats(&self, call: &Call<'_, '_>) -> PyResult<Stats>;
 
     fn reset_stats(&self);
+
+    /// Panics at the worst moment, for tests: while an entry is locked, if there is a lock that a panic could leave behind.
+    fn panic(&self, key: &[u8]);
 }
 
 /// Any of them. It lives as long as the process.
@@ -140,13 +143,14 @@ pub(crate) enum StoredKeys {
 }
 
 impl Iterator for StoredKeys {
-    type Item = Box<[u8]>;
+    type Item = Result<Box<[u8]>, OutOfMemory>;
 
-    fn next(&mut self) -> Option<Box<[u8]>> {
+    fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Local(keys) => keys.next(),
             #[cfg(shared)]
-            Self::Shared(keys) => keys.next().map(Vec::into_boxed_slice),
+            // Its capacity is its length, so that this does not reallocate.
+            Self::Shared(keys) => keys.next().map(|key| key.map(Vec::into_boxed_slice)),
         }
     }
 }

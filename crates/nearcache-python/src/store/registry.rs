@@ -13,14 +13,17 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nearcache::Eviction;
-use nearcache::local::{Capacity, Store};
-use pyo3::PyResult;
+use nearcache::local::{Capacity, Frozen, Store};
+#[cfg(shared)]
+use nearcache::shared::OpenError;
 #[cfg(shared)]
 use pyo3::exceptions::PyOSError;
 use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
 
 #[cfg(shared)]
 use super::shared::SharedStore;
+use crate::fallible::{error, no_memory, probe};
 use crate::values::Stored;
 
 type LocalStore = Store<Stored>;
@@ -42,6 +45,8 @@ struct Opened {
 #[derive(Default)]
 struct Registry {
     local: HashMap<String, Opened>,
+    /// Empty but for the moment of a fork; with room for all local stores, since nothing may be allocated then.
+    frozen: Vec<Frozen<'static, Stored>>,
     #[cfg(shared)]
     shared: HashMap<PathBuf, &'static SharedStore>,
 }
@@ -51,19 +56,31 @@ static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 /// The store of that name, made if it is the first time, for a handle of this capacity.
 ///
 /// Fails if there is no such eviction policy, or if the store was opened with another one.
-pub(crate) fn open_local(name: &str, eviction: &str, capacity: &Capacity) -> PyResult<&'static LocalStore> {
+pub(crate) fn open_local(
+    py: Python<'_>,
+    name: &str,
+    eviction: &str,
+    capacity: &Capacity,
+) -> PyResult<&'static LocalStore> {
     let wanted = POLICIES.iter().find(|(_, name)| *name == eviction);
-    let &(wanted, _) =
-        wanted.ok_or_else(|| PyValueError::new_err(format!("there is no eviction policy {eviction:?}")))?;
+    let &(wanted, _) = wanted.ok_or_else(|| {
+        let message = format_args!("there is no eviction policy {eviction:?}");
+        error::<PyValueError>(py, message)
+    })?;
+    probe()?;
     let mut registry = registry();
-    let opened = registry
-        .get_or_insert_default()
-        .local
-        .entry(name.to_owned())
-        .or_insert_with(|| Opened {
-            store: Box::leak(Box::new(Store::new(wanted, shards(wanted, capacity)))),
+    let Registry { local, frozen, .. } = registry.get_or_insert_default();
+    if !local.contains_key(name) {
+        local.try_reserve(1).map_err(no_memory)?;
+        frozen.try_reserve(local.len() + 1).map_err(no_memory)?;
+        let store = Store::new(wanted, shards(wanted, capacity)).map_err(no_memory)?;
+        let opened = Opened {
+            store: Box::leak(Box::new(store)),
             eviction: wanted,
-        });
+        };
+        local.insert(name.to_owned(), opened);
+    }
+    let opened = &local[name];
     if opened.eviction == wanted {
         return Ok(opened.store);
     }
@@ -71,30 +88,37 @@ pub(crate) fn open_local(name: &str, eviction: &str, capacity: &Capacity) -> PyR
         .iter()
         .find(|(policy, _)| *policy == opened.eviction)
         .map_or("", |(_, name)| name);
-    Err(PyValueError::new_err(format!(
-        "the store {name:?} is open already in this process with eviction {other:?}"
-    )))
+    drop(registry);
+    let message = format_args!("the store {name:?} is open already in this process with eviction {other:?}");
+    Err(error::<PyValueError>(py, message))
 }
 
 /// The cache file at that path, made with that size if there is none.
 ///
 /// Fails if this process has it open with another size, or as [`SharedStore::open`].
 #[cfg(shared)]
-pub(crate) fn open_shared(path: PathBuf, bytes: u64) -> PyResult<&'static SharedStore> {
+pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, bytes: u64) -> PyResult<&'static SharedStore> {
+    probe()?;
     let mut registry = registry();
     let shared = &mut registry.get_or_insert_default().shared;
     if let Some(opened) = shared.get(&path) {
+        let opened = *opened;
         if opened.bytes() == bytes {
             return Ok(opened);
         }
-        return Err(PyValueError::new_err(format!(
-            "{} is open in this process with MAX_MEMORY {}, not {bytes}: if two entries of CACHES share the file, give each \
-             a LOCATION of its own, or the same MAX_MEMORY",
-            path.display(),
-            opened.bytes()
-        )));
+        drop(registry);
+        let (path, before) = (path.display(), opened.bytes());
+        let message = format_args!(
+            "{path} is open in this process with MAX_MEMORY {before}, not {bytes}: if two entries of CACHES share the file, \
+             give each a LOCATION of its own, or the same MAX_MEMORY"
+        );
+        return Err(error::<PyValueError>(py, message));
     }
-    let opened = SharedStore::open(&path, bytes).map_err(|error| PyOSError::new_err(error.to_string()))?;
+    shared.try_reserve(1).map_err(no_memory)?;
+    let opened = SharedStore::open(&path, bytes).map_err(|failure| match failure {
+        OpenError::OutOfMemory(short) => no_memory(short),
+        other => error::<PyOSError>(py, format_args!("{other}")),
+    })?;
     let opened: &'static SharedStore = Box::leak(Box::new(opened));
     shared.insert(path, opened);
     Ok(opened)
@@ -146,38 +170,34 @@ pub(crate) fn survive_fork() -> PyResult<()> {
 
 #[cfg(unix)]
 mod fork {
-    use std::cell::RefCell;
+    use std::cell::Cell;
+    use std::mem::ManuallyDrop;
     use std::sync::MutexGuard;
 
-    use nearcache::local::Frozen;
+    use super::{Registry, registry};
 
-    use super::{Registry, Stored, registry};
-
-    /// Every lock there is. Dropped in this order.
-    struct Held {
-        _shards: Vec<Frozen<'static, Stored>>,
-        _registry: MutexGuard<'static, Option<Registry>>,
-    }
+    type Locked = MutexGuard<'static, Option<Registry>>;
 
     thread_local! {
-        /// Filled for the moment of a fork by the thread that forks, which is the one that goes on in the child.
-        static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+        /// Filled for the moment of a fork by the thread that forks, which is the one that goes on in the child. It has no
+        /// destructor: to register one for a thread takes memory.
+        static HELD: Cell<Option<ManuallyDrop<Locked>>> = const { Cell::new(None) };
     }
 
     pub(super) extern "C" fn prepare() {
-        let registry = registry();
-        let opened = registry.iter().flat_map(|registry| registry.local.values());
-        let shards = opened.map(|opened| opened.store.freeze()).collect();
-        let held = Held {
-            _shards: shards,
-            _registry: registry,
-        };
-        // A thread that is going away has no thread-local storage: then the locks are released at once, and the child
-        // of a fork from within a thread's last destructors takes its chance.
-        let _ = HELD.try_with(|cell| cell.replace(Some(held)));
+        let mut locked = registry();
+        if let Some(Registry { local, frozen, .. }) = &mut *locked {
+            frozen.extend(local.values().map(|opened| opened.store.freeze()));
+        }
+        HELD.set(Some(ManuallyDrop::new(locked)));
     }
 
     pub(super) extern "C" fn release() {
-        let _ = HELD.try_with(|cell| drop(cell.take()));
+        if let Some(held) = HELD.take() {
+            let mut locked = ManuallyDrop::into_inner(held);
+            if let Some(registry) = &mut *locked {
+                registry.frozen.clear();
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Entries in a file that all processes of the machine share.
 
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 use nearcache::shared::{
     Counted, Found, Item, OpenError, SharedCache, SharedError, Sink, Stamp, UpdateError, ValidateError,
 };
-use nearcache::{Rejected, Timestamp};
+use nearcache::{OutOfMemory, Rejected, Timestamp};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
@@ -20,6 +21,7 @@ use super::{Keep, Outcome, StoredKeys, When};
 use crate::arguments::{Any, Argument};
 use crate::call::Call;
 use crate::expiry::Now;
+use crate::fallible::{self, error, format, interned, no_memory};
 use crate::stats::Stats;
 use crate::values::raw::{self, Raw, Reading, Unread};
 
@@ -47,7 +49,7 @@ impl SharedStore {
         Ok(Self {
             path: path.to_owned(),
             bytes,
-            current: ArcSwap::from_pointee(Opened::new(cache)),
+            current: ArcSwap::from_pointee(Opened::new(cache)?),
             next_look: AtomicU64::new(coarse_millis() + LOOK_EVERY),
             told_of_unreadable: AtomicBool::new(false),
             told_of_rejection: AtomicBool::new(false),
@@ -92,8 +94,9 @@ impl SharedStore {
                 new.clock(Now::System).open().map_err(drop)
             }
         });
+        let opened = opened.and_then(|cache| Opened::new(cache).map_err(drop));
         if let Ok(opened) = opened {
-            self.current.store(Arc::new(Opened::new(opened)));
+            self.current.store(Arc::new(opened));
         }
     }
 
@@ -114,17 +117,20 @@ impl SharedStore {
         };
         written.map_err(|error| match error {
             SharedError::Rejected(rejected) => Failure::TooLarge(rejected),
-            other => Failure::Raised(self.raised(&other)),
+            other => Failure::Raised(self.raised(py, &other)),
         })
     }
 
-    fn raised(&self, error: &SharedError) -> PyErr {
-        let message = format!("nearcache: {}: {error}", self.path.display());
-        match error {
-            SharedError::KeyTooLong { .. } | SharedError::Rejected(_) => PyValueError::new_err(message),
-            SharedError::Busy { .. } => PyTimeoutError::new_err(message),
-            SharedError::Detached(_) => PyOSError::new_err(message),
-            _ => PyRuntimeError::new_err(message),
+    #[cold]
+    fn raised(&self, py: Python<'_>, failure: &SharedError) -> PyErr {
+        let path = self.path.display();
+        let message = format_args!("nearcache: {path}: {failure}");
+        match failure {
+            SharedError::OutOfMemory(_) | SharedError::Detached(OpenError::OutOfMemory(_)) => no_memory(()),
+            SharedError::KeyTooLong { .. } | SharedError::Rejected(_) => error::<PyValueError>(py, message),
+            SharedError::Busy { .. } => error::<PyTimeoutError>(py, message),
+            SharedError::Detached(_) => error::<PyOSError>(py, message),
+            _ => error::<PyRuntimeError>(py, message),
         }
     }
 
@@ -132,40 +138,40 @@ impl SharedStore {
     fn made(&self, py: Python<'_>, key: &[u8], read: Reading<'_>, now: Now) -> PyResult<Option<Py<PyAny>>> {
         match read.value() {
             Ok(value) => Ok(Some(value)),
-            Err(Unread::Failed(error)) => Err(error),
-            Err(Unread::Unreadable(error)) => {
+            Err(Unread::Failed(raised)) => Err(raised),
+            Err(Unread::Unreadable(why)) => {
                 self.with(now, SharedCache::disown_hit);
-                self.tell_of_unreadable(py, key, error)?;
+                self.tell_of_unreadable(py, key, why)?;
                 Ok(None)
             }
         }
     }
 
     fn tell_of_unreadable(&self, py: Python<'_>, key: &[u8], error: Option<PyErr>) -> PyResult<()> {
-        let why = error.map_or_else(
-            || "its bytes are no value's".to_owned(),
-            |error| error.to_string(),
-        );
-        let key = String::from_utf8_lossy(key);
+        let why = match error {
+            Some(error) => format(format_args!("{error}"))?,
+            None => format(format_args!("its bytes are no value's"))?,
+        };
         warn_once(py, &self.told_of_unreadable, || {
-            format!(
-                "nearcache: the value under {key:?} in {} cannot be read here, so it counts as missing: {why}. \
+            format(format_args!(
+                "nearcache: the value under \"{}\" in {} cannot be read here, so it counts as missing: {why}. \
                  Others like it will not be told of, but counted: see stats().unreadable.",
+                Lossy(key),
                 self.path.display()
-            )
+            ))
         })
     }
 
     fn tell_of_rejection(&self, py: Python<'_>, key: &[u8], len: usize) -> PyResult<()> {
         let most = self.with(Now::System, |cache| cache.max_value_bytes(key.len()));
-        let key = String::from_utf8_lossy(key);
         warn_once(py, &self.told_of_rejection, || {
-            format!(
-                "nearcache: a value of {len} bytes under {key:?} was not stored: {} takes values of up to {most} bytes. \
+            format(format_args!(
+                "nearcache: a value of {len} bytes under \"{}\" was not stored: {} takes values of up to {most} bytes. \
                  A larger MAX_MEMORY takes larger ones. Others like it will not be told of, but counted: see \
                  stats().rejections.",
+                Lossy(key),
                 self.path.display()
-            )
+            ))
         })
     }
 
@@ -181,32 +187,37 @@ impl SharedStore {
         let mut sum = None;
         let mut add = |kind, bytes: &[u8]| -> PyResult<(u8, Vec<u8>)> {
             sum = None;
-            let old = match Reading::of(py, kind, bytes).value() {
+            let old = match Reading::of(py, kind, bytes)?.value() {
                 Ok(old) => old,
-                Err(Unread::Failed(error) | Unread::Unreadable(Some(error))) => return Err(error),
+                Err(Unread::Failed(raised) | Unread::Unreadable(Some(raised))) => return Err(raised),
                 Err(Unread::Unreadable(None)) => {
-                    return Err(PyValueError::new_err("the value cannot be read here"));
+                    return Err(error::<PyValueError>(
+                        py,
+                        format_args!("the value cannot be read here"),
+                    ));
                 }
             };
             let new = old.bind(py).add(delta)?;
             let raw = Raw::new(&new, call.settings.pickle_protocol)?;
-            let made = (raw.kind, raw.bytes().to_vec());
+            let made = (raw.kind, fallible::concat([raw.bytes()])?);
             sum = Some(new.unbind());
             Ok(made)
         };
         match self.with(now, |cache| cache.update(key, &mut add)) {
             Ok(true) | Err(UpdateError::Cache(SharedError::Rejected(_))) => Ok(sum),
             Ok(false) => Ok(None),
-            Err(UpdateError::Function(error)) => Err(error),
-            Err(UpdateError::Cache(error)) => Err(self.raised(&error)),
-            Err(other) => Err(PyRuntimeError::new_err(other.to_string())),
+            Err(UpdateError::Function(raised)) => Err(raised),
+            Err(UpdateError::Cache(failure)) => Err(self.raised(py, &failure)),
+            Err(other) => Err(error::<PyRuntimeError>(py, format_args!("{other}"))),
         }
     }
 
     /// Has a lock end at another time, if it is held with this token.
-    fn held(&self, key: &[u8], token: &str, now: Now, value: &mut Vec<u8>) -> Option<Found> {
-        let found = self.with(now, |cache| cache.peek_into(key, value))?;
-        is_held(found.tag, value, token).then_some(found)
+    fn held(&self, key: &[u8], token: &str, now: Now, value: &mut Vec<u8>) -> PyResult<Option<Found>> {
+        let found = self
+            .with(now, |cache| cache.peek_into(key, value))
+            .map_err(no_memory)?;
+        Ok(found.filter(|found| is_held(found.tag, value, token)))
     }
 
     /// Checks the whole file. See `Backend._verify`.
@@ -218,8 +229,8 @@ impl SharedStore {
                 report.record_bytes,
                 report.torn,
             )),
-            Err(ValidateError::Cache(error)) => Err(self.raised(&error)),
-            Err(broken) => Err(PyValueError::new_err(broken.to_string())),
+            Err(ValidateError::Cache(failure)) => Err(self.raised(py, &failure)),
+            Err(broken) => Err(error::<PyValueError>(py, format_args!("{broken}"))),
         }
     }
 }
@@ -232,8 +243,9 @@ impl Keep for SharedStore {
             kept: &current.kept,
             found: None,
         };
-        let Some(entry) = at(&current.patient, now, |cache| cache.get_into(key, &mut sink)) else {
-            return sink.read.failure().map_or(Ok(None), Err);
+        let read = at(&current.patient, now, |cache| cache.get_into(key, &mut sink));
+        let Some(entry) = read.map_err(no_memory)? else {
+            return Ok(None);
         };
         if sink.found.is_some() {
             return Ok(sink.found);
@@ -271,7 +283,7 @@ impl Keep for SharedStore {
                 self.tell_of_rejection(call.py(), key, item.bytes.len())?;
                 Ok(Outcome::TooLarge)
             }
-            Err(Failure::Raised(error)) => Err(error),
+            Err(Failure::Raised(raised)) => Err(raised),
         }
     }
 
@@ -290,8 +302,9 @@ impl Keep for SharedStore {
         let Some(small) = small else {
             return self.add_objects(call, key, delta, now);
         };
-        match self.write(py, now, |cache| cache.incr(key, small, raw::INT))? {
-            Counted::To(sum) => Ok(Some(PyInt::new(py, sum).into_any().unbind())),
+        let counted = self.write(py, now, |cache| cache.incr(key, small, raw::INT));
+        match counted.map_err(|failure| failure.raised(py))? {
+            Counted::To(sum) => Ok(Some(fallible::int(py, sum)?.into_any().unbind())),
             Counted::Absent => Ok(None),
             _ => self.add_objects(call, key, delta, now),
         }
@@ -302,7 +315,8 @@ impl Keep for SharedStore {
     }
 
     fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        Ok(self.write(call.py(), call.now()?, |cache| cache.delete(key))?)
+        self.write(call.py(), call.now()?, |cache| cache.delete(key))
+            .map_err(|failure| failure.raised(call.py()))
     }
 
     fn clear(&self) {
@@ -314,7 +328,8 @@ impl Keep for SharedStore {
     }
 
     fn expire_at(&self, call: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
-        Ok(self.write(call.py(), now, |cache| cache.expire_at(key, expires))?)
+        self.write(call.py(), now, |cache| cache.expire_at(key, expires))
+            .map_err(|failure| failure.raised(call.py()))
     }
 
     fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
@@ -335,7 +350,7 @@ impl Keep for SharedStore {
         now: Now,
     ) -> PyResult<bool> {
         let lock = |cache: &SharedCache<Now>, stamp| {
-            let (kind, bytes) = raw::lock_bytes(cache.process()?, token);
+            let (kind, bytes) = raw::lock_bytes(cache.process()?, token)?;
             let item = Item::new(&bytes).tagged(kind).until(expires);
             match stamp {
                 None => cache.add(key, item),
@@ -346,25 +361,29 @@ impl Keep for SharedStore {
             Ok(false) => {}
             Ok(true) => return Ok(true),
             Err(Failure::TooLarge(rejected)) => {
-                return Err(PyValueError::new_err(format!(
-                    "there is no room for this lock: {rejected}"
-                )));
+                let message = format_args!("there is no room for this lock: {rejected}");
+                return Err(error::<PyValueError>(call.py(), message));
             }
-            Err(Failure::Raised(error)) => return Err(error),
+            Err(Failure::Raised(raised)) => return Err(raised),
         }
-        match self.with(now, |cache| left_behind(cache, key)) {
-            Some(stamp) => Ok(self.write(call.py(), now, |cache| lock(cache, Some(stamp)))?),
+        let left_behind = self.with(now, |cache| left_behind(cache, key));
+        match left_behind.map_err(no_memory)? {
+            Some(stamp) => self
+                .write(call.py(), now, |cache| lock(cache, Some(stamp)))
+                .map_err(|failure| failure.raised(call.py())),
             None => Ok(false),
         }
     }
 
     fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
         let held = |kind, value: &[u8]| is_held(kind, value, token);
-        Ok(self.write(call.py(), call.now()?, |cache| cache.remove_if(key, held))?)
+        self.write(call.py(), call.now()?, |cache| cache.remove_if(key, held))
+            .map_err(|failure| failure.raised(call.py()))
     }
 
     fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
-        Ok(self.held(key, token, call.now()?, &mut Vec::new()).is_some())
+        let held = self.held(key, token, call.now()?, &mut Vec::new())?;
+        Ok(held.is_some())
     }
 
     fn extend(
@@ -376,12 +395,13 @@ impl Keep for SharedStore {
         now: Now,
     ) -> PyResult<bool> {
         let mut value = Vec::new();
-        while let Some(found) = self.held(key, token, now, &mut value) {
+        while let Some(found) = self.held(key, token, now, &mut value)? {
             let expires = end(found.expires);
             let item = Item::new(&value).tagged(found.tag).until(expires);
-            if self.write(call.py(), now, |cache| {
+            let extended = self.write(call.py(), now, |cache| {
                 cache.set_if_unchanged(key, item, found.stamp)
-            })? {
+            });
+            if extended.map_err(|failure| failure.raised(call.py()))? {
                 return Ok(true);
             }
         }
@@ -400,6 +420,11 @@ impl Keep for SharedStore {
     fn reset_stats(&self) {
         self.with(Now::System, SharedCache::reset_stats);
     }
+
+    fn panic(&self, _: &[u8]) {
+        // No code runs under a lock of the file's.
+        panic!("asked for by a test");
+    }
 }
 
 /// A file that is open.
@@ -411,12 +436,12 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(patient: SharedCache<Now>) -> Self {
-        Self {
+    fn new(patient: SharedCache<Now>) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             eager: patient.with_lock_timeout(Duration::ZERO),
-            kept: Kept::new(patient.capacity_bytes()),
+            kept: Kept::new(patient.capacity_bytes())?,
             patient,
-        }
+        })
     }
 }
 
@@ -438,7 +463,7 @@ impl Sink for Sought<'_, '_> {
     }
 
     #[inline]
-    fn room(&mut self, kind: u8, len: usize) -> &mut [MaybeUninit<u8>] {
+    fn room(&mut self, kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
         self.read.room(kind, len)
     }
 
@@ -464,21 +489,24 @@ enum Failure {
     Raised(PyErr),
 }
 
-impl From<Failure> for PyErr {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::TooLarge(rejected) => PyValueError::new_err(rejected.to_string()),
-            Failure::Raised(error) => error,
+impl Failure {
+    /// As an exception, where nothing too large is expected.
+    fn raised(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::TooLarge(rejected) => error::<PyValueError>(py, format_args!("{rejected}")),
+            Self::Raised(raised) => raised,
         }
     }
 }
 
 /// A lock whose holder has died, as it is now.
-fn left_behind(cache: &SharedCache<Now>, key: &[u8]) -> Option<Stamp> {
+fn left_behind(cache: &SharedCache<Now>, key: &[u8]) -> Result<Option<Stamp>, OutOfMemory> {
     let mut value = Vec::new();
     let found = cache.peek_into(key, &mut value)?;
-    let (holder, _) = raw::lock_of(found.tag, &value)?;
-    (!cache.is_alive(holder)).then_some(found.stamp)
+    Ok(found.and_then(|found| {
+        let (holder, _) = raw::lock_of(found.tag, &value)?;
+        (!cache.is_alive(holder)).then_some(found.stamp)
+    }))
 }
 
 fn is_held(kind: u8, value: &[u8], token: &str) -> bool {
@@ -499,11 +527,28 @@ fn coarse_millis() -> u64 {
 }
 
 /// Writes to the log, unless it was done before.
-fn warn_once(py: Python<'_>, told: &AtomicBool, message: impl FnOnce() -> String) -> PyResult<()> {
+fn warn_once(py: Python<'_>, told: &AtomicBool, message: impl FnOnce() -> PyResult<String>) -> PyResult<()> {
     if told.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    let logger = py.import("logging")?.call_method1("getLogger", ("nearcache",))?;
-    logger.call_method1("warning", ("%s", message()))?;
+    let message = fallible::text(py, &message()?)?;
+    let logging = py.import(interned!(py, "logging")?)?;
+    let logger = logging.call_method1(interned!(py, "getLogger")?, (interned!(py, "nearcache")?,))?;
+    logger.call_method1(interned!(py, "warning")?, (interned!(py, "%s")?, message))?;
     Ok(())
+}
+
+/// A key in a message; what is no UTF-8 is shown as U+FFFD.
+struct Lossy<'a>(&'a [u8]);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            write!(f, "{}", chunk.valid().escape_debug())?;
+            if !chunk.invalid().is_empty() {
+                write!(f, "{}", char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -5,13 +5,13 @@
 //!
 //! The sizes are those of `CPython` on 64 bits, the allocator's rounding to 16 bytes included.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDate, PyDateTime, PyDelta, PyFloat, PyInt, PyString, PyTime, PyType,
     PyTzInfo,
 };
 
+use crate::fallible::{interned, text};
 use crate::imported::Imported;
 
 /// Of objects that exist once in a process, such as `None`.
@@ -24,13 +24,13 @@ const STR_HEADER: u64 = 64;
 const BYTES_HEADER: u64 = 48;
 
 /// The memory an atom takes, in bytes; `None` if it is not known to be immutable, or is a collection.
-pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> Option<u64> {
-    if let Ok(text) = value.cast_exact::<PyString>() {
+pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    Ok(if let Ok(text) = value.cast_exact::<PyString>() {
         Some(str_size(text))
     } else if value.is_none() || value.is_exact_instance_of::<PyBool>() {
         Some(SINGLETON)
     } else if value.is_exact_instance_of::<PyInt>() {
-        Some(int_size(value))
+        Some(int_size(value)?)
     } else if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyComplex>() {
         Some(NUMBER)
     } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
@@ -38,8 +38,8 @@ pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> Option<u64> {
     } else if super::tree::is_collection(value) {
         None
     } else {
-        library_size(value)
-    }
+        library_size(value)?
+    })
 }
 
 /// The memory a str takes, in bytes.
@@ -61,33 +61,32 @@ pub(super) const fn bytes_size(len: usize) -> u64 {
 }
 
 /// Small ints exist once; others take 4 bytes for each 30 bits.
-fn int_size(value: &Bound<'_, PyAny>) -> u64 {
-    match value.extract::<i64>() {
+fn int_size(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    Ok(match value.extract::<i64>() {
         Ok(-5..=256) => SINGLETON,
         Ok(_) => NUMBER,
         Err(_) => {
-            let bits = value.call_method0(intern!(value.py(), "bit_length"));
-            NUMBER
-                + bits
-                    .and_then(|bits| bits.extract::<u64>())
-                    .map_or(0, |bits| bits / 30 * 4)
+            let bits = value.call_method0(interned!(value.py(), "bit_length")?)?;
+            NUMBER + bits.extract::<u64>()? / 30 * 4
         }
-    }
+    })
 }
 
 /// Types of the standard library and Django's.
-fn library_size(value: &Bound<'_, PyAny>) -> Option<u64> {
+fn library_size(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     if value.is_exact_instance_of::<PyDateTime>() || value.is_exact_instance_of::<PyTime>() {
-        let zone = value.getattr(intern!(value.py(), "tzinfo")).ok()?;
-        return (zone.is_none() || is_plain_zone(&zone)).then_some(DATETIME);
+        let zone = value.getattr(interned!(value.py(), "tzinfo")?)?;
+        return Ok((zone.is_none() || is_plain_zone(&zone)).then_some(DATETIME));
     }
     if value.is_exact_instance_of::<PyDate>() || value.is_exact_instance_of::<PyDelta>() {
-        return Some(DATETIME);
+        return Ok(Some(DATETIME));
     }
-    let types = Types::get(value.py())?;
+    let Some(types) = Types::get(value.py()) else {
+        return Ok(None);
+    };
     let kind = value.get_type();
     let is = |known: &Py<PyType>| kind.is(known.bind(value.py()));
-    if is(&types.decimal) {
+    Ok(if is(&types.decimal) {
         Some(DECIMAL)
     } else if is(&types.uuid) {
         Some(UUID)
@@ -97,7 +96,7 @@ fn library_size(value: &Bound<'_, PyAny>) -> Option<u64> {
         Some(DATETIME)
     } else {
         None
-    }
+    })
 }
 
 /// A time zone that cannot change; others (of pytz, or a project's own) are left to pickle.
@@ -144,7 +143,8 @@ impl Types {
 
     fn import(py: Python<'_>) -> PyResult<Self> {
         let of = |module: &str, name: &str| -> PyResult<Py<PyType>> {
-            Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?.unbind())
+            let found = py.import(text(py, module)?)?.getattr(text(py, name)?)?;
+            Ok(found.cast_into::<PyType>()?.unbind())
         };
         Ok(Self {
             decimal: of("decimal", "Decimal")?,

@@ -16,10 +16,10 @@ mod immutable;
 pub(crate) mod raw;
 mod tree;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::fallible::{bytes, interned, text};
 use crate::imported::Imported;
 use tree::Taken;
 
@@ -45,7 +45,7 @@ impl Encoded {
     ///
     /// Fails with whatever pickle fails with, when it comes to that.
     pub(crate) fn new(value: &Bound<'_, PyAny>, pickle_protocol: Option<i32>) -> PyResult<Self> {
-        if let Some(size) = immutable::atom_size(value) {
+        if let Some(size) = immutable::atom_size(value)? {
             return Ok(Self {
                 stored: Stored::Shared(value.clone().unbind()),
                 size,
@@ -63,10 +63,10 @@ impl Encoded {
             });
         }
         let py = value.py();
-        let pickled = pickle(py, intern!(py, "dumps"))?.call1((value, pickle_protocol))?;
+        let pickled = pickle(py, interned!(py, "dumps")?)?.call1((value, pickle_protocol))?;
         // Copied, since pickle's own is a large block cut short: between those that stay no other large one fits, and the heap
         // grows to twice what is used.
-        let pickled = PyBytes::new(py, pickled.cast_into::<PyBytes>()?.as_bytes());
+        let pickled = bytes(py, pickled.cast_into::<PyBytes>()?.as_bytes())?;
         let size = immutable::bytes_size(pickled.len()?);
         Ok(Self {
             stored: Stored::Pickled(pickled.unbind()),
@@ -92,7 +92,7 @@ impl Stored {
         match self {
             Self::Shared(value) => Ok(value),
             Self::Tree(tree) => tree::hand_out(tree.bind(py)).map(Bound::unbind),
-            Self::Pickled(bytes) => pickle(py, intern!(py, "loads"))?
+            Self::Pickled(bytes) => pickle(py, interned!(py, "loads")?)?
                 .call1((bytes,))
                 .map(Bound::unbind),
         }
@@ -102,6 +102,6 @@ impl Stored {
 /// A function of `pickle`, looked up every time, so that a test may patch it.
 fn pickle<'py>(py: Python<'py>, function: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
     static PICKLE: Imported<Py<PyModule>> = Imported::new();
-    let module = PICKLE.get_or_make(|| py.import("pickle").map(Bound::unbind))?;
+    let module = PICKLE.get_or_make(|| py.import(text(py, "pickle")?).map(Bound::unbind))?;
     module.bind(py).getattr(function)
 }

@@ -10,13 +10,15 @@
 use std::mem::MaybeUninit;
 use std::slice;
 
+use nearcache::OutOfMemory;
 use nearcache::shared::{Process, Sink};
 use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString};
-use pyo3::{ffi, intern};
 
 use super::{immutable, pickle};
+use crate::fallible::{self, Count, interned, no_memory};
 
 /// The bytes of a `bytes` object. 0, so that a Rust program's untagged values are `bytes` here.
 const BYTES: u8 = 0;
@@ -87,7 +89,7 @@ impl<'a, 'py> Raw<'a, 'py> {
         {
             return borrowed(kind | SAFE, bytes);
         }
-        let pickled = pickle(py, intern!(py, "dumps"))?.call1((value, pickle_protocol))?;
+        let pickled = pickle(py, interned!(py, "dumps")?)?.call1((value, pickle_protocol))?;
         Ok(Self {
             kind: PICKLE,
             bytes: Bytes::Object(pickled.cast_into()?),
@@ -102,10 +104,10 @@ impl<'a, 'py> Raw<'a, 'py> {
                 bytes: Bytes::Number(small.to_ne_bytes()),
             });
         }
-        let bits: usize = number.call_method0(intern!(py, "bit_length"))?.extract()?;
+        let bits: usize = number.call_method0(interned!(py, "bit_length")?)?.extract()?;
         let bytes = number.call_method(
-            intern!(py, "to_bytes"),
-            (bits / 8 + 1, "little"),
+            interned!(py, "to_bytes")?,
+            (Count((bits / 8 + 1) as u64), interned!(py, "little")?),
             Some(&signed(py)?),
         )?;
         Ok(Self {
@@ -130,8 +132,13 @@ pub(crate) const fn is_immutable(kind: u8) -> bool {
 }
 
 /// The value of a lock: who holds it and with which token.
-pub(crate) fn lock_bytes(holder: Process, token: &str) -> (u8, Vec<u8>) {
-    (LOCK, [&holder.to_u64().to_ne_bytes(), token.as_bytes()].concat())
+pub(crate) fn lock_bytes(holder: Process, token: &str) -> Result<(u8, Vec<u8>), OutOfMemory> {
+    let holder = holder.to_u64().to_ne_bytes();
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(holder.len() + token.len())?;
+    bytes.extend_from_slice(&holder);
+    bytes.extend_from_slice(token.as_bytes());
+    Ok((LOCK, bytes))
 }
 
 /// Who holds a lock, and with which token; `None` if it is no lock.
@@ -170,15 +177,13 @@ enum Room<'py> {
     Text(Bound<'py, PyAny>),
     Bytes(Bound<'py, PyAny>),
     Scratch(Vec<u8>),
-    /// There is none.
-    Failed(Box<PyErr>),
 }
 
 /// Why there is no value.
 pub(crate) enum Unread {
     /// The bytes mean nothing to this process; what was raised over them, if anything was.
     Unreadable(Option<PyErr>),
-    /// Python was interrupted, or has no memory.
+    /// Python was interrupted, or there is no memory for the value.
     Failed(PyErr),
 }
 
@@ -198,25 +203,15 @@ impl<'py> Reading<'py> {
     }
 
     /// With a value that was read elsewhere.
-    pub(crate) fn of(py: Python<'py>, kind: u8, bytes: &[u8]) -> Self {
+    pub(crate) fn of(py: Python<'py>, kind: u8, bytes: &[u8]) -> PyResult<Self> {
         let mut reading = Self::new(py);
-        let room = reading.room(kind, bytes.len());
-        if room.len() == bytes.len() {
-            for (room, byte) in room.iter_mut().zip(bytes) {
-                room.write(*byte);
-            }
-            // SAFETY: just filled.
-            unsafe { reading.filled(bytes.len()) };
+        let room = reading.room(kind, bytes.len()).map_err(no_memory)?;
+        for (room, byte) in room.iter_mut().zip(bytes) {
+            room.write(*byte);
         }
-        reading
-    }
-
-    /// Why nothing could be read: there was no memory for it.
-    pub(crate) fn failure(self) -> Option<PyErr> {
-        match self.room {
-            Room::Failed(error) => Some(*error),
-            _ => None,
-        }
+        // SAFETY: just filled.
+        unsafe { reading.filled(bytes.len()) };
+        Ok(reading)
     }
 
     /// The object, after its value was read.
@@ -239,7 +234,8 @@ impl<'py> Reading<'py> {
         let unreadable = Err(Unread::Unreadable(None));
         Ok(match (self.kind & !SAFE, self.room, self.len) {
             (INT, Room::Number, NUMBER_LEN) => {
-                PyInt::new(py, i64::from_ne_bytes(number(self.number))).into_any()
+                let number = i64::from_ne_bytes(number(self.number));
+                fallible::int(py, number).map_err(Unread::Failed)?.into_any()
             }
             (kind @ (ASCII | LATIN_1), Room::Text(text), len) => {
                 if is_ascii(characters(&text, len)) != (kind == ASCII) {
@@ -268,30 +264,31 @@ impl<'py> Reading<'py> {
                 // SAFETY: as above.
                 Room::Bytes(unsafe { Bound::from_owned_ptr_or_err(py, made)? })
             }
-            _ => Room::Scratch(Vec::with_capacity(len)),
+            _ => Room::Scratch(fallible::vec(len)?),
         })
     }
 }
 
 impl Sink for Reading<'_> {
     #[inline]
-    fn room(&mut self, kind: u8, len: usize) -> &mut [MaybeUninit<u8>] {
+    fn room(&mut self, kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
         (self.kind, self.len) = (kind, len);
         if matches!(kind, NONE | FALSE | TRUE | INT | FLOAT) && len <= NUMBER_LEN {
             self.room = Room::Number;
-            return &mut self.number[..len];
+            return Ok(&mut self.number[..len]);
         }
-        self.room = Self::make_room(self.py, kind, len).unwrap_or_else(|error| Room::Failed(Box::new(error)));
+        // It fails for want of memory only.
+        self.room = Self::make_room(self.py, kind, len).map_err(|_| OutOfMemory)?;
         let start = match &mut self.room {
             // SAFETY: a str of `len` characters of one byte, not yet seen by anybody else.
             Room::Text(text) => unsafe { ffi::PyUnicode_DATA(text.as_ptr()).cast() },
             // SAFETY: a `bytes` of this length, not yet seen by anybody else.
             Room::Bytes(bytes) => unsafe { ffi::PyBytes_AsString(bytes.as_ptr()).cast() },
-            Room::Scratch(bytes) => return &mut bytes.spare_capacity_mut()[..len],
-            Room::Number | Room::Failed(_) => return &mut [],
+            Room::Scratch(bytes) => return Ok(&mut bytes.spare_capacity_mut()[..len]),
+            Room::Number => return Ok(&mut []),
         };
         // SAFETY: there are `len` bytes, which are `self`'s alone.
-        unsafe { slice::from_raw_parts_mut(start, len) }
+        Ok(unsafe { slice::from_raw_parts_mut(start, len) })
     }
 
     #[inline]
@@ -313,11 +310,13 @@ fn other_value<'py>(
 ) -> Result<Bound<'py, PyAny>, Unread> {
     let unreadable = Err(Unread::Unreadable(None));
     Ok(match (kind, room, len) {
-        (_, Room::Failed(error), _) => return Err(Unread::Failed(*error)),
         (NONE, Room::Number, 0) => py.None().into_bound(py),
         (FALSE, Room::Number, 0) => PyBool::new(py, false).to_owned().into_any(),
         (TRUE, Room::Number, 0) => PyBool::new(py, true).to_owned().into_any(),
-        (FLOAT, Room::Number, NUMBER_LEN) => PyFloat::new(py, f64::from_ne_bytes(number(bytes))).into_any(),
+        (FLOAT, Room::Number, NUMBER_LEN) => {
+            let number = f64::from_ne_bytes(number(bytes));
+            fallible::float(py, number).map_err(Unread::Failed)?.into_any()
+        }
         (BYTES, Room::Bytes(bytes), _) => bytes,
         (PICKLE, Room::Bytes(bytes), _) => unpickled(&bytes).map_err(Unread::from_python(py))?,
         (UTF_8, Room::Scratch(bytes), _) => text(py, &bytes)?,
@@ -369,22 +368,25 @@ fn is_ascii(bytes: &[u8]) -> bool {
 
 fn text<'py>(py: Python<'py>, utf8: &[u8]) -> Result<Bound<'py, PyAny>, Unread> {
     let text = std::str::from_utf8(utf8).map_err(|_| Unread::Unreadable(None))?;
-    Ok(PyString::new(py, text).into_any())
+    fallible::text(py, text)
+        .map(Bound::into_any)
+        .map_err(Unread::Failed)
 }
 
 fn unpickled<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = bytes.py();
-    pickle(py, intern!(py, "loads"))?.call1((bytes,))
+    pickle(py, interned!(py, "loads")?)?.call1((bytes,))
 }
 
 fn large_int<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let from_bytes = py.get_type::<PyInt>().getattr(intern!(py, "from_bytes"))?;
-    from_bytes.call((PyBytes::new(py, bytes), "little"), Some(&signed(py)?))
+    let from_bytes = py.get_type::<PyInt>().getattr(interned!(py, "from_bytes")?)?;
+    let arguments = (fallible::bytes(py, bytes)?, interned!(py, "little")?);
+    from_bytes.call(arguments, Some(&signed(py)?))
 }
 
 /// The argument of `int.to_bytes` and `int.from_bytes`.
 fn signed(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let signed = PyDict::new(py);
-    signed.set_item(intern!(py, "signed"), true)?;
+    let signed = fallible::dict(py)?;
+    signed.set_item(interned!(py, "signed")?, true)?;
     Ok(signed)
 }

@@ -10,10 +10,11 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::RandomState;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyDict, PyFrozenSet, PyIterator, PyList, PySet, PyString, PyTuple};
 
 use super::counted_names;
 use super::immutable::{atom_size, str_size};
+use crate::fallible::{list_copy, no_memory, tuple, vec};
 
 /// How deep collections may be nested; deeper ones are left to pickle, which knows how to refuse.
 const MAX_DEPTH: usize = 64;
@@ -70,8 +71,8 @@ impl Taking {
     /// What to keep of a part: itself if it is a leaf, else a copy; `None` if it fits no tree.
     fn node<'py>(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let address = value.as_ptr() as usize;
-        if let Some(size) = atom_size(value) {
-            if size < LARGE || self.met.insert(address, Met::Leaf).is_none() {
+        if let Some(size) = atom_size(value)? {
+            if size < LARGE || self.meet(address, Met::Leaf)?.is_none() {
                 self.size += size;
             }
             return Ok(Some(value.clone()));
@@ -80,15 +81,21 @@ impl Taking {
             Some(Met::Leaf) => return Ok(Some(value.clone())),
             Some(Met::Mutable) => return Ok(None),
             None if self.depth == MAX_DEPTH || !is_collection(value) => return Ok(None),
-            None => self.met.insert(address, Met::Mutable),
+            None => self.meet(address, Met::Mutable)?,
         };
         self.depth += 1;
         let kept = self.collection(value)?;
         self.depth -= 1;
         if kept.as_ref().is_some_and(|kept| kept.is(value)) {
-            self.met.insert(address, Met::Leaf);
+            self.meet(address, Met::Leaf)?;
         }
         Ok(kept)
+    }
+
+    /// Remembers what an object is; returns what was known of it before.
+    fn meet(&mut self, address: usize, what: Met) -> PyResult<Option<Met>> {
+        self.met.try_reserve(1).map_err(no_memory)?;
+        Ok(self.met.insert(address, what))
     }
 
     /// A part that has to be a leaf, such as a dict's key; false if it is not.
@@ -102,15 +109,15 @@ impl Taking {
         if let Ok(dict) = value.cast_exact::<PyDict>() {
             self.dict(dict.copy()?)
         } else if let Ok(list) = value.cast_exact::<PyList>() {
-            self.list(list.get_slice(0, list.len()))
+            self.list(list_copy(list)?)
         } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
             self.tuple(tuple)
         } else if let Ok(set) = value.cast_exact::<PySet>() {
             let copy = copy_set(set)?;
-            self.members(copy.len(), copy.iter())
+            self.members(copy.len(), copy.try_iter()?)
                 .map(|fit| fit.then(|| copy.into_any()))
         } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
-            self.members(set.len(), set.iter())
+            self.members(set.len(), set.try_iter()?)
                 .map(|fit| fit.then(|| value.clone()))
         } else {
             Ok(None)
@@ -165,7 +172,7 @@ impl Taking {
     fn tuple<'py>(&mut self, tuple: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.size += TUPLE_HEADER + POINTER * tuple.len() as u64;
         let mut changed = false;
-        let mut items = Vec::with_capacity(tuple.len());
+        let mut items = vec(tuple.len())?;
         for inner in tuple {
             let Some(kept) = self.node(&inner)? else {
                 return Ok(None);
@@ -177,14 +184,10 @@ impl Taking {
     }
 
     /// Members of a set can be hashed, so they are leaves or nothing for us.
-    fn members<'py>(
-        &mut self,
-        len: usize,
-        members: impl Iterator<Item = Bound<'py, PyAny>>,
-    ) -> PyResult<bool> {
+    fn members(&mut self, len: usize, members: Bound<'_, PyIterator>) -> PyResult<bool> {
         self.size += SET_HEADER + TABLE_ENTRY * len as u64;
         for member in members {
-            if !self.leaf(&member)? {
+            if !self.leaf(&member?)? {
                 return Ok(false);
             }
         }
@@ -212,7 +215,7 @@ impl HandingOut {
             for_each_container_in(dict, |key, inner| copy.set_item(key, self.node(&inner)?))?;
             Ok(copy.into_any())
         } else if let Ok(list) = tree.cast_exact::<PyList>() {
-            let copy = list.get_slice(0, list.len());
+            let copy = list_copy(list)?;
             for (index, inner) in list.iter().enumerate() {
                 if is_container(&inner) {
                     copy.set_item(index, self.node(&inner)?)?;
@@ -237,7 +240,7 @@ impl HandingOut {
             return Ok(tuple.clone().into_any());
         }
         let mut changed = false;
-        let mut items = Vec::with_capacity(tuple.len());
+        let mut items = vec(tuple.len())?;
         for inner in tuple {
             let copy = if is_container(&inner) {
                 self.node(&inner)?
@@ -248,6 +251,7 @@ impl HandingOut {
             items.push(copy);
         }
         if !changed {
+            self.leaves.try_reserve(1).map_err(no_memory)?;
             self.leaves.insert(address);
         }
         rebuilt(tuple, items, changed)
@@ -256,14 +260,14 @@ impl HandingOut {
 
 /// A tuple of these items: the old one, if they are the same.
 fn rebuilt<'py>(
-    tuple: &Bound<'py, PyTuple>,
+    old: &Bound<'py, PyTuple>,
     items: Vec<Bound<'py, PyAny>>,
     changed: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     if changed {
-        Ok(PyTuple::new(tuple.py(), items)?.into_any())
+        Ok(tuple(old.py(), items)?.into_any())
     } else {
-        Ok(tuple.clone().into_any())
+        Ok(old.clone().into_any())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The making of a cache.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use super::cache::{Cache, Weigher};
 use super::capacity::{Batch, Capacity};
 use super::store::Store;
 use crate::clock::{Clock, SystemClock};
+use crate::error::OutOfMemory;
 use crate::policy::Eviction;
 
 /// Sets up a [`Cache`]. Everything has a default; the bounds' is that there is none.
@@ -22,7 +24,7 @@ use crate::policy::Eviction;
 ///     .build();
 /// cache.insert(b"/", String::from("<html>"), None)?;
 /// assert_eq!(cache.weight(), 7);
-/// # Ok::<(), nearcache::Rejected>(())
+/// # Ok::<(), nearcache::WriteError>(())
 /// ```
 #[must_use = "nothing is made before `build`"]
 pub struct Builder<V, C = SystemClock> {
@@ -94,11 +96,15 @@ impl<V, C: Clock> Builder<V, C> {
         }
     }
 
-    /// Makes the cache. Allocates next to nothing: memory is taken as entries come.
+    /// Makes the cache. Allocates a few hundred bytes a shard; more memory is taken as entries come.
+    ///
+    /// Aborts the process if there is no memory for that, as the standard library's collections do. [`Store::new`]
+    /// returns an error instead.
     #[must_use]
     pub fn build(self) -> Cache<V, C> {
         let shards = self.shards.unwrap_or_else(|| self.capacity.default_shards());
-        let store = Store::new(self.eviction, shards);
+        let store = Store::new(self.eviction, shards)
+            .unwrap_or_else(|OutOfMemory| handle_alloc_error(Layout::new::<Store<V>>()));
         Cache::new(store, self.capacity, self.clock, self.weigher)
     }
 }

@@ -9,7 +9,7 @@ use super::capacity::Capacity;
 use super::keys::Keys;
 use super::store::{Draft, Store};
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::error::{Rejected, UpdateError};
+use crate::error::{UpdateError, WriteError};
 use crate::stats::Stats;
 
 /// Tells what an entry weighs.
@@ -27,7 +27,7 @@ pub(super) type Weigher<V> = Arc<dyn Fn(&[u8], &V) -> u64 + Send + Sync>;
 /// cache.insert(b"answer", 42, None)?;
 /// cache.insert(b"session", 7, Some(Duration::from_secs(300)))?;
 /// assert_eq!(cache.get(b"answer"), Some(42));
-/// # Ok::<(), nearcache::Rejected>(())
+/// # Ok::<(), nearcache::WriteError>(())
 /// ```
 pub struct Cache<V, C = SystemClock> {
     store: Arc<Store<V>>,
@@ -66,8 +66,9 @@ impl<V, C: Clock> Cache<V, C> {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if it weighs more than the whole cache may hold; the old value is gone then too.
-    pub fn insert(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<(), Rejected> {
+    /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it; the old value is
+    /// removed then too.
+    pub fn insert(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<(), WriteError> {
         let draft = self.draft(key, value, ttl);
         self.store.insert(key, draft, &self.capacity, &self.clock)
     }
@@ -80,13 +81,13 @@ impl<V, C: Clock> Cache<V, C> {
     /// assert!(cache.insert_if_absent(b"leader", "a", None)?);
     /// assert!(!cache.insert_if_absent(b"leader", "b", None)?);
     /// assert_eq!(cache.get(b"leader"), Some("a"));
-    /// # Ok::<(), nearcache::Rejected>(())
+    /// # Ok::<(), nearcache::WriteError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if it weighs more than the whole cache may hold.
-    pub fn insert_if_absent(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, Rejected> {
+    /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it.
+    pub fn insert_if_absent(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, WriteError> {
         let draft = self.draft(key, value, ttl);
         self.store
             .insert_if_absent(key, draft, &self.capacity, &self.clock)
@@ -97,8 +98,9 @@ impl<V, C: Clock> Cache<V, C> {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if it weighs more than the whole cache may hold; the old value is gone then too.
-    pub fn insert_if_present(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, Rejected> {
+    /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it; the old value is
+    /// removed then too.
+    pub fn insert_if_present(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, WriteError> {
         let draft = self.draft(key, value, ttl);
         self.store
             .insert_if_present(key, draft, &self.capacity, &self.clock)
@@ -115,12 +117,12 @@ impl<V, C: Clock> Cache<V, C> {
     /// cache.insert(b"views", 41, None)?;
     /// assert_eq!(cache.update(b"views", |views| Ok::<_, Infallible>(views + 1)), Ok(true));
     /// assert_eq!(cache.get(b"views"), Some(42));
-    /// # Ok::<(), nearcache::Rejected>(())
+    /// # Ok::<(), nearcache::WriteError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// What the function fails with (the old value stays), [`Rejected`] (the old value is gone), or
+    /// The function's error (the old value stays), [`UpdateError::Rejected`] (the old value is removed), or
     /// [`UpdateError::Overtaken`] by others ten thousand times, or by itself, if the function writes the key.
     pub fn update<E>(
         &self,
@@ -153,7 +155,7 @@ impl<V, C: Clock> Cache<V, C> {
     /// cache.insert(b"lock", "mine", None)?;
     /// assert_eq!(cache.remove_if(b"lock", |&owner| owner == "yours"), None);
     /// assert_eq!(cache.remove_if(b"lock", |&owner| owner == "mine"), Some("mine"));
-    /// # Ok::<(), nearcache::Rejected>(())
+    /// # Ok::<(), nearcache::WriteError>(())
     /// ```
     pub fn remove_if(&self, key: &[u8], condition: impl FnMut(&V) -> bool) -> Option<V>
     where
@@ -251,7 +253,7 @@ impl<V, C: Clock> Cache<V, C> {
     }
 
     fn expiry(&self, ttl: Option<Duration>) -> Timestamp {
-        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.now().after(ttl))
+        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.expiry(ttl))
     }
 }
 

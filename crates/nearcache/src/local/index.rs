@@ -8,7 +8,9 @@
 //! Why not hashbrown: what it removes leaves marks, and when those have used up the free places, as they do in a cache that
 //! evicts for every insertion, it doubles a table that is more than half full: 13 to 23 bytes an entry in place of 9.
 
+use crate::error::OutOfMemory;
 use crate::key::KeyHash;
+use crate::memory::try_with_capacity;
 use crate::vector::equal_bytes;
 
 const LANES: usize = 12;
@@ -123,7 +125,7 @@ pub(super) trait Wanted {
 #[derive(Debug)]
 pub(super) struct MayBeFurther(pub(super) bool);
 
-/// How many entries it has, the slab knows.
+/// Maps key hashes to slab slots. The slab keeps the length.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     buckets: Box<[Bucket]>,
@@ -165,13 +167,19 @@ impl Index {
     }
 
     /// Makes it larger, and puts these entries into it: all there are. O(entries).
+    ///
+    /// The old table goes when the new one is there, so that it is still there if there is no memory for a new one.
     #[cold]
-    pub(super) fn grow(&mut self, entries: impl Iterator<Item = (KeyHash, u32)>) {
+    pub(super) fn try_grow(
+        &mut self,
+        entries: impl Iterator<Item = (KeyHash, u32)>,
+    ) -> Result<(), OutOfMemory> {
         let buckets = self.buckets.len() + self.buckets.len().div_ceil(GROWTH).max(1);
-        // The old one goes first, so that the two do not take memory at the same time.
-        *self = Self::default();
-        self.buckets = vec![Bucket::EMPTY; buckets].into();
+        let mut larger = try_with_capacity(buckets)?;
+        larger.resize(buckets, Bucket::EMPTY);
+        self.buckets = larger.into_boxed_slice();
         entries.for_each(|(hash, slot)| self.insert(hash, slot));
+        Ok(())
     }
 
     /// Puts in an entry that is not there. There has to be room.
@@ -282,7 +290,7 @@ mod tests {
                 if put && !model.contains_key(&slot) {
                     if index.is_full(model.len()) {
                         let entries: Vec<_> = model.iter().map(|(&slot, &hash)| (hash, slot)).collect();
-                        index.grow(entries.into_iter());
+                        index.try_grow(entries.into_iter()).unwrap();
                     }
                     index.insert(hash, slot);
                     model.insert(slot, hash);

@@ -4,11 +4,14 @@ use std::vec;
 
 use super::store::{Position, Store};
 use crate::clock::Timestamp;
+use crate::error::OutOfMemory;
 
 /// How many slots are looked at under one lock.
 const SLICE: usize = 256;
 
 /// The keys of live entries; made by [`Store::keys`] and [`Cache::keys`](super::Cache::keys).
+///
+/// If there is no memory for the next keys, the iterator returns an error; the next call tries again.
 #[derive(Debug)]
 pub struct Keys<'a, V> {
     store: &'a Store<V>,
@@ -30,16 +33,20 @@ impl<'a, V> Keys<'a, V> {
 }
 
 impl<V> Iterator for Keys<'_, V> {
-    type Item = Box<[u8]>;
+    type Item = Result<Box<[u8]>, OutOfMemory>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(key) = self.slice.next() {
-                return Some(key);
+                return Some(Ok(key));
             }
-            let (slice, next) = self.store.some_keys(self.next, SLICE, self.now)?;
-            self.slice = slice.into_iter();
-            self.next = next;
+            match self.store.some_keys(self.next, SLICE, self.now)? {
+                Ok((slice, next)) => {
+                    self.slice = slice.into_iter();
+                    self.next = next;
+                }
+                Err(error) => return Some(Err(error)),
+            }
         }
     }
 }

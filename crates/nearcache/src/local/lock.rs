@@ -107,6 +107,25 @@ impl<T> Lock<T> {
         std::mem::forget(unwinding);
     }
 
+    /// The value, locked by a guard that was forgotten.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, for as long as the reference lives, and nobody has a mutable one.
+    pub(super) unsafe fn held(&self) -> &T {
+        // SAFETY: the caller's promise.
+        unsafe { &*self.value.get() }
+    }
+
+    /// Gives the lock back that a guard held which was forgotten.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held by a forgotten guard, and nobody has a reference to the value.
+    pub(super) unsafe fn unlock_forgotten(&self) {
+        self.give_back(FREE);
+    }
+
     #[inline]
     fn give_back(&self, word: u32) {
         self.word.store(word, Ordering::Release);

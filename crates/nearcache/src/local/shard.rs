@@ -4,6 +4,9 @@
 //! sums over them; each of them is in the store's totals.
 //!
 //! Nothing here drops a value: what leaves is handed out, to be dropped when the lock is released.
+//!
+//! Memory for a new entry is allocated before anything is linked, and nothing else here needs any that it cannot do
+//! without.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +17,9 @@ use super::leaving::Leaving;
 use super::slab::{Entry, Slab};
 use super::store::{Draft, Only};
 use crate::clock::{Clock, Timestamp};
-use crate::error::Rejected;
+use crate::error::{OutOfMemory, Rejected, WriteError};
 use crate::key::{Key, KeyHash, KeyHasher};
+use crate::memory::try_copy;
 use crate::policy::{AnyPolicy, Eviction, Node, Policy, Pressure, Stamp};
 use crate::stats::Stats;
 
@@ -33,7 +37,7 @@ pub(super) enum Found {
 
 /// What came of a write.
 pub(super) struct Written {
-    pub(super) stored: Result<bool, Rejected>,
+    pub(super) stored: Result<bool, WriteError>,
     /// How many entries other shards are to give for it.
     pub(super) owed: u64,
     /// How many values this shard has been given.
@@ -167,7 +171,7 @@ impl<V> Shard<V> {
         }
     }
 
-    /// Evicts so many entries, or all; tells how many were wanting, and what a key leads to then.
+    /// Evicts so many entries, or all that can leave; returns how many were missing, and what a key leads to then.
     #[cold]
     fn evict_batch_before(
         &mut self,
@@ -192,7 +196,7 @@ impl<V> Shard<V> {
         capacity: &Capacity,
         clock: &impl Clock,
         leaving: &mut Leaving<V>,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), WriteError> {
         let weight = Rejected::check(draft.weight, capacity.max_weight);
         let dead_on_arrival = clock.has_passed(draft.expires);
         match (weight, found) {
@@ -201,12 +205,12 @@ impl<V> Shard<V> {
                 self.set_expiry(slot, draft.expires);
                 return Ok(());
             }
-            (_, Found::Live(slot)) => self.drop_entry(slot, leaving),
-            (_, Found::Dead(slot)) => self.expire(slot, leaving),
+            (_, Found::Live(slot)) => self.drop_own(slot, leaving),
+            (_, Found::Dead(slot)) => self.expire_own(slot, leaving),
             (_, Found::Nothing) => {}
         }
         match weight {
-            Ok(weight) if !dead_on_arrival => self.link(key, draft, weight, capacity, leaving),
+            Ok(weight) if !dead_on_arrival => self.link(key, draft, weight, capacity, leaving)?,
             Ok(_) => {
                 self.stats.insertions += 1;
                 self.stats.expirations += 1;
@@ -215,13 +219,13 @@ impl<V> Shard<V> {
             Err(rejected) => {
                 self.stats.rejections += 1;
                 leaving.value(draft.value);
-                return Err(rejected);
+                return Err(rejected.into());
             }
         }
         Ok(())
     }
 
-    /// Makes room for a new entry and links it.
+    /// Makes room for a new entry and links it. If there is no memory for it, some entries may have been evicted.
     fn link(
         &mut self,
         key: Key<'_>,
@@ -229,46 +233,59 @@ impl<V> Shard<V> {
         weight: u32,
         capacity: &Capacity,
         leaving: &mut Leaving<V>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         let mut change = Change::came(weight);
         let has_its_share = self.has_its_share();
         if has_its_share {
-            while let Some(pressure) = capacity.exceeded_with(&self.totals, change) {
+            while let Some(pressure) = capacity
+                .exceeded_with(&self.totals, change)
+                .or(self.own_pressure())
+            {
                 let Some(victim) = self.evict_uncounted(pressure, leaving) else {
                     break;
                 };
                 change = change.and(Change::left(victim));
             }
         }
+        // After the evictions, which may have left a slot and the memory of a key.
+        let stored_key = match self.try_reserve().and_then(|()| leaving.new_key(key.bytes)) {
+            Ok(stored_key) => stored_key,
+            Err(error) => {
+                self.totals.apply(change.and(Change::left(weight)));
+                leaving.value(draft.value);
+                return Err(error);
+            }
+        };
         // Counted before it is there, so that two writers in two shards cannot both take the last place.
         self.totals.apply(change);
-        if change.is_more() && has_its_share || self.slab.is_full() {
+        if change.is_more() && has_its_share {
             self.make_room(capacity, leaving);
         }
         let slot = self.slab.insert(Entry {
             node: Node::new(weight, self.stamp),
             expires: draft.expires,
-            key: leaving.key_anew(key.bytes),
+            key: stored_key,
             value: draft.value,
         });
         self.stamp = self.stamp.next();
         self.weight += u64::from(weight);
         self.expiring += usize::from(draft.expires != Timestamp::NEVER);
         self.stats.insertions += 1;
-        self.enter(key.hash, slot);
+        self.index.insert(key.hash, slot);
         self.policy.admit(&mut self.slab, slot, key.hash);
+        Ok(())
     }
 
-    /// Enters an entry that is in the slab already into the index.
-    fn enter(&mut self, hash: KeyHash, slot: u32) {
-        if self.index.is_full(self.slab.len() - 1) {
+    /// Makes sure that slab and index have room for another entry.
+    fn try_reserve(&mut self) -> Result<(), OutOfMemory> {
+        self.slab.try_reserve()?;
+        if self.index.is_full(self.slab.len()) {
             let (hasher, entries) = (&self.hasher, self.slab.entries());
             // In the slab's order, which the processor can read ahead in.
             self.index
-                .grow(entries.map(|(slot, entry)| (hasher.hash(entry.key.bytes()), slot)));
-        } else {
-            self.index.insert(hash, slot);
+                .try_grow(entries.map(|(slot, entry)| (hasher.hash(entry.key.bytes()), slot)))?;
         }
+        Ok(())
     }
 
     /// Whether this shard is to give before others when room is wanted: if it does not have far less than they have on
@@ -305,7 +322,7 @@ impl<V> Shard<V> {
             Err(rejected) => {
                 self.stats.rejections += 1;
                 leaving.value(value);
-                self.drop_entry(slot, leaving);
+                self.drop_own(slot, leaving);
                 Err(rejected)
             }
         }
@@ -320,10 +337,10 @@ impl<V> Shard<V> {
         Some(entry)
     }
 
-    /// As [`unlink`](Self::unlink), for what nobody wants.
-    fn drop_entry(&mut self, slot: u32, leaving: &mut Leaving<V>) {
+    /// Takes out the entry of the operation's own key.
+    fn drop_own(&mut self, slot: u32, leaving: &mut Leaving<V>) {
         if let Some(entry) = self.unlink(slot) {
-            leaving.entry(entry);
+            leaving.own_entry(entry);
         }
     }
 
@@ -339,11 +356,20 @@ impl<V> Shard<V> {
         hash
     }
 
+    /// Takes out the operation's own entry, which is dead.
+    #[cold]
+    pub(super) fn expire_own(&mut self, slot: u32, leaving: &mut Leaving<V>) {
+        self.stats.expirations += 1;
+        self.drop_own(slot, leaving);
+    }
+
     /// Takes out a dead entry.
     #[cold]
-    pub(super) fn expire(&mut self, slot: u32, leaving: &mut Leaving<V>) {
+    fn expire(&mut self, slot: u32, leaving: &mut Leaving<V>) {
         self.stats.expirations += 1;
-        self.drop_entry(slot, leaving);
+        if let Some(entry) = self.unlink(slot) {
+            leaving.entry(entry);
+        }
     }
 
     /// Takes out a dead entry; its value.
@@ -394,28 +420,35 @@ impl<V> Shard<V> {
         leaving: &mut Leaving<V>,
     ) {
         if clock.has_passed(expires) {
-            self.expire(slot, leaving);
+            self.expire_own(slot, leaving);
         } else {
             self.set_expiry(slot, expires);
         }
     }
 
-    /// Evicts while the store is over its capacity, but not this key's entry.
-    pub(super) fn make_room_beside(&mut self, key: Key<'_>, capacity: &Capacity, leaving: &mut Leaving<V>) {
+    /// Evicts while the store is over its capacity, but not this key's entry; returns whether it evicted any.
+    pub(super) fn make_room_beside(
+        &mut self,
+        key: Key<'_>,
+        capacity: &Capacity,
+        leaving: &mut Leaving<V>,
+    ) -> bool {
         let slot = match self.find(key, &Timestamp::NEVER) {
             Found::Live(slot) | Found::Dead(slot) => Some(slot),
             Found::Nothing => None,
         };
         // Detached, it is nobody's victim.
         slot.inspect(|&slot| self.policy.detach(&mut self.slab, slot));
+        let before = self.len();
         self.make_room(capacity, leaving);
         slot.inspect(|&slot| self.policy.attach(&mut self.slab, slot));
+        self.len() < before
     }
 
-    /// Evicts while the store is over its capacity, as far as this shard has entries.
+    /// Evicts while the store is over its capacity, as far as this shard has entries that can leave.
     #[inline(never)]
     fn make_room(&mut self, capacity: &Capacity, leaving: &mut Leaving<V>) {
-        while let Some(pressure) = capacity.exceeded_by(&self.totals).or(self.own_pressure()) {
+        while let Some(pressure) = capacity.exceeded_by(&self.totals) {
             if !self.evict(pressure, leaving) {
                 break;
             }
@@ -423,19 +456,23 @@ impl<V> Shard<V> {
     }
 
     /// A slab out of slot numbers is full, whatever the capacity.
+    #[inline]
     fn own_pressure(&self) -> Option<Pressure> {
         self.slab.is_full().then_some(Pressure::Entries)
     }
 
-    /// Evicts one entry; false if there is none.
+    /// Evicts one entry; returns false if there is none that can leave.
     pub(super) fn evict(&mut self, pressure: Pressure, leaving: &mut Leaving<V>) -> bool {
         let weight = self.evict_uncounted(pressure, leaving);
         weight.inspect(|&weight| self.totals.apply(Change::left(weight)));
         weight.is_some()
     }
 
-    /// Evicts one entry, if there is one, and tells what it weighed; the totals are yet to hear of it.
+    /// Evicts one entry, if there is one that can leave; returns its weight, which is not taken off the totals yet.
     fn evict_uncounted(&mut self, pressure: Pressure, leaving: &mut Leaving<V>) -> Option<u32> {
+        if !leaving.has_room() {
+            return None;
+        }
         let slot = self.policy.victim(&mut self.slab, pressure)?;
         let hash = self.forget(slot);
         let entry = self.slab.remove(slot)?;
@@ -474,6 +511,7 @@ impl<V> Shard<V> {
                 .slab
                 .occupied(slot)
                 .is_some_and(|entry| entry.expires.is_over(now))
+                && leaving.has_room()
             {
                 self.expire(slot, leaving);
             }
@@ -494,14 +532,19 @@ impl<V> Shard<V> {
         std::mem::replace(self, fresh)
     }
 
-    /// Keys of live entries in the next `count` slots from `start`.
-    pub(super) fn keys(&self, start: usize, count: usize, now: Timestamp) -> Vec<Box<[u8]>> {
-        let end = self.slab.slots().min(start.saturating_add(count));
+    /// Adds the keys of live entries in the next slots from `start` to `keys`, as many slots as it has room for.
+    pub(super) fn copy_keys(
+        &self,
+        start: usize,
+        keys: &mut Vec<Box<[u8]>>,
+        now: Timestamp,
+    ) -> Result<(), OutOfMemory> {
+        let end = self.slab.slots().min(start.saturating_add(keys.capacity()));
         let taken = (start..end).filter_map(|slot| self.slab.occupied(u32::try_from(slot).ok()?));
-        taken
-            .filter(|entry| !entry.expires.is_over(now))
-            .map(|entry| entry.key.bytes().into())
-            .collect()
+        for entry in taken.filter(|entry| !entry.expires.is_over(now)) {
+            keys.push(try_copy(entry.key.bytes())?);
+        }
+        Ok(())
     }
 
     pub(super) fn stats(&self) -> Stats {

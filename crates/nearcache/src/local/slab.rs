@@ -2,6 +2,7 @@
 
 use super::stored_key::StoredKey;
 use crate::clock::{Clock, Timestamp};
+use crate::error::OutOfMemory;
 use crate::policy::{NIL, Node, Nodes};
 use crate::prefetch::prefetch;
 
@@ -117,7 +118,25 @@ impl<V> Slab<V> {
         })
     }
 
-    /// Puts an entry into a free slot; returns its number.
+    /// Makes sure that there is a free slot for the next [`insert`](Self::insert).
+    #[inline]
+    pub(super) fn try_reserve(&mut self) -> Result<(), OutOfMemory> {
+        if self.free == NIL && self.slots.len() == self.slots.capacity() {
+            self.try_grow()?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn try_grow(&mut self) -> Result<(), OutOfMemory> {
+        if self.is_full() {
+            return Err(OutOfMemory);
+        }
+        let more = 4 + self.slots.len() / GROWTH;
+        Ok(self.slots.try_reserve_exact(more)?)
+    }
+
+    /// Puts an entry into a free slot; returns its number. [`try_reserve`](Self::try_reserve) has found one.
     pub(super) fn insert(&mut self, entry: Entry<V>) -> u32 {
         self.len += 1;
         let slot = self.free;
@@ -128,10 +147,7 @@ impl<V> Slab<V> {
             *place = Slot::Taken(entry);
             return slot;
         }
-        if self.slots.len() == self.slots.capacity() {
-            self.slots.reserve_exact(4 + self.slots.len() / GROWTH);
-        }
-        #[allow(clippy::cast_possible_truncation)] // `is_full` is asked before
+        #[allow(clippy::cast_possible_truncation)] // `try_grow` sees to it
         let slot = self.slots.len() as u32;
         self.slots.push(Slot::Taken(entry));
         slot

@@ -12,8 +12,9 @@ use super::lock::{Guard, Lock};
 use super::shard::{Found, Shard, Written};
 use super::slab::Slab;
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Rejected, UpdateError};
+use crate::error::{OutOfMemory, UpdateError, WriteError};
 use crate::key::{Key, KeyHash, KeyHasher};
+use crate::memory::try_with_capacity;
 use crate::policy::{Eviction, Pressure, Stamp};
 use crate::stats::Stats;
 
@@ -76,29 +77,57 @@ pub struct Store<V> {
 /// Where an iteration over all slots is: the shard and its slot.
 pub(super) type Position = (usize, usize);
 
+/// A slice of the keys, and where the next one begins.
+type Slice = (Vec<Box<[u8]>>, Position);
+
 /// A store that stands still: every other thread that wants it waits until this is dropped.
 #[derive(Debug)]
 #[must_use = "the store stands still only while this lives"]
-pub struct Frozen<'a, V>(#[allow(dead_code)] Box<[Guard<'a, Shard<V>>]>);
+pub struct Frozen<'a, V>(&'a [Lock<Shard<V>>]);
+
+impl<V> Frozen<'_, V> {
+    fn shards(&self) -> impl Iterator<Item = &Shard<V>> {
+        // SAFETY: `freeze` has locked them all, and they stay locked until this is dropped.
+        #[allow(unsafe_code)]
+        self.0.iter().map(|shard| unsafe { shard.held() })
+    }
+}
+
+impl<V> Drop for Frozen<'_, V> {
+    fn drop(&mut self) {
+        for shard in self.0 {
+            // SAFETY: `freeze` has locked it and forgotten the guard; it is unlocked nowhere else.
+            #[allow(unsafe_code)]
+            unsafe {
+                shard.unlock_forgotten();
+            }
+        }
+    }
+}
 
 impl<V> Store<V> {
     /// A store of so many shards, rounded up to a power of two.
     ///
     /// One shard keeps the policy's order exact; more let more threads in at once.
-    #[must_use]
-    pub fn new(eviction: Eviction, shards: usize) -> Self {
-        let shards = shards.max(1).next_power_of_two();
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is none for the shards, which take a few hundred bytes each.
+    pub fn new(eviction: Eviction, shards: usize) -> Result<Self, OutOfMemory> {
+        let count = shards.max(1).checked_next_power_of_two().ok_or(OutOfMemory)?;
+        let mut shards = try_with_capacity(count)?;
         let hasher = KeyHasher::default();
-        let totals = Arc::new(Totals::new(shards));
-        let shards = (0..shards)
-            .map(|_| Lock::new(Shard::new(eviction, Arc::clone(&totals), hasher.clone())))
-            .collect();
-        Self {
-            shards,
+        // The one allocation that aborts the process if it fails: stable Rust has no fallible one for an `Arc`.
+        let totals = Arc::new(Totals::new(count));
+        shards.resize_with(count, || {
+            Lock::new(Shard::new(eviction, Arc::clone(&totals), hasher.clone()))
+        });
+        Ok(Self {
+            shards: shards.into_boxed_slice(),
             hasher,
             totals,
             hand: AtomicUsize::new(0),
-        }
+        })
     }
 
     /// Bytes of bookkeeping an entry costs beside its key and value: its slot, the length of its key, its place in the
@@ -144,14 +173,15 @@ impl<V> Store<V> {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if it weighs more than the capacity; the old value is gone then too.
+    /// [`WriteError`] if it weighs more than the capacity, or if there is no memory for it; the old value is removed then
+    /// too.
     pub fn insert(
         &self,
         key: &[u8],
         draft: Draft<V>,
         capacity: &Capacity,
         clock: &impl Clock,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), WriteError> {
         self.write(key, draft, capacity, clock, Only::Always).map(drop)
     }
 
@@ -159,14 +189,14 @@ impl<V> Store<V> {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if it weighs more than the capacity and there was no entry.
+    /// [`WriteError`] if there was no entry, and it weighs more than the capacity, or there is no memory for it.
     pub fn insert_if_absent(
         &self,
         key: &[u8],
         draft: Draft<V>,
         capacity: &Capacity,
         clock: &impl Clock,
-    ) -> Result<bool, Rejected> {
+    ) -> Result<bool, WriteError> {
         self.write(key, draft, capacity, clock, Only::IfAbsent)
     }
 
@@ -174,14 +204,14 @@ impl<V> Store<V> {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if it weighs more than the capacity and there was an entry, which is gone then too.
+    /// [`WriteError`] if there was an entry and the new one weighs more than the capacity; the entry is removed then too.
     pub fn insert_if_present(
         &self,
         key: &[u8],
         draft: Draft<V>,
         capacity: &Capacity,
         clock: &impl Clock,
-    ) -> Result<bool, Rejected> {
+    ) -> Result<bool, WriteError> {
         self.write(key, draft, capacity, clock, Only::IfPresent)
     }
 
@@ -192,7 +222,7 @@ impl<V> Store<V> {
         capacity: &Capacity,
         clock: &impl Clock,
         only: Only,
-    ) -> Result<bool, Rejected> {
+    ) -> Result<bool, WriteError> {
         let key = self.hasher.key(key);
         let mut leaving = Leaving::new();
         let Written {
@@ -220,7 +250,7 @@ impl<V> Store<V> {
     ///
     /// # Errors
     ///
-    /// What the function fails with (the old value stays), [`Rejected`] (the old value is gone), or
+    /// The function's error (the old value stays), [`UpdateError::Rejected`] (the old value is removed), or
     /// [`UpdateError::Overtaken`] by others ten thousand times, or by itself, if the function writes the key.
     pub fn update<E>(
         &self,
@@ -338,7 +368,7 @@ impl<V> Store<V> {
                 shard.unlink(slot)
             }
             Found::Dead(slot) => {
-                shard.expire(slot, &mut leaving);
+                shard.expire_own(slot, &mut leaving);
                 None
             }
             Found::Nothing => None,
@@ -358,7 +388,7 @@ impl<V> Store<V> {
         let found = shard.find(key, clock);
         match found {
             Found::Live(slot) => shard.reschedule(slot, expires, clock, &mut leaving),
-            Found::Dead(slot) => shard.expire(slot, &mut leaving),
+            Found::Dead(slot) => shard.expire_own(slot, &mut leaving),
             Found::Nothing => {}
         }
         shard.sweep(clock, &mut leaving);
@@ -406,12 +436,18 @@ impl<V> Store<V> {
         (shard, slot): Position,
         count: usize,
         now: Timestamp,
-    ) -> Option<(Vec<Box<[u8]>>, Position)> {
-        let locked = locked(self.shards.get(shard)?);
-        let keys = locked.keys(slot, count, now);
+    ) -> Option<Result<Slice, OutOfMemory>> {
+        let shard_lock = self.shards.get(shard)?;
+        let mut keys = match try_with_capacity(count) {
+            Ok(keys) => keys,
+            Err(error) => return Some(Err(error)),
+        };
+        let locked = locked(shard_lock);
+        let copied = locked.copy_keys(slot, &mut keys, now);
         let next = slot.saturating_add(count);
         let shard_ends = next >= locked.slab().slots();
-        Some((keys, if shard_ends { (shard + 1, 0) } else { (shard, next) }))
+        let next = if shard_ends { (shard + 1, 0) } else { (shard, next) };
+        Some(copied.map(|()| (keys, next)))
     }
 
     /// Starts counting anew, from zero. What the store holds stays. One shard lock after the other.
@@ -440,8 +476,13 @@ impl<V> Store<V> {
     ///
     /// For use around `fork`: taken before, dropped after by parent and child, no lock is left behind locked. The
     /// thread must not use the store meanwhile: it would wait for itself.
+    ///
+    /// It allocates nothing, so that it cannot fail within `fork`.
     pub fn freeze(&self) -> Frozen<'_, V> {
-        Frozen(self.shards.iter().map(locked).collect())
+        for shard in &self.shards {
+            std::mem::forget(locked(shard));
+        }
+        Frozen(&self.shards)
     }
 
     /// Checks all invariants; for tests. O(n), with all locks held.
@@ -451,9 +492,9 @@ impl<V> Store<V> {
     /// What is wrong.
     #[doc(hidden)]
     pub fn validate(&self) -> Result<(), String> {
-        let Frozen(shards) = self.freeze();
+        let frozen = self.freeze();
         let mut stats = Stats::default();
-        for shard in &shards {
+        for shard in frozen.shards() {
             shard.validate()?;
             stats += shard.stats();
         }
@@ -517,10 +558,14 @@ impl<V> Store<V> {
                 empty += 1;
             }
         }
-        if capacity.exceeded_by(&self.totals).is_some() {
+        // More than once if there is no memory to hand over all victims at a time.
+        while capacity.exceeded_by(&self.totals).is_some() {
             let mut leaving = Leaving::new();
-            self.lock(written.hash)
-                .make_room_beside(written, capacity, &mut leaving);
+            let mut shard = self.lock(written.hash);
+            if !shard.make_room_beside(written, capacity, &mut leaving) {
+                break;
+            }
+            drop(shard);
         }
     }
 

@@ -4,11 +4,12 @@
 //! lowest first, the highest bit set in all but its last byte (LEB128): so one byte for keys of up to 127.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
+use crate::error::OutOfMemory;
 use crate::prefetch::prefetch;
 
 /// As many as a `usize` has groups of 7 bits.
@@ -29,17 +30,17 @@ unsafe impl Send for StoredKey {}
 unsafe impl Sync for StoredKey {}
 
 impl StoredKey {
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub(super) fn new(bytes: &[u8]) -> Result<Self, OutOfMemory> {
         let (head, n) = encode(bytes.len());
-        let layout = layout(n, bytes.len());
+        let layout = layout(n, bytes.len()).ok_or(OutOfMemory)?;
         // SAFETY: the layout has at least one byte, that of the length. The new allocation has room for `n` bytes and the
         // key's after them, and overlaps with neither source.
         unsafe {
-            let start = NonNull::new(alloc(layout)).unwrap_or_else(|| handle_alloc_error(layout));
+            let start = NonNull::new(alloc(layout)).ok_or(OutOfMemory)?;
             start.as_ptr().copy_from_nonoverlapping(head.as_ptr(), n);
             let key = start.add(n).as_ptr();
             key.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-            Self(start)
+            Ok(Self(start))
         }
     }
 
@@ -99,10 +100,10 @@ impl StoredKey {
 
 impl Drop for StoredKey {
     fn drop(&mut self) {
-        // SAFETY: by the invariant it was allocated with this very layout; it is not used after this.
+        // SAFETY: by the invariant it was allocated with this very layout, which was valid; it is not used after this.
         unsafe {
             let (len, n) = decode(self.0);
-            dealloc(self.0.as_ptr(), layout(n, len));
+            dealloc(self.0.as_ptr(), Layout::from_size_align_unchecked(n + len, 1));
         }
     }
 }
@@ -134,10 +135,9 @@ fn same_ends<const N: usize>(one: &[u8], other: &[u8]) -> bool {
         .is_some_and(|((one, other), (end, other_end))| one == other && end == other_end)
 }
 
-/// The layout of so many length bytes and a key.
-fn layout(length_bytes: usize, len: usize) -> Layout {
-    // A slice is no longer than `isize::MAX`, so only one within ten bytes of that fails here.
-    Layout::array::<u8>(length_bytes + len).unwrap_or_else(|_| handle_alloc_error(Layout::new::<u8>()))
+/// The layout of so many length bytes and a key; `None` for a key within ten bytes of `isize::MAX`.
+fn layout(length_bytes: usize, len: usize) -> Option<Layout> {
+    Layout::array::<u8>(length_bytes + len).ok()
 }
 
 /// A length as bytes, and how many.
@@ -184,7 +184,7 @@ mod tests {
     fn a_key_comes_out_as_it_went_in() {
         for len in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 70_000, 2_097_152] {
             let bytes: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[0] ^ 0x5a).collect();
-            assert_eq!(StoredKey::new(&bytes).bytes(), bytes);
+            assert_eq!(StoredKey::new(&bytes).unwrap().bytes(), bytes);
         }
     }
 
@@ -192,12 +192,12 @@ mod tests {
     fn a_key_is_no_other_of_its_length() {
         for len in 0..70 {
             let key: Vec<u8> = (0..len).collect();
-            assert!(StoredKey::new(&key).is(&key));
-            assert!(!StoredKey::new(&key).is(&[&key[..], &[0]].concat()));
+            assert!(StoredKey::new(&key).unwrap().is(&key));
+            assert!(!StoredKey::new(&key).unwrap().is(&[&key[..], &[0]].concat()));
             for at in 0..key.len() {
                 let mut other = key.clone();
                 other[at] ^= 0x80;
-                assert!(!StoredKey::new(&key).is(&other));
+                assert!(!StoredKey::new(&key).unwrap().is(&other));
             }
         }
     }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_key_becomes_another_of_its_length_only() {
         for len in [0, 1, 16, 127, 128, 70_000] {
-            let mut key = StoredKey::new(&vec![1; len]);
+            let mut key = StoredKey::new(&vec![1; len]).unwrap();
             assert!(key.overwrite(&vec![2; len]));
             assert!(!key.overwrite(&vec![3; len + 1]));
             assert_eq!(key.bytes(), vec![2; len]);

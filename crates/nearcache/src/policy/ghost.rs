@@ -8,7 +8,9 @@
 //! Another key's print is taken for one's own in one of two thousand cases, which costs a promotion.
 
 use super::Queue;
+use crate::error::OutOfMemory;
 use crate::key::KeyHash;
+use crate::memory::try_with_capacity;
 use crate::prefetch::prefetch;
 use crate::vector::equal_words;
 
@@ -110,8 +112,8 @@ impl Ghosts {
         if length == 0 {
             return;
         }
-        if !self.suits(entries) {
-            self.resize(entries);
+        if !self.suits(entries) && self.resize(entries).is_err() && self.buckets.is_empty() {
+            return;
         }
         let window = self.window(length).min(lanes);
         let came = self.bucket(hash).remember(queue, print(hash), window);
@@ -156,21 +158,23 @@ impl Ghosts {
     }
 
     /// Sets the number of buckets; what is remembered stays for the most part, but when there is far less to remember.
+    /// Without memory for it nothing changes, and the ghosts forget sooner than they should.
     #[cold]
-    fn resize(&mut self, entries: usize) {
+    fn resize(&mut self, entries: usize) -> Result<(), OutOfMemory> {
         let buckets = some_more(small_length(entries).div_ceil(SMALL_LANES));
+        let mut resized = try_with_capacity(buckets)?;
         let mut old = std::mem::take(&mut self.buckets);
         if buckets < old.len() {
             old = Box::default();
         }
         // Where a bucket's keys were before, or most of them. What was in one may go on in two, since a print does not tell in which.
         let source = |place: usize| old.get((2 * place + 1) * old.len() / (2 * buckets));
-        self.buckets = (0..buckets)
-            .map(|place| *source(place).unwrap_or(&Bucket::EMPTY))
-            .collect();
+        resized.extend((0..buckets).map(|place| *source(place).unwrap_or(&Bucket::EMPTY)));
+        self.buckets = resized.into_boxed_slice();
         self.inverse = (1_u64 << 32).div_ceil(buckets as u64);
         self.small = self.counted(Queue::Small);
         self.main = self.counted(Queue::Main);
+        Ok(())
     }
 
     fn counted(&self, queue: Queue) -> usize {

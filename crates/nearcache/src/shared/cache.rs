@@ -22,6 +22,7 @@ use super::validate::{self, Report, ValidateError};
 use super::words::add;
 use super::writer::{Condition, Counted, Value, Writer, expiry, is_dead};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::error::OutOfMemory;
 
 /// How often a reader whom writers interfered with starts again.
 const STARTS: u32 = 64;
@@ -29,8 +30,12 @@ const STARTS: u32 = 64;
 const READER_PATIENCE: Duration = Duration::from_millis(50);
 const UPDATE_ATTEMPTS: u32 = 100;
 
-/// A writer interfered with an attempt to read.
-struct Interfered;
+/// Why an attempt to read did not succeed.
+enum Unread {
+    /// A writer interfered.
+    Interfered,
+    OutOfMemory,
+}
 
 /// A bounded cache in a file that all processes of a machine may map at once.
 ///
@@ -124,21 +129,28 @@ impl<C: Clock> SharedCache<C> {
     /// When something stored now for `ttl` dies.
     #[must_use]
     pub fn expiry(&self, ttl: Option<Duration>) -> Timestamp {
-        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.now().after(ttl))
+        ttl.map_or(Timestamp::NEVER, |ttl| self.clock.expiry(ttl))
     }
 
     /// The value of a live entry. O(1), no lock.
+    ///
+    /// If there is no memory for the value, this is a miss too; [`get_into`](Self::get_into) tells the two apart.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let mut value = Vec::new();
-        self.get_into(key, &mut value).map(|_| value)
+        let found = self.get_into(key, &mut value).ok().flatten();
+        found.map(|_| value)
     }
 
     /// Copies the value of a live entry, once, to where `sink` wants it. O(1), no lock.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the sink has none; that counts as a miss.
     #[inline]
-    pub fn get_into(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
+    pub fn get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
         let found = self.read(key, sink);
-        let what = if found.is_some() {
+        let what = if matches!(found, Ok(Some(_))) {
             Counter::Hits
         } else {
             Counter::Misses
@@ -148,7 +160,11 @@ impl<C: Clock> SharedCache<C> {
     }
 
     /// As [`get_into`](Self::get_into), but it counts neither as a hit nor as a miss.
-    pub fn peek_into(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the sink has none.
+    pub fn peek_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
         self.read(key, sink)
     }
 
@@ -160,20 +176,23 @@ impl<C: Clock> SharedCache<C> {
     }
 
     #[inline]
-    fn read(&self, key: &[u8], sink: &mut impl Sink) -> Option<Found> {
+    fn read(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
         let key = self.store.hashing.key(key);
         match self.try_read(&key, sink) {
-            Ok(found) => found,
-            Err(Interfered) => self.read_again(&key, sink),
+            Ok(found) => Ok(found),
+            Err(Unread::Interfered) => self.read_again(&key, sink),
+            Err(Unread::OutOfMemory) => Err(OutOfMemory),
         }
     }
 
     #[cold]
-    fn read_again(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Option<Found> {
+    fn read_again(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
         for _ in 1..STARTS {
             hint::spin_loop();
-            if let Ok(found) = self.try_read(key, sink) {
-                return found;
+            match self.try_read(key, sink) {
+                Ok(found) => return Ok(found),
+                Err(Unread::Interfered) => {}
+                Err(Unread::OutOfMemory) => return Err(OutOfMemory),
             }
         }
         self.read_locked(key, sink)
@@ -181,11 +200,11 @@ impl<C: Clock> SharedCache<C> {
 
     /// All in one function, so that what goes from one step to the next stays in registers.
     #[inline(always)]
-    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, Interfered> {
+    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, Unread> {
         let shard = self.store.shard_of(key);
         let entry = match shard.look_once(key) {
             Look::Found(entry) => entry,
-            Look::Unclear => return Err(Interfered),
+            Look::Unclear => return Err(Unread::Interfered),
             Look::Nothing | Look::Damaged => return Ok(None),
         };
         if is_dead(&entry.record, &self.clock) {
@@ -195,7 +214,9 @@ impl<C: Clock> SharedCache<C> {
             shard.raise(&entry);
             return Ok(Some(Found::from(&entry)));
         }
-        let room = sink.room(entry.record.tag, entry.record.value);
+        let Ok(room) = sink.room(entry.record.tag, entry.record.value) else {
+            return Err(Unread::OutOfMemory);
+        };
         if room.len() != entry.record.value {
             return Ok(None);
         }
@@ -209,7 +230,7 @@ impl<C: Clock> SharedCache<C> {
                 shard.raise(&entry);
                 Ok(Some(Found::from(&entry)))
             }
-            Look::Unclear => Err(Interfered),
+            Look::Unclear => Err(Unread::Interfered),
             Look::Nothing => Ok(None),
             Look::Damaged => {
                 self.store.count(Counter::Damages, 1);
@@ -220,15 +241,17 @@ impl<C: Clock> SharedCache<C> {
 
     /// Reads under the lock, into memory that was allocated before it was taken.
     #[cold]
-    fn read_locked(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Option<Found> {
+    fn read_locked(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
         let mut scratch = Vec::new();
         for _ in 0..STARTS {
             let found = {
-                let writer = self
-                    .store
-                    .lock_for(self.store.shard_of(key), &self.clock, READER_PATIENCE)
-                    .ok()?;
-                let entry = writer.find_live(key)?;
+                let shard = self.store.shard_of(key);
+                let Ok(writer) = self.store.lock_for(shard, &self.clock, READER_PATIENCE) else {
+                    return Ok(None);
+                };
+                let Some(entry) = writer.find_live(key) else {
+                    return Ok(None);
+                };
                 let room = scratch.spare_capacity_mut();
                 match room.get_mut(..entry.record.value) {
                     Some(room) => writer.shard.copy(key, &entry, room),
@@ -237,16 +260,16 @@ impl<C: Clock> SharedCache<C> {
             };
             let Look::Found(entry) = found else {
                 self.store.count(Counter::Damages, 1);
-                return None;
+                return Ok(None);
             };
             let len = entry.record.value;
             if scratch.capacity() < len {
-                scratch.reserve(len);
+                scratch.try_reserve(len)?;
                 continue;
             }
-            let room = sink.room(entry.record.tag, len);
+            let room = sink.room(entry.record.tag, len)?;
             if room.len() != len {
-                return None;
+                return Ok(None);
             }
             room.copy_from_slice(&scratch.spare_capacity_mut()[..len]);
             // SAFETY: the room that was given last is filled, with bytes that `copy` wrote.
@@ -254,9 +277,9 @@ impl<C: Clock> SharedCache<C> {
             unsafe {
                 sink.filled(len);
             }
-            return Some(Found::from(&entry));
+            return Ok(Some(Found::from(&entry)));
         }
-        None
+        Ok(None)
     }
 
     /// What there is to know of a live entry, without its value. O(1), no lock; counts neither as hit nor as miss.
@@ -364,7 +387,7 @@ impl<C: Clock> SharedCache<C> {
     ) -> Result<bool, UpdateError<E>> {
         let mut old = Vec::new();
         for _ in 0..UPDATE_ATTEMPTS {
-            let Some(found) = self.get_into(key, &mut old) else {
+            let Some(found) = self.get_into(key, &mut old).map_err(SharedError::from)? else {
                 return Ok(false);
             };
             let (tag, new) = f(found.tag, &old).map_err(UpdateError::Function)?;
@@ -419,7 +442,7 @@ impl<C: Clock> SharedCache<C> {
         mut condition: impl FnMut(u8, &[u8]) -> bool,
     ) -> Result<bool, SharedError> {
         let mut value = Vec::new();
-        while let Some(found) = self.peek_into(key, &mut value) {
+        while let Some(found) = self.peek_into(key, &mut value)? {
             if !condition(found.tag, &value) {
                 return Ok(false);
             }

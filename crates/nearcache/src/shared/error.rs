@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::layout::{MAX_BYTES, MIN_BYTES};
-use crate::error::Rejected;
+use crate::error::{OutOfMemory, Rejected};
 
 /// Why a cache could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,9 @@ pub enum OpenError {
         /// Where.
         path: PathBuf,
     },
+    /// There is no memory to check the file after a reboot, or to register this process.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -109,6 +112,9 @@ pub enum SharedError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// There is no memory for what had to be copied; nothing was changed.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
     /// After a fork the child could not register as a process of its own.
     #[error("this process has no place in the cache: {0}")]
     Detached(#[from] OpenError),

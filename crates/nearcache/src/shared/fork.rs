@@ -12,6 +12,8 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
+use crate::memory::try_box;
+
 /// How many forks led from the first process of all to this one.
 static DEPTH: AtomicU64 = AtomicU64::new(0);
 /// How many forks this process has begun.
@@ -94,27 +96,28 @@ impl Node {
     }
 
     /// A node that nobody uses.
-    fn take() -> &'static Self {
+    fn take() -> io::Result<&'static Self> {
         let mut node: *const Self = FIRST.load(Ordering::Acquire);
         // SAFETY: nodes live for good.
         while let Some(this) = unsafe { node.as_ref() } {
             if !this.used.swap(true, Ordering::AcqRel) {
-                return this;
+                return Ok(this);
             }
             node = this.next;
         }
-        let new = Box::leak(Box::new(Self {
+        let new = try_box(Self {
             used: AtomicBool::new(true),
             fd: AtomicI32::new(CLOSED),
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
             next: ptr::null(),
-        }));
+        });
+        let new = Box::leak(new.map_err(|_| io::ErrorKind::OutOfMemory)?);
         let mut first = FIRST.load(Ordering::Acquire);
         loop {
             new.next = first;
             match FIRST.compare_exchange_weak(first, new, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return new,
+                Ok(_) => return Ok(new),
                 Err(now) => first = now,
             }
         }
@@ -127,7 +130,7 @@ impl Uninherited {
         install()?;
         loop {
             let begun = BEGUN.load(Ordering::SeqCst);
-            let this = Self(Node::take());
+            let this = Self(Node::take()?);
             let fd = open()?.into_raw_fd();
             let Some((device, inode)) = identity(fd) else {
                 return Err(io::Error::last_os_error());

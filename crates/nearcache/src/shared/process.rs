@@ -18,6 +18,7 @@ use super::lock::Owner;
 use super::map::Map;
 use super::os;
 use super::words::{AtomicU64, fence, put};
+use crate::memory::try_box;
 
 /// Locks lie far beyond the file's bytes.
 const LOCKS: i64 = 1 << 50;
@@ -126,7 +127,7 @@ impl Places {
             if !is_fit() {
                 return Ok(None);
             }
-            let new = Box::into_raw(Box::new(place));
+            let new = Box::into_raw(try_box(place)?);
             let won = self
                 .now
                 .compare_exchange(before, new, Ordering::AcqRel, Ordering::Acquire);

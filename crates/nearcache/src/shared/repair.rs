@@ -15,6 +15,8 @@ use super::ring::Ring;
 use super::shard::Shard;
 use super::store::Store;
 use super::words::{fence, put};
+use crate::error::OutOfMemory;
+use crate::memory::try_with_capacity;
 
 /// The boot of whoever cannot tell which it is, having no `/proc`.
 pub(super) const UNKNOWN: [u64; 2] = [0; 2];
@@ -77,7 +79,8 @@ fn after_reboot(store: &Store, boot: [u64; 2]) -> Result<[u64; 2], OpenError> {
     if !in_use {
         let epoch = store.epoch().load(Ordering::Relaxed);
         for number in 0..store.geometry.shards {
-            repair(&store.shard(number), epoch);
+            // If it fails, the next process to open the file begins anew.
+            repair(&store.shard(number), epoch)?;
         }
     }
     let known_to_others = in_use && boot == UNKNOWN && found != IN_REPAIR;
@@ -87,7 +90,7 @@ fn after_reboot(store: &Store, boot: [u64; 2]) -> Result<[u64; 2], OpenError> {
 }
 
 /// Keeps what can be believed of a shard.
-fn repair(shard: &Shard<'_>, epoch: u64) {
+fn repair(shard: &Shard<'_>, epoch: u64) -> Result<(), OutOfMemory> {
     put(&shard.control[LOCK], 0, Ordering::Relaxed);
     for ring in [&shard.small, &shard.main] {
         if ring.used() > ring.capacity() || shard.control[SHARD_EPOCH].load(Ordering::Relaxed) != epoch {
@@ -96,63 +99,73 @@ fn repair(shard: &Shard<'_>, epoch: u64) {
     }
     put(&shard.control[SHARD_EPOCH], epoch, Ordering::Relaxed);
     // The tail must go beyond whatever cannot be walked.
-    let mut kept: Vec<(Kind, u64)> = (0..shard.index.len())
-        .filter_map(|at| believable(shard, at))
-        .map(|(kind, record)| (kind, record.position))
-        .collect();
+    let mut kept: Vec<(Kind, u64)> = try_with_capacity(shard.index.len())?;
+    for at in 0..shard.index.len() {
+        kept.extend(believable(shard, at)?.map(|(kind, record)| (kind, record.position)));
+    }
     kept.sort_unstable_by_key(|(_, position)| *position);
     for ring in [&shard.small, &shard.main] {
         let own = kept.iter().filter(|(kind, _)| kind.is_in(ring.kind));
-        let positions: Vec<u64> = own.map(|(_, position)| *position).collect();
+        let mut positions = try_with_capacity(kept.len())?;
+        positions.extend(own.map(|(_, position)| *position));
         move_beyond_gaps(ring, &positions);
     }
     // A lock taken from the dead has entries and live words counted anew: nobody's, in the generation 0.
     put(&shard.control[LOCK], super::lock::NOBODY, Ordering::Release);
+    Ok(())
 }
 
 /// The record that a slot points to, if all of it fits; else the slot is emptied.
-fn believable(shard: &Shard<'_>, at: usize) -> Option<(Kind, Record)> {
+fn believable(shard: &Shard<'_>, at: usize) -> Result<Option<(Kind, Record)>, OutOfMemory> {
     let slot = Slot(shard.index[at].load(Ordering::Relaxed));
-    let kind = slot.kind()?;
-    let ring = shard.ring(kind)?;
-    let record = ring
-        .held(slot)
-        .and_then(|position| ring.record(position))
-        .filter(|record| is_whole(shard, ring, record, at, slot));
+    let Some((kind, ring)) = slot.kind().and_then(|kind| Some((kind, shard.ring(kind)?))) else {
+        return Ok(None);
+    };
+    let mut record = ring.held(slot).and_then(|position| ring.record(position));
+    if let Some(found) = &record
+        && !is_whole(shard, ring, found, at, slot)?
+    {
+        record = None;
+    }
     if record.is_none() {
         put(&shard.index[at], 0, Ordering::Relaxed);
     }
-    record.map(|record| (kind, record))
+    Ok(record.map(|record| (kind, record)))
 }
 
-fn is_whole(shard: &Shard<'_>, ring: &Ring<'_>, record: &Record, at: usize, slot: Slot) -> bool {
+fn is_whole(
+    shard: &Shard<'_>,
+    ring: &Ring<'_>,
+    record: &Record,
+    at: usize,
+    slot: Slot,
+) -> Result<bool, OutOfMemory> {
     if is_torn(record.first) || record.slot != at {
-        return false;
+        return Ok(false);
     }
-    let (key, value) = read(ring, record);
+    let (key, value) = read(ring, record)?;
     let key = shard.hashing.key(&key);
     let buckets = key.buckets(shard.index.len() / BUCKET);
-    key.tag() == slot.tag()
+    Ok(key.tag() == slot.tag()
         && buckets.contains(&(at / BUCKET))
-        && shard.hashing.checksum(key.hash, &value, record.tag) == record.checksum
+        && shard.hashing.checksum(key.hash, &value, record.tag) == record.checksum)
 }
 
 /// A record's key and value.
-pub(super) fn read(ring: &Ring<'_>, record: &Record) -> (Vec<u8>, Vec<u8>) {
-    let key = filled(record.key, |room| ring.copy_key(record, room));
-    let value = filled(record.value, |room| ring.copy_value(record, room));
-    (key, value)
+pub(super) fn read(ring: &Ring<'_>, record: &Record) -> Result<(Vec<u8>, Vec<u8>), OutOfMemory> {
+    let key = filled(record.key, |room| ring.copy_key(record, room))?;
+    let value = filled(record.value, |room| ring.copy_value(record, room))?;
+    Ok((key, value))
 }
 
-fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<u8>])) -> Vec<u8> {
-    let mut bytes = vec![MaybeUninit::new(0); len];
-    fill(&mut bytes);
-    // SAFETY: zeros from the beginning, and then what was filled in.
+fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<u8>])) -> Result<Vec<u8>, OutOfMemory> {
+    let mut bytes = try_with_capacity(len)?;
+    bytes.resize(len, 0);
+    // SAFETY: initialised bytes may be taken for ones that may be uninitialised, as long as none is made so; `fill` only
+    // ever writes initialised ones.
     #[allow(unsafe_code)]
-    bytes
-        .into_iter()
-        .map(|byte| unsafe { byte.assume_init() })
-        .collect()
+    fill(unsafe { &mut *(&raw mut *bytes.as_mut_slice() as *mut [MaybeUninit<u8>]) });
+    Ok(bytes)
 }
 
 /// Walks from the tail to the head; where that is not possible, the tail goes to the next record that is kept. Their

@@ -9,6 +9,8 @@ use super::layout::{BUCKET, ENTRIES, LOCK, SHARD_EPOCH};
 use super::record::{Record, Stamp, is_torn};
 use super::ring::Ring;
 use super::words::{AtomicU64, fence, replace};
+use crate::error::OutOfMemory;
+use crate::memory::try_with_capacity;
 
 /// How often a reader starts again before it takes the lock.
 const STARTS: u32 = if cfg!(nearcache_loom) { 1 } else { 64 };
@@ -56,7 +58,11 @@ pub trait Sink {
     /// holds is void then.
     ///
     /// Room of another length makes the read a miss.
-    fn room(&mut self, tag: u8, len: usize) -> &mut [MaybeUninit<u8>];
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for it; the read then fails with it.
+    fn room(&mut self, tag: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory>;
 
     /// The value is complete.
     ///
@@ -68,10 +74,10 @@ pub trait Sink {
 
 #[allow(unsafe_code)]
 impl Sink for Vec<u8> {
-    fn room(&mut self, _tag: u8, len: usize) -> &mut [MaybeUninit<u8>] {
+    fn room(&mut self, _tag: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
         self.clear();
-        self.reserve(len);
-        &mut self.spare_capacity_mut()[..len]
+        self.try_reserve(len)?;
+        Ok(&mut self.spare_capacity_mut()[..len])
     }
 
     unsafe fn filled(&mut self, len: usize) {
@@ -254,14 +260,20 @@ impl<'a> Shard<'a> {
     }
 
     /// The key of the record that a slot points to, if that is wanted.
-    pub(super) fn key_at(&self, at: usize, wanted: impl Fn(&Record) -> bool) -> Option<Vec<u8>> {
+    pub(super) fn key_at(
+        &self,
+        at: usize,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Result<Option<Vec<u8>>, OutOfMemory> {
         for _ in 0..STARTS {
             let slot = Slot(self.index[at].load(Ordering::Acquire));
-            let ring = self.ring(slot.kind()?)?;
+            let Some(ring) = slot.kind().and_then(|kind| self.ring(kind)) else {
+                return Ok(None);
+            };
             let record = ring.position(slot).and_then(|position| ring.record(position));
             let mut is_anothers = true;
             if let Some(record) = record {
-                let mut key = Vec::with_capacity(record.key);
+                let mut key = try_with_capacity(record.key)?;
                 ring.copy_key(&record, &mut key.spare_capacity_mut()[..record.key]);
                 // SAFETY: just filled.
                 #[allow(unsafe_code)]
@@ -270,16 +282,16 @@ impl<'a> Shard<'a> {
                 }
                 let is_unchanged = ring.is_unchanged(&record);
                 if is_unchanged && self.hashing.key(&key).tag() == slot.tag() {
-                    return (wanted(&record) && !is_torn(record.first)).then_some(key);
+                    return Ok((wanted(&record) && !is_torn(record.first)).then_some(key));
                 }
                 is_anothers = is_unchanged;
             }
             // Unless the slot was changed, and what it pointed to was room for somebody else.
             if is_anothers && Slot(self.index[at].load(Ordering::Acquire)).same_place(slot) {
-                return None;
+                return Ok(None);
             }
         }
-        None
+        Ok(None)
     }
 }
 

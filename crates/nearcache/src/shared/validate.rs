@@ -13,6 +13,7 @@ use super::ring::Ring;
 use super::store::Store;
 use super::writer::Writer;
 use crate::clock::Clock;
+use crate::error::OutOfMemory;
 
 /// What a full check counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,10 +55,30 @@ pub(super) fn validate<C: Clock>(
     let mut report = Report::default();
     for number in 0..store.geometry.shards {
         let writer = store.lock_for(store.shard(number), clock, patience)?;
-        check(&writer, store, number, &mut report)
-            .map_err(|what| ValidateError::Broken { shard: number, what })?;
+        check(&writer, store, number, &mut report).map_err(|fault| match fault {
+            Fault::Broken(what) => ValidateError::Broken { shard: number, what },
+            Fault::OutOfMemory => ValidateError::Cache(OutOfMemory.into()),
+        })?;
     }
     Ok(report)
+}
+
+/// Why a shard did not pass.
+enum Fault {
+    Broken(String),
+    OutOfMemory,
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Self {
+        Self::Broken(what)
+    }
+}
+
+impl From<OutOfMemory> for Fault {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 fn check<C: Clock>(
@@ -65,7 +86,7 @@ fn check<C: Clock>(
     store: &Store,
     number: usize,
     report: &mut Report,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let before = report.entries + report.torn;
     let mut keys = HashMap::new();
     let mut slots = 0;
@@ -76,11 +97,11 @@ fn check<C: Clock>(
             check_entry(writer, store, number, at, torn, &mut keys, report)
         })?;
         if live != ring.live() {
-            return Err(format!(
+            return Err(Fault::Broken(format!(
                 "{:?}: {live} live words, {} counted",
                 ring.kind,
                 ring.live()
-            ));
+            )));
         }
     }
     for at in 0..writer.shard.index.len() {
@@ -95,9 +116,9 @@ fn check<C: Clock>(
     let walked = report.entries + report.torn - before;
     if walked != slots || walked != writer.entries() {
         let counted = writer.entries();
-        return Err(format!(
+        return Err(Fault::Broken(format!(
             "{walked} entries walked, {slots} slots point to some, {counted} counted"
-        ));
+        )));
     }
     Ok(())
 }
@@ -106,14 +127,14 @@ fn check<C: Clock>(
 fn walk<C: Clock>(
     writer: &Writer<'_, C>,
     ring: &Ring<'_>,
-    mut visit: impl FnMut(usize, usize, bool) -> Result<(), String>,
-) -> Result<(), String> {
+    mut visit: impl FnMut(usize, usize, bool) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     let (mut at, head) = (ring.tail(), ring.head());
     if ring.used() > ring.capacity() {
-        return Err(format!(
+        return Err(Fault::Broken(format!(
             "{:?}: from {at} to {head} is more than the ring",
             ring.kind
-        ));
+        )));
     }
     while at != head {
         let left = head.wrapping_sub(at);
@@ -122,10 +143,10 @@ fn walk<C: Clock>(
             .filter(|record| record.allotted >= LEAD && record.allotted as u64 <= left)
             .ok_or_else(|| format!("{:?}: no record at {at}", ring.kind))?;
         if record.slot >= writer.shard.index.len() {
-            return Err(format!(
+            return Err(Fault::Broken(format!(
                 "{:?}: the record at {at} is of slot {}",
                 ring.kind, record.slot
-            ));
+            )));
         }
         let entry = writer.entry_at(record.slot);
         if entry.is_some_and(|entry| entry.kind.is_in(ring.kind) && entry.record.position == at) {
@@ -144,28 +165,38 @@ fn check_entry<C: Clock>(
     torn: bool,
     keys: &mut HashMap<Vec<u8>, usize>,
     report: &mut Report,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     if torn {
         report.torn += 1;
         return Ok(());
     }
-    let entry = writer.entry_at(at).ok_or("an entry vanished under the lock")?;
-    let ring = writer.shard.ring(entry.kind).ok_or("an entry of no ring")?;
+    let entry = writer
+        .entry_at(at)
+        .ok_or_else(|| "an entry vanished under the lock".to_owned())?;
+    let ring = writer
+        .shard
+        .ring(entry.kind)
+        .ok_or_else(|| "an entry of no ring".to_owned())?;
     let record = entry.record;
-    let (key, value) = read(ring, &record);
+    let (key, value) = read(ring, &record)?;
     let keyed: Keyed<'_> = store.hashing.key(&key);
     if keyed.shard(store.geometry.shards) != number {
-        return Err(format!("the key {key:?} belongs to another shard"));
+        return Err(Fault::Broken(format!("the key {key:?} belongs to another shard")));
     }
     if !keyed.buckets(store.geometry.buckets).contains(&(at / BUCKET)) || keyed.tag() != entry.slot.tag() {
-        return Err(format!("the key {key:?} does not belong into slot {at}"));
+        return Err(Fault::Broken(format!(
+            "the key {key:?} does not belong into slot {at}"
+        )));
     }
     if store.hashing.checksum(keyed.hash, &value, record.tag) != record.checksum {
-        return Err(format!("the value under {key:?} does not fit its checksum"));
+        return Err(Fault::Broken(format!(
+            "the value under {key:?} does not fit its checksum"
+        )));
     }
     report.payload_bytes += (key.len() + value.len()) as u64;
+    keys.try_reserve(1).map_err(OutOfMemory::from)?;
     if let Some(other) = keys.insert(key, at) {
-        return Err(format!("a key is in slots {other} and {at}"));
+        return Err(Fault::Broken(format!("a key is in slots {other} and {at}")));
     }
     report.entries += 1;
     report.record_bytes += record.allotted as u64 * 8;

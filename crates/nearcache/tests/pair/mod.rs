@@ -143,7 +143,7 @@ impl Pair {
 
     fn get(&mut self, key: &[u8]) {
         let mut value = Vec::new();
-        let found = self.cache.get_into(key, &mut value);
+        let found = self.cache.get_into(key, &mut value).unwrap();
         self.agree_on_presence(key, found.is_some());
         if let (Some(found), Some(kept)) = (found, self.live(key)) {
             assert_eq!(
@@ -189,7 +189,7 @@ impl Pair {
     }
 
     fn keys(&mut self) {
-        let mut found: Vec<Vec<u8>> = self.cache.keys().collect();
+        let mut found: Vec<Vec<u8>> = self.cache.keys().map(Result::unwrap).collect();
         let mut kept: Vec<Vec<u8>> = self
             .naive
             .keys()

@@ -16,8 +16,8 @@ nearcache.W010  SharedCaches without a LOCATION share one file.
 nearcache.W011  A SharedCache has no LOCATION, and SECRET_KEY, which names its file, differs in every process.
 ==============  ============================================================================================
 
-Those of a LocalCache (W001, W002, W004 to W009) are silent where there is one process by design: with ``DEBUG``,
-and in a test run. The packages' own checks do not make that distinction.
+Those of a LocalCache (W001, W002, W004 to W009) are silent where there is one process by design: with
+``DEBUG``, and in a test run. The packages' own checks do not make that distinction.
 """
 
 from nearcache.django.checks.locations import check_locations

@@ -179,7 +179,7 @@ fn counting_begins_anew_and_says_when() {
     cache.set(b"key", Item::new(b"value")).expect("room");
     assert!(cache.get(b"key").is_some());
     cache.disown_hit();
-    assert!(cache.peek_into(b"key", &mut Vec::new()).is_some());
+    assert!(cache.peek_into(b"key", &mut Vec::new()).unwrap().is_some());
     let stats = cache.stats();
     assert_eq!(
         (stats.counts.hits, stats.counts.misses, stats.unreadable),

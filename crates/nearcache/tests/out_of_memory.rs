@@ -1,0 +1,347 @@
+//! What a `Cache` does when memory is short: each allocation of each operation is made to fail in turn.
+#![allow(clippy::unwrap_used)] // in helper code, as in tests
+
+#[path = "support/failing.rs"]
+mod failing;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use failing::{Failing, Fails, for_every_allocation, with_failures, without_failures};
+use nearcache::local::{Batch, Builder, Cache, Capacity, Draft, Store};
+use nearcache::{Eviction, ManualClock, OutOfMemory, Timestamp, WriteError};
+
+#[global_allocator]
+static ALLOCATOR: Failing = Failing;
+
+type Cached = Cache<u64, &'static ManualClock>;
+
+thread_local! {
+    static CLOCK: &'static ManualClock = Box::leak(Box::default());
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Made without an allocation.
+fn key(number: u64) -> [u8; 16] {
+    u128::from(number).to_le_bytes()
+}
+
+fn builder() -> Builder<u64, &'static ManualClock> {
+    Cache::builder().clock(CLOCK.with(|clock| *clock))
+}
+
+/// What came of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    OutOfMemory,
+}
+
+impl From<Result<bool, WriteError>> for Outcome {
+    fn from(written: Result<bool, WriteError>) -> Self {
+        match written {
+            Ok(_) => Self::Done,
+            Err(WriteError::OutOfMemory(OutOfMemory)) => Self::OutOfMemory,
+            Err(rejected) => panic!("{rejected}"),
+        }
+    }
+}
+
+/// Fails every allocation of an operation in turn, on a cache that is filled anew each time, and checks the cache after it.
+///
+/// `after` is given the outcome, and is to check what the operation itself was about.
+fn check(
+    fill: impl Fn() -> (Cached, HashMap<u64, u64>),
+    may_evict: bool,
+    operation: impl Fn(&Cached) -> Outcome,
+    after: impl Fn(&Cached, Outcome),
+) {
+    for_every_allocation(|plan| {
+        let (cache, others) = fill();
+        let (outcome, failed) = with_failures(plan, || operation(&cache));
+        cache.store().validate().unwrap();
+        for (number, value) in others {
+            let found = cache.get(&key(number));
+            assert!(
+                found == Some(value) || may_evict && found.is_none(),
+                "{plan:?}: {number} is {found:?}"
+            );
+        }
+        after(&cache, outcome);
+        assert!(failed || outcome == Outcome::Done, "{plan:?} failed nothing");
+        cache.insert(b"usable", 1, None).unwrap();
+        assert_eq!(cache.get(b"usable"), Some(1));
+        cache.store().validate().unwrap();
+        failed
+    });
+}
+
+/// A cache with entries 1 to `entries`.
+fn filled(cache: Cached, entries: u64) -> (Cached, HashMap<u64, u64>) {
+    for number in 1..=entries {
+        cache.insert(&key(number), number, None).unwrap();
+    }
+    (cache, (1..=entries).map(|number| (number, number)).collect())
+}
+
+#[test]
+fn a_new_entry_is_stored_or_not() {
+    // All sizes at which slab and index grow, alone and together.
+    for entries in 0..70 {
+        for eviction in [Eviction::Adaptive, Eviction::Lru] {
+            check(
+                || filled(builder().eviction(eviction).build(), entries),
+                false,
+                |cache| cache.insert(b"new", 7, None).map(|()| true).into(),
+                |cache, outcome| {
+                    let expected = (outcome == Outcome::Done).then_some(7);
+                    assert_eq!(cache.get(b"new"), expected);
+                    assert_eq!(cache.len(), entries + u64::from(expected.is_some()));
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn memory_for_a_new_entry_is_really_asked_for() {
+    let (cache, _) = filled(builder().build(), 0);
+    let (stored, _) = with_failures(Fails::From(1), || cache.insert(b"new", 7, None));
+    assert_eq!(stored, Err(WriteError::OutOfMemory(OutOfMemory)));
+}
+
+#[test]
+fn a_value_is_replaced_without_memory() {
+    for weight in [1, 50] {
+        let fill = || {
+            let cache = builder().max_weight(60).weigher(move |_, value| *value);
+            let (cache, mut others) = filled(cache.shards(1).build(), 8);
+            others.remove(&1);
+            (cache, others)
+        };
+        check(
+            fill,
+            true,
+            |cache| cache.insert(&key(1), weight, None).map(|()| true).into(),
+            |cache, outcome| {
+                assert_eq!(outcome, Outcome::Done);
+                assert_eq!(cache.get(&key(1)), Some(weight));
+                assert!(cache.weight() <= 60);
+            },
+        );
+    }
+}
+
+#[test]
+fn many_are_evicted_for_one_without_exceeding_the_capacity() {
+    for shards in [1, 4] {
+        let weight = 40;
+        check(
+            || {
+                let cache = builder()
+                    .max_weight(50)
+                    .shards(shards)
+                    .weigher(|key, _| if key == b"heavy" { 40 } else { 1 });
+                filled(cache.build(), 50)
+            },
+            true,
+            |cache| cache.insert(b"heavy", 7, None).map(|()| true).into(),
+            |cache, outcome| {
+                assert_eq!(cache.get(b"heavy").is_some(), outcome == Outcome::Done);
+                assert!(cache.weight() <= 50);
+                assert!(outcome == Outcome::OutOfMemory || cache.len() <= 50 - weight + 1);
+            },
+        );
+    }
+}
+
+#[test]
+fn a_batch_is_evicted_as_far_as_memory_allows() {
+    for batch in [Batch::OneIn(NonZeroU32::new(3).unwrap()), Batch::All] {
+        check(
+            || filled(builder().max_entries(30).batch(batch).shards(1).build(), 30),
+            true,
+            |cache| cache.insert(b"new", 7, None).map(|()| true).into(),
+            |cache, _| assert!(cache.len() <= 30),
+        );
+    }
+}
+
+#[test]
+fn an_expired_entry_makes_way_for_a_new_one() {
+    check(
+        || {
+            let (cache, others) = filled(builder().build(), 20);
+            for number in 0..40_u64 {
+                cache.insert(&number.to_le_bytes(), number, Some(SECOND)).unwrap();
+            }
+            cache.insert(b"key", 1, Some(SECOND)).unwrap();
+            CLOCK.with(|clock| clock.advance(2 * SECOND));
+            (cache, others)
+        },
+        false,
+        |cache| cache.insert(b"key", 2, Some(SECOND)).map(|()| true).into(),
+        |cache, outcome| assert_eq!(cache.get(b"key").is_some(), outcome == Outcome::Done),
+    );
+}
+
+#[test]
+fn conditional_writes_answer_or_fail() {
+    let absent = |cache: &Cached| cache.insert_if_absent(b"new", 7, None).into();
+    let after = |cache: &Cached, outcome| assert_eq!(cache.get(b"new").is_some(), outcome == Outcome::Done);
+    check(|| filled(builder().build(), 5), false, absent, after);
+    let present = |cache: &Cached| cache.insert_if_present(&key(3), 3, None).into();
+    check(
+        || filled(builder().build(), 5),
+        false,
+        present,
+        |_, outcome| {
+            assert_eq!(outcome, Outcome::Done);
+        },
+    );
+}
+
+#[test]
+fn what_removes_and_reads_needs_no_memory() {
+    let operations: [fn(&Cached); 9] = [
+        |cache| assert_eq!(cache.get(&key(9)), Some(9)),
+        |cache| assert!(cache.contains(&key(9))),
+        |cache| assert_eq!(cache.remove(b"live"), Some(1)),
+        |cache| assert_eq!(cache.remove(b"dead"), None),
+        |cache| assert_eq!(cache.remove_if(b"live", |_| true), Some(1)),
+        |cache| assert!(cache.touch(b"live", Some(SECOND))),
+        |cache| assert!(cache.expire_at(b"live", Timestamp::from_unix_micros(0))),
+        |cache| {
+            assert_eq!(
+                cache.update(b"live", |old| Ok::<_, Infallible>(old + 1)),
+                Ok(true)
+            );
+        },
+        |cache| {
+            let _ = cache.stats();
+            drop(cache.store().freeze());
+        },
+    ];
+    for operation in operations {
+        check(
+            || {
+                let (cache, others) = filled(builder().build(), 10);
+                cache.insert(b"live", 1, None).unwrap();
+                cache.insert(b"dead", 1, Some(SECOND)).unwrap();
+                CLOCK.with(|clock| clock.advance(2 * SECOND));
+                (cache, others)
+            },
+            false,
+            |cache| {
+                operation(cache);
+                Outcome::Done
+            },
+            |_, _| {},
+        );
+    }
+    let (cache, _) = filled(builder().build(), 100);
+    with_failures(Fails::From(1), || cache.clear());
+    assert!(cache.is_empty());
+    cache.store().validate().unwrap();
+}
+
+#[test]
+fn keys_are_found_after_a_failure_too() {
+    for_every_allocation(|plan| {
+        let (cache, others) = filled(builder().build(), 700);
+        let mut keys = cache.keys();
+        let mut found = Vec::with_capacity(others.len());
+        let (errors, failed) = with_failures(plan, || {
+            let mut errors = 0;
+            // With a plan that lets nothing pass any more, this does not end by itself.
+            while let Some(next) = keys.next().filter(|_| errors < 3) {
+                match next {
+                    Ok(key) => found.push(key),
+                    Err(OutOfMemory) => errors += 1,
+                }
+            }
+            errors
+        });
+        assert_eq!(errors > 0, failed);
+        found.extend(keys.map(Result::unwrap));
+        found.sort();
+        found.dedup();
+        assert!(found.len() + errors >= others.len());
+        failed
+    });
+}
+
+#[test]
+fn ghosts_that_cannot_grow_forget() {
+    let cache = builder().max_entries(2000).shards(1).build();
+    for number in 0..6000_u64 {
+        // Memory for the key is that of a victim's; what fails is what the ghosts ask for.
+        let name = key(100_000 + number);
+        let (stored, _) = with_failures(Fails::Only(if number < 2000 { usize::MAX } else { 1 }), || {
+            cache.insert(&name, number, None)
+        });
+        stored.unwrap();
+    }
+    assert_eq!(cache.len(), 2000);
+    cache.store().validate().unwrap();
+}
+
+#[test]
+fn a_store_is_made_or_not() {
+    // The first allocation is that of the shards; the other one, of an `Arc`, cannot fail without an abort.
+    let (made, failed) = with_failures(Fails::Only(1), || Store::<u64>::new(Eviction::Lru, 4));
+    assert!(failed);
+    assert_eq!(made.err(), Some(OutOfMemory));
+}
+
+/// Operations in a random order, a third of them with an allocation that fails, beside a model.
+#[test]
+fn a_cache_agrees_with_its_model_however_memory_fails() {
+    let store = Store::<u64>::new(Eviction::Adaptive, 2).unwrap();
+    let mut model: HashMap<u64, u64> = HashMap::new();
+    let (mut random, mut failures) = (1_u64, 0);
+    let now = Timestamp::from_unix_micros(0);
+    for round in 0..60_000_u64 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);
+        let (number, what) = ((random >> 33) % 600, (random >> 50) % 12);
+        let name = key(number);
+        let draft = Draft {
+            value: round,
+            weight: 1,
+            expires: Timestamp::NEVER,
+        };
+        let plan = Fails::From(if random >> 60 < 5 { 1 } else { usize::MAX });
+        let (stored, _) = with_failures(plan, || match what {
+            0..4 => store
+                .insert(&name, draft, &Capacity::UNBOUNDED, &now)
+                .map(|()| true),
+            4 => store.insert_if_absent(&name, draft, &Capacity::UNBOUNDED, &now),
+            5 => store.insert_if_present(&name, draft, &Capacity::UNBOUNDED, &now),
+            6 => {
+                let updated = store.update(&name, &Capacity::UNBOUNDED, &now, |_| {
+                    Ok::<_, Infallible>((round, 1))
+                });
+                Ok(updated.unwrap_or_else(|error| without_failures(|| panic!("{error}"))))
+            }
+            _ => Ok(store.remove(&name, &now).is_some() && what > 6),
+        });
+        match stored {
+            Ok(true) if what <= 6 => drop(model.insert(number, round)),
+            Ok(_) if what > 6 => drop(model.remove(&number)),
+            Ok(_) => {}
+            Err(_) => {
+                failures += 1;
+                assert_eq!(model.get(&number), None, "only a new entry needs memory");
+            }
+        }
+        assert_eq!(store.get(&name, &now), model.get(&number).copied());
+        if round % 1000 == 0 {
+            store.validate().unwrap();
+        }
+    }
+    assert!(failures > 100, "{failures}");
+    store.validate().unwrap();
+}
