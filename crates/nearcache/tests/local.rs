@@ -29,18 +29,31 @@ fn expired_entry_is_not_returned() {
 
 #[test]
 fn expired_entries_leave_without_being_read() {
-    for shards in [1, 8] {
+    type Write = fn(&Cache<(), Arc<ManualClock>>);
+    let writes: [(&str, Write); 4] = [
+        ("insert", |cache| cache.insert(b"counter", (), None).unwrap()),
+        ("update", |cache| {
+            assert!(cache.update(b"counter", |()| Ok::<_, Infallible>(())).unwrap());
+        }),
+        ("touch", |cache| assert!(cache.touch(b"counter", None))),
+        ("remove", |cache| assert!(cache.remove(b"nothing").is_none())),
+    ];
+    for (shards, (name, write)) in [1, 8]
+        .into_iter()
+        .flat_map(|shards| writes.map(|write| (shards, write)))
+    {
         let clock = Arc::new(ManualClock::default());
         let cache = Cache::builder().shards(shards).clock(Arc::clone(&clock)).build();
         for key in 0..10_000_u32 {
             cache.insert(&key.to_le_bytes(), (), Some(SECOND)).unwrap();
         }
+        cache.insert(b"counter", (), None).unwrap();
         clock.advance(SECOND);
         // One key is written all the while: the other shards are swept as well.
         for _ in 0..10_000 {
-            cache.insert(b"counter", (), None).unwrap();
+            write(&cache);
         }
-        assert_eq!(cache.len(), 1, "{shards} shards");
+        assert_eq!(cache.len(), 1, "{name}, {shards} shards");
         cache.store().validate().unwrap();
     }
 }

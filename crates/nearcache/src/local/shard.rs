@@ -26,6 +26,9 @@ use crate::stats::Stats;
 /// How many slots a write looks at for entries whose time is over. So a dead entry stays for at most a quarter as
 /// many writes as the shard has slots, and the dead are at most an eighth of all on average.
 const SWEEP_STEPS: usize = 4;
+/// After so many writes to one shard, one other shard is swept for dead entries too, so that a program that writes one key
+/// only still gets back what expired elsewhere.
+const WRITES_PER_OTHER_SWEEP: u32 = 64;
 
 /// What a key leads to.
 #[derive(Clone, Copy)]
@@ -40,9 +43,13 @@ pub(super) struct Written {
     pub(super) stored: Result<bool, WriteError>,
     /// How many entries other shards are to give for it.
     pub(super) owed: u64,
-    /// How many values this shard has been given.
-    pub(super) insertions: u64,
+    pub(super) other_due: OtherShardDue,
 }
+
+/// Whether the writer is to sweep another shard, too.
+#[derive(Clone, Copy)]
+#[must_use]
+pub(super) struct OtherShardDue(pub(super) bool);
 
 /// In this order, so that a hit touches one cache line of it: the lock's.
 #[derive(Debug)]
@@ -60,6 +67,8 @@ pub(super) struct Shard<V> {
     expiring: usize,
     /// The slot that the sweep looks at next.
     hand: u32,
+    /// Counts the writes, which sweep.
+    writes: u32,
     /// Counts the values stored; each carries its number.
     stamp: Stamp,
     /// The other counts.
@@ -81,6 +90,7 @@ impl<V> Shard<V> {
             weight: 0,
             expiring: 0,
             hand: 0,
+            writes: 0,
             stamp: Stamp::default(),
             stats: Stats::default(),
             counting_since: Instant::now(),
@@ -149,7 +159,7 @@ impl<V> Shard<V> {
         only: Only,
         leaving: &mut Leaving<V>,
     ) -> Written {
-        self.sweep(clock, leaving);
+        let other_due = self.sweep(clock, leaving);
         self.policy.prefetch(key.hash);
         let mut owed = 0;
         let mut found = self.find(key, clock);
@@ -167,7 +177,7 @@ impl<V> Shard<V> {
         Written {
             stored,
             owed,
-            insertions: self.stats.insertions,
+            other_due,
         }
     }
 
@@ -487,12 +497,14 @@ impl<V> Shard<V> {
         Some(weight)
     }
 
-    /// Takes out dead entries among the next few slots.
+    /// Takes out dead entries among the next few slots, as part of a write.
     #[inline]
-    pub(super) fn sweep(&mut self, clock: &impl Clock, leaving: &mut Leaving<V>) {
+    pub(super) fn sweep(&mut self, clock: &impl Clock, leaving: &mut Leaving<V>) -> OtherShardDue {
         if self.expiring > 0 {
             self.sweep_slots(SWEEP_STEPS, clock.now(), leaving);
         }
+        self.writes = self.writes.wrapping_add(1);
+        OtherShardDue(self.writes.is_multiple_of(WRITES_PER_OTHER_SWEEP))
     }
 
     #[inline(never)]

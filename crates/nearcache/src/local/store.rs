@@ -9,7 +9,7 @@ use super::index::Index;
 use super::keys::Keys;
 use super::leaving::Leaving;
 use super::lock::{Guard, Lock};
-use super::shard::{Found, Shard, Written};
+use super::shard::{Found, OtherShardDue, Shard, Written};
 use super::slab::Slab;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{OutOfMemory, UpdateError, WriteError};
@@ -18,11 +18,8 @@ use crate::memory::try_with_capacity;
 use crate::policy::{Eviction, Pressure, Stamp};
 use crate::stats::Stats;
 
-/// After so many writes to one shard, one other shard is swept for dead entries too, so that a program that writes
-/// one key only still gets back what expired elsewhere.
-const WRITES_PER_FOREIGN_SWEEP: u64 = 64;
-/// How many slots are looked at then.
-const FOREIGN_SWEEP_STEPS: usize = 256;
+/// How many slots of another shard a write looks at, when that is due.
+const OTHER_SWEEP_STEPS: usize = 256;
 
 /// How often an update starts again because another writer was faster. By chance that does not happen.
 const MAX_UPDATE_ATTEMPTS: u32 = 10_000;
@@ -228,18 +225,15 @@ impl<V> Store<V> {
         let Written {
             stored,
             owed,
-            insertions,
+            other_due,
         } = self.with(key.hash, |shard| {
             shard.write(key, draft, capacity, clock, only, &mut leaving)
         });
         drop(leaving);
-        if stored == Ok(false) {
-            return stored;
+        if stored != Ok(false) {
+            self.settle(key, owed, capacity);
         }
-        self.settle(key, owed, capacity);
-        if self.shards.len() > 1 && insertions.is_multiple_of(WRITES_PER_FOREIGN_SWEEP) {
-            self.sweep_elsewhere(clock.now());
-        }
+        self.sweep_other(other_due, clock);
         stored
     }
 
@@ -271,9 +265,10 @@ impl<V> Store<V> {
             let mut leaving = Leaving::new();
             let mut shard = self.lock(key.hash);
             let done = shard.replace_stamped(read.place, new, capacity, &mut leaving);
-            shard.sweep(clock, &mut leaving);
+            let other_due = shard.sweep(clock, &mut leaving);
             drop(shard);
             drop(leaving);
+            self.sweep_other(other_due, clock);
             if done? {
                 self.settle(key, 0, capacity);
                 return Ok(true);
@@ -373,8 +368,9 @@ impl<V> Store<V> {
             }
             Found::Nothing => None,
         };
-        shard.sweep(clock, &mut leaving);
+        let other_due = shard.sweep(clock, &mut leaving);
         drop(shard);
+        self.sweep_other(other_due, clock);
         removed.map(|entry| entry.value)
     }
 
@@ -391,8 +387,9 @@ impl<V> Store<V> {
             Found::Dead(slot) => shard.expire_own(slot, &mut leaving),
             Found::Nothing => {}
         }
-        shard.sweep(clock, &mut leaving);
+        let other_due = shard.sweep(clock, &mut leaving);
         drop(shard);
+        self.sweep_other(other_due, clock);
         matches!(found, Found::Live(_))
     }
 
@@ -569,11 +566,19 @@ impl<V> Store<V> {
         }
     }
 
+    /// Sweeps another shard if a write found that due.
+    #[inline]
+    fn sweep_other(&self, OtherShardDue(due): OtherShardDue, clock: &impl Clock) {
+        if due && self.shards.len() > 1 {
+            self.sweep_next(clock.now());
+        }
+    }
+
     #[cold]
-    fn sweep_elsewhere(&self, now: Timestamp) {
+    fn sweep_next(&self, now: Timestamp) {
         let next = self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let mut leaving = Leaving::new();
-        locked(&self.shards[next]).sweep_slots(FOREIGN_SWEEP_STEPS, now, &mut leaving);
+        locked(&self.shards[next]).sweep_slots(OTHER_SWEEP_STEPS, now, &mut leaving);
     }
 }
 
