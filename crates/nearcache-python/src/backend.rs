@@ -17,6 +17,8 @@ use crate::keys::{self, KeyBuffer};
 use crate::scan::KeyIterator;
 use crate::settings::Settings;
 use crate::stats::Stats;
+#[cfg(shared)]
+use crate::store::shared::FileSize;
 use crate::store::{Outcome, Store, When, registry};
 
 /// Django's cache methods, and more. Made ready by `_open_local` or `_open_shared`; use `nearcache.django`'s `LocalCache` or
@@ -50,17 +52,23 @@ impl Backend {
         open(slf, Store::Local(registry::open_local(name, eviction)?), clock)
     }
 
-    /// Opens the cache file at that path, made with that size if there is none. `clock` as for `_open_local`.
+    /// Opens the cache file at that path. It is created if there is none of that size for that many processes; None is the
+    /// default number for the size. `clock` as for `_open_local`.
     ///
-    /// Raises `ValueError` if this process has it open with another size, `OSError` if it cannot be opened.
+    /// Raises `ValueError` if this process has it open with another size or number, `OSError` if it cannot be opened.
     #[cfg(shared)]
     fn _open_shared(
         slf: &Bound<'_, Self>,
         path: PathBuf,
         size: u64,
+        processes: Option<usize>,
         clock: Option<(Py<PyAny>, String)>,
     ) -> PyResult<()> {
-        open(slf, Store::Shared(registry::open_shared(path, size)?), clock)
+        let wanted = FileSize {
+            bytes: size,
+            processes,
+        };
+        open(slf, Store::Shared(registry::open_shared(path, wanted)?), clock)
     }
 
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: Any<'_, '_>) -> PyResult<()> {

@@ -20,7 +20,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::exceptions::PyValueError;
 
 #[cfg(shared)]
-use super::shared::SharedStore;
+use super::shared::{FileSize, SharedStore};
 use crate::values::Stored;
 
 type LocalStore = Store<Stored>;
@@ -76,24 +76,24 @@ pub(crate) fn open_local(name: &str, eviction: &str) -> PyResult<&'static LocalS
     )))
 }
 
-/// The cache file at that path, made with that size if there is none.
+/// The cache file at that path, created if there is none of that size.
 ///
 /// Fails if this process has it open with another size, or as [`SharedStore::open`].
 #[cfg(shared)]
-pub(crate) fn open_shared(path: PathBuf, bytes: u64) -> PyResult<&'static SharedStore> {
+pub(crate) fn open_shared(path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
     let mut registry = registry();
     let shared = &mut registry.get_or_insert_default().shared;
     if let Some(opened) = shared.get(&path) {
-        if opened.bytes() == bytes {
+        if opened.size() == wanted {
             return Ok(opened);
         }
         return Err(PyValueError::new_err(format!(
-            "{} is open already in this process with MAX_MEMORY {}, not {bytes}",
+            "{} is open already in this process with {}, not {wanted}",
             path.display(),
-            opened.bytes()
+            opened.size()
         )));
     }
-    let opened = SharedStore::open(&path, bytes).map_err(|error| PyOSError::new_err(error.to_string()))?;
+    let opened = SharedStore::open(&path, wanted).map_err(|error| PyOSError::new_err(error.to_string()))?;
     let opened: &'static SharedStore = Box::leak(Box::new(opened));
     shared.insert(path, opened);
     Ok(opened)
