@@ -19,6 +19,8 @@ use crate::panics::guarded;
 use crate::scan::KeyIterator;
 use crate::settings::Settings;
 use crate::stats::Stats;
+#[cfg(shared)]
+use crate::store::shared::FileSize;
 use crate::store::{Outcome, Store, When, registry};
 
 /// Django's cache methods, and more. Made ready by `_open_local` or `_open_shared`; use `nearcache.django`'s `LocalCache` or
@@ -56,18 +58,24 @@ impl Backend {
         })
     }
 
-    /// Opens the cache file at that path, made with that size if there is none. `clock` as for `_open_local`.
+    /// Opens the cache file at that path. It is created if there is none of that size for that many processes; None is the
+    /// default number for the size. `clock` as for `_open_local`.
     ///
-    /// Raises `ValueError` if this process has it open with another size, `OSError` if it cannot be opened.
+    /// Raises `ValueError` if this process has it open with another size or number, `OSError` if it cannot be opened.
     #[cfg(shared)]
     fn _open_shared(
         slf: &Bound<'_, Self>,
         path: PathBuf,
         size: u64,
+        processes: Option<usize>,
         clock: Option<(Py<PyAny>, Py<PyString>)>,
     ) -> PyResult<()> {
         guarded(slf.py(), || {
-            let store = registry::open_shared(slf.py(), path, size)?;
+            let wanted = FileSize {
+                bytes: size,
+                processes,
+            };
+            let store = registry::open_shared(slf.py(), path, wanted)?;
             open(slf, Store::Shared(store), clock, Settings::read(slf.as_any())?)
         })
     }

@@ -321,7 +321,7 @@ fn as_many_as_there_are_places_can_open_it() {
     let opened: Vec<_> = (0..64).map(|_| scratch.open().unwrap()).collect();
     assert!(matches!(
         scratch.open(),
-        Err(OpenError::TooManyProcesses { processes: 64 })
+        Err(OpenError::TooManyProcesses { processes: 64, .. })
     ));
     drop(opened);
     works(&scratch.open().unwrap());

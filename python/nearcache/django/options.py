@@ -31,14 +31,16 @@ MAX_SHOWN = 1000
 
 EVICTIONS = ("adaptive", "s3-fifo", "lru")
 LOCAL = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK", "REVERSE_KEY_FUNCTION")
-SHARED = ("MAX_MEMORY", "CLOCK", "REVERSE_KEY_FUNCTION")
+SHARED = ("MAX_MEMORY", "MAX_PROCESSES", "CLOCK", "REVERSE_KEY_FUNCTION")
 # Ours alone, and nobody reads them elsewhere. Django itself passes over what stands in the wrong place.
-IN_OPTIONS_ONLY = ("MAX_MEMORY", "EVICTION", "CLOCK")
+IN_OPTIONS_ONLY = ("MAX_MEMORY", "MAX_PROCESSES", "EVICTION", "CLOCK")
 # Of LocMemCache's, these have no effect on a SharedCache: a system check says so.
 WITHOUT_EFFECT = ("MAX_ENTRIES", "CULL_FREQUENCY")
 
 MIN_SHARED_MEMORY = 1024**2
 MAX_SHARED_MEMORY = 1024**4
+# The engine's bound; a small file has room for fewer.
+MAX_SHARED_PROCESSES = 16_384
 
 _UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,19})?)\s*(?:B|([KMGT])I?B)?\s*", re.IGNORECASE | re.ASCII)
@@ -97,6 +99,7 @@ class SharedOptions:
 
     location: str
     max_memory: int
+    max_processes: int | None
     clock: Clock | None
     reverse_key_function: Callable[[str], str] | None
 
@@ -116,6 +119,7 @@ class SharedOptions:
         return cls(
             location=location,
             max_memory=max_memory,
+            max_processes=_max_processes(options.get("MAX_PROCESSES")),
             clock=_clock(options.get("CLOCK")),
             reverse_key_function=_reverse_key_function(
                 params.get("REVERSE_KEY_FUNCTION", options.get("REVERSE_KEY_FUNCTION"))
@@ -193,6 +197,15 @@ def _cull_frequency(value: object) -> int | None:
     number = _whole_number(value)
     if number is None or not 0 <= number <= MAX_CULL_FREQUENCY:
         raise _bad("CULL_FREQUENCY", value, "a whole number of at least 0")
+    return number
+
+
+def _max_processes(value: object) -> int | None:
+    if value is None:
+        return None
+    number = _whole_number(value)
+    if number is None or not 1 <= number <= MAX_SHARED_PROCESSES:
+        raise _bad("MAX_PROCESSES", value, f"a whole number from 1 to {MAX_SHARED_PROCESSES}")
     return number
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from nearcache.django import inherited
 from nearcache.django.backend import Backend
 from nearcache.django.location import file_for, files_of_other_keys, status
 from nearcache.django.options import SharedOptions
@@ -54,14 +55,16 @@ class SharedCache(Backend):
         self._max_memory = options.max_memory
         if options.reverse_key_function is not None:
             self.reverse_key_func = options.reverse_key_function
-        self.path: Path = file_for(options.location)
+        known = inherited.file_of(options.location)
+        self.path: Path = known or file_for(options.location)
         before = status(self.path)
-        # The command tells those who hoped to find another's.
-        self.was_missing = before is None
+        # The command says so to a user who expected to find the site's file.
+        self.was_missing = before is None and known is None
         try:
-            self._open_shared(str(self.path), options.max_memory, options.clock)
+            self._open_shared(str(self.path), options.max_memory, options.max_processes, options.clock)
         except (ValueError, OSError) as error:
             raise ImproperlyConfigured(f"nearcache: {error}") from error
+        inherited.remember(options.location, self.path)
         if before is None:
             _warn_of_other_keys(self.path)
         else:
@@ -73,7 +76,7 @@ class SharedCache(Backend):
         if after is None or after.st_ino == before.st_ino:
             return
         if before.st_size == after.st_size:
-            why = "it had the format of another release"
+            why = "it had the format of another release, or another MAX_PROCESSES"
         else:
             why = (
                 f"it had {before.st_size} bytes, and MAX_MEMORY is {self._max_memory}. If other settings use "

@@ -8,6 +8,8 @@ mod local;
 pub(crate) mod registry;
 #[cfg(shared)]
 pub(crate) mod shared;
+#[cfg(shared)]
+mod upkeep;
 
 use nearcache::local::{Keys, Store as LocalStore};
 use nearcache::{OutOfMemory, Timestamp};

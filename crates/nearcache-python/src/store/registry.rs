@@ -22,7 +22,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 #[cfg(shared)]
-use super::shared::SharedStore;
+use super::shared::{FileSize, SharedStore};
 use crate::fallible::{error, no_memory, probe};
 use crate::values::Stored;
 
@@ -93,29 +93,29 @@ pub(crate) fn open_local(
     Err(error::<PyValueError>(py, message))
 }
 
-/// The cache file at that path, made with that size if there is none.
+/// The cache file at that path, created if there is none of that size.
 ///
 /// Fails if this process has it open with another size, or as [`SharedStore::open`].
 #[cfg(shared)]
-pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, bytes: u64) -> PyResult<&'static SharedStore> {
+pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
     probe()?;
     let mut registry = registry();
     let shared = &mut registry.get_or_insert_default().shared;
     if let Some(opened) = shared.get(&path) {
         let opened = *opened;
-        if opened.bytes() == bytes {
+        if opened.size() == wanted {
             return Ok(opened);
         }
         drop(registry);
-        let (path, before) = (path.display(), opened.bytes());
+        let (path, before) = (path.display(), opened.size());
         let message = format_args!(
-            "{path} is open in this process with MAX_MEMORY {before}, not {bytes}: if two entries of CACHES share the file, \
-             give each a LOCATION of its own, or the same MAX_MEMORY"
+            "{path} is open in this process with {before}, not {wanted}: if two entries of CACHES share the file, give each a \
+             LOCATION of its own, or the same options"
         );
         return Err(error::<PyValueError>(py, message));
     }
     shared.try_reserve(1).map_err(no_memory)?;
-    let opened = SharedStore::open(&path, bytes).map_err(|failure| match failure {
+    let opened = SharedStore::open(&path, wanted).map_err(|failure| match failure {
         OpenError::OutOfMemory(short) => no_memory(short),
         other => error::<PyOSError>(py, format_args!("{other}")),
     })?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
 use super::kept::Kept;
+use super::upkeep::Upkeep;
 use super::{Keep, Outcome, StoredKeys, When};
 use crate::arguments::{Any, Argument};
 use crate::call::Call;
@@ -25,39 +26,57 @@ use crate::fallible::{self, error, format, interned, no_memory};
 use crate::stats::Stats;
 use crate::values::raw::{self, Raw, Reading, Unread};
 
-/// How often it is seen whether the file still has its name, in milliseconds.
-const LOOK_EVERY: u64 = 1000;
+/// What a file is created with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileSize {
+    pub(crate) bytes: u64,
+    /// None is the default number for these bytes.
+    pub(crate) processes: Option<usize>,
+}
+
+impl FileSize {
+    pub(super) fn open(self, path: &Path) -> Result<SharedCache<Now>, OpenError> {
+        let mut builder = SharedCache::builder(path).bytes(self.bytes);
+        if let Some(processes) = self.processes {
+            builder = builder.max_processes(processes);
+        }
+        builder.clock(Now::System).open()
+    }
+}
+
+impl fmt::Display for FileSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let processes = self.processes.map_or("the default".to_owned(), |n| n.to_string());
+        write!(f, "MAX_MEMORY {} and MAX_PROCESSES {processes}", self.bytes)
+    }
+}
 
 /// A cache file that this process has open.
 pub(crate) struct SharedStore {
-    path: PathBuf,
-    bytes: u64,
+    pub(super) path: PathBuf,
+    size: FileSize,
     /// Another one after the file was deleted or replaced. Not in a lock: a child of `fork` could inherit that locked.
-    current: ArcSwap<Opened>,
-    /// When to look again, by the coarse clock.
-    next_look: AtomicU64,
+    pub(super) current: ArcSwap<Opened>,
+    pub(super) upkeep: Upkeep,
     told_of_unreadable: AtomicBool,
     told_of_rejection: AtomicBool,
 }
 
 impl SharedStore {
-    pub(crate) fn open(path: &Path, bytes: u64) -> Result<Self, OpenError> {
-        let cache = SharedCache::builder(path)
-            .bytes(bytes)
-            .clock(Now::System)
-            .open()?;
+    pub(crate) fn open(path: &Path, size: FileSize) -> Result<Self, OpenError> {
+        let cache = size.open(path)?;
         Ok(Self {
             path: path.to_owned(),
-            bytes,
+            size,
             current: ArcSwap::from_pointee(Opened::new(cache)?),
-            next_look: AtomicU64::new(coarse_millis() + LOOK_EVERY),
+            upkeep: Upkeep::new(),
             told_of_unreadable: AtomicBool::new(false),
             told_of_rejection: AtomicBool::new(false),
         })
     }
 
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.bytes
+    pub(crate) const fn size(&self) -> FileSize {
+        self.size
     }
 
     /// Does some work with the file, at the time of a call.
@@ -69,35 +88,10 @@ impl SharedStore {
 
     #[inline]
     fn current(&self) -> Guard<Arc<Opened>> {
-        let millis = coarse_millis();
-        if millis >= self.next_look.load(Ordering::Relaxed) {
-            self.look(millis);
+        if self.upkeep.is_due() {
+            self.do_upkeep();
         }
         self.current.load()
-    }
-
-    /// If the file was deleted or replaced, goes over to the one that others open now. If there can be none, the old one
-    /// still serves those who have it.
-    #[cold]
-    fn look(&self, millis: u64) {
-        self.next_look.store(millis + LOOK_EVERY, Ordering::Relaxed);
-        if self.current.load().patient.is_current() {
-            return;
-        }
-        // Whatever size it has: two that want another size would go on replacing each other's.
-        let there = SharedCache::builder(&self.path).clock(Now::System);
-        let opened = there.open().or_else(|_| {
-            let new = SharedCache::builder(&self.path).bytes(self.bytes);
-            if self.path.exists() {
-                Err(())
-            } else {
-                new.clock(Now::System).open().map_err(drop)
-            }
-        });
-        let opened = opened.and_then(|cache| Opened::new(cache).map_err(drop));
-        if let Ok(opened) = opened {
-            self.current.store(Arc::new(opened));
-        }
     }
 
     /// Does some work that writes. Where another process is just writing, other threads run while this one waits.
@@ -222,6 +216,8 @@ impl SharedStore {
 
     /// Checks the whole file. See `Backend._verify`.
     pub(crate) fn verify(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64)> {
+        // A file that was truncated or overwritten must not be read.
+        self.do_upkeep();
         match py.detach(|| self.with(Now::System, SharedCache::validate)) {
             Ok(report) => Ok((
                 report.entries,
@@ -428,15 +424,15 @@ impl Keep for SharedStore {
 }
 
 /// A file that is open.
-struct Opened {
-    patient: SharedCache<Now>,
+pub(super) struct Opened {
+    pub(super) patient: SharedCache<Now>,
     /// The same, whose writes do not wait.
     eager: SharedCache<Now>,
     kept: Kept,
 }
 
 impl Opened {
-    fn new(patient: SharedCache<Now>) -> Result<Self, OutOfMemory> {
+    pub(super) fn new(patient: SharedCache<Now>) -> Result<Self, OutOfMemory> {
         Ok(Self {
             eager: patient.with_lock_timeout(Duration::ZERO),
             kept: Kept::new(patient.capacity_bytes())?,
@@ -513,28 +509,20 @@ fn is_held(kind: u8, value: &[u8], token: &str) -> bool {
     raw::lock_of(kind, value).is_some_and(|(_, held)| held == token.as_bytes())
 }
 
-/// Milliseconds of a clock that only goes forward, to the tick of the system's timer. Costs a few nanoseconds.
-#[allow(unsafe_code)]
-fn coarse_millis() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is there to be written. It cannot fail: every Linux has that clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000
-}
-
-/// Writes to the log, unless it was done before.
+/// Writes a warning to the log, unless `told` says that it was written before.
 fn warn_once(py: Python<'_>, told: &AtomicBool, message: impl FnOnce() -> PyResult<String>) -> PyResult<()> {
     if told.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    let message = fallible::text(py, &message()?)?;
+    log(py, "warning", &message()?)
+}
+
+/// Writes to the log `nearcache`.
+pub(super) fn log(py: Python<'_>, level: &str, message: &str) -> PyResult<()> {
+    let (level, message) = (fallible::text(py, level)?, fallible::text(py, message)?);
     let logging = py.import(interned!(py, "logging")?)?;
     let logger = logging.call_method1(interned!(py, "getLogger")?, (interned!(py, "nearcache")?,))?;
-    logger.call_method1(interned!(py, "warning")?, (interned!(py, "%s")?, message))?;
+    logger.call_method1(level, (interned!(py, "%s")?, message))?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use super::file::boot_id;
 use super::hashing::Hashing;
 use super::layout::SEED;
 use super::map::Map;
-use super::process::Places;
+use super::process::{FileState, Registration};
 use super::store::Store;
 use super::{file, repair};
 use crate::clock::{Clock, SystemClock};
@@ -32,6 +32,7 @@ const TRIES: u32 = 100;
 pub struct Builder<C = SystemClock> {
     path: PathBuf,
     bytes: Option<u64>,
+    processes: Option<usize>,
     patience: Duration,
     clock: C,
 }
@@ -41,6 +42,7 @@ impl Builder {
         Self {
             path,
             bytes: None,
+            processes: None,
             patience: LOCK_TIMEOUT,
             clock: SystemClock,
         }
@@ -48,10 +50,18 @@ impl Builder {
 }
 
 impl<C: Clock> Builder<C> {
-    /// The size of the file: made so large if there is none, or if it is of another size or version. Without this only
-    /// a file that is there is opened, whatever its size.
+    /// The size of the file, which is created if it is missing, or has another size, version or number of process slots.
+    /// Without this only an existing file is opened, whatever its size.
     pub const fn bytes(mut self, bytes: u64) -> Self {
         self.bytes = Some(bytes);
+        self
+    }
+
+    /// How many processes may have the file open at once, up to [`MAX_PROCESSES`](super::MAX_PROCESSES) and a quarter of
+    /// the file, at 256 bytes each ([`default_processes`](super::default_processes) of the size). Part of the file's
+    /// layout: a file that has another number of slots is recreated. Has no effect without [`bytes`](Self::bytes).
+    pub const fn max_processes(mut self, processes: usize) -> Self {
+        self.processes = Some(processes);
         self
     }
 
@@ -67,6 +77,7 @@ impl<C: Clock> Builder<C> {
         Builder {
             path: self.path,
             bytes: self.bytes,
+            processes: self.processes,
             patience: self.patience,
             clock,
         }
@@ -85,7 +96,7 @@ impl<C: Clock> Builder<C> {
     pub(super) fn open_in(self, boot: [u64; 2]) -> Result<SharedCache<C>, OpenError> {
         for _ in 1..TRIES {
             let store = self.enter(boot)?;
-            if file::is_at(&self.path, store.places.file()) {
+            if store.file_state() != FileState::Replaced {
                 return Ok(self.handle(store));
             }
             // The file was removed or replaced before this process had its slot in it.
@@ -96,24 +107,24 @@ impl<C: Clock> Builder<C> {
     }
 
     fn handle(self, store: Store) -> SharedCache<C> {
-        file::mark_opened(store.places.file());
         SharedCache::new(Arc::new(store), self.clock, self.patience)
     }
 
     /// Maps the file and takes a process slot in it.
     fn enter(&self, boot: [u64; 2]) -> Result<Store, OpenError> {
-        let (file, geometry) = file::open(&self.path, self.bytes)?;
-        let map = Map::new(&file, geometry.words).map_err(|source| OpenError::Io {
-            action: "map",
-            path: self.path.clone(),
-            source,
-        })?;
+        let (file, geometry) = file::open(&self.path, self.bytes, self.processes)?;
+        file::mark_opened(&file);
+        let failed = |action| {
+            let path = self.path.clone();
+            move |source| OpenError::Io { action, path, source }
+        };
+        let map = Map::new(&file, geometry.words).map_err(failed("map"))?;
         let seed = map.words()[SEED].load(std::sync::atomic::Ordering::Relaxed);
         let store = Store {
             map,
             geometry,
             hashing: Hashing::new(seed),
-            places: Places::new(self.path.clone(), file),
+            registration: Registration::new(self.path.clone(), file).map_err(failed("register in"))?,
         };
         repair::enter(&store, boot)?;
         Ok(store)

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::builder::Builder;
 use super::error::{OpenError, SharedError, UpdateError};
-use super::file;
 use super::hashing::Keyed;
 use super::item::{Found, Item, Process};
 use super::keys::Keys;
 use super::layout::WORD;
+use super::process::FileState;
 use super::record::{MAX_KEY, Stamp, words_for};
 use super::shard::{Look, Sink};
 use super::stats::{self, SharedStats};
@@ -525,34 +525,70 @@ impl<C: Clock> SharedCache<C> {
         self.store.geometry.bytes
     }
 
-    /// Whether the file still has its name: false if it was deleted or replaced. Then whoever opens that name shares
-    /// nothing with this handle. Two system calls.
+    /// How many processes may have the file open at once.
     #[must_use]
-    pub fn is_current(&self) -> bool {
-        file::is_at(self.store.places.path(), self.store.places.file())
+    pub fn max_processes(&self) -> usize {
+        self.store.geometry.processes
     }
 
-    /// This process, for others to ask whether it still lives: to be kept in a value, say, as its holder's name.
+    /// What has become of the file: whether its path still names it, and whether it is whole. One system call.
+    ///
+    /// Call this from time to time, once a second say. If the file is no longer [`FileState::Current`], open its path again:
+    /// other processes do, and share nothing with this handle. A process that uses a truncated file is killed by `SIGBUS`
+    /// when it touches the missing part, so this prevents that death only for a process that looks before it.
+    #[must_use]
+    pub fn file_state(&self) -> FileState {
+        self.store.file_state()
+    }
+
+    /// Whether [`file_state`](Self::file_state) is [`FileState::Current`].
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.file_state() == FileState::Current
+    }
+
+    /// Checks that this process is still registered in the file, and registers it if not; returns whether it had lost its
+    /// registration. A few system calls.
+    ///
+    /// Other processes know that this one lives by a lock on a descriptor. A program that closes descriptors which it did
+    /// not open, as daemons do, loses that lock, and others may then take over what this process holds. So call this after
+    /// such a step, or from time to time.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError::Detached`] if it cannot be registered again.
+    pub fn check_registration(&self) -> Result<bool, SharedError> {
+        self.store.certain_slot().map(|(_, was_lost)| was_lost)
+    }
+
+    /// The user (uid) that this process acted as when it opened the file.
+    #[must_use]
+    pub fn opened_as(&self) -> u32 {
+        self.store.registration.opened_as()
+    }
+
+    /// This process, as a name that others can pass to [`is_alive`](Self::is_alive): to be stored in a value, for example
+    /// as the holder of a lock. A few system calls: it checks the registration first.
     ///
     /// # Errors
     ///
     /// [`SharedError::Detached`].
     pub fn process(&self) -> Result<Process, SharedError> {
-        Ok(Process(self.store.place()?.owner))
+        self.store.certain_slot().map(|(slot, _)| Process(slot.owner))
     }
 
-    /// Whether a process still lives and has the cache open. One system call, unless it is the caller. True if that cannot
-    /// be told.
+    /// Whether a process still lives and has the cache open. A few system calls, unless it is the caller. True if that
+    /// cannot be told.
     #[must_use]
     pub fn is_alive(&self, process: Process) -> bool {
         let Store {
-            places,
+            registration,
             map,
             geometry,
             ..
         } = &*self.store;
-        let me = self.store.place();
-        me.map_or(true, |me| places.is_alive(me, process.0, map, geometry))
+        let me = self.store.process_slot();
+        me.map_or(true, |me| registration.is_alive(me, process.0, map, geometry))
     }
 
     /// Checks everything that has to hold. Reads all of the file, shard by shard under its lock: milliseconds each.
@@ -578,7 +614,7 @@ impl<C: Clone> Clone for SharedCache<C> {
 impl<C> fmt::Debug for SharedCache<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedCache")
-            .field("path", &self.store.places.path())
+            .field("path", &self.store.registration.path())
             .finish_non_exhaustive()
     }
 }

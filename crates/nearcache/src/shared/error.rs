@@ -17,6 +17,16 @@ pub enum OpenError {
         /// The size in question.
         bytes: u64,
     },
+    /// The file cannot have so many process slots.
+    #[error("a shared cache of {bytes} bytes has slots for 1 to {most} processes, not {processes}")]
+    Processes {
+        /// The number in question.
+        processes: usize,
+        /// The size of the file.
+        bytes: u64,
+        /// The most slots that a file of this size can have.
+        most: usize,
+    },
     /// The path names a directory, a symbolic link, a pipe, a device or a socket.
     #[error("{} is not a regular file", path.display())]
     NotAFile {
@@ -24,12 +34,18 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file belongs to another user.
-    #[error("{} belongs to another user (uid {owner})", path.display())]
+    #[error(
+        "{} belongs to another user (uid {owner}; this process runs as uid {user}): run all processes as one user, or \
+         `chown {user}` the file",
+        path.display()
+    )]
     Foreign {
         /// Where.
         path: PathBuf,
         /// Whose it is.
         owner: u32,
+        /// The user of this process.
+        user: u32,
     },
     /// Others than its owner may write to the file.
     #[error(
@@ -66,11 +82,31 @@ pub enum OpenError {
         /// How much was asked for.
         bytes: u64,
     },
-    /// As many processes as there is room for have the cache open.
-    #[error("{processes} processes have the cache open; there is no room for more")]
+    /// All process slots of the file are taken.
+    #[error(
+        "{processes} processes have {} open, as many as it has slots for: give it a larger MAX_PROCESSES \
+         (`Builder::max_processes`), which recreates it",
+        path.display()
+    )]
     TooManyProcesses {
-        /// How many.
+        /// The path of the file.
+        path: PathBuf,
+        /// How many slots it has.
         processes: usize,
+    },
+    /// The process may not open the file any longer, because it has changed its user since it opened it.
+    #[error(
+        "cannot open {} again: this process opened it as uid {opened_as}, and runs as uid {user} now. Start the process as \
+         uid {user}, or open the cache after the change of user",
+        path.display()
+    )]
+    UserChanged {
+        /// The path of the file.
+        path: PathBuf,
+        /// The user that opened it.
+        opened_as: u32,
+        /// The user of this process now.
+        user: u32,
     },
     /// Another process is setting up the file and does not get done.
     #[error("{} is being set up by another process that does not go on", path.display())]
@@ -115,8 +151,8 @@ pub enum SharedError {
     /// There is no memory for what had to be copied; nothing was changed.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// After a fork the child could not register as a process of its own.
-    #[error("this process has no place in the cache: {0}")]
+    /// The process could not take a process slot: a child after a fork, or a process whose descriptors were closed.
+    #[error("this process is not registered in the cache and cannot write: {0}")]
     Detached(#[from] OpenError),
 }
 

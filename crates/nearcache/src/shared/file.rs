@@ -14,9 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::OpenError;
-use super::layout::{BOOT, GEOMETRY_CHECK, Geometry, HEADER, MAGIC, SEED, SINCE, WORD, geometry_check};
+use super::layout::{
+    BOOT, GEOMETRY_CHECK, Geometry, HEADER, MAGIC, PROCESSES, SEED, SINCE, WORD, default_processes,
+    geometry_check, most_processes,
+};
 use super::map::Map;
-use super::os;
+use super::os::{self, LockOwner};
 use super::process::SETUP_LOCK;
 use super::words::put;
 use super::writer::millis;
@@ -45,11 +48,24 @@ impl At<'_> {
 /// A file of ours, with its geometry.
 pub(super) type Found = (File, Geometry);
 
-/// Opens the cache at a path. With `bytes` a missing or unknown file is made anew.
-pub(super) fn open(path: &Path, bytes: Option<u64>) -> Result<Found, OpenError> {
-    let wanted = bytes
-        .map(|bytes| Geometry::of(bytes).ok_or(OpenError::Size { bytes }))
-        .transpose()?;
+/// Computes the geometry of a file that may have to be made.
+fn wanted(bytes: u64, processes: Option<usize>) -> Result<Geometry, OpenError> {
+    let default = default_processes(bytes);
+    if Geometry::new(bytes, default).is_none() {
+        return Err(OpenError::Size { bytes });
+    }
+    let processes = processes.unwrap_or(default);
+    Geometry::new(bytes, processes).ok_or(OpenError::Processes {
+        processes,
+        bytes,
+        most: most_processes(bytes),
+    })
+}
+
+/// Opens the cache at a path. With `bytes`, a file that is missing, or has another size, version or number of process
+/// slots, is created.
+pub(super) fn open(path: &Path, bytes: Option<u64>, processes: Option<usize>) -> Result<Found, OpenError> {
+    let wanted = bytes.map(|bytes| wanted(bytes, processes)).transpose()?;
     for _ in 0..TRIES {
         let file = match open_ours(path) {
             Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && wanted.is_some() => {
@@ -117,6 +133,7 @@ fn judge(path: &Path, file: &File) -> Result<(), OpenError> {
         return Err(OpenError::Foreign {
             path: path.into(),
             owner: found.uid(),
+            user: os::user(),
         });
     }
     let mode = found.mode() & 0o7777;
@@ -129,14 +146,15 @@ fn judge(path: &Path, file: &File) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The geometry, if the file is a cache of this version, whole, and says of itself what its size says.
+/// The geometry, if the file is a whole cache of this version, and its header describes a file of its size.
 pub(super) fn read_geometry(file: &File) -> Option<Geometry> {
     let bytes = file.metadata().ok()?.len();
-    let geometry = Geometry::of(bytes).filter(|geometry| geometry.bytes == bytes)?;
     let mut header = [0; HEADER * WORD];
     file.read_exact_at(&mut header, 0).ok()?;
     let (words, _) = header.as_chunks::<WORD>();
     let word = |at: usize| u64::from_ne_bytes(words[at]);
+    let processes = usize::try_from(word(PROCESSES)).ok()?;
+    let geometry = Geometry::new(bytes, processes).filter(|geometry| geometry.bytes == bytes)?;
     let described = geometry.described();
     let fits = described
         .iter()
@@ -177,7 +195,7 @@ fn create(path: &Path, geometry: Geometry) -> Result<Option<Found>, OpenError> {
     let (name, file) = make(path, geometry)?;
     let linked = fs::hard_link(&name.0, path);
     drop(name);
-    os::unlock_byte(file.as_raw_fd(), SETUP_LOCK);
+    release_setup_lock(&file);
     match linked {
         Ok(()) => Ok(Some((file, geometry))),
         // Taken for a dead one's: see `remove_leftovers`.
@@ -195,7 +213,7 @@ fn replace(path: &Path, old: &File, geometry: Geometry) -> Result<Option<Found>,
     remove_leftovers(path);
     let (name, file) = make(path, geometry)?;
     let renamed = fs::rename(&name.0, path);
-    os::unlock_byte(file.as_raw_fd(), SETUP_LOCK);
+    release_setup_lock(&file);
     match renamed {
         Ok(()) => Ok(Some((file, geometry))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -210,20 +228,28 @@ pub(super) fn mark_opened(file: &File) {
     file.set_times(now).ok();
 }
 
-/// Whether a file's name still is this one.
+/// Whether a path still names this file.
 pub(super) fn is_at(path: &Path, file: &File) -> bool {
     fs::symlink_metadata(path)
         .and_then(|there| Ok((there, file.metadata()?)))
         .is_ok_and(|(there, file)| (there.dev(), there.ino()) == (file.dev(), file.ino()))
 }
 
-/// The lock of whoever changes what the file is.
+fn try_setup_lock(file: &File) -> io::Result<bool> {
+    LockOwner::Description.try_lock(file.as_raw_fd(), SETUP_LOCK)
+}
+
+fn release_setup_lock(file: &File) {
+    LockOwner::Description.unlock(file.as_raw_fd(), SETUP_LOCK);
+}
+
+/// Held while the file is set up or replaced.
 pub(super) struct SetupLock<'a>(&'a File);
 
 impl<'a> SetupLock<'a> {
     pub(super) fn take(path: &Path, file: &'a File) -> Result<Self, OpenError> {
         let start = Instant::now();
-        while !os::try_lock_byte(file.as_raw_fd(), SETUP_LOCK).map_err(At(path).failed("lock"))? {
+        while !try_setup_lock(file).map_err(At(path).failed("lock"))? {
             if start.elapsed() > SETUP_PATIENCE {
                 return Err(OpenError::Busy { path: path.into() });
             }
@@ -235,7 +261,7 @@ impl<'a> SetupLock<'a> {
 
 impl Drop for SetupLock<'_> {
     fn drop(&mut self) {
-        os::unlock_byte(self.0.as_raw_fd(), SETUP_LOCK);
+        release_setup_lock(self.0);
     }
 }
 
@@ -291,7 +317,7 @@ fn make(path: &Path, geometry: Geometry) -> Result<(Temporary, File), OpenError>
         .map_err(At(path).failed("create"))?;
     let name = Temporary(name);
     // If somebody else has it, he removes the name, and we begin again.
-    os::try_lock_byte(file.as_raw_fd(), SETUP_LOCK).map_err(At(path).failed("lock"))?;
+    try_setup_lock(&file).map_err(At(path).failed("lock"))?;
     os::allocate(&file, geometry.bytes).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => OpenError::NoRoom {
             path: path.into(),
@@ -334,7 +360,7 @@ fn remove_leftovers(path: &Path) {
         let Ok(file) = open_ours(&left) else {
             continue;
         };
-        if os::try_lock_byte(file.as_raw_fd(), SETUP_LOCK).unwrap_or(false) {
+        if try_setup_lock(&file).unwrap_or(false) {
             fs::remove_file(&left).ok();
         }
     }

@@ -48,6 +48,10 @@ impl Hashing {
         }
     }
 
+    pub(super) const fn seed(&self) -> u64 {
+        self.seed
+    }
+
     #[inline]
     pub(super) fn key<'a>(&self, bytes: &'a [u8]) -> Keyed<'a> {
         Keyed {

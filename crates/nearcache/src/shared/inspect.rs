@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use super::error::OpenError;
 use super::file::{self, At, Contents};
-use super::os;
+use super::os::{self, LockOwner};
 use super::process::{self, SETUP_LOCK, SLOT_LOCKS, TO_THE_END};
 
 /// What a file is to this version of the cache.
@@ -83,8 +83,11 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<FileInfo, OpenError> {
 pub fn remove_unused(path: impl AsRef<Path>) -> Result<bool, OpenError> {
     let path = path.as_ref();
     let (file, kind) = open(path)?;
-    let lock =
-        |first, count| os::try_lock_bytes(file.as_raw_fd(), first, count).map_err(At(path).failed("lock"));
+    let lock = |first, count| {
+        LockOwner::Description
+            .try_lock_range(file.as_raw_fd(), first, count)
+            .map_err(At(path).failed("lock"))
+    };
     // Nobody sets up, repairs or replaces the file from here on; closing it releases both locks.
     let is_unused = lock(SETUP_LOCK, 1)?
         && (kind == FileKind::Unfinished || lock(SLOT_LOCKS, TO_THE_END)?)

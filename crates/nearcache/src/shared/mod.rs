@@ -16,12 +16,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// Stores are a function for tests' sake only, and have to cost what a store does; what a place in the file is asked of the
-// geometry, and a process of the table, whether or not it depends on it.
+// Stores are a function for the tests only, and have to cost what a store does; the geometry answers where everything lies,
+// whether or not that depends on it.
 #![allow(clippy::inline_always, clippy::unused_self, clippy::needless_pass_by_value)]
 
 mod builder;
 mod cache;
+mod descriptors;
 mod error;
 mod evict;
 mod file;
@@ -55,7 +56,8 @@ pub use error::{OpenError, SharedError, UpdateError};
 pub use inspect::{FileInfo, FileKind, inspect, remove_unused};
 pub use item::{Found, Item, Process};
 pub use keys::Keys;
-pub use layout::{MAX_BYTES, MIN_BYTES};
+pub use layout::{MAX_BYTES, MAX_PROCESSES, MIN_BYTES, default_processes};
+pub use process::FileState;
 pub use record::Stamp;
 pub use shard::Sink;
 pub use stats::SharedStats;

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::time::Duration;
@@ -26,37 +27,104 @@ fn byte_lock(kind: libc::c_int, byte: i64, count: i64) -> libc::flock {
     lock
 }
 
-/// Tries to lock a byte of a file for this open file description; returns whether it could.
-pub(super) fn try_lock_byte(fd: RawFd, byte: i64) -> io::Result<bool> {
-    try_lock_bytes(fd, byte, 1)
+/// Whose a lock on a byte of a file is. Locks of both kinds exclude each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockOwner {
+    /// The open file description's: released when its last descriptor is closed, in whatever process.
+    Description,
+    /// The process's: released when the process closes any descriptor of the file. A child does not inherit it.
+    Process,
 }
 
-/// Tries to lock `count` bytes of a file (0: all from `first` on) for this open file description, all or none; returns
-/// whether it could.
-pub(super) fn try_lock_bytes(fd: RawFd, first: i64, count: i64) -> io::Result<bool> {
-    let lock = byte_lock(libc::F_WRLCK, first, count);
-    // SAFETY: reads the struct passed.
-    match check(unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) }) {
-        Ok(_) => Ok(true),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
-        Err(error) => Err(error),
+impl LockOwner {
+    const fn command(self) -> libc::c_int {
+        match self {
+            Self::Description => libc::F_OFD_SETLK,
+            Self::Process => libc::F_SETLK,
+        }
+    }
+
+    /// Tries to lock a byte of a file; returns whether it did. A byte that the same owner has locked stays locked.
+    pub(super) fn try_lock(self, fd: RawFd, byte: i64) -> io::Result<bool> {
+        self.try_lock_range(fd, byte, 1)
+    }
+
+    /// Tries to lock `count` bytes (0: all from `first` on), all or none; returns whether it did.
+    pub(super) fn try_lock_range(self, fd: RawFd, first: i64, count: i64) -> io::Result<bool> {
+        let lock = byte_lock(libc::F_WRLCK, first, count);
+        // SAFETY: reads the struct passed.
+        match check(unsafe { libc::fcntl(fd, self.command(), &raw const lock) }) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Releases the lock on a byte.
+    pub(super) fn unlock(self, fd: RawFd, byte: i64) {
+        let lock = byte_lock(libc::F_UNLCK, byte, 1);
+        // SAFETY: reads the struct passed. Nothing can be done if it fails; closing the file unlocks too.
+        unsafe { libc::fcntl(fd, self.command(), &raw const lock) };
     }
 }
 
-/// Gives up a lock on a byte.
-pub(super) fn unlock_byte(fd: RawFd, byte: i64) {
-    let lock = byte_lock(libc::F_UNLCK, byte, 1);
-    // SAFETY: reads the struct passed. Nothing can be done if it fails; closing the file unlocks too.
-    unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) };
+/// Which file a descriptor is of. No other file has the same as long as this one is open or mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    pub(super) device: u64,
+    pub(super) inode: u64,
 }
 
-/// Whether another open file description holds a lock on a byte. If the kernel will not say, it is taken to.
+/// What the kernel says of an open descriptor. Only makes a system call.
+pub(super) fn status(fd: RawFd) -> io::Result<libc::stat> {
+    let mut found = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fills the struct, or fails.
+    check(unsafe { libc::fstat(fd, found.as_mut_ptr()) })?;
+    // SAFETY: filled by the call above.
+    Ok(unsafe { found.assume_init() })
+}
+
+/// Which file a descriptor is of. Only makes a system call.
+pub(super) fn file_id(fd: RawFd) -> io::Result<FileId> {
+    status(fd).map(|found| FileId {
+        device: found.st_dev,
+        inode: found.st_ino,
+    })
+}
+
+const DESCRIPTORS: &[u8] = b"/proc/self/fd/";
+const DIGITS: usize = 10;
+
+/// Opens the file of a descriptor once more, with a description of its own. Only makes a system call: it has to work right
+/// after a fork, where no memory may be allocated.
+pub(super) fn open_again(fd: RawFd) -> io::Result<RawFd> {
+    let mut number = u32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    let mut digits = [0_u8; DIGITS];
+    let mut first = DIGITS;
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10).to_le_bytes()[0];
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    // Zeros follow the number.
+    let mut path = [0_u8; DESCRIPTORS.len() + DIGITS + 1];
+    let text = DESCRIPTORS.iter().chain(&digits[first..]);
+    path.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+    let flags = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    // SAFETY: the path ends in a zero.
+    check(unsafe { libc::open(path.as_ptr().cast(), flags) })
+}
+
+/// Whether another open file description, or a process, holds a lock on a byte. If the kernel does not say, it does.
 pub(super) fn byte_is_locked(fd: RawFd, byte: i64) -> bool {
     any_is_locked(fd, byte, 1)
 }
 
-/// Whether another open file description holds a lock on any of `count` bytes (0: all from `first` on). If the kernel
-/// will not say, it is taken to.
+/// Whether another open file description, or a process, holds a lock on any of `count` bytes (0: all from `first` on). If the
+/// kernel does not say, one does.
 pub(super) fn any_is_locked(fd: RawFd, first: i64, count: i64) -> bool {
     let mut lock = byte_lock(libc::F_WRLCK, first, count);
     // SAFETY: reads and writes the struct passed.
@@ -122,7 +190,19 @@ pub(super) fn keep_access_time(file: &File) {
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_NOATIME) };
 }
 
-/// Who this process acts as.
+/// A clock that only goes forward, in milliseconds, to the tick of the system's timer. Costs a few nanoseconds.
+pub(super) fn coarse_millis() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is there to be written. It cannot fail: every Linux has that clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000
+}
+
+/// The user that this process acts as.
 pub(super) fn user() -> u32 {
     // SAFETY: always succeeds.
     unsafe { libc::geteuid() }

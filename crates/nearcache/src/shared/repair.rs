@@ -9,7 +9,7 @@ use super::error::OpenError;
 use super::file::SetupLock;
 use super::index::{Kind, Slot};
 use super::layout::{BOOT, BUCKET, LOCK, SHARD_EPOCH};
-use super::process::Place;
+use super::process::ProcessSlot;
 use super::record::{Record, is_torn};
 use super::ring::Ring;
 use super::shard::Shard;
@@ -36,26 +36,27 @@ fn record(store: &Store, boot: [u64; 2]) {
     }
 }
 
-/// Takes this process's place, in a file that is fit for use.
+/// Takes a slot for this process, in a file that is fit for use.
 ///
-/// A repair must not begin while anybody uses the file. The repairer first says what it is about, then looks for places
-/// that are taken; whoever enters first takes a place, then looks again for such a word. One sees the other.
-pub(super) fn enter(store: &Store, boot: [u64; 2]) -> Result<&Place, OpenError> {
+/// A repair must not begin while any process uses the file. The repairer first stores `IN_REPAIR`, then looks for slots that
+/// are taken; a process that enters first takes a slot, then loads the boot again. One of the two sees the other.
+pub(super) fn enter(store: &Store, boot: [u64; 2]) -> Result<&ProcessSlot, OpenError> {
     for _ in 0..TRIES {
         let seen = after_reboot(store, boot)?;
         let is_fit = || recorded(store) == seen;
-        if let Some(place) = store.places.take(&store.map, &store.geometry, is_fit)? {
-            return Ok(place);
+        let taken = store.registration.take(&store.map, &store.geometry, is_fit)?;
+        if let Some(slot) = taken {
+            return Ok(slot);
         }
     }
     Err(OpenError::Busy {
-        path: store.places.path().into(),
+        path: store.registration.path().into(),
     })
 }
 
 /// Checks the file if it was last set up before this boot, or may have been; returns what it bears then.
 ///
-/// That somebody has a place tells too that it was set up in this boot, to whom the kernel does not tell which it is.
+/// A process to which the kernel does not tell the boot takes a slot in use as proof that the file was set up in this one.
 fn after_reboot(store: &Store, boot: [u64; 2]) -> Result<[u64; 2], OpenError> {
     let is_known = |found| found == boot && boot != UNKNOWN;
     let seen = recorded(store);
@@ -63,19 +64,20 @@ fn after_reboot(store: &Store, boot: [u64; 2]) -> Result<[u64; 2], OpenError> {
         return Ok(seen);
     }
     // Threads, and children, share the mapped file and with it its locks: they have to keep each other out too.
-    let file = store.places.open_again().map_err(|source| OpenError::Io {
+    let path = store.registration.path();
+    let file = store.registration.reopen().map_err(|source| OpenError::Io {
         action: "open",
-        path: store.places.path().into(),
+        path: path.into(),
         source,
     })?;
-    let _lock = SetupLock::take(store.places.path(), &file)?;
+    let _lock = SetupLock::take(path, &file)?;
     let found = recorded(store);
     if is_known(found) {
         return Ok(found);
     }
     record(store, IN_REPAIR);
     fence(Ordering::SeqCst);
-    let in_use = store.places.any_is_taken(&store.geometry);
+    let in_use = store.registration.any_is_taken(&store.geometry);
     if !in_use {
         let epoch = store.epoch().load(Ordering::Relaxed);
         for number in 0..store.geometry.shards {

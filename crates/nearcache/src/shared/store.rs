@@ -1,4 +1,4 @@
-//! An open file: the map, what is known of it, and this process's place in it.
+//! An open file: the map, its geometry, and this process's registration in it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::index::Kind;
 use super::layout::{EPOCH, Geometry, LOCK, MAIN, PROCESS_COUNTERS, SHARD, SMALL, WORD};
 use super::lock;
 use super::map::Map;
-use super::process::{Place, Places};
+use super::process::{FileState, ProcessSlot, Registration};
 use super::repair;
 use super::ring::Ring;
 use super::shard::Shard;
@@ -50,7 +50,7 @@ pub(super) struct Store {
     pub(super) map: Map,
     pub(super) geometry: Geometry,
     pub(super) hashing: Hashing,
-    pub(super) places: Places,
+    pub(super) registration: Registration,
 }
 
 impl Store {
@@ -83,12 +83,38 @@ impl Store {
         self.shard(key.shard(self.geometry.shards))
     }
 
+    /// The slot of this process, taken if it has none.
     #[inline]
-    pub(super) fn place(&self) -> Result<&Place, SharedError> {
-        match self.places.current() {
-            Some(place) => Ok(place),
+    pub(super) fn process_slot(&self) -> Result<&ProcessSlot, SharedError> {
+        match self.registration.current() {
+            Some(slot) => Ok(slot),
             None => Ok(repair::enter(self, boot_id())?),
         }
+    }
+
+    /// The slot of this process, whose lock it certainly holds; and whether it had lost it before. A few system calls.
+    pub(super) fn certain_slot(&self) -> Result<(&ProcessSlot, bool), SharedError> {
+        let was_lost = self.registration.has_lost_slot(&self.map, &self.geometry);
+        Ok((self.process_slot()?, was_lost))
+    }
+
+    /// What has become of the file. One system call.
+    pub(super) fn file_state(&self) -> FileState {
+        let state = self.registration.file_state(self.geometry.bytes);
+        // A file that is too short has no words that may be read.
+        if state == FileState::Current && !self.is_as_mapped() {
+            return FileState::Overwritten;
+        }
+        state
+    }
+
+    /// Whether the header still describes the file that was mapped, and has its seed.
+    fn is_as_mapped(&self) -> bool {
+        let described = self.geometry.described().into_iter().chain([self.hashing.seed()]);
+        let words = self.map.words().iter();
+        words
+            .zip(described)
+            .all(|(word, described)| word.load(Ordering::Relaxed) == described)
     }
 
     /// The counters of a process slot.
@@ -99,9 +125,29 @@ impl Store {
 
     #[inline]
     pub(super) fn count(&self, what: Counter, more: u64) {
-        // Without a place nothing is counted: that is told to who writes.
-        if let Ok(place) = self.place() {
-            add(&self.counters(place.slot)[what as usize], more, Ordering::Relaxed);
+        match self.registration.current() {
+            Some(slot) => self.count_in(slot, what, more),
+            None => self.count_unregistered(what, more),
+        }
+    }
+
+    #[inline]
+    fn count_in(&self, slot: &ProcessSlot, what: Counter, more: u64) {
+        add(
+            &self.counters(slot.number)[what as usize],
+            more,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Counts if this process can take a slot. If not, nothing is counted: writes report the error.
+    #[cold]
+    fn count_unregistered(&self, what: Counter, more: u64) {
+        if !self.registration.may_try() {
+            return;
+        }
+        if let Ok(slot) = self.process_slot() {
+            self.count_in(slot, what, more);
         }
     }
 
@@ -113,12 +159,12 @@ impl Store {
         clock: &'a C,
         patience: Duration,
     ) -> Result<Writer<'a, C>, SharedError> {
-        let place = self.place()?;
-        let is_alive = |owner| self.places.is_alive(place, owner, &self.map, &self.geometry);
+        let slot = self.process_slot()?;
+        let is_alive = |owner| self.registration.is_alive(slot, owner, &self.map, &self.geometry);
         let now = clock.now();
-        match lock::acquire(&shard.control[LOCK], place.owner, is_alive, patience) {
+        match lock::acquire(&shard.control[LOCK], slot.owner, is_alive, patience) {
             Ok(held) => {
-                let counters = self.counters(place.slot);
+                let counters = self.counters(slot.number);
                 let writer = Writer::new(shard, held, counters, clock, now, self.geometry.max_record());
                 Ok(writer)
             }
