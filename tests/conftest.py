@@ -53,7 +53,15 @@ def new_location():
 
 # The modules whose tests are of what all our caches do: they run with each.
 OF_ALL = {
-    *("test_async", "test_clock", "test_conditional_set", "test_keys", "test_locks", "test_operations"),
+    *(
+        "test_async",
+        "test_clock",
+        "test_conditional_set",
+        "test_copying",
+        "test_keys",
+        "test_locks",
+        "test_operations",
+    ),
     *("test_patterns", "test_timeouts", "test_ttl", "test_unpicklable", "test_values"),
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
+use pyo3::types::{PyBool, PyEllipsis};
 
 /// Any object.
 pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -45,7 +45,8 @@ impl<'a, 'py> Argument<'a, 'py> {
 impl<'a, 'py> FromPyObject<'a, 'py> for Argument<'a, 'py> {
     type Error = Infallible;
 
+    /// `...` is what the signatures show as the default, so that tools which bind a signature pass it on.
     fn extract(given: Borrowed<'a, 'py, PyAny>) -> Result<Self, Infallible> {
-        Ok(Self(Some(given)))
+        Ok(Self((!given.is(PyEllipsis::get(given.py()))).then_some(given)))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use arc_swap::ArcSwap;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{IntoPyDict, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::arguments::{Any, Argument, Version};
 use crate::attributes::set_attribute;
@@ -61,6 +61,16 @@ impl Backend {
         clock: Option<(Py<PyAny>, String)>,
     ) -> PyResult<()> {
         open(slf, Store::Shared(registry::open_shared(path, size)?), clock)
+    }
+
+    /// Opens the store that another backend has open, with its clock. The settings are this backend's own.
+    fn _open_as(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<()> {
+        let other = Call::new(other)?.open;
+        let clock = match &other.clock {
+            BackendClock::System => None,
+            BackendClock::Python { owner, name } => Some((owner.clone_ref(slf.py()), name.clone())),
+        };
+        open(slf, other.store, clock)
     }
 
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: Any<'_, '_>) -> PyResult<()> {
@@ -232,21 +242,28 @@ impl Backend {
         Ok(rejected.into_any())
     }
 
-    /// Removes the values of all these keys.
+    /// Removes the values of all these keys; returns how many there were.
     #[pyo3(signature = (keys, version=None))]
     fn delete_many<'py>(
         slf: &Bound<'py, Self>,
         keys: Any<'_, 'py>,
         version: Version<'_, 'py>,
-    ) -> PyResult<()> {
+    ) -> PyResult<u64> {
         let call = Call::new(slf)?;
-        if call.settings.own_delete {
-            return call.django("delete_many", (slf, keys, version)).map(drop);
-        }
+        let own = call
+            .settings
+            .own_delete
+            .then(|| [("version", version)].into_py_dict(slf.py()))
+            .transpose()?;
+        let mut deleted = 0;
         for key in keys.try_iter()? {
-            call.delete(&key?, version)?;
+            let there = match &own {
+                None => call.delete(&key?, version)?,
+                Some(version) => slf.call_method("delete", (key?,), Some(version))?.is_truthy()?,
+            };
+            deleted += u64::from(there);
         }
-        Ok(())
+        Ok(deleted)
     }
 
     /// Removes everything from the store, whatever its prefix and version.
@@ -343,25 +360,6 @@ impl Backend {
     ) -> PyResult<KeyIterator> {
         let _ = itersize;
         KeyIterator::new(slf, search, version)
-    }
-
-    /// Returns a list of the keys of this prefix and version that fit a glob; see `iter_keys`.
-    #[pyo3(signature = (search, version=None))]
-    fn keys<'py>(
-        slf: &Bound<'py, Self>,
-        search: Any<'_, 'py>,
-        version: Version<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyList>> {
-        let py = slf.py();
-        let by_name = PyDict::new(py);
-        by_name.set_item("version", version)?;
-        // Not ours at once: a subclass may have one of its own.
-        slf.call_method("iter_keys", (search,), Some(&by_name))?
-            .try_iter()?
-            .try_fold(PyList::empty(py), |keys, key| {
-                keys.append(key?)?;
-                Ok(keys)
-            })
     }
 
     /// Deletes the entries whose keys fit a glob, as `iter_keys` finds them; returns how many. `itersize` has no effect.
