@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-matrix lint audit bench compare memory overhead lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-orders test-python test-tools test-matrix lint audit bench compare memory overhead lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test-orders: prerequisites ## the shared cache's loads and stores in all the ord
 
 test-python: build ## the Python package's tests, Django's own suite among them
 	$(BIN)/python -m pytest
+
+test-tools: build $(VENV)/.tools ## what ddtrace, Sentry, OpenTelemetry, mypy and pyright see of our caches (pyright needs node)
+	$(BIN)/python -m pytest tests/test_tools.py tests/test_types.py tests/test_django_redis.py
 
 test-matrix: build ## the Python tests on every supported Python and Django that is present
 	$(BIN)/python tests/matrix.py
@@ -67,6 +70,7 @@ lock: build ## resolve requirements/*.in into locked versions (needs network)
 	$(BIN)/python -m pip install --quiet uv
 	$(call lock,requirements/dev.in,3.10)
 	$(call lock,requirements/compare.in,3.10)
+	$(call lock,requirements/tools.in,3.10)
 	$(call lock,requirements/matrix/django-5.2.in,3.10)
 	$(call lock,requirements/matrix/django-6.0.in,3.12)
 	$(call lock,requirements/matrix/django-6.1.in,3.12)
@@ -94,6 +98,12 @@ $(VENV)/.locked: requirements/dev.txt | prerequisites
 
 $(VENV)/.compare: requirements/compare.txt $(VENV)/.locked
 	@$(PIP_INSTALL) -r requirements/compare.txt
+	@touch $@
+
+# Apart from the environment: ddtrace would bring a plugin into every run of pytest.
+$(VENV)/.tools: requirements/tools.txt $(VENV)/.locked
+	@rm -rf $(VENV)/tools
+	@$(PIP_INSTALL) --target $(VENV)/tools -r requirements/tools.txt
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.locked $(RUST_SOURCES) pyproject.toml
