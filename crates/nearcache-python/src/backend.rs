@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use arc_swap::ArcSwap;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::arguments::{Any, Argument, Version};
 use crate::attributes::set_attribute;
@@ -242,28 +242,21 @@ impl Backend {
         Ok(rejected.into_any())
     }
 
-    /// Removes the values of all these keys; returns how many there were.
+    /// Removes the values of all these keys.
     #[pyo3(signature = (keys, version=None))]
     fn delete_many<'py>(
         slf: &Bound<'py, Self>,
         keys: Any<'_, 'py>,
         version: Version<'_, 'py>,
-    ) -> PyResult<u64> {
+    ) -> PyResult<()> {
         let call = Call::new(slf)?;
-        let own = call
-            .settings
-            .own_delete
-            .then(|| [("version", version)].into_py_dict(slf.py()))
-            .transpose()?;
-        let mut deleted = 0;
-        for key in keys.try_iter()? {
-            let there = match &own {
-                None => call.delete(&key?, version)?,
-                Some(version) => slf.call_method("delete", (key?,), Some(version))?.is_truthy()?,
-            };
-            deleted += u64::from(there);
+        if call.settings.own_delete {
+            return call.django("delete_many", (slf, keys, version)).map(drop);
         }
-        Ok(deleted)
+        for key in keys.try_iter()? {
+            call.delete(&key?, version)?;
+        }
+        Ok(())
     }
 
     /// Removes everything from the store, whatever its prefix and version.

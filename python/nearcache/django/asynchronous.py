@@ -96,9 +96,9 @@ class AsyncTwins(SyncMethods):
         """See set_many()."""
         return self.set_many(data, timeout, version)
 
-    async def adelete_many(self, keys: Iterable[Any], version: Any = None) -> int:  # type: ignore[override]
+    async def adelete_many(self, keys: Iterable[Any], version: Any = None) -> None:
         """See delete_many()."""
-        return self.delete_many(keys, version)
+        self.delete_many(keys, version)
 
     async def aclear(self) -> None:
         """See clear()."""

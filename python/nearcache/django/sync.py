@@ -70,9 +70,9 @@ class SyncMethods(_core.Backend, BaseCache):
         """Store every value of a dict; return a list of the keys whose values were too large."""
         return _core.Backend.set_many(self, data, timeout, version)
 
-    def delete_many(self, keys: Iterable[Any], version: Any = None) -> int:  # type: ignore[override]
-        """Remove the values of all these keys; return how many there were."""
-        return _core.Backend.delete_many(self, keys, version)
+    def delete_many(self, keys: Iterable[Any], version: Any = None) -> None:
+        """Remove the values of all these keys."""
+        _core.Backend.delete_many(self, keys, version)
 
     def clear(self) -> None:
         """Remove everything from the store, whatever its prefix and version."""
