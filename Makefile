@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-tools test-matrix lint audit bench compare memory overhead lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-orders test-python test-tools test-matrix pythons lint audit bench compare memory overhead wheels release-check lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,8 +33,11 @@ test-python: build ## the Python package's tests, Django's own suite among them
 test-tools: build $(VENV)/.tools ## what ddtrace, Sentry, OpenTelemetry, mypy and pyright see of our caches (pyright needs node)
 	$(BIN)/python -m pytest tests/test_tools.py tests/test_types.py tests/test_django_redis.py
 
-test-matrix: build ## the Python tests on every supported Python and Django that is present
-	$(BIN)/python tests/matrix.py
+test-matrix: build ## the Python tests on every supported Python and Django (MATRIX_FLAGS="--pair 3.14/6.1" for one)
+	$(BIN)/python tests/matrix.py $(MATRIX_FLAGS)
+
+pythons: build ## the interpreters that test-matrix wants and the machine lacks (PYTHONS="3.14 3.14t" for some)
+	$(BIN)/python tests/pythons.py $(PYTHONS)
 
 lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences of dependencies
 	cargo fmt --all --check
@@ -62,15 +65,21 @@ memory: build ## what a full LocalCache takes, beside MAX_MEMORY
 overhead: build ## what Django's proxy and ours cost in front of a backend, and an import
 	@$(BIN)/python -m benchmarks.overhead
 
+wheels: build $(VENV)/.release ## a wheel for every supported Python, and the sdist, into dist/ (WHEELS_FLAGS="--python 3.14")
+	@PYTHONPATH=tests $(BIN)/python -m release.wheels $(WHEELS_FLAGS)
+
+release-check: build $(VENV)/.release ## whether this checkout can be released (RELEASE_FLAGS=--rehearsal before it is prepared)
+	@$(BIN)/python -m release.check $(RELEASE_FLAGS)
+
 # One resolution for all interpreters that are supported; $(1) is the input, $(2) the oldest of them.
 lock = $(BIN)/uv pip compile --quiet --universal --python-version $(2) --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links $(1) -o $(1:.in=.txt)
 
 lock: build ## resolve requirements/*.in into locked versions (needs network)
-	$(BIN)/python -m pip install --quiet uv
 	$(call lock,requirements/dev.in,3.10)
 	$(call lock,requirements/compare.in,3.10)
 	$(call lock,requirements/tools.in,3.10)
+	$(call lock,requirements/release.in,3.10)
 	$(call lock,requirements/matrix/django-5.2.in,3.10)
 	$(call lock,requirements/matrix/django-6.0.in,3.12)
 	$(call lock,requirements/matrix/django-6.1.in,3.12)
@@ -104,6 +113,10 @@ $(VENV)/.compare: requirements/compare.txt $(VENV)/.locked
 $(VENV)/.tools: requirements/tools.txt $(VENV)/.locked
 	@rm -rf $(VENV)/tools
 	@$(PIP_INSTALL) --target $(VENV)/tools -r requirements/tools.txt
+	@touch $@
+
+$(VENV)/.release: requirements/release.txt $(VENV)/.locked
+	@$(PIP_INSTALL) -r requirements/release.txt
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.locked $(RUST_SOURCES) pyproject.toml

@@ -1,8 +1,9 @@
 """The Python tests on each supported Python with each supported Django: `make test-matrix`.
 
-Pythons are those found on PATH or under pyenv; what is not there is skipped, and said so. Each Python gets a
-wheel, each pair a virtual environment with locked dependencies and a log, all below build/matrix/. The tests
-import the installed wheel, never the source tree. The log of a pair that fails is printed.
+Pythons are those found on PATH and among pyenv's and uv's (`make pythons` gets more). A missing one is
+skipped, with a line that says so. 3.14t is the free-threaded 3.14. Each Python gets a wheel, each pair a
+virtual environment with locked dependencies and a log, all below build/matrix/. The tests import the
+installed wheel, never the source tree. The log of a pair that fails is printed.
 """
 
 import argparse
@@ -18,11 +19,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "matrix"
 
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-OLDEST_PYTHON = {"5.2": "3.10", "6.0": "3.12", "6.1": "3.12"}  # for each Django
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "3.14t", "3.15t")
+PYENV_VERSIONS = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+UV_VERSIONS = Path(
+    os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local" / "share" / "uv" / "python")
+)
+# For each Django, the oldest and the newest Python that it supports.
+DJANGOS = {"5.2": ("3.10", "3.14"), "6.0": ("3.12", "3.14"), "6.1": ("3.12", "3.15")}
 
 # Says what an interpreter is, if it can make virtual environments.
-PROBE = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
+PROBE = """
+import ensurepip, sys, sysconfig, venv
+free_threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+print("%d.%d" % sys.version_info[:2] + free_threaded, sys.executable)
+"""
 
 
 class StepError(Exception):
@@ -40,25 +50,43 @@ class Outcome:
 def main() -> int:
     options = parse_arguments()
     outcomes = []
-    for version in options.python or PYTHONS:
-        outcomes += try_python(version, options.django or list(OLDEST_PYTHON), options.k)
+    for version in PYTHONS:
+        djangos = [django for python, django in options.pair or all_pairs() if python == version]
+        outcomes += try_python(version, djangos, options.k) if djangos else []
     print("\nPython  Django  Result")
     for outcome in outcomes:
         print(f"{outcome.python:6}  {outcome.django:6}  {outcome.result:7}  {outcome.detail}")
     count = {x: sum(outcome.result == x for outcome in outcomes) for x in ("passed", "failed", "skipped")}
     print("\n" + ", ".join(f"{number} {result}" for result, number in count.items()))
-    # A matrix in which nothing ran has shown nothing.
-    return int(count["failed"] > 0 or count["passed"] == 0)
+    # A pair that was asked for by name has to run; and a matrix in which nothing ran has shown nothing.
+    wanting = count["skipped"] if options.pair else 0
+    return int(count["failed"] + wanting > 0 or count["passed"] == 0)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--python", action="append", choices=PYTHONS, help="only this one (may be repeated)")
     parser.add_argument(
-        "--django", action="append", choices=OLDEST_PYTHON, help="only this one (may be repeated)"
+        "--pair", action="append", type=pair, metavar="PYTHON/DJANGO", help="only this one (may be repeated)"
     )
     parser.add_argument("-k", metavar="EXPRESSION", help="passed on to pytest")
     return parser.parse_args()
+
+
+def pair(text: str) -> tuple[str, str]:
+    python, _, django = text.partition("/")
+    if (python, django) not in all_pairs():
+        raise argparse.ArgumentTypeError(f"{text} is none of {' '.join(map('/'.join, all_pairs()))}")
+    return python, django
+
+
+def all_pairs() -> list[tuple[str, str]]:
+    """Return the pairs that Django supports."""
+    return [
+        (python, django)
+        for python in PYTHONS
+        for django, (oldest, newest) in DJANGOS.items()
+        if as_numbers(oldest) <= as_numbers(python) <= as_numbers(newest)
+    ]
 
 
 def try_python(version: str, djangos: list[str], expression: str | None) -> list[Outcome]:
@@ -68,10 +96,8 @@ def try_python(version: str, djangos: list[str], expression: str | None) -> list
     outcomes = []
     for django in djangos:
         log = BUILD / f"python{version}-django{django}.log"
-        if as_numbers(version) < as_numbers(OLDEST_PYTHON[django]):
-            result = ("skipped", f"Django {django} needs Python {OLDEST_PYTHON[django]}")
-        elif python is None:
-            result = ("skipped", f"no Python {version} with venv on PATH or under pyenv")
+        if python is None:
+            result = ("skipped", f"no Python {version} with venv here (make pythons)")
         else:
             print(f"Python {version}, Django {django} ...", flush=True)
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -88,14 +114,14 @@ def try_python(version: str, djangos: list[str], expression: str | None) -> list
 
 def find_python(version: str) -> str | None:
     """Return the path of an interpreter of this version that can make virtual environments."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    # Plain releases only: no 3.13-dev, no 3.13.0t.
-    releases = [x for x in pyenv.glob(f"{version}.*") if re.fullmatch(r"[\d.]+", x.name)]
+    # The newest release first. The probe below passes over builds of the other kind (3.14.0t for 3.14).
+    release = version.removesuffix("t")
+    releases = [*PYENV_VERSIONS.glob(f"{release}.*"), *UV_VERSIONS.glob(f"cpython-{release}.*")]
     releases.sort(key=lambda x: as_numbers(x.name), reverse=True)
     for candidate in (
         sys.executable,
         shutil.which(f"python{version}"),
-        *(x / "bin" / "python" for x in releases),
+        *(x / "bin" / "python3" for x in releases),
     ):
         if candidate is None or not Path(candidate).exists():
             continue
@@ -108,7 +134,7 @@ def find_python(version: str) -> str | None:
 
 
 def as_numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    return tuple(int(digits) for digits in re.findall(r"\d+", version))
 
 
 def build_wheel(version: str, python: str, log: Path) -> Path:

@@ -197,6 +197,7 @@ class TestSharedCache:
         assert "CACHES['default'] is a SharedCache" in message.msg
         assert named in message.msg
         assert "MAX_MEMORY" in message.hint
+        assert message.hint.startswith("Remove them," if " and " in named else "Remove it,")
 
     def test_without_such_options_has_no_messages(self):
         assert messages(CACHES=caches(self.SHARED, OPTIONS={"MAX_MEMORY": "2MB"}, TIMEOUT=5)) == []

@@ -4,6 +4,7 @@ import datetime as dt
 import io
 import json
 import os
+from importlib import import_module
 
 import pytest
 from django.core.cache import caches
@@ -14,7 +15,7 @@ from isolated import run
 from nearcache.django import LocalCache
 
 OURS = "nearcache.django.LocalCache"
-ACTIONS = [("stats",), ("keys",), ("get", "key"), ("delete", "key"), ("clear",)]
+ACTIONS = [("stats",), ("keys",), ("get", "key"), ("delete", "key"), ("clear",), ("verify",)]
 actions = pytest.mark.parametrize("arguments", ACTIONS, ids=lambda arguments: arguments[0])
 
 
@@ -25,6 +26,19 @@ class Subclass(LocalCache):
 class Session:
     def __repr__(self):
         return "<a session>"
+
+
+# This module is a session engine, too.
+KEY_PREFIX = "own-engine:"
+
+
+class SessionStore:
+    cache_key_prefix = "own-store:"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +62,9 @@ def default():
             caches[alias].reset_stats()
 
 
-def output(*arguments):
+def output(*arguments, out=None):
     """Run the command; return what it printed."""
-    out = io.StringIO()
+    out = out or io.StringIO()
     call_command("nearcache", *arguments, stdout=out, stderr=io.StringIO(), no_color=True)
     return out.getvalue()
 
@@ -96,7 +110,7 @@ class TestKeys:
     def test_are_listed_with_the_time_they_have(self, default):
         default.set("mortal", 1, 1000)
         default.set("immortal", 1, None)
-        first, *lines = output("keys").splitlines()
+        first, *lines = output("keys", "--ttl").splitlines()
         assert first.split() == ["ttl", "key"]
         assert sorted(line.split() for line in lines) == [["-", "immortal"], ["1000", "mortal"]]
         assert sorted(told("keys"), key=lambda one: one["key"]) == [
@@ -117,6 +131,55 @@ class TestKeys:
         assert told("keys") == []
         assert [one["key"] for one in told("keys", "--key-version", "2")] == ["second"]
         assert [one["key"] for one in told("keys", "--cache", "pages")] == ["page"]
+
+    def test_are_alone_in_a_pipe_and_with_the_time_on_a_terminal(self, default):
+        default.set("key", 1, 1000)
+        assert output("keys") == "key\n"
+        assert output("keys", out=Terminal()) == "       ttl  key\n      1000  key\n"
+        assert output("keys", "--no-ttl", out=Terminal()) == "key\n"
+
+    def test_of_other_versions_and_prefixes_are_counted(self, default):
+        default.set_many({"one": 1, "two": 2}, version=2)
+        assert "left out 2 keys of 'default' with another version" in note("keys", "none*")
+        assert "2 keys" in note("keys", "--json")
+        default.set("own", 1)
+        assert "left out 1 key of 'default' with another version" in note("keys", "--key-version", "2")
+        assert "left out at least" in note("keys", "--key-version", "2", "--limit", "2")
+        with override_settings(CACHES={"default": {"BACKEND": OURS, "LOCATION": "command"}}):
+            assert output("keys") == ""
+            assert "left out 3 keys" in note("keys")
+
+    def test_of_other_versions_are_counted_where_a_function_makes_keys(self):
+        maker = {"KEY_FUNCTION": lambda key, _, version: f"{version}/{key}"}
+        reverse = {"REVERSE_KEY_FUNCTION": lambda stored: stored.partition("/")[2]}
+        configured = {"BACKEND": OURS, "LOCATION": "command reversed", **maker, **reverse}
+        with override_settings(CACHES={"default": configured}):
+            caches["default"].set("key", 1, version=2)
+            assert "left out 1 key " in note("keys")
+            caches["default"].clear()
+
+    def test_all_of_one_version_need_no_note(self, default):
+        default.set("key", 1)
+        assert "left out" not in note("keys")
+
+    @pytest.mark.parametrize("engine", ["cache", "cached_db"])
+    def test_of_sessions_are_hidden(self, default, engine):
+        store = import_module(f"django.contrib.sessions.backends.{engine}").SessionStore
+        default.set_many({store.cache_key_prefix + "secret": 1, "page": 2})
+        for arguments in (["keys"], ["keys", "--ttl"], ["keys", "django.*"], ["keys", "--json"]):
+            assert "secret" not in output(*arguments) + note(*arguments)
+        assert "hid 1 session key of 'default'" in note("keys")
+        assert [one["key"] for one in told("keys", "--limit", "1")] == ["page"]
+        assert "secret" in output("keys", "--show-sessions")
+        assert "session" not in note("keys", "--show-sessions")
+
+    def test_of_another_session_engine_are_hidden(self, default):
+        default.set_many({"own-engine:secret": 1, "own-store:secret": 2, "page": 3})
+        with override_settings(SESSION_ENGINE=__name__):
+            assert output("keys") == "page\n"
+            assert "hid 2 session keys of 'default'" in note("keys")
+        with override_settings(SESSION_ENGINE="no.such.engine"):
+            assert "secret" in output("keys")
 
     @pytest.mark.filterwarnings("ignore:Cache key")
     def test_cannot_play_with_the_terminal(self, default):
@@ -186,14 +249,14 @@ class TestGet:
 class TestDelete:
     def test_deletes_and_counts(self, default):
         default.set_many({"a": 1, "b": 2, "c": 3})
-        assert output("delete", "a", "missing") == "deleted 1 entry\n"
+        assert output("delete", "a", "missing") == "deleted 1 entry of 'default'\n"
         assert told("delete", "b", "c") == {"deleted": 2}
         assert default.keys("*") == []
 
     def test_takes_patterns_if_told_to(self, default):
         default.set_many({"user:1": 1, "user:2": 2, "page:1": 3, "*": 4})
         assert told("delete", "*") == {"deleted": 1}
-        assert output("delete", "--pattern", "user:*", "none*") == "deleted 2 entries\n"
+        assert output("delete", "--pattern", "user:*", "none*") == "deleted 2 entries of 'default'\n"
         assert default.keys("*") == ["page:1"]
 
     def test_is_of_the_version(self, default):
@@ -203,12 +266,36 @@ class TestDelete:
 
 
 class TestClear:
-    def test_empties_one_cache(self, default):
+    def test_empties_one_cache_and_says_which(self, default):
         default.set_many({"a": 1, "b": 2})
         caches["pages"].set("page", 1)
-        assert output("clear") == "cleared 2 entries\n"
+        assert output("clear") == "cleared 2 entries of 'default'\n"
         assert default.keys("*") == []
-        assert told("clear", "--cache", "pages") == {"cleared": 1}
+        assert told("clear", "--cache", "pages") == {"pages": {"cleared": 1}}
+
+    def test_empties_several_or_all(self, default):
+        for alias in ("default", "pages", "unnamed"):
+            caches[alias].set("key", 1)
+        assert told("clear", "--cache", "pages", "--cache", "default") == {
+            "pages": {"cleared": 1},
+            "default": {"cleared": 1},
+        }
+        assert output("clear", "--all").splitlines() == [
+            "cleared 0 entries of 'default'",
+            "cleared 0 entries of 'pages'",
+            "cleared 1 entry of 'unnamed'",
+        ]
+
+    def test_takes_named_ones_or_all(self):
+        with pytest.raises(CommandError, match="not allowed with"):
+            output("clear", "--all", "--cache", "pages")
+
+    def test_of_all_where_there_are_none_is_refused(self):
+        with (
+            override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}),
+            pytest.raises(CommandError, match="CACHES has no cache of nearcache"),
+        ):
+            output("clear", "--all")
 
 
 class TestCache:
@@ -218,22 +305,31 @@ class TestCache:
             with pytest.raises(CommandError, match=rf"no nearcache cache '{alias}'.*default, pages, unnamed"):
                 output(*arguments, "--cache", alias)
 
+    def test_that_are_several_and_not_ours_are_all_named(self):
+        with pytest.raises(CommandError, match="no nearcache caches 'a', 'b' and 'c'"):
+            output("clear", *(f"--cache={alias}" for alias in ("a", "pages", "b", "c")))
+
     @actions
     def test_default_is_refused_if_it_is_not_ours(self, arguments):
         only = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
         with (
             override_settings(CACHES=only),
-            pytest.raises(CommandError, match=r"no nearcache cache 'default' in CACHES. Ours there: none"),
+            pytest.raises(CommandError, match=r"no nearcache cache 'default'\. Those of nearcache are: none"),
         ):
             output(*arguments)
 
-    @actions
+    @pytest.mark.parametrize("arguments", ACTIONS[:-1], ids=lambda arguments: arguments[0])
     def test_of_other_processes_cannot_be_seen_and_it_says_so(self, default, arguments):
         default.set("key", 1)
-        text = note(*arguments)
-        assert text.startswith("Note: 'default'")
-        assert f"process {os.getpid()}" in text
-        assert "can be neither seen nor changed from here" in text
+        text = note(*arguments, "--cache", "default")
+        assert text.startswith("Note: 'default' is a LocalCache: each process has its own.")
+        assert f"the one of its own process (pid {os.getpid()})" in text
+        assert "can neither see nor change those of other processes" in text
+
+    def test_of_other_processes_are_several_caches(self):
+        text = note("stats")
+        assert text.startswith("Note: 'default', 'pages' and 'unnamed' are LocalCaches: each process has")
+        assert "those of its own process" in text
 
 
 class TestCommandLine:
@@ -256,4 +352,27 @@ class TestCommandLine:
         """
         lines = run("-c", "\n".join(line.strip() for line in program.splitlines())).splitlines()
         assert lines[0].startswith("Note: 'default' is a LocalCache")
-        assert json.loads("".join(lines[1:])) == {"cleared": 0}
+        assert json.loads("".join(lines[1:])) == {"default": {"cleared": 0}}
+
+    @pytest.mark.skipif(os.name != "posix", reason="a shell's pipe")
+    def test_ends_quietly_if_its_reader_does(self):
+        program = """
+            import os, sys
+            from django.conf import settings
+            settings.configure(
+                CACHES={"default": {"BACKEND": "nearcache.django.LocalCache"}},
+                INSTALLED_APPS=["nearcache.django"],
+            )
+            import django
+            django.setup()
+            from django.core.cache import cache
+            cache.set_many({f"key-{number}": number for number in range(int(sys.argv[1]))})
+            read, write = os.pipe()
+            os.close(read)
+            os.dup2(write, 1)
+            import io
+            from django.core.management import call_command
+            call_command("nearcache", "keys", stderr=io.StringIO())
+        """
+        for keys in ("1", "10000"):
+            run("-c", "\n".join(line.strip() for line in program.splitlines()), keys)

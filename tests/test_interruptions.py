@@ -4,6 +4,7 @@ import gc
 import itertools
 import signal
 import sys
+import sysconfig
 import threading
 import time
 import types
@@ -27,6 +28,9 @@ class Cyclic:
 
     def __del__(self):
         self.recorder()
+
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 class TestGarbageCollector:
@@ -54,6 +58,8 @@ class TestGarbageCollector:
         for number in itertools.takewhile(lambda _: recorder.calls < 200, itertools.count()):
             cache.set(f"tree{number % 30}", [[[], []], {"key": []}])
             cache.get(f"tree{number % 30}")
+            if FREE_THREADED:
+                gc.collect()  # which has no threshold so low
         gc.callbacks.remove(recorder)
         use(cache)
 

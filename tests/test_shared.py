@@ -324,7 +324,7 @@ class TestFile:
             assert opened(path, MAX_MEMORY="2MB").get("old") is None
             opened(path, MAX_MEMORY="2MB")
         (record,) = caplog.records
-        assert f"{path} was made anew" in record.getMessage()
+        assert f"{path} was recreated" in record.getMessage()
         assert f"it had {MIB} bytes, and MAX_MEMORY is {2 * MIB}" in record.getMessage()
 
     def test_of_another_format_is_made_anew_and_that_is_told(self, path, caplog):
@@ -335,7 +335,7 @@ class TestFile:
         with caplog.at_level(logging.WARNING, "nearcache"):
             assert opened(path).get("old") is None
         (record,) = caplog.records
-        assert "another release's format" in record.getMessage()
+        assert "format of another release" in record.getMessage()
 
     def test_that_is_as_it_should_be_is_not_told_of(self, path, caplog):
         python("opened(path).set('old', 1)", path)
@@ -346,7 +346,7 @@ class TestFile:
     def test_of_another_size_in_the_same_process_is_refused(self, path):
         opened(path)
         text = complaint(path, OPTIONS={"MAX_MEMORY": "2MB"})
-        assert "open already in this process with MAX_MEMORY 1048576" in text
+        assert "is open in this process with MAX_MEMORY 1048576" in text
 
     def test_is_verified(self, path):
         cache = opened(path)

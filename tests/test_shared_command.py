@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from django.conf import settings
 from django.core.cache import caches
 from django.core.management import CommandError, call_command
 from django.test import override_settings
@@ -31,6 +32,17 @@ def default(path):
     local = {"BACKEND": "nearcache.django.LocalCache", "LOCATION": "beside a shared one"}
     with override_settings(CACHES={"default": shared, "local": local}):
         yield caches["default"]
+
+
+@pytest.fixture
+def second(default, path):
+    """Configure a second shared cache; return the path of its file."""
+    other = path.with_name(f"{path.name}-second")
+    params = {"BACKEND": "nearcache.django.SharedCache", "LOCATION": str(other)}
+    with override_settings(
+        CACHES={**settings.CACHES, "second": {**params, "OPTIONS": {"MAX_MEMORY": "1MB"}}}
+    ):
+        yield other
 
 
 def run(*arguments):
@@ -59,7 +71,7 @@ def elsewhere(path, program):
 
 def test_says_that_it_made_the_file(default, path):
     note = run("stats")[1]
-    assert f"{path}, the file of 'default', was not there" in note
+    assert f"{path}, the file of 'default', did not exist" in note
     assert f"uid {os.geteuid()}" in note
     del caches["default"]
     assert run("stats", "--cache", "default")[1] == ""
@@ -72,7 +84,7 @@ def test_sees_and_changes_what_other_processes_have(default, path):
     assert told("stats", "--cache", "default")["default"]["sets"] == 3
     assert told("delete", "--pattern", "user:*") == {"deleted": 2}
     elsewhere(path, "assert cache.get('user:1') is None and cache.get('page') == 'x'")
-    assert told("clear") == {"cleared": 1}
+    assert told("clear") == {"default": {"cleared": 1}}
     elsewhere(path, "assert cache.get('page') is None")
 
 
@@ -93,8 +105,8 @@ def test_stats_say_which_file_it_is(default, path):
 def test_verify_reports(default, path):
     default.set("key", "x" * 100)
     text, _ = run("verify")
-    assert text.startswith(f"{path}: all that has to hold does\n")
-    report = told("verify")
+    assert text.startswith(f"'default' is valid: {path}\n")
+    report = told("verify")["default"]
     assert (report["file"], report["entries"], report["torn"]) == (str(path), 1, 0)
     assert 100 < report["payload"] < report["memory"]
 
@@ -105,8 +117,27 @@ def test_verify_of_a_broken_file_fails_and_says_what(default, path):
     with path.open("r+b") as file:
         file.seek(150_000)
         file.write(b"\xa5" * 300_000)
-    with pytest.raises(CommandError, match=rf"{path}: shard 0: "):
+    with pytest.raises(CommandError, match=rf"'default' is damaged: {path}: shard 0: "):
         run("verify")
+
+
+def test_verify_of_all_reports_the_valid_files_beside_a_broken_one(default, path, second):
+    for n in range(200):
+        default.set(f"key{n}", "x" * 2000)
+    with path.open("r+b") as file:
+        file.seek(150_000)
+        file.write(b"\xa5" * 300_000)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="'default' is damaged"):
+        call_command("nearcache", "verify", "--all", stdout=out, stderr=io.StringIO(), no_color=True)
+    assert out.getvalue().startswith(f"'second' is valid: {second}\n")
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="'default' is damaged"):
+        call_command("nearcache", "verify", "--all", "--json", stdout=out, stderr=io.StringIO())
+    report = json.loads(out.getvalue())
+    assert set(report) == {"default", "second"}
+    assert report["default"]["error"].startswith("shard 0: ")
+    assert report["second"]["entries"] == 0
 
 
 @pytest.mark.parametrize(
@@ -123,5 +154,14 @@ def test_a_stopped_process_is_no_traceback(default, monkeypatch, arguments, meth
 
 
 def test_verify_needs_a_file(default):
-    with pytest.raises(CommandError, match="no file to verify"):
+    with pytest.raises(CommandError, match=r"'local' has no file to verify; the SharedCaches.*: default"):
         run("verify", "--cache", "local")
+
+
+def test_verify_of_all_needs_a_file():
+    only = {"default": {"BACKEND": "nearcache.django.LocalCache"}}
+    with (
+        override_settings(CACHES=only),
+        pytest.raises(CommandError, match="SharedCaches in CACHES are: none"),
+    ):
+        run("verify", "--all")

@@ -5,20 +5,24 @@ import itertools
 import random
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 import zlib
 from collections import Counter
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 
 import pytest
 
 from isolated import isolated
-from nearcache.django import LocalCache
+from nearcache.django import LocalCache, SharedCache
 
 THREADS = 32
+KINDS = ["local", "shared"] if sys.platform == "linux" else ["local"]
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # Without the GIL a shard may be over its part for a moment, until another has given.
-PASSING_EXCESS = THREADS if sysconfig.get_config_var("Py_GIL_DISABLED") else 0
+PASSING_EXCESS = THREADS if FREE_THREADED else 0
 
 
 def run_in_threads(work, count=THREADS):
@@ -208,7 +212,53 @@ def hammer(cache, calls=1500):
     return hammers
 
 
+@contextmanager
+def opened(kind, **options):
+    """Give a new cache of that kind in a process of its own: "local" or "shared"."""
+    if kind == "local":
+        yield LocalCache("", {"TIMEOUT": None, "OPTIONS": options})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield SharedCache(f"{folder}/cache", {"TIMEOUT": None, "OPTIONS": options})
+
+
 class TestEveryOperationAtOnce:
+    @pytest.mark.parametrize("kind", KINDS)
+    @isolated
+    def test_values_are_whole(self, kind):
+        with opened(kind, MAX_MEMORY="1MB") as cache:
+            hammer(cache, calls=500)
+            if kind == "shared":
+                assert cache.verify().torn == 0
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @isolated
+    def test_keys_times_locks_and_versions(self, kind):
+        with opened(kind) as cache:
+
+            def work(number):
+                for turn in taking_turns(range(60)):
+                    key = f"own.{number}"
+                    cache.set(key, certified(key, turn), 1000)
+                    assert 0 < cache.ttl(key) <= 1000
+                    assert 0 < cache.pttl(key) <= 1_001_000
+                    assert cache.persist(key)
+                    assert cache.ttl(key) is None
+                    assert cache.expire(key, 500)
+                    assert cache.expire_at(key, time.time() + 100)
+                    assert is_certified(key, cache.get(key))
+                    assert key in cache.keys("own.*")
+                    assert cache.incr_version(key) == 2
+                    assert cache.get(key) is None
+                    assert is_certified(key, cache.get(key, version=2))
+                    assert cache.delete_pattern(f"own.{number}", version=2) == 1
+                    with cache.lock("lock", sleep=0.0001):
+                        cache.set("counted", cache.get("counted", 0) + 1)
+
+            run_in_threads(work, 8)
+            assert cache.get("counted") == 8 * 60
+            assert list(cache.iter_keys("*")) == ["counted"]
+
     @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @isolated
     def test_values_are_whole_while_entries_are_evicted(self, eviction):
@@ -366,6 +416,91 @@ class TestAdd:
             lambda number: [cache.get_or_set(key, number) for key in taking_turns(range(3000))]
         )
         assert all(len(set(values)) == 1 for values in zip(*seen, strict=True))
+
+
+class Changing:
+    """A value whose collections its owner changes all the while, each by a rule that a copy of it shows."""
+
+    def __init__(self):
+        self.numbers, self.texts, self.members, self.pair = list(range(50)), {}, set(), ([], {"deep": []})
+        self.value = {
+            "numbers": self.numbers,
+            "texts": self.texts,
+            "members": self.members,
+            "pair": self.pair,
+        }
+
+    def change(self, number):
+        self.numbers.append(number)
+        del self.numbers[0]
+        self.texts[f"{number}"] = number
+        self.texts.pop(f"{number - 30}", None)
+        self.members.add((number, f"{number}"))
+        self.members.discard((number - 30, f"{number - 30}"))
+        flat, inner = self.pair
+        flat.append(number)
+        del flat[:-20]
+        inner["deep"] = [number] * (number % 20)
+
+    @staticmethod
+    def check(got, *, pickled):
+        """Fail unless each collection is as it was at one moment; then change the copy."""
+        flat, inner = got["pair"]
+        assert all(text == str(number) for text, number in got["texts"].items())
+        assert all(text == str(number) for number, text in got["members"])
+        # Without the GIL pickle itself looks at a list item by item.
+        if not (pickled and FREE_THREADED):
+            assert 50 <= len(got["numbers"]) <= 51
+            for numbers in (got["numbers"], flat):
+                assert numbers == list(range(numbers[0], numbers[-1] + 1)) if numbers else True
+        assert len(set(inner["deep"])) <= 1
+        for part in ("numbers", "texts", "members"):
+            got[part].clear()
+
+
+class TestValuesThatOthersChange:
+    """What comes out is what the value was at some moment, and whole."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @isolated
+    def test_collections_are_stored_whole(self, kind):
+        changing, users = Changing(), 7
+        ended = [False] * users
+
+        def work(number):
+            if number == users:
+                for turn in itertools.takewhile(lambda _: not all(ended), itertools.count(50)):
+                    changing.change(turn)
+                return
+            try:
+                for turn in range(300):
+                    key = f"key{turn % 3}"
+                    # pickle raises if what it looks through changes, as it does for LocMemCache.
+                    with suppress(RuntimeError, IndexError):
+                        cache.set(key, changing.value)
+                    if (got := cache.get(key)) is not None:
+                        changing.check(got, pickled=kind == "shared")
+                    time.sleep(0)
+            finally:
+                ended[number] = True
+
+        with opened(kind) as cache:
+            run_in_threads(work, users + 1)
+            assert cache.stats().sets > 0
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @isolated
+    def test_names_of_many_threads_are_counted_safely(self, kind):
+        # Equal keys of dicts, each an object of its own, that come and go in all threads.
+        with opened(kind) as cache:
+
+            def work(number):
+                for turn in taking_turns(range(300)):
+                    value = {f"name{turn % 40}": number, "".join(["li", "teral"]): [turn]}
+                    cache.set(f"key{number % 4}", value)
+                    assert cache.get(f"key{number % 4}").keys() & {"literal"}
+
+            run_in_threads(work)
 
 
 class TestDelete:

@@ -1,16 +1,31 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from os import PathLike
 from typing import Any, Literal, final, overload
 
 from typing_extensions import Self, disjoint_base
 
-__all__ = ["Backend", "KeyIterator", "Stats", "__version__", "fast_types"]
+__all__ = [
+    "Backend",
+    "KeyIterator",
+    "Stats",
+    "__version__",
+    "fast_types",
+    "inspect_file",
+    "remove_unused_file",
+]
 
 __version__: str
 
 def fast_types(
     proxy: type, handler: type, find_place: Callable[[Any], tuple[Any, type] | None]
 ) -> tuple[type, type]: ...
+
+# These two are in the builds that have SharedCache: those for 64-bit Linux.
+def inspect_file(
+    path: str | PathLike[str],
+) -> tuple[str, int, float | None, float | None, bool, list[int]]: ...
+def remove_unused_file(path: str | PathLike[str]) -> bool: ...
 
 @disjoint_base
 class Backend:
@@ -93,6 +108,8 @@ class Backend:
 class KeyIterator(Iterator[str]):
     def __iter__(self) -> KeyIterator: ...
     def __next__(self) -> str: ...
+    @property
+    def _others(self) -> int: ...
     def _next_some(self) -> list[str] | None: ...
     def _delete_some(self) -> int | None: ...
 

@@ -47,7 +47,9 @@ impl Backend {
         eviction: &str,
         clock: Option<(Py<PyAny>, String)>,
     ) -> PyResult<()> {
-        open(slf, Store::Local(registry::open_local(name, eviction)?), clock)
+        let settings = Settings::read(slf.as_any())?;
+        let store = registry::open_local(name, eviction, &settings.capacity)?;
+        open(slf, Store::Local(store), clock, settings)
     }
 
     /// Opens the cache file at that path, made with that size if there is none. `clock` as for `_open_local`.
@@ -60,7 +62,8 @@ impl Backend {
         size: u64,
         clock: Option<(Py<PyAny>, String)>,
     ) -> PyResult<()> {
-        open(slf, Store::Shared(registry::open_shared(path, size)?), clock)
+        let store = registry::open_shared(path, size)?;
+        open(slf, Store::Shared(store), clock, Settings::read(slf.as_any())?)
     }
 
     /// Opens the store that another backend has open, with its clock. The settings are this backend's own.
@@ -70,7 +73,7 @@ impl Backend {
             BackendClock::System => None,
             BackendClock::Python { owner, name } => Some((owner.clone_ref(slf.py()), name.clone())),
         };
-        open(slf, other.store, clock)
+        open(slf, other.store, clock, Settings::read(slf.as_any())?)
     }
 
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: Any<'_, '_>) -> PyResult<()> {
@@ -442,16 +445,20 @@ impl Backend {
     }
 }
 
-fn open(slf: &Bound<'_, Backend>, store: Store, clock: Option<(Py<PyAny>, String)>) -> PyResult<()> {
+fn open(
+    slf: &Bound<'_, Backend>,
+    store: Store,
+    clock: Option<(Py<PyAny>, String)>,
+    settings: Settings,
+) -> PyResult<()> {
     let clock = clock.map_or(BackendClock::System, |(owner, name)| BackendClock::Python {
         owner,
         name,
     });
-    let settings = ArcSwap::from_pointee(Settings::read(slf.as_any())?);
     let opened = slf.get().open.set(Open {
         store,
         clock,
-        settings,
+        settings: ArcSwap::from_pointee(settings),
     });
     opened.map_err(|_| PyRuntimeError::new_err("this cache is open already"))
 }

@@ -5,7 +5,9 @@
 //! - `scan`, `glob`: finding keys by patterns;
 //! - `settings`, `keys`, `expiry`: what a backend instance says of its keys, limits and times;
 //! - `values`: how Python values are kept so that none is shared with a caller;
+//! - `interpreter`: which Python interpreter may import the module;
 //! - `proxy`: what finds Django's `cache` and `caches`;
+//! - `files`: cache files seen from outside, their removal;
 //! - `store`: where entries are kept, in this process or in a file that all share; which are open, and what `fork` does.
 //!
 //! Policies and storage are the engine's (crate `nearcache`).
@@ -19,8 +21,11 @@ mod backend;
 mod call;
 mod control;
 mod expiry;
+#[cfg(shared)]
+mod files;
 mod glob;
 mod imported;
+mod interpreter;
 mod keys;
 mod proxy;
 mod scan;
@@ -35,10 +40,17 @@ use pyo3::prelude::*;
 /// nearcache's engine for Python.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // First, so that nothing of a subinterpreter is ever kept.
+    interpreter::require_main(module.py())?;
     store::registry::survive_fork()?;
     module.add_class::<backend::Backend>()?;
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<stats::Stats>()?;
     module.add_function(wrap_pyfunction!(proxy::fast_types, module)?)?;
+    #[cfg(shared)]
+    {
+        module.add_function(wrap_pyfunction!(files::inspect_file, module)?)?;
+        module.add_function(wrap_pyfunction!(files::remove_unused_file, module)?)?;
+    }
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

@@ -2,6 +2,7 @@
 //!
 //! A slice of the store at a time, with neither lock nor GIL held in between, so that others wait for one slice at most.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
 
@@ -99,6 +100,8 @@ pub(crate) struct KeyIterator {
     version: Option<Py<PyAny>>,
     glob: Glob,
     naming: Naming,
+    /// Keys of other handles seen so far: with another prefix or version, or made by another function.
+    others: AtomicU64,
     /// Never locked while Python code can run.
     progress: Mutex<Progress>,
 }
@@ -137,6 +140,7 @@ impl KeyIterator {
             version: version.map(|version| version.clone().unbind()),
             glob: Glob::new(&encode(text)?),
             naming,
+            others: AtomicU64::new(0),
             progress: Mutex::new(Progress {
                 place: Place::At(keys),
                 found: Vec::new().into_iter(),
@@ -183,13 +187,18 @@ impl KeyIterator {
     fn slice(&self, keys: &mut StoredKeys) -> Option<Vec<StoredKey>> {
         let mut slice = keys.take(KEYS_AT_ONCE).peekable();
         slice.peek()?;
-        let may_be_meant = |stored: &StoredKey| match &self.naming {
-            Naming::Prefixed(prefix) => stored
-                .strip_prefix(prefix.as_slice())
-                .is_some_and(|key| self.glob.matches(key)),
-            Naming::Reversed { .. } => true,
+        let Naming::Prefixed(prefix) = &self.naming else {
+            return Some(slice.collect());
         };
-        Some(slice.filter(may_be_meant).collect())
+        let mut others = 0;
+        let fitting = slice.filter(|stored| {
+            let own = stored.strip_prefix(prefix.as_slice());
+            others += u64::from(own.is_none());
+            own.is_some_and(|key| self.glob.matches(key))
+        });
+        let fitting = fitting.collect();
+        self.others.fetch_add(others, Ordering::Relaxed);
+        Some(fitting)
     }
 
     /// What a caller calls a stored key that may be meant; `None` if it was not.
@@ -215,7 +224,11 @@ impl KeyIterator {
             .backend
             .bind(py)
             .call_method1(*maker, (&key, &self.version))?;
-        Ok(made.eq(&stored)?.then_some(key))
+        let is_own = made.eq(&stored)?;
+        if !is_own {
+            self.others.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(is_own.then_some(key))
     }
 
     /// Removes an entry that may be meant; whether there was one and it was.
@@ -256,6 +269,13 @@ impl KeyIterator {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// The keys passed over so far that another prefix, version or key function made.
+    #[getter]
+    #[pyo3(name = "_others")]
+    fn others(&self) -> u64 {
+        self.others.load(Ordering::Relaxed)
     }
 
     /// Returns a list of the next keys, which may be empty, or None at the end. Looks at a thousand of the store's.

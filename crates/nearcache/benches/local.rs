@@ -18,7 +18,7 @@ const POLICIES: [(&str, Eviction); 3] = [
     ("adaptive", Eviction::Adaptive),
     ("lru", Eviction::Lru),
 ];
-const HOUR: Option<Duration> = Some(Duration::from_hours(1));
+const HOUR: Option<Duration> = Some(Duration::from_secs(3600));
 
 /// Numbers in a fixed order that no cache can foresee.
 struct Scatter(u64);

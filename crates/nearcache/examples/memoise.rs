@@ -10,7 +10,7 @@ use nearcache::local::Cache;
 
 const THREADS: u64 = 4;
 const QUESTIONS: u64 = 5_000;
-const KEPT_FOR: Option<Duration> = Some(Duration::from_mins(1));
+const KEPT_FOR: Option<Duration> = Some(Duration::from_secs(60));
 
 /// The expensive function.
 fn primes_below(limit: u64) -> u32 {

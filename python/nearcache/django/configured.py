@@ -18,7 +18,11 @@ def is_a(path: str, kind: type[Backend]) -> bool:
     return isinstance(backend, type) and issubclass(backend, kind)
 
 
+def our_aliases(kind: type[Backend] = Backend) -> list[str]:
+    """Return the aliases of our caches of a class, in the order of ``CACHES``."""
+    return [alias for alias, params in settings.CACHES.items() if is_a(params.get("BACKEND", ""), kind)]
+
+
 def our_caches() -> dict[str, Backend]:
     """Return this thread's handles of our caches by alias, in the order of ``CACHES``."""
-    ours = [alias for alias, params in settings.CACHES.items() if is_a(params.get("BACKEND", ""), Backend)]
-    return {alias: cache for alias in ours if isinstance(cache := caches[alias], Backend)}
+    return {alias: cache for alias in our_aliases() if isinstance(cache := caches[alias], Backend)}

@@ -15,6 +15,9 @@ from django.utils.crypto import salted_hmac
 SHARED_MEMORY = Path("/dev/shm")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+# What `default_name` returns. Without a settings module (`settings.configure`) it shows none.
+_DEFAULT_NAME = re.compile(r"default-(?:(?P<module>[A-Za-z0-9_.]+)-)?(?P<mark>[0-9a-f]{16})", re.ASCII)
+_SHOWN_OF_MODULE = 80
 _ACCEPTED = (
     "a name of up to 128 letters, digits, '_', '-' and '.', which does not begin with '-' or '.', or the "
     "absolute path of a file"
@@ -22,12 +25,38 @@ _ACCEPTED = (
 
 
 def file_for(location: str) -> Path:
-    """Return the path for a ``LOCATION``; its directory is there. Raises `ImproperlyConfigured`."""
+    """Return the path for a ``LOCATION``, in a directory that exists. Raises `ImproperlyConfigured`."""
+    path = path_of(location)
+    if not location.startswith("/"):
+        _make_own_directory()
+    return path
+
+
+def path_of(location: str) -> Path:
+    """Return the path for a ``LOCATION``, and create nothing. Raises `ImproperlyConfigured`."""
     if location.startswith("/"):
         return _given(location)
     if location and not _NAME.fullmatch(location):
         raise ImproperlyConfigured(f"nearcache: LOCATION is {location!r}, but must be {_ACCEPTED}.")
-    return _own_directory() / (location or _name_of_project())
+    return own_directory() / (location or default_name())
+
+
+def own_directory() -> Path:
+    """Return the directory for this user's files, which may not exist yet."""
+    return SHARED_MEMORY / f"nearcache-{os.geteuid()}"
+
+
+def files_of_other_keys(path: Path) -> list[Path]:
+    """Return the default files beside this one of the same settings module with another ``SECRET_KEY``."""
+    own = _DEFAULT_NAME.fullmatch(path.name)
+    if own is None or own["module"] is None:
+        return []
+    beside = (_DEFAULT_NAME.fullmatch(other.name) for other in path.parent.iterdir())
+    return sorted(
+        path.with_name(other.string)
+        for other in beside
+        if other is not None and other["module"] == own["module"] and other["mark"] != own["mark"]
+    )
 
 
 def status(path: Path) -> os.stat_result | None:
@@ -55,8 +84,11 @@ def _given(location: str) -> Path:
     return path
 
 
-def _name_of_project() -> str:
-    """Make a name that two projects of one user do not have in common, and all processes of one do."""
+def default_name() -> str:
+    """Make a name that all processes of a project share, and two projects of one user do not.
+
+    It shows the settings module: so `files_of_other_keys` finds what an earlier ``SECRET_KEY`` left behind.
+    """
     try:
         secret = settings.SECRET_KEY
     except ImproperlyConfigured as error:
@@ -64,19 +96,20 @@ def _name_of_project() -> str:
             "nearcache: a SharedCache needs a LOCATION where there is no SECRET_KEY to make a name of. It "
             f"must be {_ACCEPTED}."
         ) from error
-    module = getattr(settings, "SETTINGS_MODULE", "")
-    mark = salted_hmac("nearcache.location", str(module), secret=secret, algorithm="sha256").hexdigest()
-    return f"default-{mark[:16]}"
+    module = str(getattr(settings, "SETTINGS_MODULE", ""))
+    mark = salted_hmac("nearcache.location", module, secret=secret, algorithm="sha256").hexdigest()
+    shown = re.sub(r"[^A-Za-z0-9_.]", "_", module)[:_SHOWN_OF_MODULE]
+    return "-".join(filter(None, ["default", shown, mark[:16]]))
 
 
-def _own_directory() -> Path:
-    """Return the directory of this user, which nobody else can look into."""
+def _make_own_directory() -> None:
+    """Create the directory for this user's files, which nobody else can look into."""
     if not SHARED_MEMORY.is_dir():
         raise ImproperlyConfigured(
             f"nearcache: there is no {SHARED_MEMORY} here to keep a SharedCache in memory: let LOCATION be "
             "the absolute path of a file."
         )
-    directory = SHARED_MEMORY / f"nearcache-{os.geteuid()}"
+    directory = own_directory()
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         found = directory.lstat()
@@ -92,4 +125,3 @@ def _own_directory() -> Path:
             f"nearcache: {directory} is open to other users (mode {stat.S_IMODE(found.st_mode):o}): "
             "chmod 700 it."
         )
-    return directory

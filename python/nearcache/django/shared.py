@@ -12,7 +12,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django.backend import Backend
-from nearcache.django.location import file_for, status
+from nearcache.django.location import file_for, files_of_other_keys, status
 from nearcache.django.options import SharedOptions
 
 _LOG = logging.getLogger("nearcache")
@@ -62,19 +62,24 @@ class SharedCache(Backend):
             self._open_shared(str(self.path), options.max_memory, options.clock)
         except (ValueError, OSError) as error:
             raise ImproperlyConfigured(f"nearcache: {error}") from error
-        if before is not None:
+        if before is None:
+            _warn_of_other_keys(self.path)
+        else:
             self._tell_if_replaced(before)
 
     def _tell_if_replaced(self, before: os.stat_result) -> None:
-        """Say that a file was made anew, with which everybody's entries are gone."""
+        """Warn that the file was recreated, which lost everyone's entries."""
         after = status(self.path)
         if after is None or after.st_ino == before.st_ino:
             return
         if before.st_size == after.st_size:
-            why = "it was of another release's format"
+            why = "it had the format of another release"
         else:
-            why = f"it had {before.st_size} bytes, and MAX_MEMORY is {self._max_memory}"
-        _LOG.warning("nearcache: %s was made anew and is empty: %s", self.path, why)
+            why = (
+                f"it had {before.st_size} bytes, and MAX_MEMORY is {self._max_memory}. If other settings use "
+                "this file with another MAX_MEMORY, they recreate it in turn: give each a LOCATION of its own"
+            )
+        _LOG.warning("nearcache: %s was recreated and is empty: %s.", self.path, why)
 
     def verify(self) -> Verification:
         """Check everything that has to hold in the file.
@@ -83,3 +88,17 @@ class SharedCache(Backend):
         ValueError that says what does not hold, TimeoutError if a stopped process holds a part of it.
         """
         return Verification(*self._verify())
+
+
+def _warn_of_other_keys(path: Path) -> None:
+    """Warn if a new default file is one of several of its settings module: the SECRET_KEY may be random."""
+    others = len(files_of_other_keys(path))
+    if others:
+        _LOG.warning(
+            "nearcache: created %s beside %d %s of the same settings module with another SECRET_KEY. If "
+            "SECRET_KEY changes at every start, each process has a cache of its own: set LOCATION. "
+            "`manage.py nearcache files --remove` deletes files that no process has open.",
+            path,
+            others,
+            "file" if others == 1 else "files",
+        )

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nearcache::Eviction;
-use nearcache::local::Store;
+use nearcache::local::{Capacity, Store};
 use pyo3::PyResult;
 #[cfg(shared)]
 use pyo3::exceptions::PyOSError;
@@ -48,10 +48,10 @@ struct Registry {
 
 static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 
-/// The store of that name, made if it is the first time.
+/// The store of that name, made if it is the first time, for a handle of this capacity.
 ///
 /// Fails if there is no such eviction policy, or if the store was opened with another one.
-pub(crate) fn open_local(name: &str, eviction: &str) -> PyResult<&'static LocalStore> {
+pub(crate) fn open_local(name: &str, eviction: &str, capacity: &Capacity) -> PyResult<&'static LocalStore> {
     let wanted = POLICIES.iter().find(|(_, name)| *name == eviction);
     let &(wanted, _) =
         wanted.ok_or_else(|| PyValueError::new_err(format!("there is no eviction policy {eviction:?}")))?;
@@ -61,7 +61,7 @@ pub(crate) fn open_local(name: &str, eviction: &str) -> PyResult<&'static LocalS
         .local
         .entry(name.to_owned())
         .or_insert_with(|| Opened {
-            store: Box::leak(Box::new(Store::new(wanted, shards(wanted)))),
+            store: Box::leak(Box::new(Store::new(wanted, shards(wanted, capacity)))),
             eviction: wanted,
         });
     if opened.eviction == wanted {
@@ -88,7 +88,8 @@ pub(crate) fn open_shared(path: PathBuf, bytes: u64) -> PyResult<&'static Shared
             return Ok(opened);
         }
         return Err(PyValueError::new_err(format!(
-            "{} is open already in this process with MAX_MEMORY {}, not {bytes}",
+            "{} is open in this process with MAX_MEMORY {}, not {bytes}: if two entries of CACHES share the file, give each \
+             a LOCATION of its own, or the same MAX_MEMORY",
             path.display(),
             opened.bytes()
         )));
@@ -99,11 +100,13 @@ pub(crate) fn open_shared(path: PathBuf, bytes: u64) -> PyResult<&'static Shared
     Ok(opened)
 }
 
-/// Under the GIL one thread at a time is in here anyway, so one shard it is, and the policy's order is exact. LRU is
-/// chosen to have Django's order, so it stays exact without the GIL too.
-fn shards(eviction: Eviction) -> usize {
+/// The number of shards of a store whose first handle has this capacity.
+///
+/// Under the GIL one thread at a time is in here anyway, so one shard it is, and the policy's order is exact. LRU is chosen for
+/// Django's order, so it stays exact without the GIL too.
+fn shards(eviction: Eviction, capacity: &Capacity) -> usize {
     if cfg!(Py_GIL_DISABLED) && eviction != Eviction::Lru {
-        4 * std::thread::available_parallelism().map_or(1, usize::from)
+        capacity.default_shards()
     } else {
         1
     }

@@ -42,7 +42,8 @@ pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> Option<u64> {
     }
 }
 
-fn str_size(text: &Bound<'_, PyString>) -> u64 {
+/// The memory a str takes, in bytes.
+pub(super) fn str_size(text: &Bound<'_, PyString>) -> u64 {
     // Python takes 1, 2 or 4 bytes for every character of a string alike.
     let characters = text.len().unwrap_or(0) as u64;
     STR_HEADER + characters * bytes_per_character(text)
@@ -53,14 +54,6 @@ fn str_size(text: &Bound<'_, PyString>) -> u64 {
 fn bytes_per_character(text: &Bound<'_, PyString>) -> u64 {
     // SAFETY: `text` is a str, alive, and ready: what is not (before 3.12) the length, asked for first, has made so.
     u64::from(unsafe { pyo3::ffi::PyUnicode_KIND(text.as_ptr()) })
-}
-
-/// Whether an object is a str that Python keeps once for the whole process, as it does the names in a program.
-#[allow(unsafe_code)]
-pub(super) fn is_interned(value: &Bound<'_, PyAny>) -> bool {
-    // SAFETY: every str begins with a `PyASCIIObject`, and this one is alive.
-    value.is_exact_instance_of::<PyString>()
-        && unsafe { (*value.as_ptr().cast::<pyo3::ffi::PyASCIIObject>()).interned() } != 0
 }
 
 pub(super) const fn bytes_size(len: usize) -> u64 {

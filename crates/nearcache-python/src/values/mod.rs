@@ -10,6 +10,7 @@
 //!
 //! All of this runs with no lock held: the engine hands out a [`Stored`], which is one reference.
 
+mod counted_names;
 mod immutable;
 #[cfg(shared)]
 pub(crate) mod raw;

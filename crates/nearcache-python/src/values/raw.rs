@@ -143,19 +143,14 @@ pub(crate) fn lock_of(kind: u8, bytes: &[u8]) -> Option<(Process, &[u8])> {
 /// A text's bytes as they are kept; `None` for one with lone surrogates.
 fn text_bytes<'a>(text: &'a Bound<'_, PyString>) -> Option<(u8, &'a [u8])> {
     let len = text.len().ok()?; // in characters; and makes the object ready, before Python 3.12
-    // SAFETY: a str, alive and ready, whose characters never change.
-    let (is_ascii, width) = unsafe {
-        (
-            ffi::PyUnicode_IS_ASCII(text.as_ptr()) != 0,
-            ffi::PyUnicode_KIND(text.as_ptr()),
-        )
-    };
-    if width != ffi::PyUnicode_1BYTE_KIND {
+    // SAFETY: a str, alive and ready.
+    if unsafe { ffi::PyUnicode_KIND(text.as_ptr()) } != ffi::PyUnicode_1BYTE_KIND {
         return text.to_str().ok().map(|text| (UTF_8, text.as_bytes()));
     }
-    // SAFETY: as above; one byte a character.
+    // SAFETY: as above. It has one byte for each character, and they never change.
     let bytes = unsafe { slice::from_raw_parts(ffi::PyUnicode_DATA(text.as_ptr()).cast(), len) };
-    Some((if is_ascii { ASCII } else { LATIN_1 }, bytes))
+    // The str knows whether it is ASCII, but from Python 3.14 on only by a macro of C's.
+    Some((if is_ascii(bytes) { ASCII } else { LATIN_1 }, bytes))
 }
 
 /// Takes in a value that is read from a map, and makes it a Python object.
@@ -207,7 +202,9 @@ impl<'py> Reading<'py> {
         let mut reading = Self::new(py);
         let room = reading.room(kind, bytes.len());
         if room.len() == bytes.len() {
-            room.write_copy_of_slice(bytes);
+            for (room, byte) in room.iter_mut().zip(bytes) {
+                room.write(*byte);
+            }
             // SAFETY: just filled.
             unsafe { reading.filled(bytes.len()) };
         }

@@ -10,9 +10,10 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::RandomState;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
+use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
 
-use super::immutable::{atom_size, is_interned};
+use super::counted_names;
+use super::immutable::{atom_size, str_size};
 
 /// How deep collections may be nested; deeper ones are left to pickle, which knows how to refuse.
 const MAX_DEPTH: usize = 64;
@@ -120,8 +121,7 @@ impl Taking {
         self.size += DICT_HEADER + TABLE_ENTRY * copy.len() as u64;
         // Assigning to a key that is there does not disturb the iteration.
         for (key, inner) in &copy {
-            // A name from the program's text is there anyway, once for all dicts.
-            if !is_interned(&key) && !self.leaf(&key)? {
+            if !self.key(&key)? {
                 return Ok(None);
             }
             let Some(kept) = self.node(&inner)? else {
@@ -132,6 +132,21 @@ impl Taking {
             }
         }
         Ok(Some(copy.into_any()))
+    }
+
+    /// Counts a dict's key; returns false if it is no leaf.
+    fn key(&mut self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Ok(name) = key.cast_exact::<PyString>() else {
+            return self.leaf(key);
+        };
+        let size = str_size(name);
+        if size >= LARGE {
+            return self.leaf(key);
+        }
+        if !counted_names::contains_or_insert(name) {
+            self.size += size;
+        }
+        Ok(true)
     }
 
     fn list<'py>(&mut self, copy: Bound<'py, PyList>) -> PyResult<Option<Bound<'py, PyAny>>> {

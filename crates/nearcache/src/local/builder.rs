@@ -2,21 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use super::cache::{Cache, Weigher};
 use super::capacity::{Batch, Capacity};
 use super::store::Store;
 use crate::clock::{Clock, SystemClock};
 use crate::policy::Eviction;
-
-/// A shard has room for this many entries at least, so that a small cache is not cut into pieces too small to tell a
-/// good entry from a bad one: pieces of 125 cost 0.1 to 0.6 points of hits, pieces of 40 up to 1.4.
-const MIN_SHARD_ENTRIES: u64 = 125;
-/// Where only the weight is bounded, an entry is taken to be as heavy as this: a page's fragment, if that is bytes.
-const LIKELY_WEIGHT: u64 = 1024;
-/// So that two threads seldom meet in one: with four a core they did at every eighth read, on two cores.
-const SHARDS_PER_CORE: usize = 16;
 
 /// Sets up a [`Cache`]. Everything has a default; the bounds' is that there is none.
 ///
@@ -106,19 +97,10 @@ impl<V, C: Clock> Builder<V, C> {
     /// Makes the cache. Allocates next to nothing: memory is taken as entries come.
     #[must_use]
     pub fn build(self) -> Cache<V, C> {
-        let shards = self.shards.unwrap_or_else(|| default_shards(&self.capacity));
+        let shards = self.shards.unwrap_or_else(|| self.capacity.default_shards());
         let store = Store::new(self.eviction, shards);
         Cache::new(store, self.capacity, self.clock, self.weigher)
     }
-}
-
-fn default_shards(capacity: &Capacity) -> usize {
-    let max_entries = capacity.max_entries.min(capacity.max_weight / LIKELY_WEIGHT);
-    let by_cores = available_parallelism().map_or(1, usize::from) * SHARDS_PER_CORE;
-    let by_size = usize::try_from(max_entries / MIN_SHARD_ENTRIES).unwrap_or(usize::MAX);
-    // Rounded down here, since `Store::new` rounds up.
-    let shards = by_cores.next_power_of_two().min(by_size.max(1));
-    1 << shards.ilog2()
 }
 
 impl<V, C> fmt::Debug for Builder<V, C> {

@@ -2,8 +2,17 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
 
 use crate::policy::Pressure;
+
+/// A shard has room for this many entries at least, so that a small cache is not cut into pieces too small to tell a
+/// good entry from a bad one: pieces of 125 cost 0.1 to 0.6 points of hits, pieces of 40 up to 1.4.
+const MIN_SHARD_ENTRIES: u64 = 125;
+/// Where only the weight is bounded, an entry is taken to be as heavy as this: a page's fragment, if that is bytes.
+const LIKELY_WEIGHT: u64 = 1024;
+/// So many that two threads seldom meet in one shard: with four a core they did at every eighth read, on two cores.
+const SHARDS_PER_CORE: usize = 16;
 
 /// What a cache may hold: it is full when either bound is reached. Exact, and over all shards together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +46,24 @@ impl Capacity {
         batch: Batch::One,
     };
 
-    /// Of what there is more than this, if of anything.
+    /// The number of shards for a store of this capacity that many threads use: sixteen a core, but no more than leave each
+    /// shard 125 entries, of 1,024 bytes where only the weight is bounded.
+    #[must_use]
+    pub fn default_shards(&self) -> usize {
+        let max_entries = self.max_entries.min(self.max_weight / LIKELY_WEIGHT);
+        let by_cores = available_parallelism().map_or(1, usize::from) * SHARDS_PER_CORE;
+        let by_size = usize::try_from(max_entries / MIN_SHARD_ENTRIES).unwrap_or(usize::MAX);
+        // Rounded down here, since `Store::new` rounds up.
+        let shards = by_cores.next_power_of_two().min(by_size.max(1));
+        1 << shards.ilog2()
+    }
+
+    /// Returns the exceeded limit, if any.
     pub(crate) fn exceeded_by(&self, totals: &Totals) -> Option<Pressure> {
         self.exceeded_with(totals, Change::default())
     }
 
-    /// Of what there would be more than this after a change.
+    /// Returns the limit that a change would exceed, if any.
     pub(crate) fn exceeded_with(&self, totals: &Totals, change: Change) -> Option<Pressure> {
         // Neither sum overflows: what leaves was counted, and 2^32 entries of a weight below 2^32 are the most.
         let weight = totals.weight().wrapping_add_signed(change.weight);

@@ -16,6 +16,8 @@ use super::{file, repair};
 use crate::clock::{Clock, SystemClock};
 
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a file that is removed or replaced during its opening is opened again.
+const TRIES: u32 = 100;
 
 /// Sets up how a [`SharedCache`] is opened.
 ///
@@ -81,6 +83,25 @@ impl<C: Clock> Builder<C> {
 
     /// Opens the cache in this boot of the machine.
     pub(super) fn open_in(self, boot: [u64; 2]) -> Result<SharedCache<C>, OpenError> {
+        for _ in 1..TRIES {
+            let store = self.enter(boot)?;
+            if file::is_at(&self.path, store.places.file()) {
+                return Ok(self.handle(store));
+            }
+            // The file was removed or replaced before this process had its slot in it.
+        }
+        // A file system whose inode numbers are not stable never confirms that it is the same file.
+        let store = self.enter(boot)?;
+        Ok(self.handle(store))
+    }
+
+    fn handle(self, store: Store) -> SharedCache<C> {
+        file::mark_opened(store.places.file());
+        SharedCache::new(Arc::new(store), self.clock, self.patience)
+    }
+
+    /// Maps the file and takes a process slot in it.
+    fn enter(&self, boot: [u64; 2]) -> Result<Store, OpenError> {
         let (file, geometry) = file::open(&self.path, self.bytes)?;
         let map = Map::new(&file, geometry.words).map_err(|source| OpenError::Io {
             action: "map",
@@ -95,6 +116,6 @@ impl<C: Clock> Builder<C> {
             places: Places::new(self.path.clone(), file),
         };
         repair::enter(&store, boot)?;
-        Ok(SharedCache::new(Arc::new(store), self.clock, self.patience))
+        Ok(store)
     }
 }

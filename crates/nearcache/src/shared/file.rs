@@ -1,8 +1,8 @@
 //! Finding, judging and making the file.
 
 use std::collections::hash_map::RandomState;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, FileTimes, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::error::OpenError;
 use super::layout::{BOOT, GEOMETRY_CHECK, Geometry, HEADER, MAGIC, SEED, SINCE, WORD, geometry_check};
@@ -29,10 +29,10 @@ const SETUP_POLL: Duration = Duration::from_millis(5);
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
 /// Errors of one path.
-struct At<'a>(&'a Path);
+pub(super) struct At<'a>(pub(super) &'a Path);
 
 impl At<'_> {
-    fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> OpenError {
+    pub(super) fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> OpenError {
         let path = self.0.to_path_buf();
         move |source| OpenError::Io {
             action,
@@ -51,20 +51,18 @@ pub(super) fn open(path: &Path, bytes: Option<u64>) -> Result<Found, OpenError> 
         .map(|bytes| Geometry::of(bytes).ok_or(OpenError::Size { bytes }))
         .transpose()?;
     for _ in 0..TRIES {
-        let file = match open_existing(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound && wanted.is_some() => None,
-            Err(error) if is_of_another_kind(&error) => {
-                return Err(OpenError::NotAFile { path: path.into() });
+        let file = match open_ours(path) {
+            Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && wanted.is_some() => {
+                None
             }
-            other => Some(other.map_err(At(path).failed("open"))?),
+            other => Some(other?),
         };
         let found = match (file, wanted) {
             (Some(file), _) => {
-                judge(path, &file)?;
                 match read_geometry(&file).filter(|found| wanted.is_none_or(|wanted| wanted == *found)) {
                     Some(geometry) => return Ok((file, geometry)),
                     None => match wanted {
-                        Some(wanted) if may_be_replaced(&file) => replace(path, &file, wanted)?,
+                        Some(wanted) if contents(&file) != Contents::Other => replace(path, &file, wanted)?,
                         Some(_) => return Err(OpenError::NotACache { path: path.into() }),
                         None => return Err(OpenError::Unknown { path: path.into() }),
                     },
@@ -78,6 +76,19 @@ pub(super) fn open(path: &Path, bytes: Option<u64>) -> Result<Found, OpenError> 
         }
     }
     Err(OpenError::Busy { path: path.into() })
+}
+
+/// Opens a regular file of this user that others may not write to.
+pub(super) fn open_ours(path: &Path) -> Result<File, OpenError> {
+    let file = open_existing(path).map_err(|error| {
+        if is_of_another_kind(&error) {
+            OpenError::NotAFile { path: path.into() }
+        } else {
+            At(path).failed("open")(error)
+        }
+    })?;
+    judge(path, &file)?;
+    Ok(file)
 }
 
 fn open_existing(path: &Path) -> io::Result<File> {
@@ -119,7 +130,7 @@ fn judge(path: &Path, file: &File) -> Result<(), OpenError> {
 }
 
 /// The geometry, if the file is a cache of this version, whole, and says of itself what its size says.
-fn read_geometry(file: &File) -> Option<Geometry> {
+pub(super) fn read_geometry(file: &File) -> Option<Geometry> {
     let bytes = file.metadata().ok()?.len();
     let geometry = Geometry::of(bytes).filter(|geometry| geometry.bytes == bytes)?;
     let mut header = [0; HEADER * WORD];
@@ -134,18 +145,30 @@ fn read_geometry(file: &File) -> Option<Geometry> {
     (fits && word(GEOMETRY_CHECK) == geometry_check(&described, word(SEED))).then_some(geometry)
 }
 
-/// Whether nothing of anybody's is lost with the file: it is a cache, of whatever version and machine, or it is empty, as
-/// one may be after the power failed.
-fn may_be_replaced(file: &File) -> bool {
+/// What the header of a file says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contents {
+    /// A cache, of any version and byte order.
+    Cache,
+    /// Nothing: the file is empty, as one may be after the power failed.
+    Nothing,
+    /// Something that is not a cache, or cannot be read.
+    Other,
+}
+
+pub(super) fn contents(file: &File) -> Contents {
     let mut header = [0; HEADER * WORD];
     let Ok(read) = file.read_at(&mut header, 0) else {
-        return false;
+        return Contents::Other;
     };
-    let [magic, ..] = header.as_chunks::<WORD>().0 else {
-        return false;
-    };
-    let is_cache = [MAGIC, MAGIC.swap_bytes()].contains(&u64::from_ne_bytes(*magic));
-    is_cache || header[..read].iter().all(|byte| *byte == 0)
+    let magic = header.first_chunk().map(|first| u64::from_ne_bytes(*first));
+    if magic.is_some_and(|magic| [MAGIC, MAGIC.swap_bytes()].contains(&magic)) {
+        Contents::Cache
+    } else if header[..read].iter().all(|byte| *byte == 0) {
+        Contents::Nothing
+    } else {
+        Contents::Other
+    }
 }
 
 /// Makes the file, unless another process is faster: then `None`.
@@ -178,6 +201,13 @@ fn replace(path: &Path, old: &File, geometry: Geometry) -> Result<Option<Found>,
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(At(path).failed("replace")(error)),
     }
+}
+
+/// Records that a process opened the file now, in its access time: for [`inspect`](super::inspect()).
+pub(super) fn mark_opened(file: &File) {
+    let now = FileTimes::new().set_accessed(SystemTime::now());
+    // Where it fails, people see an older time; nothing else depends on it.
+    file.set_times(now).ok();
 }
 
 /// Whether a file's name still is this one.
@@ -227,6 +257,20 @@ fn temporary_prefix(path: &Path) -> OsString {
 }
 
 const TEMPORARY_SUFFIX: &str = ".new";
+
+/// Whether a name is one that `make` gives: `.NAME.PID-RANDOM.new`.
+pub(super) fn is_temporary(path: &Path) -> bool {
+    let random = path
+        .file_name()
+        .and_then(OsStr::to_str)
+        .and_then(|name| name.strip_prefix('.')?.strip_suffix(TEMPORARY_SUFFIX))
+        .and_then(|name| name.rsplit_once('.')?.1.split_once('-'));
+    random.is_some_and(|(pid, random)| {
+        pid.parse::<u32>().is_ok()
+            && random.len() == 16
+            && random.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
 
 /// A word that nobody can guess.
 fn random() -> u64 {
@@ -287,11 +331,10 @@ fn remove_leftovers(path: &Path) {
             continue;
         }
         let left = entry.path();
-        let Ok(file) = open_existing(&left) else {
+        let Ok(file) = open_ours(&left) else {
             continue;
         };
-        let is_ours = judge(&left, &file).is_ok();
-        if is_ours && os::try_lock_byte(file.as_raw_fd(), SETUP_LOCK).unwrap_or(false) {
+        if os::try_lock_byte(file.as_raw_fd(), SETUP_LOCK).unwrap_or(false) {
             fs::remove_file(&left).ok();
         }
     }

@@ -28,7 +28,13 @@ fn byte_lock(kind: libc::c_int, byte: i64, count: i64) -> libc::flock {
 
 /// Tries to lock a byte of a file for this open file description; returns whether it could.
 pub(super) fn try_lock_byte(fd: RawFd, byte: i64) -> io::Result<bool> {
-    let lock = byte_lock(libc::F_WRLCK, byte, 1);
+    try_lock_bytes(fd, byte, 1)
+}
+
+/// Tries to lock `count` bytes of a file (0: all from `first` on) for this open file description, all or none; returns
+/// whether it could.
+pub(super) fn try_lock_bytes(fd: RawFd, first: i64, count: i64) -> io::Result<bool> {
+    let lock = byte_lock(libc::F_WRLCK, first, count);
     // SAFETY: reads the struct passed.
     match check(unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) }) {
         Ok(_) => Ok(true),
@@ -49,8 +55,8 @@ pub(super) fn byte_is_locked(fd: RawFd, byte: i64) -> bool {
     any_is_locked(fd, byte, 1)
 }
 
-/// Whether another open file description holds a lock on any of `count` bytes. If the kernel will not say, it is taken
-/// to.
+/// Whether another open file description holds a lock on any of `count` bytes (0: all from `first` on). If the kernel
+/// will not say, it is taken to.
 pub(super) fn any_is_locked(fd: RawFd, first: i64, count: i64) -> bool {
     let mut lock = byte_lock(libc::F_WRLCK, first, count);
     // SAFETY: reads and writes the struct passed.
@@ -108,6 +114,12 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
             code => return Err(io::Error::from_raw_os_error(code)),
         }
     }
+}
+
+/// Lets reads through this descriptor leave the file's access time as it is, if the user may have that.
+pub(super) fn keep_access_time(file: &File) {
+    // SAFETY: takes no pointers. If it fails, the time that is shown to people is later than it should be.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_NOATIME) };
 }
 
 /// Who this process acts as.

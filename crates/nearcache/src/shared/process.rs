@@ -3,16 +3,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::error::OpenError;
+use super::file::SetupLock;
 use super::fork::{self, Uninherited};
-use super::layout::{Geometry, PROCESS, PROCESS_GENERATION, PROCESS_PID};
+use super::layout::{Geometry, PROCESS, PROCESS_GENERATION, PROCESS_PID, WORD};
 use super::lock::Owner;
 use super::map::Map;
 use super::os;
@@ -22,9 +23,40 @@ use super::words::{AtomicU64, fence, put};
 const LOCKS: i64 = 1 << 50;
 /// The lock of whoever sets the file up, or replaces it.
 pub(super) const SETUP_LOCK: i64 = LOCKS - 1;
+/// The locks of all process slots, however many a version has: `TO_THE_END` bytes from here on.
+pub(super) const SLOT_LOCKS: i64 = LOCKS;
+/// What the kernel calls the number of all bytes that follow.
+pub(super) const TO_THE_END: i64 = 0;
 
 fn slot_lock(slot: usize) -> i64 {
     LOCKS.saturating_add(i64::try_from(slot).unwrap_or(i64::MAX))
+}
+
+/// The pids of the living processes that have a slot, sorted.
+pub(super) fn pids(file: &File, geometry: &Geometry) -> io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for slot in 0..geometry.processes {
+        if os::byte_is_locked(file.as_raw_fd(), slot_lock(slot)) {
+            let mut word = [0; WORD];
+            file.read_exact_at(&mut word, ((geometry.process(slot) + PROCESS_PID) * WORD) as u64)?;
+            pids.extend(u32::try_from(u64::from_ne_bytes(word)));
+        }
+    }
+    pids.sort_unstable();
+    pids.dedup(); // a process may have the file mapped more than once
+    Ok(pids)
+}
+
+/// Locks the byte of a slot that no living process has; returns the slot, or `None` if all are taken.
+fn free_slot(fd: RawFd, geometry: &Geometry) -> io::Result<Option<usize>> {
+    // Each process starts at another slot, so that it tries few.
+    let first = usize::try_from(process::id()).unwrap_or_default() % geometry.processes;
+    for slot in (first..geometry.processes).chain(0..first) {
+        if os::try_lock_byte(fd, slot_lock(slot))? {
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
 }
 
 /// A slot taken by this process.
@@ -116,27 +148,25 @@ impl Places {
         let fd = lock
             .fd()
             .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EBADF)))?;
-        // Everybody begins somewhere else, so that few are tried.
-        let pid = process::id();
-        let first = usize::try_from(pid).unwrap_or_default() % geometry.processes;
-        for slot in (first..geometry.processes).chain(0..first) {
-            if !os::try_lock_byte(fd, slot_lock(slot)).map_err(failed)? {
-                continue;
-            }
-            let words = &map.words()[geometry.process(slot)..][..PROCESS];
-            let generation = words[PROCESS_GENERATION].load(Ordering::Relaxed).wrapping_add(1);
-            put(&words[PROCESS_PID], u64::from(pid), Ordering::Relaxed);
-            put(&words[PROCESS_GENERATION], generation, Ordering::Release);
-            return Ok(Place {
-                depth,
-                owner: Owner::new(slot, generation),
-                slot,
-                lock,
-                before,
-            });
+        let mut free = free_slot(fd, geometry).map_err(failed)?;
+        if free.is_none() {
+            // Whoever removes the file holds the locks of all slots for a moment, and the set-up lock meanwhile.
+            drop(SetupLock::take(&self.path, &self.file)?);
+            free = free_slot(fd, geometry).map_err(failed)?;
         }
-        Err(OpenError::TooManyProcesses {
+        let slot = free.ok_or(OpenError::TooManyProcesses {
             processes: geometry.processes,
+        })?;
+        let words = &map.words()[geometry.process(slot)..][..PROCESS];
+        let generation = words[PROCESS_GENERATION].load(Ordering::Relaxed).wrapping_add(1);
+        put(&words[PROCESS_PID], u64::from(process::id()), Ordering::Relaxed);
+        put(&words[PROCESS_GENERATION], generation, Ordering::Release);
+        Ok(Place {
+            depth,
+            owner: Owner::new(slot, generation),
+            slot,
+            lock,
+            before,
         })
     }
 

@@ -219,9 +219,9 @@ impl<'a> Ring<'a> {
             return sum.finish(key, room.len(), record.tag);
         }
         self.copy_value(record, room);
-        // SAFETY: as many bytes were copied as there is room for.
+        // SAFETY: as many bytes were copied as there is room for, so all are initialised.
         #[allow(unsafe_code)]
-        let value = unsafe { room.assume_init_ref() };
+        let value = unsafe { &*(std::ptr::from_ref::<[MaybeUninit<u8>]>(room) as *const [u8]) };
         self.hashing.checksum(key, value, record.tag)
     }
 
@@ -345,16 +345,21 @@ fn put_bytes(words: &[AtomicU64], bytes: &[u8]) {
     }
 }
 
+/// The bytes of a word, to be written where nothing is yet.
+#[inline(always)]
+fn initialised(word: u64) -> [MaybeUninit<u8>; WORD] {
+    word.to_ne_bytes().map(MaybeUninit::new)
+}
+
 /// Copies words into as many bytes as there are.
 #[inline(always)]
 fn copy_words(words: &[AtomicU64], room: &mut [MaybeUninit<u8>]) {
     let (whole, odd) = room.as_chunks_mut::<WORD>();
     for (room, word) in whole.iter_mut().zip(words) {
-        room.write_copy_of_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        *room = initialised(word.load(Ordering::Relaxed));
     }
     if let Some(word) = words.get(whole.len()).filter(|_| !odd.is_empty()) {
-        let bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-        odd.write_copy_of_slice(&bytes[..odd.len()]);
+        odd.copy_from_slice(&initialised(word.load(Ordering::Relaxed))[..odd.len()]);
     }
 }
 
@@ -366,7 +371,7 @@ fn copy_summed(words: &[AtomicU64], room: &mut [MaybeUninit<u8>], sum: &mut Sum)
     for (room, words) in blocks.iter_mut().zip(words.as_chunks::<BLOCK>().0) {
         let block: [u64; BLOCK] = std::array::from_fn(|at| words[at].load(Ordering::Relaxed));
         for (room, word) in room.as_chunks_mut::<WORD>().0.iter_mut().zip(block) {
-            room.write_copy_of_slice(&word.to_ne_bytes());
+            *room = initialised(word);
         }
         sum.take(&block);
     }
@@ -379,8 +384,8 @@ fn copy_summed(words: &[AtomicU64], room: &mut [MaybeUninit<u8>], sum: &mut Sum)
     }
     let (whole, odd) = last.as_chunks_mut::<WORD>();
     for (room, word) in whole.iter_mut().zip(block) {
-        room.write_copy_of_slice(&word.to_ne_bytes());
+        *room = initialised(word);
     }
-    odd.write_copy_of_slice(&block[whole.len() % BLOCK].to_ne_bytes()[..odd.len()]);
+    odd.copy_from_slice(&initialised(block[whole.len() % BLOCK])[..odd.len()]);
     sum.take(&block);
 }

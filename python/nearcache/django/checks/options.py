@@ -26,6 +26,9 @@ def check_options(**kwargs: Any) -> list[CheckMessage]:
                 f"CACHES[{alias!r}] is a SharedCache, which is bounded by its size alone: "
                 f"{' and '.join(idle)} {'have' if len(idle) > 1 else 'has'} no effect."
             )
-            hint = "Remove it, and say with OPTIONS['MAX_MEMORY'] how much the cache may hold."
+            hint = (
+                f"Remove {'them' if len(idle) > 1 else 'it'}, and say with OPTIONS['MAX_MEMORY'] how much "
+                "the cache may hold."
+            )
             found.append(Warning(text, hint=hint, id="nearcache.W003"))
     return found

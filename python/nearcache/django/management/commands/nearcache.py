@@ -5,19 +5,24 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from nearcache import Stats
 from nearcache.django.backend import Backend
-from nearcache.django.configured import our_caches
+from nearcache.django.configured import our_aliases
 from nearcache.django.local import LocalCache
+from nearcache.django.management.arguments import declare
+from nearcache.django.management.files import HEADS, CacheFile, as_json_object, find_files, row, total
+from nearcache.django.management.keys import KeyListing
+from nearcache.django.management.text import aligned, counted, listed, shown
 from nearcache.django.shared import SharedCache
 
 # What only a SharedCache counts.
@@ -31,135 +36,142 @@ FIELDS = (
 
 
 class Command(BaseCommand):
-    """``manage.py nearcache stats|keys|get|delete|clear|verify``."""
+    """``manage.py nearcache stats|keys|get|delete|clear|verify|files``."""
 
     help = "Shows what nearcache's caches hold and have counted, and takes entries out of them."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare an action each."""
-        actions = parser.add_subparsers(
-            dest="action", required=True, metavar="stats|keys|get|delete|clear|verify"
-        )
+        """Declare the actions."""
+        declare(parser)
 
-        def action(name: str, text: str, *, version: bool = True) -> ArgumentParser:
-            declared = actions.add_parser(name, help=text, description=text)
-            which = "every one of ours" if name == "stats" else "default"
-            declared.add_argument("--cache", metavar="ALIAS", help=f"an alias in CACHES (default: {which})")
-            declared.add_argument(
-                "--json", dest="as_json", action="store_true", help="write JSON, for scripts"
-            )
-            if version:
-                declared.add_argument("--key-version", type=int, metavar="N", help="instead of VERSION")
-            return declared
-
-        action("stats", "Show what the caches have counted and hold.", version=False)
-        keys = action("keys", "List the keys that fit a glob, with the seconds they have to live.")
-        keys.add_argument("pattern", nargs="?", default="*", help="as 'user:*' (default: *)")
-        keys.add_argument("--limit", type=_limit, metavar="N", help="no more than so many")
-        action("get", "Show a value.").add_argument("key")
-        delete = action("delete", "Delete entries by their keys.")
-        delete.add_argument("keys", nargs="+", metavar="key")
-        delete.add_argument("--pattern", action="store_true", help="the keys are globs")
-        action("clear", "Delete everything, whatever its prefix and version.", version=False)
-        action("verify", "Check the whole file of a SharedCache, while the site runs.", version=False)
-
-    def handle(self, *, action: str, cache: str | None, **options: Any) -> None:
-        """Do what is asked of one cache or, for ``stats`` without ``--cache``, of all."""
-        ours = our_caches()
-        alias = cache or "default"
-        if cache is None and action == "stats" and ours:
-            chosen = ours
-        elif alias in ours:
-            chosen = {alias: ours[alias]}
-        else:
-            listed = ", ".join(ours) or "none"
-            raise CommandError(f"there is no nearcache cache {alias!r} in CACHES. Ours there: {listed}.")
-        self._tell_of_other_processes([name for name, one in chosen.items() if isinstance(one, LocalCache)])
-        self._tell_of_new_files(chosen)
+    def handle(self, *, action: str, **options: Any) -> None:
+        """Run an action."""
         try:
-            if action == "stats":
-                self._stats(chosen, options["as_json"])
+            if action == "files":
+                self._files(**options)
             else:
-                getattr(self, f"_{action}")(chosen[alias], **options)
+                self._run(action, **options)
+            self.stdout.flush()
         except (ImproperlyConfigured, TimeoutError) as error:  # a stopped process may hold a part of a file
             raise CommandError(str(error)) from error
+        except BrokenPipeError:
+            # The reader, such as `head`, has what it wants. Python flushes once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def _tell_of_other_processes(self, chosen: list[str]) -> None:
-        if not chosen:
-            return
-        many = " and ".join(repr(alias) for alias in chosen)
-        note = (
-            f"Note: {many} is a LocalCache, which each process has in its own memory. This is about that of "
-            f"process {os.getpid()}, which runs this command; what other processes, such as the site's "
-            "workers, have in theirs can be neither seen nor changed from here."
-        )
-        self.stderr.write(note, self.style.WARNING)
+    def _run(self, action: str, *, aliases: list[str] | None, every: bool, **options: Any) -> None:
+        ours = our_aliases(SharedCache) if every and action == "verify" else our_aliases()
+        takes_all = every or (action == "stats" and not aliases and ours)
+        chosen = _opened(ours if takes_all else aliases or ["default"])
+        if not chosen and action != "verify":
+            raise CommandError("CACHES has no cache of nearcache.")
+        self._note_local_caches([alias for alias, cache in chosen.items() if isinstance(cache, LocalCache)])
+        self._note_new_files(chosen)
+        if action in {"stats", "clear", "verify"}:
+            getattr(self, f"_{action}")(chosen, options["as_json"])
+        else:
+            ((alias, cache),) = chosen.items()
+            getattr(self, f"_{action}")(alias, cache, **options)
 
-    def _tell_of_new_files(self, chosen: Mapping[str, Backend]) -> None:
+    def _note(self, text: str) -> None:
+        self.stderr.write(f"Note: {text}", self.style.WARNING)
+
+    def _note_local_caches(self, aliases: list[str]) -> None:
+        if aliases:
+            one = len(aliases) == 1
+            self._note(
+                f"{listed(aliases)} {'is a LocalCache' if one else 'are LocalCaches'}: each process has its "
+                f"own. This command sees {'the one' if one else 'those'} of its own process (pid "
+                f"{os.getpid()}), and can neither see nor change those of other processes, such as the "
+                "site's workers."
+            )
+
+    def _note_new_files(self, chosen: Mapping[str, Backend]) -> None:
         for alias, cache in chosen.items():
             if isinstance(cache, SharedCache) and cache.was_missing:
-                note = (
-                    f"Note: {cache.path}, the file of {alias!r}, was not there until this process made it: "
-                    "a site that runs in others has its cache elsewhere. Let the command run as the site's "
-                    f"user (this is uid {os.geteuid()}) and with the site's settings."
+                self._note(
+                    f"{cache.path}, the file of {alias!r}, did not exist until this command created it, so "
+                    "a running site uses another one. Run the command as the site's user (this is uid "
+                    f"{os.geteuid()}) and with the site's settings."
                 )
-                self.stderr.write(note, self.style.WARNING)
 
     def _stats(self, chosen: Mapping[str, Backend], as_json: bool) -> None:
         found = {alias: cache.stats() for alias, cache in chosen.items()}
         if as_json:
             told = {alias: {name: getattr(stats, name) for name in FIELDS} for alias, stats in found.items()}
-            self.stdout.write(json.dumps(told, indent=2))
+            self._write_json(told)
             return
         rows = [
             [name.replace("_", " "), *(_figure(name, stats) for stats in found.values())]
             for name in FIELDS
             if name not in _OF_SHARED or any(getattr(stats, name) is not None for stats in found.values())
         ]
-        for line in _aligned([["", *map(_shown, found)], *rows]):
-            self.stdout.write(line)
+        self._write_table([["", *map(shown, found)], *rows])
         for alias, cache in chosen.items():
             if isinstance(cache, SharedCache):
-                self.stdout.write(f"{_shown(alias)} is the file {cache.path}")
+                self.stdout.write(f"{shown(alias)} is the file {cache.path}")
 
     def _keys(
         self,
+        alias: str,
         cache: Backend,
         *,
         as_json: bool,
         key_version: int | None,
         pattern: str,
         limit: int | None,
+        ttl: bool | None,
+        show_sessions: bool,
         **_: Any,
     ) -> None:
-        keys = itertools.islice(cache.iter_keys(pattern, version=key_version), limit)
-        found = ((key, cache.ttl(key, key_version)) for key in keys)
+        found = KeyListing(cache, pattern, key_version, show_sessions=show_sessions)
+        keys = itertools.islice(found, limit)
         if as_json:
-            self._write_json([{"key": key, "ttl": ttl} for key, ttl in found])
-            return
-        self.stdout.write(f"{'ttl':>10}  key")
-        for key, ttl in found:
-            self.stdout.write(f"{'-' if ttl is None else ttl:>10}  {_shown(key)}")
+            self._write_json([{"key": key, "ttl": cache.ttl(key, key_version)} for key in keys])
+        elif self.stdout.isatty() if ttl is None else ttl:
+            self.stdout.write(f"{'ttl':>10}  key")
+            for key in keys:
+                left = cache.ttl(key, key_version)
+                self.stdout.write(f"{'-' if left is None else left:>10}  {shown(key)}")
+        else:
+            for key in keys:
+                self.stdout.write(shown(key))
+        self.stdout.flush()  # before what goes to stderr
+        self._note_left_out(alias, found)
 
-    def _get(self, cache: Backend, *, as_json: bool, key_version: int | None, key: str, **_: Any) -> None:
+    def _note_left_out(self, alias: str, found: KeyListing) -> None:
+        least = "" if found.ended else "at least "
+        if found.others:
+            self._note(
+                f"left out {least}{counted(found.others, 'key')} of {alias!r} with another version or "
+                "KEY_PREFIX; --key-version takes another version."
+            )
+        if found.hidden:
+            self._note(
+                f"hid {least}{counted(found.hidden, 'session key')} of {alias!r}: whoever has one can take "
+                "over the session. --show-sessions shows them."
+            )
+
+    def _get(
+        self, alias: str, cache: Backend, *, as_json: bool, key_version: int | None, key: str, **_: Any
+    ) -> None:
         missing = object()
         value, ttl = cache.get(key, missing, key_version), cache.ttl(key, key_version)
         if value is missing:
             if not as_json:
-                raise CommandError(f"there is no value under {key!r}.")
+                raise CommandError(f"there is no value under {key!r} in {alias!r}.")
             self._write_json({"key": key, "found": False})
         elif as_json:
             told = {"key": key, "found": True, "ttl": ttl, "type": type(value).__name__}
             self._write_json(told | _json_value(value))
         else:
             rows = [["ttl", "-" if ttl is None else str(ttl)], ["type", type(value).__name__]]
-            for line in _aligned([["key", _shown(key)], *rows], right=False):
-                self.stdout.write(line)
+            self._write_table([["key", shown(key)], *rows], right=False)
             self.stdout.write(repr(value))
 
     def _delete(
         self,
+        alias: str,
         cache: Backend,
         *,
         as_json: bool,
@@ -170,47 +182,100 @@ class Command(BaseCommand):
     ) -> None:
         one = cache.delete_pattern if pattern else cache.delete
         deleted = sum(one(key, version=key_version) for key in keys)
-        self._write_count("deleted", deleted, as_json)
-
-    def _clear(self, cache: Backend, *, as_json: bool, **_: Any) -> None:
-        entries = cache.stats().entries
-        cache.clear()
-        self._write_count("cleared", entries, as_json)
-
-    def _verify(self, cache: Backend, *, as_json: bool, **_: Any) -> None:
-        if not isinstance(cache, SharedCache):
-            raise CommandError("there is no file to verify: this is no SharedCache.")
-        try:
-            counted = asdict(cache.verify())
-        except ValueError as error:
-            raise CommandError(f"{cache.path}: {error}") from error
         if as_json:
-            self._write_json({"file": str(cache.path), **counted})
-            return
-        self.stdout.write(f"{cache.path}: all that has to hold does")
-        for line in _aligned([[name, f"{number:,}"] for name, number in counted.items()]):
-            self.stdout.write(line)
-
-    def _write_count(self, done: str, count: int, as_json: bool) -> None:
-        if as_json:
-            self._write_json({done: count})
+            self._write_json({"deleted": deleted})
         else:
-            self.stdout.write(f"{done} {count} {'entry' if count == 1 else 'entries'}")
+            self.stdout.write(f"deleted {counted(deleted, 'entry', 'entries')} of {alias!r}")
+
+    def _clear(self, chosen: Mapping[str, Backend], as_json: bool) -> None:
+        told = {}
+        for alias, cache in chosen.items():
+            entries = cache.stats().entries
+            cache.clear()
+            told[alias] = {"cleared": entries}
+            if not as_json:
+                self.stdout.write(f"cleared {counted(entries, 'entry', 'entries')} of {alias!r}")
+        if as_json:
+            self._write_json(told)
+
+    def _verify(self, chosen: Mapping[str, Backend], as_json: bool) -> None:
+        shared = {alias: cache for alias, cache in chosen.items() if isinstance(cache, SharedCache)}
+        local = [alias for alias in chosen if alias not in shared]
+        if local or not shared:
+            raise CommandError(_nothing_to_verify(local))
+        told: dict[str, dict[str, object]] = {}
+        faults = []
+        for alias, cache in shared.items():
+            told[alias] = {"file": str(cache.path)}
+            try:
+                counts = asdict(cache.verify())
+            except ValueError as error:
+                told[alias]["error"] = str(error)
+                faults.append(f"{alias!r} is damaged: {cache.path}: {error}")
+                continue
+            told[alias].update(counts)
+            if not as_json:
+                self.stdout.write(f"{alias!r} is valid: {cache.path}")
+                self._write_table([[name, f"{number:,}"] for name, number in counts.items()])
+        if as_json:
+            self._write_json(told)
+        if faults:
+            raise CommandError("\n".join(faults))
+
+    def _files(self, *, as_json: bool, remove: bool, **_: Any) -> None:
+        files, problems = find_files()
+        for problem in problems:
+            self._note(problem)
+        removed = [file for file in files if remove and file.remove()]
+        if as_json:
+            self._write_json([as_json_object(file, file in removed) for file in files])
+        elif remove:
+            for file in removed:
+                self.stdout.write(f"removed {shown(str(file.path))}")
+            left = len(files) - len(removed)
+            self.stdout.write(f"removed {total(removed)}; {counted(left, 'file is', 'files are')} in use")
+        else:
+            self._list_files(files)
+
+    def _list_files(self, files: list[CacheFile]) -> None:
+        if not files:
+            self.stdout.write(f"this user (uid {os.geteuid()}) has no cache files")
+            return
+        self._write_table([HEADS, *map(row, files)])
+        unused = [file for file in files if not file.in_use]
+        if unused:
+            self.stdout.write(f"unused: {total(unused)}; delete with --remove")
+
+    def _write_table(self, rows: list[list[str]], *, right: bool = True) -> None:
+        for line in aligned(rows, right=right):
+            self.stdout.write(line)
 
     def _write_json(self, told: object) -> None:
         self.stdout.write(json.dumps(told, indent=2))
 
 
-def _limit(text: str) -> int:
-    """Read ``--limit``: argparse tells of a `ValueError`."""
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+def _opened(aliases: list[str]) -> dict[str, Backend]:
+    """Return our caches of these aliases. Raises `CommandError` if they are not ours."""
+    ours = our_aliases()
+    unknown = [alias for alias in aliases if alias not in ours]
+    if unknown:
+        raise CommandError(
+            f"CACHES has no nearcache {'cache' if len(unknown) == 1 else 'caches'} {listed(unknown)}. "
+            f"Those of nearcache are: {', '.join(ours) or 'none'}."
+        )
+    return {alias: cache for alias in aliases if isinstance(cache := caches[alias], Backend)}
+
+
+def _nothing_to_verify(local: list[str]) -> str:
+    shared = our_aliases(SharedCache)
+    there = f"the SharedCaches in CACHES are: {', '.join(shared) or 'none'}."
+    if not local:
+        return there
+    return f"{listed(local)} {'has' if len(local) == 1 else 'have'} no file to verify; {there}"
 
 
 def _figure(name: str, stats: Stats) -> str:
-    """Give a number of `stats` as people read it."""
+    """Return a number of `stats` as people read it."""
     value: float | None = getattr(stats, name)
     if value is None:
         return "-"
@@ -221,21 +286,8 @@ def _figure(name: str, stats: Stats) -> str:
     return f"{value:,.1f} s" if name == "age" else f"{value:,}"
 
 
-def _shown(text: str) -> str:
-    """Give a text from a cache so that it cannot play with the terminal."""
-    return text if text.isprintable() and text else ascii(text)
-
-
-def _aligned(rows: list[list[str]], *, right: bool = True) -> Iterator[str]:
-    """Give the lines of a table; the first column is on the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *rest in rows:
-        cells = [cell.rjust(width) if right else cell for cell, width in zip(rest, widths[1:], strict=True)]
-        yield "  ".join([first.ljust(widths[0]), *cells])
-
-
 def _json_value(value: object) -> dict[str, object]:
-    """Give a value as Django writes it in JSON or, where that has nothing for it, as Python writes it."""
+    """Return a value as Django writes it in JSON or, where that cannot be, as Python writes it."""
     try:
         return {"value": json.loads(json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False))}
     except (TypeError, ValueError, RecursionError):

@@ -1,0 +1,1 @@
+"""What a release takes: `make wheels` and `make release-check`."""

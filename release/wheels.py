@@ -1,0 +1,78 @@
+"""Builds a wheel for each supported Python, and the source package, into dist/: `make wheels`.
+
+zig links the wheels against an old glibc, so that they run on every distribution since manylinux2014's. Each
+wheel is checked: its tag (by auditwheel), its size, and that it works in a clean environment.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from matrix import PYTHONS, find_python
+from release.steps import DIST, StepError, run, tool
+
+PLATFORM = "manylinux2014"
+MAX_MEGABYTES = 3
+# Both backends work, in a project that installed nothing else.
+SMOKE = """
+import nearcache
+from django.conf import settings
+settings.configure(SECRET_KEY="smoke")
+from nearcache.django import LocalCache, SharedCache
+for cache in (LocalCache("", {}), SharedCache(%r, {"OPTIONS": {"MAX_MEMORY": "1MB"}})):
+    cache.set("key", [1, "two", 3.0])
+    assert cache.get("key") == [1, "two", 3.0], cache
+print(nearcache.__version__)
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--python", action="append", choices=PYTHONS, help="only this one (may be repeated)")
+    versions = parser.parse_args().python or PYTHONS
+    shutil.rmtree(DIST, ignore_errors=True)
+    failures = 0
+    for version in versions:
+        try:
+            wheel = build(version)
+            print(f"{wheel.name}: {check(wheel, version)}", flush=True)
+        except StepError as error:
+            failures += 1
+            print(f"Python {version}: {error}", flush=True)
+    tool("maturin", "sdist", "--out", DIST)
+    print("\n".join(f"{path.stat().st_size:>10,} {path.name}" for path in sorted(DIST.iterdir())))
+    return int(failures > 0)
+
+
+def build(version: str) -> Path:
+    python = find_python(version)
+    if python is None:
+        raise StepError("no such interpreter here (make pythons)")
+    with tempfile.TemporaryDirectory() as out:
+        flags = ("--release", "--locked", "--zig", "--compatibility", PLATFORM)
+        tool("maturin", "build", *flags, "--interpreter", python, "--out", out)
+        (wheel,) = Path(out).glob("*.whl")
+        DIST.mkdir(exist_ok=True)
+        return Path(shutil.move(wheel, DIST / wheel.name))
+
+
+def check(wheel: Path, version: str) -> str:
+    """Return what is known of a wheel. Raises `StepError` if it is not fit to be released."""
+    megabytes = wheel.stat().st_size / 1e6
+    if megabytes > MAX_MEGABYTES:
+        raise StepError(f"{wheel.name} has {megabytes:.1f} MB, more than {MAX_MEGABYTES}")
+    audit = tool("auditwheel", "show", wheel)
+    if f'"{PLATFORM}' not in audit and '"manylinux_2_17' not in audit:
+        raise StepError(f"auditwheel does not call {wheel.name} a {PLATFORM} wheel:\n{audit}")
+    with tempfile.TemporaryDirectory() as scratch:
+        python = Path(scratch, "bin", "python")
+        run(find_python(version) or "", "-m", "venv", scratch)
+        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+        told = run(python, "-W", "error", "-c", SMOKE % str(Path(scratch, "cache")), cwd=Path(scratch))
+    return f"{megabytes:.2f} MB, {PLATFORM}, works (version {told.strip()})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
