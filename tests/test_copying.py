@@ -168,7 +168,7 @@ class TestDeepCopyAndPickle:
     @pytest.mark.parametrize("duplicate", [copy.deepcopy, *(range(pickle.HIGHEST_PROTOCOL + 1))], ids=str)
     def test_is_refused_as_by_locmem(self, cache, locmem, duplicate):
         make = duplicate if callable(duplicate) else lambda cache: pickle.dumps(cache, duplicate)
-        with pytest.raises((TypeError, pickle.PicklingError), match=r"_thread\.lock"):
+        with pytest.raises((TypeError, pickle.PicklingError), match="lock"):
             make(locmem)
         with pytest.raises(TypeError, match=rf"cannot pickle '{type(cache).__name__}' object: pass .* alias"):
             make(cache)
