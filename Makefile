@@ -10,8 +10,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-packages test-matrix pythons lint audit bench compare memory overhead \
-	wheels release-check lock clean build prerequisites
+.PHONY: help demo serve test test-rust test-orders test-python test-packages test-tools test-matrix pythons lint audit bench compare memory \
+	overhead wheels release-check lock clean build prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test-orders: prerequisites ## the shared cache's loads and stores in all the ord
 
 test-python: build ## the Python package's tests, Django's own suite among them
 	$(BIN)/python -m pytest
+
+test-tools: build $(VENV)/.tools ## what ddtrace, Sentry, OpenTelemetry, mypy and pyright see of our caches (pyright needs node)
+	$(BIN)/python -m pytest tests/test_tools.py tests/test_types.py tests/test_django_redis.py
 
 test-matrix: build ## the Python tests on every supported Python and Django (MATRIX_FLAGS="--pair 3.14/6.1" for one)
 	$(BIN)/python tests/matrix.py $(MATRIX_FLAGS)
@@ -81,6 +84,7 @@ lock = $(BIN)/uv pip compile --quiet --universal --python-version $(2) --generat
 lock: build ## resolve requirements/*.in into locked versions (needs network)
 	$(call lock,requirements/dev.in,3.10)
 	$(call lock,requirements/compare.in,3.10)
+	$(call lock,requirements/tools.in,3.10)
 	$(call lock,requirements/release.in,3.10)
 	$(call lock,requirements/packages.in,3.10)
 	$(call lock,requirements/matrix/django-5.2.in,3.10)
@@ -110,6 +114,12 @@ $(VENV)/.locked: requirements/dev.txt | prerequisites
 
 $(VENV)/.compare: requirements/compare.txt $(VENV)/.locked
 	@$(PIP_INSTALL) -r requirements/compare.txt
+	@touch $@
+
+# Apart from the environment: ddtrace would bring a plugin into every run of pytest.
+$(VENV)/.tools: requirements/tools.txt $(VENV)/.locked
+	@rm -rf $(VENV)/tools
+	@$(PIP_INSTALL) --target $(VENV)/tools -r requirements/tools.txt
 	@touch $@
 
 $(VENV)/.release: requirements/release.txt $(VENV)/.locked

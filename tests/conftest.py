@@ -53,8 +53,9 @@ def new_location():
 
 # The modules whose tests are of what all our caches do: they run with each.
 OF_ALL = {
-    *("test_async", "test_clock", "test_conditional_set", "test_keys", "test_lifetimes", "test_locks"),
-    *("test_operations", "test_patterns", "test_timeouts", "test_ttl", "test_unpicklable", "test_values"),
+    *("test_async", "test_clock", "test_conditional_set", "test_copying", "test_keys", "test_lifetimes"),
+    *("test_locks", "test_operations", "test_patterns", "test_timeouts", "test_ttl", "test_unpicklable"),
+    "test_values",
 }
 
 # The bytes that the files of all tests take.

@@ -19,7 +19,7 @@ ASYNC_METHODS = sorted(
 )
 
 # Arguments that Django's methods do not have.
-OURS = {"nx", "xx"}
+OURS = {"nx", "xx", "ignore_key_check"}
 
 # What is done to a cache that holds {"there": 1, "text": "t", "list": [1]}.
 CALLS = [

@@ -30,6 +30,7 @@ class Other(BaseCache):
     """Nothing of ours."""
 
 
+TRACED = "nearcache.django.traced.LocalCache"
 SUBCLASS = f"{__name__}.Subclass"
 
 
@@ -59,7 +60,7 @@ class TestRegistration:
 
 class TestSessions:
     @pytest.mark.parametrize(("engine", "identity"), SESSIONS.items())
-    @pytest.mark.parametrize("backend", [OURS, SUBCLASS])
+    @pytest.mark.parametrize("backend", [OURS, SUBCLASS, TRACED])
     def test_sessions_in_a_local_cache_are_warned_of(self, engine, identity, backend):
         (message,) = messages(SESSION_ENGINE=engine, CACHES=caches(backend))
         assert isinstance(message, checks.Warning)

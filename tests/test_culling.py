@@ -4,7 +4,9 @@ With EVICTION="lru" it is exactly what LocMemCache would choose. With the defaul
 its choice is tested with the engine.
 """
 
+import math
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -230,12 +232,37 @@ class TestLiveLimits:
         cache.set_many({key: bytes(10_000) for key in range(500)})
         assert cache.stats().entries == 501
 
+    @pytest.mark.parametrize("value", [5, 5.0, "5", " 5 ", "5.0", "5e0", "0_5"], ids=repr)
+    def test_limit_may_be_any_whole_number(self, make_cache, value):
+        cache = make_cache(CULL_FREQUENCY=2, MAX_ENTRIES=10)
+        cache._max_entries = cache._cull_frequency = value
+        cache.set_many(dict.fromkeys(range(50), 1))
+        assert cache.stats().max_entries == 5
+        assert cache.stats().entries == 5
+        cache._max_entries = None
+        cache._max_memory = str(64e3)
+        assert cache.stats().max_memory == 64_000
+
+    @pytest.mark.parametrize("value", [10e9, 1e300, 10**400, "1e300", 2**63], ids=str)
+    def test_limit_beyond_any_store_is_none(self, make_cache, value):
+        cache = make_cache(MAX_ENTRIES=1)
+        cache._max_entries = value
+        cache.set_many(dict.fromkeys(range(500), 1))
+        assert cache.stats().entries == 500
+
     @pytest.mark.parametrize("name", ["_max_entries", "_cull_frequency", "_max_memory"])
-    def test_limit_that_is_no_number_is_refused_and_the_old_one_stays(self, make_cache, name):
+    @pytest.mark.parametrize(
+        "value",
+        ["many", "", 1.5, "1.5", math.inf, math.nan, "inf", "nan", True, False, b"10", [10]],
+        ids=repr,
+    )
+    def test_limit_that_is_no_number_is_refused_and_the_old_one_stays(self, make_cache, name, value):
         cache = make_cache(MAX_ENTRIES=10, CULL_FREQUENCY=2, MAX_MEMORY=5_000)
         before = getattr(cache, name)
-        with pytest.raises(TypeError):
-            setattr(cache, name, "many")
+        with pytest.raises(
+            TypeError, match=re.escape(f"{name} must be a whole number or None, not {value!r}")
+        ):
+            setattr(cache, name, value)
         assert getattr(cache, name) == before
         cache.set_many(dict.fromkeys(range(11), 1))
         assert cache.stats().entries == 6

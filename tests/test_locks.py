@@ -223,6 +223,49 @@ class TestLostLock:
         assert issubclass(LockNotOwnedError, LockError)
 
 
+class TestTokens:
+    def test_given_to_acquire_is_what_the_lock_is_held_with(self, cache, make_lock):
+        lock = make_lock("key", timeout=5)
+        assert lock.acquire(token="mine")
+        assert cache._holds("key", "mine", None)
+        assert lock.owned()
+        assert lock.extend(5)
+        lock.release()
+        assert "key" not in cache
+
+    @pytest.mark.parametrize("kind", ["lock", "alock"])
+    @pytest.mark.parametrize(
+        ("token", "known"), [("mine", "mine"), ("mine", b"mine"), (b"mine", "mine"), (b"\xff", b"\xff")]
+    )
+    def test_may_be_passed_to_another_lock(self, cache, kind, token, known):
+        def done(result):
+            return asyncio.run(result) if asyncio.iscoroutine(result) else result
+
+        one, other = getattr(cache, kind)("key"), getattr(cache, kind)("key")
+        assert one.local.token is None
+        assert done(one.acquire(token=token))
+        other.local.token = known
+        assert done(other.owned())
+        done(other.release())
+        assert other.local.token is None
+        with pytest.raises(LockNotOwnedError):
+            done(one.release())
+
+    def test_of_another_value_holds_nothing(self, make_lock):
+        one, other = make_lock("key"), make_lock("key")
+        one.acquire(token="mine")
+        assert not other.acquire(token="mine", blocking=False)
+        with pytest.raises(LockError, match="not held here"):
+            other.release()
+        assert one.owned()
+
+    @pytest.mark.parametrize("token", [5, True, ["mine"], object()], ids=str)
+    def test_of_a_wrong_type_is_refused(self, cache, make_lock, token):
+        with pytest.raises(TypeError, match="token must be a str or bytes, not"):
+            make_lock("key").acquire(token=token)
+        assert "key" not in cache
+
+
 class TestExtension:
     def test_is_on_top_of_what_is_left(self, cache, clock, make_lock):
         lock = make_lock("key", timeout=10)

@@ -1,7 +1,9 @@
 """What each operation does, as LocMemCache does it."""
 
+import asyncio
 import decimal
 import math
+import threading
 
 import pytest
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -338,6 +340,64 @@ class TestMany:
         cache.delete_many(["a"], version=2)
         assert cache.get("a") == 1
         assert cache.get("a", version=2) is None
+
+
+class TestIncrOfAMissingKey:
+    """``ignore_key_check``, which django-redis has, too."""
+
+    def test_stores_the_delta_without_expiry(self, cache):
+        assert cache.incr("key", ignore_key_check=True) == 1
+        assert cache.incr("other", 5, version=2, ignore_key_check=True) == 5
+        assert (cache.get("key"), cache.get("other", version=2)) == (1, 5)
+        assert (cache.ttl("key"), cache.ttl("other", version=2)) == (None, None)
+
+    def test_adds_to_what_is_there_and_keeps_its_expiry(self, cache):
+        cache.set("key", 5, 60)
+        assert cache.incr("key", 2, ignore_key_check=True) == 7
+        assert cache.ttl("key") == 60
+
+    def test_is_awaited_too(self, cache):
+        assert asyncio.run(cache.aincr("key", 3, ignore_key_check=True)) == 3
+        assert asyncio.run(cache.aincr("key", ignore_key_check=True)) == 4
+
+    def test_is_an_error_without_it(self, cache):
+        with pytest.raises(ValueError, match="Key ':1:key' not found"):
+            cache.incr("key", ignore_key_check=False)
+
+    def test_an_error_of_the_addition_is_raised(self, cache):
+        class Refusing:
+            def __radd__(self, other):
+                raise ValueError("no sum")
+
+        cache.set("key", 1)
+        with pytest.raises(ValueError, match="no sum"):
+            cache.incr("key", Refusing(), ignore_key_check=True)
+        assert cache.get("key") == 1
+
+    def test_a_key_that_another_caller_adds_meanwhile_is_incremented(self, backend, make_cache):
+        class Overtaken(backend):
+            def add(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
+                self.set(key, 10, timeout, version)
+                return False
+
+        assert make_cache(backend=Overtaken).incr("key", ignore_key_check=True) == 11
+
+    @pytest.mark.local_only("bounds of memory")
+    def test_what_does_not_fit_is_an_error(self, make_cache):
+        with pytest.raises(ValueError, match="under the key 'key': it does not fit into the cache"):
+            make_cache(MAX_MEMORY=1024).incr("key", "x" * 2000, ignore_key_check=True)
+
+    def test_counts_exactly_in_threads(self, cache):
+        def count():
+            for _ in range(200):
+                cache.incr("key", ignore_key_check=True)
+
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert cache.get("key") == 800
 
 
 class TestGetOrSet:

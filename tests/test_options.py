@@ -1,11 +1,15 @@
 """What may stand in CACHES, what it means, and what is said of what may not."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 import pytest
 from django.core.cache import CacheHandler
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy
 
 from nearcache.django import LocalCache
+from nearcache.django.options import SharedOptions
 
 KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4
 UNBOUND = None
@@ -129,6 +133,13 @@ class TestMaxMemory:
             (" 2048 ", 2048),
             (2048, 2048),
             (1024, 1024),
+            (64e6, 64_000_000),
+            (Decimal(2048), 2048),
+            ("1e6", 10**6),
+            ("2048.0", 2048),
+            ("+2048", 2048),
+            ("1_000_000", 10**6),
+            ("1.5e3", 1500),
             ("1KB", 1024),
             (2**63 - 1, 2**63 - 1),
         ],
@@ -155,7 +166,9 @@ class TestMaxMemory:
             "",
             " ",
             "64,5MB",
-            "1e6",
+            "1.5",
+            "2048.5",
+            "1e999999999",
         ),
         *(
             "-1",
@@ -165,7 +178,8 @@ class TestMaxMemory:
             "0MB",
             "1023",
             "0.5KB",
-            "1_000_000",
+            "1_000MB",
+            "1e3MB",
             "0x10000",
             "64MB\n64MB",
             "inf",
@@ -186,14 +200,20 @@ class TestMaxMemory:
 class TestMaxEntries:
     @pytest.mark.parametrize(
         ("value", "expected"),
-        [(1, 1), (300, 300), ("300", 300), (" 300 ", 300), ("1_000", 1000), (2**63 - 1, 2**63 - 1)],
+        [
+            *((1, 1), (300, 300), ("300", 300), (" 300 ", 300), ("1_000", 1000), (2**63 - 1, 2**63 - 1)),
+            # As django-cachalot sets it.
+            *((10e9, 10**10), (300.0, 300), ("1e3", 1000), ("64.0", 64), (Decimal("3E+2"), 300)),
+        ],
     )
     def test_accepted(self, make_cache, value, expected):
         assert make_cache(MAX_ENTRIES=value)._max_entries == expected
 
     @refused(
-        *(0, -1, 2**63, 10**400, True, False, 3.5, 300.0, float("nan"), float("inf")),
-        *("0", "-1", "", "many", "3.5", "64MB", "1e3", b"300", [300], {}, object()),
+        *(0, -1, 0.0, 2**63, 10**400, 1e300, True, False, 3.5, 1.5, float("nan"), float("inf")),
+        *("0", "-1", "", "many", "1.5", "3.5", "64MB", "inf", "nan", "sNaN", b"300", [300], {}, object()),
+        *("1e999999999", "1e-999999999", "9" * 399 + ".5", Decimal("1.5"), Decimal("NaN"), 3 + 0j),
+        *(gettext_lazy("300"), Fraction(3, 1)),
     )
     def test_refused(self, value):
         text = complaint(OPTIONS={"MAX_ENTRIES": value})
@@ -205,14 +225,31 @@ class TestMaxEntries:
         cache = LocalCache("options-params", {"max_entries": "7", "OPTIONS": {"MAX_ENTRIES": 9}})
         assert cache._max_entries == 7
 
-    def test_django_s_parameter_is_checked(self):
-        with pytest.raises(ImproperlyConfigured, match="MAX_ENTRIES is 'many'"):
-            LocalCache("options-params", {"max_entries": "many"})
+    @pytest.mark.parametrize("value", ["many", 1.5, "1.5", True])
+    def test_django_s_parameter_is_checked(self, value):
+        with pytest.raises(ImproperlyConfigured, match=f"MAX_ENTRIES is {value!r}"):
+            LocalCache("options-params", {"max_entries": value})
+
+    @pytest.mark.parametrize("value", [7.0, "7.0", "7e0"])
+    def test_django_s_parameters_may_be_floats_and_text(self, value):
+        cache = LocalCache("options-params", {"max_entries": value, "cull_frequency": value})
+        assert limits(cache) == (7, UNBOUND, 7)
 
 
 class TestCullFrequency:
     @pytest.mark.parametrize(
-        ("value", "expected"), [(0, 0), (1, 1), (3, 3), ("3", 3), (2**32 - 1, 2**32 - 1)]
+        ("value", "expected"),
+        [
+            (0, 0),
+            (1, 1),
+            (3, 3),
+            ("3", 3),
+            (2**32 - 1, 2**32 - 1),
+            (3.0, 3),
+            (0.0, 0),
+            ("2.0", 2),
+            ("1e2", 100),
+        ],
     )
     def test_accepted(self, make_cache, value, expected):
         assert make_cache(CULL_FREQUENCY=value)._cull_frequency == expected
@@ -223,7 +260,11 @@ class TestCullFrequency:
         True,
         False,
         0.5,
-        3.0,
+        1.5,
+        "1.5",
+        "inf",
+        "nan",
+        float("inf"),
         "-1",
         "",
         "third",
@@ -314,6 +355,19 @@ class TestClock:
         assert "dotted path" in text or "cannot be imported" in text
 
 
+class TestSharedOptions:
+    def test_numbers_may_be_floats_and_text(self):
+        options = SharedOptions.parse("name", {"TIMEOUT": "1e1", "OPTIONS": {"MAX_MEMORY": 2e6}})
+        assert (options.timeout, options.max_memory) == (10, 2_000_000)
+        options = SharedOptions.parse("name", {"timeout": 7.0, "OPTIONS": {"MAX_MEMORY": "2e6"}})
+        assert (options.timeout, options.max_memory) == (7, 2_000_000)
+
+    @pytest.mark.parametrize("params", [{"TIMEOUT": 1.5}, {"OPTIONS": {"MAX_MEMORY": 1048577.5}}])
+    def test_fractions_are_refused(self, params):
+        with pytest.raises(ImproperlyConfigured, match=r"must be a whole number of"):
+            SharedOptions.parse("name", params)
+
+
 class TestMessages:
     def test_long_value_is_cut(self):
         text = complaint(OPTIONS={"MAX_MEMORY": "9" * 100_000})
@@ -327,13 +381,28 @@ class TestMessages:
 class TestTimeout:
     @pytest.mark.parametrize(
         ("value", "expected"),
-        [(None, None), (0, 0), (-1, -1), (7, 7), (1.9, 1), ("7", 7), (" 7 ", 7), (10**400, 10**400)],
+        [(None, None), (0, 0), (-1, -1), (7, 7), ("7", 7), (" 7 ", 7), (10**400, 10**400)],
     )
-    def test_read_as_django_does(self, make_cache, value, expected):
+    def test_read_as_django_does(self, make_cache, make_locmem, value, expected):
+        assert make_locmem(TIMEOUT=value).default_timeout == expected
         assert make_cache(TIMEOUT=value).default_timeout == expected
+
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [(7.0, 7), (10e9, 10**10), ("7.0", 7), ("1e6", 10**6), ("-1", -1), (Decimal(7), 7)],
+    )
+    def test_whole_numbers_of_any_kind_are_accepted(self, make_cache, value, expected):
+        for name in ("TIMEOUT", "timeout"):
+            assert LocalCache("options-timeout", {name: value}).default_timeout == expected
+
+    def test_text_takes_effect(self, make_cache, clock):
+        cache = make_cache(TIMEOUT="1e1", CLOCK=clock.path)
+        cache.set("key", "value")
+        assert cache.ttl("key") == 10
 
     @refused(
         *("", "never", "3.5", "5 minutes", "None", float("nan"), float("inf"), [], {}, object()),
+        *(1.9, "1.5", True, False, b"300", "inf", "nan", "1e999999999"),
     )
     def test_refused(self, value):
         text = complaint(TIMEOUT=value)

@@ -315,6 +315,30 @@ class TestDeletePattern:
         assert delete(cache, "*") == 1
         assert (other.get("key"), other.get("key", version=2)) == (1, 2)
 
+    def test_deletes_under_another_prefix(self, make_cache, delete):
+        theirs = make_cache(LOCATION="patterns-prefix", KEY_PREFIX="theirs")
+        mine = make_cache(LOCATION="patterns-prefix", KEY_PREFIX="mine")
+        for cache in (mine, theirs):
+            cache.set_many({"a1": 1, "a2": 2, "b": 3})
+            cache.set("a1", 4, version=2)
+        assert delete(mine, "a*", prefix="theirs") == 2
+        assert mine.key_prefix == "mine"
+        assert (sorted(mine.keys("*")), theirs.keys("*")) == (["a1", "a2", "b"], ["b"])
+        assert delete(mine, "a*", prefix="theirs", version=2) == 1
+        assert delete(mine, "*", prefix="", itersize=10) == 0
+        assert sorted(mine.keys("*")) == ["a1", "a2", "b"]
+
+    def test_deletes_under_another_prefix_made_by_a_function(self, make_cache, delete):
+        functions = {"KEY_FUNCTION": key_at_end, "REVERSE_KEY_FUNCTION": reverse}
+        mine, theirs = (
+            make_cache(LOCATION="patterns-function", KEY_PREFIX=prefix, **functions)
+            for prefix in ("mine", "theirs")
+        )
+        for cache in (mine, theirs):
+            cache.set_many({"a": 1, "b": 2})
+        assert delete(mine, "a", prefix="theirs") == 1
+        assert (sorted(mine.keys("*")), theirs.keys("*")) == (["a", "b"], ["b"])
+
     def test_deletes_from_a_large_cache(self, cache, delete):
         cache.set_many({f"key{number}": number for number in range(SOME)})
         assert delete(cache, "key*7") == SOME // 10

@@ -438,7 +438,9 @@ class TestBadLocation:
 
 
 class TestBadOptions:
-    @pytest.mark.parametrize("size", [0, 1, MIB - 1, "1023KB", 1024**4 + 1, "2TB", "much", None, True, 1.5e9])
+    @pytest.mark.parametrize(
+        "size", [0, 1, MIB - 1, "1023KB", 1024**4 + 1, "2TB", "much", None, True, 1.5e6 + 0.5]
+    )
     def test_size(self, path, size):
         text = complaint(path, OPTIONS={"MAX_MEMORY": size})
         assert "MAX_MEMORY is" in text

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
+use pyo3::types::{PyBool, PyEllipsis};
 
 use crate::fallible::error_about;
 
@@ -46,7 +46,8 @@ impl<'a, 'py> Argument<'a, 'py> {
 impl<'a, 'py> FromPyObject<'a, 'py> for Argument<'a, 'py> {
     type Error = Infallible;
 
+    /// `...` is what the signatures show as the default, so that tools which bind a signature pass it on.
     fn extract(given: Borrowed<'a, 'py, PyAny>) -> Result<Self, Infallible> {
-        Ok(Self(Some(given)))
+        Ok(Self((!given.is(PyEllipsis::get(given.py()))).then_some(given)))
     }
 }

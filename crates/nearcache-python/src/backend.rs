@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use arc_swap::ArcSwap;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::arguments::{Any, Argument, Version};
 use crate::attributes::set_attribute;
@@ -77,6 +77,19 @@ impl Backend {
             };
             let store = registry::open_shared(slf.py(), path, wanted)?;
             open(slf, Store::Shared(store), clock, Settings::read(slf.as_any())?)
+        })
+    }
+
+    /// Opens the store that another backend has open, with its clock. The settings are this backend's own.
+    fn _open_as(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<()> {
+        Call::run(other, |other| {
+            let clock = match &other.open.clock {
+                BackendClock::System => None,
+                BackendClock::Python { owner, name } => {
+                    Some((owner.clone_ref(slf.py()), name.clone_ref(slf.py())))
+                }
+            };
+            open(slf, other.open.store, clock, Settings::read(slf.as_any())?)
         })
     }
 
@@ -371,27 +384,6 @@ impl Backend {
     ) -> PyResult<KeyIterator> {
         let _ = itersize;
         Call::run(slf, |call| KeyIterator::new(slf, &call, search, version))
-    }
-
-    /// Returns a list of the keys of this prefix and version that fit a glob; see `iter_keys`.
-    #[pyo3(signature = (search, version=None))]
-    fn keys<'py>(
-        slf: &Bound<'py, Self>,
-        search: Any<'_, 'py>,
-        version: Version<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyList>> {
-        guarded(slf.py(), || {
-            let py = slf.py();
-            let by_name = fallible::dict(py)?;
-            by_name.set_item(interned!(py, "version")?, version)?;
-            let keys = fallible::list(py)?;
-            // Not ours at once: a subclass may have one of its own.
-            let found = slf.call_method(interned!(py, "iter_keys")?, (search,), Some(&by_name))?;
-            for key in found.try_iter()? {
-                keys.append(key?)?;
-            }
-            Ok(keys)
-        })
     }
 
     /// Deletes the entries whose keys fit a glob, as `iter_keys` finds them; returns how many. `itersize` has no effect.

@@ -36,6 +36,7 @@ mod settings;
 mod stats;
 mod store;
 mod values;
+mod whole_number;
 
 use pyo3::prelude::*;
 

@@ -13,9 +13,10 @@ use pyo3::types::{PyDict, PyInt, PyString};
 
 use crate::backend::Backend;
 use crate::expiry::seconds;
-use crate::fallible::{error, interned, text};
+use crate::fallible::{error, error_about, interned, text};
 use crate::imported::Imported;
 use crate::keys::Prefix;
+use crate::whole_number::whole_number;
 
 /// Attributes that change the settings when assigned or deleted.
 const WATCHED: [&str; 15] = [
@@ -191,11 +192,23 @@ impl<'py> Instance<'_, 'py> {
         Ok(Timeouts::Default(seconds))
     }
 
+    /// Reads a limit: a whole number, or None for no limit.
+    fn limit(&self, name: &Bound<'py, PyString>) -> PyResult<Option<i64>> {
+        let value = self.backend.getattr(name)?;
+        if value.is_none() {
+            return Ok(None);
+        }
+        let number = whole_number(&value).ok_or_else(|| {
+            let name = name.to_string_lossy();
+            error_about::<PyTypeError>(format_args!("{name} must be a whole number or None, not"), &value)
+        })?;
+        Ok(Some(number))
+    }
+
     fn capacity(&self) -> PyResult<Capacity> {
         let py = self.backend.py();
-        let number = |name| self.backend.getattr(text(py, name)?)?.extract::<Option<i64>>();
-        let max_entries = number("_max_entries")?;
-        let batch = match number("_cull_frequency")? {
+        let max_entries = self.limit(&text(py, "_max_entries")?)?;
+        let batch = match self.limit(&text(py, "_cull_frequency")?)? {
             None => Batch::One,
             Some(frequency) => match u32::try_from(frequency).map(NonZeroU32::new) {
                 Ok(Some(frequency)) => Batch::OneIn(frequency),
@@ -209,7 +222,9 @@ impl<'py> Instance<'_, 'py> {
         Ok(Capacity {
             // Assigned on a live instance it may be anything; nothing and less means one, the newest.
             max_entries: max_entries.map_or(u64::MAX, |entries| u64::try_from(entries).unwrap_or(0)),
-            max_weight: number("_max_memory")?.map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(0)),
+            max_weight: self
+                .limit(&text(py, "_max_memory")?)?
+                .map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(0)),
             batch,
         })
     }

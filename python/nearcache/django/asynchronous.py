@@ -10,13 +10,14 @@ import inspect
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Literal, cast, overload
 
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from nearcache import _core
 from nearcache.django.locks import AsyncLock
+from nearcache.django.sync import SyncMethods, with_prefix
 
 
-class AsyncTwins(_core.Backend, BaseCache):
+class AsyncTwins(SyncMethods):
     """The asynchronous half of our caches."""
 
     async def aget(self, key: Any, default: Any = None, version: Any = None) -> Any:
@@ -72,8 +73,13 @@ class AsyncTwins(_core.Backend, BaseCache):
         """See has_key()."""
         return self.has_key(key, version)
 
-    async def aincr(self, key: Any, delta: Any = 1, version: Any = None) -> Any:
+    async def aincr(
+        self, key: Any, delta: Any = 1, version: Any = None, *, ignore_key_check: bool = False
+    ) -> Any:
         """See incr(). Atomic."""
+        if ignore_key_check:
+            return self.incr(key, delta, version, ignore_key_check=True)
+        # An incr() that was overridden may know Django's arguments only.
         return self.incr(key, delta, version)
 
     async def adecr(self, key: Any, delta: Any = 1, version: Any = None) -> Any:
@@ -176,11 +182,15 @@ class AsyncTwins(_core.Backend, BaseCache):
             return self.keys(search, version)
         return [key async for key in self.aiter_keys(search, version=version)]
 
-    async def adelete_pattern(self, pattern: str, version: Any = None, itersize: int | None = None) -> int:
+    async def adelete_pattern(
+        self, pattern: str, version: Any = None, prefix: str | None = None, itersize: int | None = None
+    ) -> int:
         """See delete_pattern(). Other tasks run after every thousand keys of the store."""
         if self._overrides("delete_pattern"):
-            return self.delete_pattern(pattern, version, itersize)
-        keys = cast("_core.KeyIterator", _core.Backend.iter_keys(self, pattern, itersize, version))
+            options = {} if prefix is None else {"prefix": prefix}
+            return self.delete_pattern(pattern, version, itersize=itersize, **options)
+        cache = self if prefix is None else with_prefix(self, prefix)
+        keys = cast("_core.KeyIterator", _core.Backend.iter_keys(cache, pattern, itersize, version))
         deleted = 0
         more = keys._delete_some()
         while more is not None:
@@ -219,6 +229,6 @@ class AsyncTwins(_core.Backend, BaseCache):
         self.reset_stats()
 
     def _overrides(self, method: str) -> bool:
-        """Tell whether a method is not the engine's: a subclass's, or one assigned to the instance."""
-        same = getattr(type(self), method) is getattr(_core.Backend, method)
+        """Tell whether a method is not ours: a subclass's, or one assigned to the instance."""
+        same = getattr(type(self), method) is getattr(SyncMethods, method)
         return not same or method in vars(self)

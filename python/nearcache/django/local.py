@@ -21,7 +21,7 @@ class LocalCache(Backend):
     def __init__(self, name: str, params: dict[str, Any]) -> None:
         """Open the store called ``name``. Raises `ImproperlyConfigured` for bad options."""
         options = LocalOptions.parse(name, params)
-        super().__init__(params)
+        super().__init__({**params, "timeout": options.timeout})
         self._max_entries = options.max_entries
         self._max_memory = options.max_memory
         self._cull_frequency = options.cull_frequency

@@ -65,16 +65,18 @@ class _Holding:
         self.blocking_timeout = blocking_timeout
         if blocking_timeout is not None:
             _checked("blocking_timeout", blocking_timeout)
-        self._local: Any = SimpleNamespace()
+        # Holds the token, as redis-py's does: assign `local.token` to hand over a lock.
+        self.local: Any = SimpleNamespace(token=None)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key!r} timeout={self.timeout}>"
 
     @property
     def _token(self) -> str | None:
-        """What this lock is held with, if it is."""
-        token: str | None = getattr(self._local, "token", None)
-        return token
+        """Return the token this lock is held with; None if it is not held."""
+        # Another thread has no attribute.
+        token = getattr(self.local, "token", None)
+        return None if token is None else _as_text(token)
 
     def _held_token(self, purpose: str) -> str:
         token = self._token
@@ -83,15 +85,19 @@ class _Holding:
         return token
 
     def _patience(
-        self, sleep: float | None, blocking: bool | None, blocking_timeout: float | None
+        self,
+        sleep: float | None,
+        blocking: bool | None,
+        blocking_timeout: float | None,
+        token: str | bytes | None,
     ) -> _Patience:
-        """Tell how to wait. What is None is as the lock was made."""
+        """Return how to wait. Arguments that are None are as the lock was made."""
         if blocking_timeout is None:
             blocking_timeout = self.blocking_timeout
         blocking = self.blocking if blocking is None else blocking
         most = math.inf if blocking_timeout is None else _checked("blocking_timeout", blocking_timeout)
         return _Patience(
-            token=os.urandom(16).hex(),
+            token=os.urandom(16).hex() if token is None else _as_text(token),
             sleep=self.sleep if sleep is None else _checked("sleep", sleep),
             deadline=time.monotonic() + most if blocking else -math.inf,
         )
@@ -99,7 +105,7 @@ class _Holding:
     def _take(self, token: str) -> bool:
         taken = self.cache._acquire(self.key, token, self.timeout, self.version)
         if taken:
-            self._local.token = token
+            self.local.token = token
         return taken
 
     def _refused(self) -> LockError:
@@ -119,7 +125,7 @@ class _Holding:
 
     def _release(self) -> None:
         token = self._held_token("release")
-        self._local.token = None
+        self.local.token = None
         if not self.cache._release(self.key, token, self.version):
             raise self._lost("release")
 
@@ -152,7 +158,8 @@ class Lock(_Holding):
         """Take what `LocalCache.lock` takes."""
         super().__init__(cache, key, **options)
         if thread_local:
-            self._local = threading.local()
+            self.local = threading.local()
+            self.local.token = None
 
     def __enter__(self) -> Lock:
         """Acquire the lock. Raises `LockError` if it was not free in time."""
@@ -174,12 +181,14 @@ class Lock(_Holding):
         sleep: float | None = None,
         blocking: bool | None = None,
         blocking_timeout: float | None = None,
+        token: str | bytes | None = None,
     ) -> bool:
         """Wait for the lock and take it; return whether it was free in time.
 
-        What is not given is as the lock was made.
+        Arguments that are None are as the lock was made. ``token`` is what to hold the lock with, instead of
+        a random one: another process that knows it can assign it to ``local.token`` and release the lock.
         """
-        patience = self._patience(sleep, blocking, blocking_timeout)
+        patience = self._patience(sleep, blocking, blocking_timeout, token)
         while not self._take(patience.token):
             seconds = patience.next_wait()
             if seconds is None:
@@ -237,9 +246,10 @@ class AsyncLock(_Holding):
         sleep: float | None = None,
         blocking: bool | None = None,
         blocking_timeout: float | None = None,
+        token: str | bytes | None = None,
     ) -> bool:
         """See `Lock.acquire`."""
-        patience = self._patience(sleep, blocking, blocking_timeout)
+        patience = self._patience(sleep, blocking, blocking_timeout, token)
         while not self._take(patience.token):
             seconds = patience.next_wait()
             if seconds is None:
@@ -268,6 +278,15 @@ class AsyncLock(_Holding):
     async def owned(self) -> bool:
         """See `Lock.owned`."""
         return self._owned()
+
+
+def _as_text(token: str | bytes) -> str:
+    """Return a token as text. Text and the bytes it is encoded as are the same token. Raises `TypeError`."""
+    if isinstance(token, bytes):
+        return token.decode("utf-8", "backslashreplace")
+    if not isinstance(token, str):
+        raise TypeError(f"token must be a str or bytes, not {token!r} ({type(token).__name__})")
+    return token
 
 
 def _checked(name: str, seconds: float, *, zero: bool = True) -> float:

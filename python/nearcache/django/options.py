@@ -7,17 +7,20 @@ the option, its value and what is accepted.
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+# Django's own, in seconds.
+DEFAULT_TIMEOUT = 300
 DEFAULT_MAX_MEMORY = 64 * 1024**2
 MIN_MAX_MEMORY = 1024
 # Django's own default, for a project that sets only how much of it goes at once.
@@ -26,6 +29,8 @@ DEFAULT_MAX_ENTRIES = 300
 DEFAULT_LRU_CULL_FREQUENCY = 3
 MAX_CULL_FREQUENCY = 2**32 - 1
 MAX_NUMBER = 2**63 - 1
+# Decimal digits of a whole number; int() of a text such as "1e999999999" would take all memory.
+MAX_DIGITS = 400
 # Characters of a bad value that a message shows.
 MAX_SHOWN = 1000
 
@@ -42,8 +47,8 @@ MAX_SHARED_MEMORY = 1024**4
 # The engine's bound; a small file has room for fewer.
 MAX_SHARED_PROCESSES = 16_384
 
-_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
-_SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,19})?)\s*(?:B|([KMGT])I?B)?\s*", re.IGNORECASE | re.ASCII)
+_UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+_SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,19})?)\s*(?:B|([KMGT])I?B)\s*", re.IGNORECASE | re.ASCII)
 
 # A clock as the engine wants it: an object and the name of its attribute, looked up anew for every reading.
 Clock = tuple[Any, str]
@@ -54,6 +59,7 @@ class LocalOptions:
     """The options of a `LocalCache`."""
 
     location: str
+    timeout: int | None
     max_entries: int | None
     max_memory: int | None
     cull_frequency: int | None
@@ -81,6 +87,7 @@ class LocalOptions:
         default_memory = DEFAULT_MAX_MEMORY if max_entries is None else None
         return cls(
             location=location,
+            timeout=_timeout(params),
             max_entries=max_entries,
             max_memory=_max_memory(options.get("MAX_MEMORY", default_memory)),
             cull_frequency=cull_frequency,
@@ -98,6 +105,7 @@ class SharedOptions:
     """The options of a `SharedCache`."""
 
     location: str
+    timeout: int | None
     max_memory: int
     max_processes: int | None
     clock: Clock | None
@@ -118,6 +126,7 @@ class SharedOptions:
             raise _bad("MAX_MEMORY", None, "a size, since the file has one: '64MB' is the default")
         return cls(
             location=location,
+            timeout=_timeout(params),
             max_memory=max_memory,
             max_processes=_max_processes(options.get("MAX_PROCESSES")),
             clock=_clock(options.get("CLOCK")),
@@ -130,8 +139,7 @@ class SharedOptions:
 def _options(
     params: Mapping[str, Any], backend: str, names: tuple[str, ...], ignored: tuple[str, ...] = ()
 ) -> Mapping[str, Any]:
-    """Read what every backend has, and return OPTIONS."""
-    _check_timeout(params.get("timeout", params.get("TIMEOUT", 300)))
+    """Return OPTIONS, after a check of its names."""
     options = params.get("OPTIONS", {})
     if not isinstance(options, Mapping):
         raise _bad("OPTIONS", options, "a dictionary")
@@ -163,23 +171,33 @@ def _shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
-def _check_timeout(timeout: object) -> None:
-    """Django takes 300 for what it cannot read; that would hide a mistake."""
-    try:
-        if timeout is not None:
-            int(timeout)  # type: ignore[call-overload]
-    except (TypeError, ValueError, OverflowError):
-        raise _bad("TIMEOUT", timeout, "a number of seconds, or None for no expiry") from None
+def _timeout(params: Mapping[str, Any]) -> int | None:
+    """Read TIMEOUT. Django takes 300 for what it cannot read; that would hide a mistake."""
+    value = params.get("timeout", params.get("TIMEOUT", DEFAULT_TIMEOUT))
+    if value is None:
+        return None
+    number = _whole_number(value)
+    if number is None:
+        raise _bad("TIMEOUT", value, "a whole number of seconds, or None for no expiry")
+    return number
 
 
 def _whole_number(value: object) -> int | None:
-    """Give the number that Django would read, or None if there is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
+    """Return the whole number that a setting gives as a number or as text; None if it gives none.
+
+    Accepts ``300``, ``300.0``, ``"300"`` and ``"3e2"``: environment variables are text, ``10e9`` is a float.
+    """
+    if isinstance(value, bool) or not isinstance(value, (SupportsIndex, float, Decimal, str)):
         return None
     try:
-        return int(value)
-    except ValueError:
+        if isinstance(value, SupportsIndex):
+            return operator.index(value)
+        number = Decimal(value)
+    except (InvalidOperation, TypeError, ValueError):
         return None
+    if not number.is_finite() or number.adjusted() >= MAX_DIGITS or number != number.to_integral_value():
+        return None
+    return int(number)
 
 
 def _max_entries(value: object) -> int | None:
@@ -213,15 +231,13 @@ def _max_memory(value: object, least: int = MIN_MAX_MEMORY, most: int = MAX_NUMB
     if value is None:
         return None
     bounds = f"of at least {least}" if most == MAX_NUMBER else f"from {least} to {most}"
-    accepted = f"a number of bytes {bounds}, or a text like '64MB' or '1.5GB'"
+    accepted = f"a whole number of bytes {bounds}, or a text like '64MB' or '1.5GB'"
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         number, prefix = match.groups()
-        size = int(Decimal(number) * _UNITS[f"{prefix.upper()}B" if prefix else ""])
-    elif isinstance(value, int) and not isinstance(value, bool):
-        size = value
+        size: int | None = int(Decimal(number) * _UNITS[f"{prefix.upper()}B" if prefix else "B"])
     else:
-        raise _bad("MAX_MEMORY", value, accepted)
-    if not least <= size <= most:
+        size = _whole_number(value)
+    if size is None or not least <= size <= most:
         raise _bad("MAX_MEMORY", value, accepted)
     return size
 

@@ -6,8 +6,10 @@ Settings overridden in tests, patched methods and backends closed at the end of 
 How: docs/design/proxies.md.
 """
 
+from __future__ import annotations
+
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiref import local
 from django.core.cache import DEFAULT_CACHE_ALIAS
@@ -17,6 +19,16 @@ from django.core.cache import caches as django_caches
 from django.utils.connection import ConnectionProxy
 
 from nearcache import _core
+
+if TYPE_CHECKING:
+    from nearcache.django.backend import Backend
+
+    class TypedCaches(DjangoCacheHandler):
+        """What `caches` is to type checkers: a handler of our caches."""
+
+        def __getitem__(self, alias: str) -> Backend: ...
+        def all(self, initialized_only: bool = False) -> list[Backend]: ...  # type: ignore[override]
+
 
 __all__ = ["cache", "caches", "speed_up_django"]
 
@@ -43,10 +55,11 @@ def find_place(connections: object) -> tuple[ContextVar[Any], type] | None:
 
 CacheProxy, CacheHandler = _core.fast_types(ConnectionProxy, DjangoCacheHandler, find_place)
 
-caches: DjangoCacheHandler = CacheHandler()
+# Type checkers see caches of ours. Django's own `caches` is for aliases that lead to other backends.
+caches: TypedCaches = CacheHandler()
 # One state for both: whatever is set on one is set on the other.
 caches.__dict__ = vars(django_caches)
-cache: Any = CacheProxy(django_caches, DEFAULT_CACHE_ALIAS)
+cache: Backend = CacheProxy(django_caches, DEFAULT_CACHE_ALIAS)
 
 
 def speed_up_django() -> None:

@@ -50,7 +50,7 @@ class SharedCache(Backend):
                 "nearcache.django.LocalCache runs everywhere."
             )
         options = SharedOptions.parse(name, params)
-        super().__init__(params)
+        super().__init__({**params, "timeout": options.timeout})
         self._max_entries = self._cull_frequency = None  # they do not apply
         self._max_memory = options.max_memory
         if options.reverse_key_function is not None:

@@ -1,0 +1,71 @@
+"""What type checkers say of a project that uses our caches: test_types.py runs them.
+
+A line that ends with ``# error`` has to be refused, every other to pass.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from django.core.cache import caches as django_caches
+from django.core.cache.backends.base import BaseCache
+from typing_extensions import assert_type
+
+from nearcache import Stats
+from nearcache.django import AsyncLock, LocalCache, Lock, SharedCache, Verification, cache, caches, traced
+from nearcache.django.backend import Backend
+
+assert_type(cache, Backend)
+assert_type(caches["default"], Backend)
+assert_type(caches.all(), list[Backend])
+
+assert_type(cache.get("key"), Any)
+assert_type(cache.set("key", 1, nx=True), bool)
+assert_type(cache.add("key", 1, timeout=None), bool)
+assert_type(cache.ttl("key"), int | None)
+assert_type(cache.keys("user:*"), list[str])
+assert_type(cache.delete_pattern("user:*", prefix="other"), int)
+assert_type(cache.lock("key", timeout=30), Lock)
+assert_type(cache.alock("key"), AsyncLock)
+assert_type(caches["default"].stats(), Stats)
+assert_type(caches["default"].stats().hits, int)
+assert_type(cache.incr("key", ignore_key_check=True), Any)
+assert_type(cache.aiter_keys("*"), AsyncIterator[str])
+cache.set("key", 1)
+cache.set("key", 1, 60, version=2)
+with cache.lock("key") as lock:
+    assert_type(lock.owned(), bool)
+
+# Methods that only one kind has need to know the kind.
+shared = caches["shared"]
+if isinstance(shared, SharedCache):
+    assert_type(shared.verify(), Verification)
+
+
+async def use() -> None:
+    assert_type(await cache.aget("key"), Any)
+    assert_type(await cache.attl("key"), int | None)
+    assert_type(await caches["default"].akeys("*"), list[str])
+    async with cache.alock("key") as held:
+        assert_type(await held.owned(), bool)
+
+
+# Ours pass for Django's, and another backend's alias is for Django's handler.
+def takes_any(cache: BaseCache) -> None: ...
+
+
+takes_any(cache)
+takes_any(caches["default"])
+assert_type(django_caches["redis"], BaseCache)
+local: LocalCache = traced.LocalCache("name", {})
+takes_any(local)
+
+cache.nonsense()  # error
+cache.ttl()  # error
+cache.keys(5)  # error
+cache.lock("key", nonsense=1)  # error
+cache.set("key", 1, nx="yes")  # error
+cache.verify()  # error
+caches[5]  # error
+print(caches["default"].stats().nonsense)  # error
+stored: str = cache.ttl("key")  # error
+django_caches["redis"].ttl("key")  # error
