@@ -54,7 +54,7 @@ def _lock(cache):
             lock.extend(5)
             lock.release()
     finally:
-        lock._local.token = None
+        lock.local.token = None
 
 
 # What changes nothing but the keys "new", "count" and "lock".

@@ -67,10 +67,10 @@ class TestPythonsAllocator:
                 number = successes = 0
                 while successes < ENOUGH:
                     testcapi.set_nomemory(number, number + 1)
-                    # Here and not in a function: for want of a frame's memory CPython raises a SystemError.
+                    # If CPython has no memory for the frame of a Python function, it raises a SystemError.
                     try:
                         call()
-                    except (own, MemoryError) as raised:
+                    except (own, MemoryError, SystemError) as raised:
                         error = raised
                     finally:
                         testcapi.remove_mem_hooks()

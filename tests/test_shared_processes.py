@@ -451,9 +451,9 @@ class TestManyProcesses:
 
     def test_more_than_a_small_file_has_room_for(self, path):
         with pytest.raises(
-            ImproperlyConfigured, match="of 1048576 bytes has slots for 1 to 1024 processes, not 1025"
+            ImproperlyConfigured, match="of 1048576 bytes has slots for 1 to 512 processes, not 513"
         ):
-            opened(path, MAX_PROCESSES=1025)
+            opened(path, MAX_PROCESSES=513)
 
 
 class TestOverwrittenFile:

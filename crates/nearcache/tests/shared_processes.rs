@@ -415,14 +415,14 @@ fn another_number_of_processes_recreates_the_file() {
     // Without a size whatever there is gets opened.
     assert_eq!(builder().open().unwrap().max_processes(), 65);
     assert!(more.is_current());
-    for processes in [0, 1025, usize::MAX] {
+    for processes in [0, 513, usize::MAX] {
         let error = builder()
             .bytes(BYTES)
             .max_processes(processes)
             .open()
             .unwrap_err();
         assert!(
-            matches!(error, OpenError::Processes { most: 1024, .. }),
+            matches!(error, OpenError::Processes { most: 512, .. }),
             "{processes}: {error}"
         );
     }

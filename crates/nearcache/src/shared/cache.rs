@@ -170,7 +170,7 @@ impl<C: Clock> SharedCache<C> {
 
     /// Has this process's last hit count as a miss, and as unreadable: the caller could make nothing of the value.
     pub fn disown_hit(&self) {
-        self.store.count(Counter::Hits, u64::MAX); // which takes one off
+        self.store.count(Counter::Hits, u64::MAX); // subtracts one, since the sum wraps around
         self.store.count(Counter::Misses, 1);
         self.store.count(Counter::Unreadable, 1);
     }

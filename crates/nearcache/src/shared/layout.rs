@@ -6,7 +6,7 @@
 /// The first word: which file it is, and in which byte order.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"NEARCACH");
 /// Another version's file is replaced, not read.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 pub(super) const WORD: usize = 8;
 pub(super) const HEADER: usize = 512;
@@ -18,10 +18,14 @@ pub(super) const EPOCH: usize = 16;
 pub(super) const SINCE: usize = 24;
 pub(super) const BASELINE: usize = 32;
 
-pub(super) const PROCESS: usize = 32;
+pub(super) const PROCESS: usize = 64;
 pub(super) const PROCESS_GENERATION: usize = 0;
 pub(super) const PROCESS_PID: usize = 1;
 pub(super) const PROCESS_COUNTERS: usize = 8;
+/// The counters of reads: stripes of a cache line each, among which the process's threads are spread.
+pub(super) const PROCESS_READS: usize = 32;
+pub(super) const READ_STRIPES: usize = 4;
+pub(super) const READ_STRIPE: usize = 8;
 
 pub(super) const SHARD: usize = 64;
 pub(super) const LOCK: usize = 0;
@@ -176,7 +180,7 @@ mod tests {
 
     #[test]
     fn process_slots_take_a_quarter_of_the_file_at_most_and_fit_a_lock_word() {
-        for (bytes, most) in [(1 << 20, 1024), (4 << 20, 4096), (1 << 30, MAX_PROCESSES)] {
+        for (bytes, most) in [(1 << 20, 512), (4 << 20, 2048), (1 << 30, MAX_PROCESSES)] {
             assert!(Geometry::new(bytes, most).is_some());
             assert!(Geometry::new(bytes, most + 1).is_none() && Geometry::new(bytes, 0).is_none());
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::layout::{BASELINE, SINCE};
+use super::layout::{BASELINE, READ_STRIPES, SINCE};
 use super::store::{COUNTERS, Counter, Store};
 use super::words::put;
 use super::writer::{millis, timestamp};
@@ -36,8 +36,11 @@ pub struct SharedStats {
 fn sums(store: &Store) -> [u64; COUNTERS] {
     let mut sums = [0_u64; COUNTERS];
     for slot in 0..store.geometry.processes {
-        for (sum, word) in sums.iter_mut().zip(store.counters(slot)) {
-            *sum = sum.wrapping_add(word.load(Ordering::Relaxed));
+        let reads = (0..READ_STRIPES).map(|stripe| store.read_counters(slot, stripe));
+        for words in reads.chain([store.counters(slot)]) {
+            for (sum, word) in sums.iter_mut().zip(words) {
+                *sum = sum.wrapping_add(word.load(Ordering::Relaxed));
+            }
         }
     }
     sums

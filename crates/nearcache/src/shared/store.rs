@@ -1,13 +1,17 @@
 //! An open file: the map, its geometry, and this process's registration in it.
 
-use std::sync::atomic::Ordering;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::error::SharedError;
 use super::file::boot_id;
 use super::hashing::{Hashing, Keyed};
 use super::index::Kind;
-use super::layout::{EPOCH, Geometry, LOCK, MAIN, PROCESS_COUNTERS, SHARD, SMALL, WORD};
+use super::layout::{
+    EPOCH, Geometry, LOCK, MAIN, PROCESS_COUNTERS, PROCESS_READS, READ_STRIPE, READ_STRIPES, SHARD, SMALL,
+    WORD,
+};
 use super::lock;
 use super::map::Map;
 use super::process::{FileState, ProcessSlot, Registration};
@@ -18,7 +22,7 @@ use super::words::{AtomicU64, add};
 use super::writer::Writer;
 use crate::clock::Clock;
 
-/// What is counted, each in a word of the process's slot.
+/// What is counted, each in a word of the process's slot; hits and misses in a word of each of its stripes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Counter {
     Hits,
@@ -44,6 +48,27 @@ pub(super) enum Counter {
 
 /// How many there are.
 pub(super) const COUNTERS: usize = Counter::Unreadable as usize + 1;
+/// Hits and misses, which come first.
+pub(super) const READ_COUNTERS: usize = Counter::Misses as usize + 1;
+
+thread_local! {
+    /// The stripe of this thread, plus one; 0 before its first read.
+    static STRIPE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The stripe in which this thread counts its reads. Threads take them in turns, so that two seldom write one cache line.
+#[inline]
+fn stripe() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // A thread that is ending has none any longer.
+    let assigned = STRIPE.try_with(Cell::get).unwrap_or(1);
+    if assigned != 0 {
+        return assigned - 1;
+    }
+    let stripe = NEXT.fetch_add(1, Ordering::Relaxed) % READ_STRIPES;
+    STRIPE.try_with(|cell| cell.set(stripe + 1)).ok();
+    stripe
+}
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -117,7 +142,14 @@ impl Store {
             .all(|(word, described)| word.load(Ordering::Relaxed) == described)
     }
 
-    /// The counters of a process slot.
+    /// The hits and misses that a stripe of a process slot counts.
+    #[inline]
+    pub(super) fn read_counters(&self, slot: usize, stripe: usize) -> &[AtomicU64] {
+        let start = self.geometry.process(slot) + PROCESS_READS + stripe * READ_STRIPE;
+        &self.map.words()[start..][..READ_COUNTERS]
+    }
+
+    /// The other counters of a process slot; its words for hits and misses are unused.
     #[inline]
     pub(super) fn counters(&self, slot: usize) -> &[AtomicU64] {
         &self.map.words()[self.geometry.process(slot) + PROCESS_COUNTERS..][..COUNTERS]
@@ -133,11 +165,11 @@ impl Store {
 
     #[inline]
     fn count_in(&self, slot: &ProcessSlot, what: Counter, more: u64) {
-        add(
-            &self.counters(slot.number)[what as usize],
-            more,
-            Ordering::Relaxed,
-        );
+        let words = match what {
+            Counter::Hits | Counter::Misses => self.read_counters(slot.number, stripe()),
+            _ => self.counters(slot.number),
+        };
+        add(&words[what as usize], more, Ordering::Relaxed);
     }
 
     /// Counts if this process can take a slot. If not, nothing is counted: writes report the error.

@@ -89,13 +89,13 @@ pub(super) fn millis(time: Timestamp) -> u64 {
         .min(record::NEVER - 1)
 }
 
-/// When an entry expires, rounded up to whole milliseconds.
+/// When an entry expires, rounded down to whole milliseconds: a caller who sleeps for an entry's timeout finds it gone.
 pub(super) fn expiry(time: Timestamp) -> u64 {
     if time == Timestamp::NEVER {
         return record::NEVER;
     }
     let micros = u64::try_from(time.as_unix_micros()).unwrap_or_default();
-    micros.div_ceil(1000).min(record::NEVER - 1)
+    (micros / 1000).min(record::NEVER - 1)
 }
 
 /// The other way round.
