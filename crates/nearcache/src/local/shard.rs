@@ -26,7 +26,7 @@ use crate::stats::Stats;
 /// How many slots a write looks at for entries whose time is over. So a dead entry stays for at most a quarter as
 /// many writes as the shard has slots, and the dead are at most an eighth of all on average.
 const SWEEP_STEPS: usize = 4;
-/// After so many writes to one shard, one other shard is swept for dead entries too, so that a program that writes one key
+/// After so many writes to one shard, other shards are swept for dead entries too, so that a program that writes one key
 /// only still gets back what expired elsewhere.
 const WRITES_PER_OTHER_SWEEP: u32 = 64;
 
@@ -507,12 +507,14 @@ impl<V> Shard<V> {
         OtherShardDue(self.writes.is_multiple_of(WRITES_PER_OTHER_SWEEP))
     }
 
+    /// Takes out dead entries among so many slots; returns how many it looked at.
     #[inline(never)]
-    pub(super) fn sweep_slots(&mut self, steps: usize, now: Timestamp, leaving: &mut Leaving<V>) {
+    pub(super) fn sweep_slots(&mut self, steps: usize, now: Timestamp, leaving: &mut Leaving<V>) -> usize {
         if self.expiring == 0 {
-            return;
+            return 0;
         }
-        for _ in 0..steps.min(self.slab.slots()) {
+        let steps = steps.min(self.slab.slots());
+        for _ in 0..steps {
             let slot = if (self.hand as usize) < self.slab.slots() {
                 self.hand
             } else {
@@ -528,6 +530,7 @@ impl<V> Shard<V> {
                 self.expire(slot, leaving);
             }
         }
+        steps
     }
 
     /// Empties the shard; its memory goes with what is returned.

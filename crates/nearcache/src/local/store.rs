@@ -18,8 +18,10 @@ use crate::memory::try_with_capacity;
 use crate::policy::{Eviction, Pressure, Stamp};
 use crate::stats::Stats;
 
-/// How many slots of another shard a write looks at, when that is due.
+/// How many slots of other shards a write looks at, when that is due.
 const OTHER_SWEEP_STEPS: usize = 256;
+/// As how many of them a shard counts at least, since to lock it takes time too.
+const MIN_SHARD_STEPS: usize = 16;
 
 /// How often an update starts again because another writer was faster. By chance that does not happen.
 const MAX_UPDATE_ATTEMPTS: u32 = 10_000;
@@ -574,11 +576,16 @@ impl<V> Store<V> {
         }
     }
 
+    /// Sweeps the next shards, as many as have a number of slots together.
     #[cold]
     fn sweep_next(&self, now: Timestamp) {
-        let next = self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let mut leaving = Leaving::new();
-        locked(&self.shards[next]).sweep_slots(OTHER_SWEEP_STEPS, now, &mut leaving);
+        let mut left = OTHER_SWEEP_STEPS;
+        while left > 0 {
+            let next = self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+            let mut leaving = Leaving::new();
+            let swept = locked(&self.shards[next]).sweep_slots(left, now, &mut leaving);
+            left = left.saturating_sub(swept.max(MIN_SHARD_STEPS));
+        }
     }
 }
 
