@@ -18,14 +18,15 @@ from django.conf import settings
 
 REPEATS = 15
 CALLS = 100_000
-KEYS = 500
 
 
 def main() -> None:
     """Print a row for each store."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--threads", type=int, default=2, help="how many at once (default: 2)")
-    count = parser.parse_args().threads
+    parser.add_argument("--keys", type=int, default=1, help="how many keys each has (default: 1)")
+    options = parser.parse_args()
+    count, keys = options.threads, options.keys
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):
         print("note: this Python has the GIL, so its threads take turns")
     settings.configure(SECRET_KEY="benchmark")
@@ -43,29 +44,28 @@ def main() -> None:
         for name, opened in stores.items():
             handle = opened()
             for thread in range(count):
-                for key in range(KEYS):
+                for key in range(keys):
                     put = handle.__setitem__ if name == "dict" else handle.set
                     put(f"{thread}/{key}", 1_000_000 + key)
-            one, several = fastest(opened, 1), fastest(opened, count)
+            one, several = fastest(opened, 1, keys), fastest(opened, count, keys)
             print(f"{name:<40}{several / 1e6:>15.2f}{several / one:>10.2f}x")
 
 
-def fastest(opened: Callable[[], Any], count: int) -> float:
+def fastest(opened: Callable[[], Any], count: int, keys: int) -> float:
     """Return the most gets a second that so many threads did together."""
-    return max(gets_a_second(opened, count) for _ in range(REPEATS))
+    return max(gets_a_second(opened, count, keys) for _ in range(REPEATS))
 
 
-def gets_a_second(opened: Callable[[], Any], count: int) -> float:
+def gets_a_second(opened: Callable[[], Any], count: int, keys: int) -> float:
     """Return how many gets a second so many threads did together in one burst."""
     barrier = threading.Barrier(count + 1)
 
     def work(thread: int) -> None:
         get = opened().get
-        keys = [f"{thread}/{key}" for key in range(KEYS)]
+        own = [f"{thread}/{key}" for key in range(keys)] * (CALLS // keys)
         barrier.wait()
-        for _ in range(CALLS // KEYS):
-            for key in keys:
-                get(key)
+        for key in own:
+            get(key)
         barrier.wait()
 
     threads = [threading.Thread(target=work, args=[thread]) for thread in range(count)]
@@ -77,7 +77,7 @@ def gets_a_second(opened: Callable[[], Any], count: int) -> float:
     seconds = time.perf_counter() - start
     for thread in threads:
         thread.join()
-    return CALLS // KEYS * KEYS * count / seconds
+    return CALLS // keys * keys * count / seconds
 
 
 if __name__ == "__main__":
