@@ -136,9 +136,7 @@ impl Backend {
                     (true, true) => {
                         return Err(error::<PyValueError>(
                             slf.py(),
-                            format_args!(
-                                "nx stores only what is new and xx only what is not: use one of them"
-                            ),
+                            format_args!("nx and xx are mutually exclusive"),
                         ));
                     }
                     (true, false) => When::Absent,

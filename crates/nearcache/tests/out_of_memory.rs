@@ -50,7 +50,7 @@ impl From<Result<bool, WriteError>> for Outcome {
     }
 }
 
-/// Fails every allocation of an operation in turn, on a cache that is filled anew each time, and checks the cache after it.
+/// Fails every allocation of an operation in turn, on a newly filled cache each time, and checks the cache after it.
 ///
 /// `after` is given the outcome, and is to check what the operation itself was about.
 fn check(

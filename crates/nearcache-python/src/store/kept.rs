@@ -68,7 +68,7 @@ impl Kept {
 
     /// The object made of the value with this stamp.
     pub(super) fn find(&self, py: Python<'_>, stamp: &Stamp) -> Option<Py<PyAny>> {
-        // Who has the lock has it for a moment, unless he did not come along when this process was forked.
+        // The lock is held for a moment only; but after a fork, the thread that held it may not exist in the child.
         let places = self.places.try_lock().ok()?;
         let mut set = places.sets[set_of(stamp)].iter().flatten();
         set.find(|place| place.stamp == *stamp)

@@ -81,7 +81,7 @@ fn after_reboot(store: &Store, boot: [u64; 2]) -> Result<[u64; 2], OpenError> {
     if !in_use {
         let epoch = store.epoch().load(Ordering::Relaxed);
         for number in 0..store.geometry.shards {
-            // If it fails, the next process to open the file begins anew.
+            // If this fails, the next process that opens the file starts the repair again.
             repair(&store.shard(number), epoch)?;
         }
     }
