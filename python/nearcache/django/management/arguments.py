@@ -30,7 +30,7 @@ def declare(parser: ArgumentParser) -> None:
     keys.add_argument(
         "--show-sessions",
         action="store_true",
-        help="list session keys, too: whoever has one can take over the session",
+        help="list session keys, too: one is enough to take over a session",
     )
     get = action("get", "Show a value.")
     _take_cache(get)

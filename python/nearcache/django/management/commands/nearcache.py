@@ -148,8 +148,8 @@ class Command(BaseCommand):
             )
         if found.hidden:
             self._note(
-                f"hid {least}{counted(found.hidden, 'session key')} of {alias!r}: whoever has one can take "
-                "over the session. --show-sessions shows them."
+                f"hid {least}{counted(found.hidden, 'session key')} of {alias!r}: one is enough to take "
+                "over a session. --show-sessions shows them."
             )
 
     def _get(
