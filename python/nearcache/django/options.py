@@ -10,7 +10,6 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -203,7 +202,10 @@ def _max_memory(value: object, least: int = MIN_MAX_MEMORY, most: int = MAX_NUMB
     accepted = f"a number of bytes {bounds}, or a text like '64MB' or '1.5GB'"
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         number, prefix = match.groups()
-        size = int(Decimal(number) * _UNITS[f"{prefix.upper()}B" if prefix else ""])
+        whole, _, fraction = number.partition(".")
+        # In ints: a Decimal's result depends on the context of the thread.
+        unit = _UNITS[f"{prefix.upper()}B" if prefix else ""]
+        size: int = int(whole + fraction) * unit // 10 ** len(fraction)
     elif isinstance(value, int) and not isinstance(value, bool):
         size = value
     else:
