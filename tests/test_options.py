@@ -1,6 +1,6 @@
 """What may stand in CACHES, what it means, and what is said of what may not."""
 
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, localcontext
 from fractions import Fraction
 
 import pytest
@@ -195,6 +195,15 @@ class TestMaxMemory:
         assert repr(value) in text
         assert "'64MB'" in text
         assert "1024" in text
+
+    @pytest.mark.parametrize(
+        ("value", "expected"), [("64MB", 64 * MIB), ("1.5GB", 1.5 * GIB), ("1.0001KB", 1024)]
+    )
+    def test_does_not_depend_on_the_decimal_context(self, make_cache, value, expected):
+        # Free-threaded Python 3.14 shares a context between a thread and those that it starts.
+        with localcontext(Context(prec=2, traps=[Inexact])) as context:
+            assert make_cache(MAX_MEMORY=value)._max_memory == expected
+            assert not any(context.flags.values())
 
 
 class TestMaxEntries:

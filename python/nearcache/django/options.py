@@ -234,7 +234,10 @@ def _max_memory(value: object, least: int = MIN_MAX_MEMORY, most: int = MAX_NUMB
     accepted = f"a whole number of bytes {bounds}, or a text like '64MB' or '1.5GB'"
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         number, prefix = match.groups()
-        size: int | None = int(Decimal(number) * _UNITS[f"{prefix.upper()}B" if prefix else "B"])
+        whole, _, fraction = number.partition(".")
+        # In ints: a Decimal's product depends on the context of the thread.
+        unit = _UNITS[f"{prefix.upper()}B" if prefix else "B"]
+        size: int | None = int(whole + fraction) * unit // 10 ** len(fraction)
     else:
         size = _whole_number(value)
     if size is None or not least <= size <= most:
