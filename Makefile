@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-packages test-tools test-matrix pythons lint audit bench compare memory \
+.PHONY: help demo serve test test-rust test-orders test-python test-packages test-tools test-sanitizer test-matrix pythons lint audit bench compare memory \
 	overhead wheels release-check lock clean build prerequisites
 
 help: ## list the targets
@@ -29,6 +29,9 @@ test-rust: prerequisites ## the engine's tests, doc examples included
 
 test-orders: prerequisites ## the shared cache's loads and stores in all the orders they may happen in (loom)
 	RUSTFLAGS="--cfg nearcache_loom" CARGO_TARGET_DIR=target/orders cargo test --locked --release -p nearcache --lib orders
+
+test-sanitizer: ## the tests with threads under ThreadSanitizer (wants clang and Rust's sources: see the script)
+	tests/thread_sanitizer.sh
 
 test-python: build ## the Python package's tests, Django's own suite among them
 	$(BIN)/python -m pytest

@@ -21,7 +21,7 @@ import sys
 
 import pytest
 
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = int(os.environ.get("NEARCACHE_TEST_SECONDS", "30"))
 # Warnings are errors, as for all tests; but that it forks beside threads is what a test may want.
 OPTIONS = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
 

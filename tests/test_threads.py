@@ -11,12 +11,14 @@ import time
 import zlib
 from collections import Counter
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from fractions import Fraction
 
 import pytest
+from django.conf import settings
 
 from isolated import isolated
-from nearcache.django import LocalCache, SharedCache
+from nearcache.django import LocalCache, SharedCache, cache, caches
 
 THREADS = 32
 KINDS = ["local", "shared"] if sys.platform == "linux" else ["local"]
@@ -541,3 +543,91 @@ class TestStores:
 
         run_in_threads(open_and_count)
         assert [LocalCache(f"store{name}", {}).get("counter") for name in range(50)] == [THREADS] * 50
+
+    @pytest.mark.skipif("shared" not in KINDS, reason="SharedCache is for Linux")
+    @isolated
+    def test_threads_that_open_a_file_at_once_share_it(self):
+        options = {"TIMEOUT": None, "OPTIONS": {"MAX_MEMORY": "1MB"}}
+        with tempfile.TemporaryDirectory() as folder:
+
+            def open_and_count(number):
+                for name in range(10):
+                    SharedCache(f"{folder}/{name}", options).add("counter", 0)
+                    SharedCache(f"{folder}/{name}", options).incr("counter")
+
+            run_in_threads(open_and_count)
+            counts = [SharedCache(f"{folder}/{name}", options).get("counter") for name in range(10)]
+            assert counts == [THREADS] * 10
+
+
+class TestInsight:
+    @pytest.mark.parametrize("kind", KINDS)
+    @isolated
+    def test_counts_and_keys_are_right_while_others_write(self, kind):
+        with opened(kind, MAX_MEMORY="4MB") as cache:
+            staying = {f"stays.{number}": number for number in range(20)}
+            cache.set_many(staying)
+
+            def work(number):
+                for turn in taking_turns(range(150)):
+                    if number % 2:
+                        cache.set(f"passes.{number}.{turn % 10}", certified("", turn))
+                        cache.delete(f"passes.{number}.{(turn + 5) % 10}")
+                        continue
+                    assert sorted(cache.iter_keys("stays.*")) == sorted(staying)
+                    assert sorted(cache.keys("stays.*")) == sorted(staying)
+                    assert cache.stats().entries >= 20
+                    if turn % 50 == 0:
+                        cache.reset_stats()
+                        assert kind == "local" or cache.verify().torn == 0
+
+            run_in_threads(work, 8)
+            assert cache.get_many(staying) == staying
+
+
+class TestProxies:
+    """The objects ``cache`` and ``caches`` belong to all threads; each thread has its own connections."""
+
+    @isolated
+    def test_each_thread_finds_its_own_connection(self):
+        local = {"BACKEND": "nearcache.django.LocalCache", "LOCATION": "proxies", "TIMEOUT": None}
+        settings.configure(CACHES={alias: {**local, "KEY_PREFIX": alias} for alias in ("default", "other")})
+
+        def work(number):
+            for turn in taking_turns(range(300)):
+                # Equal, but another object each time: the proxy's dictionary changes under the other threads.
+                cache._alias = "".join(["def", "ault"])
+                cache.set(number, turn)
+                caches["other"].set(number, -turn)
+                assert cache.get(number) == turn
+                assert caches["other"].get(number) == -turn
+                assert cache.get.__self__ is caches["default"]
+                if turn % 100 == 99:
+                    del caches["default"]
+            return caches["default"]
+
+        # Free-threaded Python starts threads in copies of this context, with its connections.
+        connections = run_in_threads(lambda number: Context().run(work, number), 8)
+        assert len(set(map(id, connections))) == 8
+        assert caches["default"].get_many(range(8)) == dict.fromkeys(range(8), 299)
+
+    @isolated
+    def test_methods_are_replaced_meanwhile(self):
+        settings.configure(CACHES={"default": {"BACKEND": "nearcache.django.LocalCache"}})
+        cache.set("key", "stored")
+        original = LocalCache.get
+        answers = [set() for _ in range(8)]
+
+        def work(number):
+            for turn in taking_turns(range(300)):
+                if number:
+                    answers[number].add(cache.get("key"))
+                elif turn % 2:
+                    LocalCache.get = original
+                else:
+                    LocalCache.get = lambda self, key: "replaced"
+
+        run_in_threads(work, 8)
+        assert set().union(*answers) <= {"stored", "replaced"}
+        LocalCache.get = original
+        assert cache.get("key") == "stored"
