@@ -1,6 +1,6 @@
 """What may stand in CACHES, what it means, and what is said of what may not."""
 
-from decimal import Context, Decimal, Inexact, localcontext
+from decimal import Context, Decimal, FloatOperation, Inexact, localcontext
 from fractions import Fraction
 
 import pytest
@@ -243,6 +243,14 @@ class TestMaxEntries:
     def test_django_s_parameters_may_be_floats_and_text(self, value):
         cache = LocalCache("options-params", {"max_entries": value, "cull_frequency": value})
         assert limits(cache) == (7, UNBOUND, 7)
+
+    @pytest.mark.parametrize("value", [300.0, "3e2", "300.0", "300", Decimal(300)], ids=repr)
+    def test_does_not_depend_on_the_decimal_context(self, value):
+        with localcontext(Context(prec=2, traps=[Inexact, FloatOperation])) as context:
+            assert LocalCache("options-context", {"OPTIONS": {"MAX_ENTRIES": value}})._max_entries == 300
+            assert "MAX_ENTRIES is 'many'" in complaint(OPTIONS={"MAX_ENTRIES": "many"})
+        # Threads may share a context, and would race to write it.
+        assert not any(context.flags.values())
 
 
 class TestCullFrequency:

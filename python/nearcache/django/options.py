@@ -11,7 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -29,8 +29,6 @@ DEFAULT_MAX_ENTRIES = 300
 DEFAULT_LRU_CULL_FREQUENCY = 3
 MAX_CULL_FREQUENCY = 2**32 - 1
 MAX_NUMBER = 2**63 - 1
-# Decimal digits of a whole number; int() of a text such as "1e999999999" would take all memory.
-MAX_DIGITS = 400
 # Characters of a bad value that a message shows.
 MAX_SHOWN = 1000
 
@@ -187,17 +185,27 @@ def _whole_number(value: object) -> int | None:
 
     Accepts ``300``, ``300.0``, ``"300"`` and ``"3e2"``: environment variables are text, ``10e9`` is a float.
     """
-    if isinstance(value, bool) or not isinstance(value, (SupportsIndex, float, Decimal, str)):
-        return None
+    # Not by Decimal's arithmetic, which depends on the context of the thread.
     try:
+        if isinstance(value, bool):
+            return None
         if isinstance(value, SupportsIndex):
             return operator.index(value)
-        number = Decimal(value)
-    except (InvalidOperation, TypeError, ValueError):
+        if isinstance(value, str) and (number := _int(value)) is not None:
+            return number
+        if not isinstance(value, (float, Decimal, str)):
+            return None
+        real = float(value)
+    except (TypeError, ValueError):
         return None
-    if not number.is_finite() or number.adjusted() >= MAX_DIGITS or number != number.to_integral_value():
+    return int(real) if real.is_integer() else None
+
+
+def _int(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
         return None
-    return int(number)
 
 
 def _max_entries(value: object) -> int | None:
