@@ -95,7 +95,7 @@ class TestEither:
         assert cache.get("key") == 1
 
     def test_of_both_is_an_error(self, cache):
-        with pytest.raises(ValueError, match=r"nx stores only what is new and xx only what is not: use one"):
+        with pytest.raises(ValueError, match=r"nx and xx are mutually exclusive"):
             cache.set("key", 1, nx=True, xx=True)
         assert "key" not in cache
 
