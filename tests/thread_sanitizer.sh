@@ -63,7 +63,8 @@ sanitized_cargo() {
 }
 
 build_package() {
-  sanitized_cargo build -p nearcache-python
+  # Without the feature it would be linked with a libpython.
+  sanitized_cargo build -p nearcache-python --features pyo3/extension-module
   rm -rf "$build/package" && mkdir -p "$build/package"
   cp -r python/nearcache "$build/package/"
   find "$build/package" -name '*.so' -delete
