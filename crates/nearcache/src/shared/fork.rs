@@ -47,7 +47,7 @@ pub(super) fn install() -> io::Result<()> {
     }
 }
 
-/// A mutex for the threads of one process. In a child of `fork` it is free, whoever held it in the parent.
+/// A mutex for the threads of one process. In a child of `fork` it is free, even if a thread of the parent held it.
 ///
 /// Its word is the holder's depth plus one, or 0: in a child the word of a parent's thread names no thread of the child.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ _DJANGO_SESSIONS = "django.contrib.sessions.cache"
 class KeyListing:
     """The keys of a cache that fit a pattern, and how many were left out.
 
-    Session keys are hidden unless asked for: whoever knows one has the session.
+    Session keys are hidden by default, because one is enough to take over a session.
     """
 
     def __init__(self, cache: Backend, pattern: str, version: int | None, *, show_sessions: bool) -> None:
