@@ -1,4 +1,4 @@
-"""The files of SharedCaches: what they are, which processes have them open, and the removal of unused ones."""
+"""The files of SharedCaches: what they are, which processes use them, and the removal of unused ones."""
 
 from __future__ import annotations
 
