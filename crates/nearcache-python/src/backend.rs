@@ -205,7 +205,7 @@ impl Backend {
         Call::run(slf, |call| {
             let mut buffer = KeyBuffer::new();
             let key = call.key(key, version, &mut buffer)?;
-            Ok(call.keep().contains(&key, call.now()?))
+            Ok(call.keep().contains(&call, &key, call.now()?))
         })
     }
 
@@ -456,7 +456,7 @@ impl Backend {
     /// entries a killed writer left half written. Raises `ValueError` if something does not hold, `TimeoutError` if a part of
     /// the file cannot be locked.
     #[cfg(shared)]
-    fn _verify(slf: &Bound<'_, Self>) -> PyResult<(u64, u64, u64, u64)> {
+    fn _verify(slf: &Bound<'_, Self>) -> PyResult<(u64, u64, u64, u64, u64)> {
         Call::run(slf, |call| match call.open.store {
             Store::Local(_) => Err(PyTypeError::new_err("there is no file to check")),
             Store::Shared(store) => store.verify(slf.py()),

@@ -1,7 +1,9 @@
 //! One call of a backend's method: what it is called on, and what it goes by.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use nearcache::Timestamp;
@@ -31,7 +33,13 @@ pub(crate) struct Call<'a, 'py> {
     pub(crate) backend: Any<'a, 'py>,
     pub(crate) open: &'a Open,
     pub(crate) settings: Guard<Arc<Settings>>,
+    /// How long reads of this call may still wait for writes of other processes. A call that reads many keys of a stopped
+    /// process waits once, not for each key.
+    pub(crate) read_timeout: Cell<Duration>,
 }
+
+/// How long the reads of one call wait for other processes, in all.
+const READ_TIMEOUT: Duration = Duration::from_millis(50);
 
 impl<'a, 'py> Call<'a, 'py> {
     /// Runs the body of a method, with a panic in it raised as a `RuntimeError`.
@@ -52,6 +60,7 @@ impl<'a, 'py> Call<'a, 'py> {
             backend: slf.as_any(),
             open,
             settings: open.settings.load(),
+            read_timeout: Cell::new(READ_TIMEOUT),
         })
     }
 

@@ -44,7 +44,7 @@ impl<'py> Call<'_, 'py> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
         let now = self.now()?;
-        Ok(match self.keep().expires_at(&key, now) {
+        Ok(match self.keep().expires_at(self, &key, now) {
             None => Life::Missing,
             Some(Timestamp::NEVER) => Life::ForEver,
             Some(expires) => {

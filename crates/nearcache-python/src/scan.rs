@@ -194,13 +194,16 @@ impl KeyIterator {
     /// what was found is found no more.
     fn slice(&self, keys: &mut StoredKeys) -> Result<Option<Vec<StoredKey>>, OutOfMemory> {
         let mut others = 0;
-        let mut may_be_meant = |stored: &StoredKey| match &self.naming {
-            Naming::Prefixed(prefix) => {
-                let own = stored.strip_prefix(prefix.as_slice());
-                others += u64::from(own.is_none());
-                own.is_some_and(|key| self.glob.matches(key))
-            }
-            Naming::Reversed { .. } => true,
+        let mut may_be_meant = |stored: &StoredKey| {
+            // A Rust program that uses the same file may store any bytes. Django's keys are text.
+            let is_text = str::from_utf8(stored).is_ok();
+            let Naming::Prefixed(prefix) = &self.naming else {
+                others += u64::from(!is_text);
+                return is_text;
+            };
+            let own = stored.strip_prefix(prefix.as_slice()).filter(|_| is_text);
+            others += u64::from(own.is_none());
+            own.is_some_and(|key| self.glob.matches(key))
         };
         let (mut meant, mut ended) = (Vec::new(), false);
         for looked_at in 0..KEYS_AT_ONCE {

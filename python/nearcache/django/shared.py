@@ -31,6 +31,8 @@ class Verification:
     memory: int
     #: Entries that a killed process left half written; they read as missing.
     torn: int
+    #: Bytes between entries that hold nothing, as there may be after a reboot. They are used again in time.
+    gaps: int
 
 
 class SharedCache(Backend):
@@ -87,8 +89,9 @@ class SharedCache(Backend):
     def verify(self) -> Verification:
         """Check everything that has to hold in the file.
 
-        Reads all of it, in slices that keep writers waiting for milliseconds each; readers never wait. Raises
-        ValueError that says what does not hold, TimeoutError if a stopped process holds a part of it.
+        Reads all of it, mostly without a lock: writers wait for a few milliseconds at most, whatever the size of
+        the file, and readers never wait. Raises ValueError that says what does not hold, TimeoutError if a
+        stopped process holds a part of the file.
         """
         return Verification(*self._verify())
 

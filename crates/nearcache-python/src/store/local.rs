@@ -100,7 +100,7 @@ impl Keep for Store<Stored> {
         }
     }
 
-    fn contains(&self, key: &[u8], now: Now) -> bool {
+    fn contains(&self, _: &Call<'_, '_>, key: &[u8], now: Now) -> bool {
         self.contains(key, &now)
     }
 
@@ -116,7 +116,7 @@ impl Keep for Store<Stored> {
         }
     }
 
-    fn expires_at(&self, key: &[u8], now: Now) -> Option<Timestamp> {
+    fn expires_at(&self, _: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
         self.expires_at(key, &now)
     }
 

@@ -59,14 +59,14 @@ pub(crate) trait Keep {
     fn incr<'py>(&self, call: &Call<'_, 'py>, key: &[u8], delta: Any<'_, 'py>)
     -> PyResult<Option<Py<PyAny>>>;
 
-    fn contains(&self, key: &[u8], now: Now) -> bool;
+    fn contains(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> bool;
 
     /// Whether there was a value to remove.
     fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool>;
 
     fn clear(&self);
 
-    fn expires_at(&self, key: &[u8], now: Now) -> Option<Timestamp>;
+    fn expires_at(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp>;
 
     /// Whether there was an entry, which is now to die at that time.
     fn expire_at(&self, call: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool>;

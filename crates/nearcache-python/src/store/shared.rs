@@ -5,11 +5,11 @@ use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use nearcache::shared::{
-    Counted, Found, Item, OpenError, SharedCache, SharedError, Sink, Stamp, UpdateError, ValidateError,
+    Counted, Found, Item, OpenError, ReadError, SharedCache, SharedError, Sink, Stamp, ValidateError,
 };
 use nearcache::{OutOfMemory, Rejected, Timestamp};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
@@ -25,6 +25,9 @@ use crate::expiry::Now;
 use crate::fallible::{self, error, format, interned, no_memory};
 use crate::stats::Stats;
 use crate::values::raw::{self, Raw, Reading, Unread};
+
+/// How often `incr` of a value that is no small integer starts again because another writer was faster.
+const ADD_ATTEMPTS: u32 = 100;
 
 /// What a file is created with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,6 +118,64 @@ impl SharedStore {
         })
     }
 
+    /// Reads again, where another process is just writing the same entry, while other threads run.
+    #[cold]
+    fn read_waiting<T: Send>(
+        &self,
+        call: &Call<'_, '_>,
+        now: Now,
+        read: impl FnOnce(&SharedCache<Now>, Duration) -> T + Send,
+    ) -> T {
+        let timeout = call.read_timeout.get();
+        let start = Instant::now();
+        let current = self.current();
+        let found = call
+            .py()
+            .detach(|| at(&current.patient, now, |cache| read(cache, timeout)));
+        call.read_timeout.set(timeout.saturating_sub(start.elapsed()));
+        found
+    }
+
+    /// Describes a live entry, if there is one.
+    fn peek(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Found> {
+        let peek = |cache: &SharedCache<Now>, timeout| cache.peek_within(key, timeout);
+        let found = self.with(now, |cache| peek(cache, Duration::ZERO));
+        let found = match found {
+            Err(ReadError::Busy) => self.read_waiting(call, now, peek),
+            done => done,
+        };
+        // An entry whose write does not end is a miss.
+        found.ok().flatten()
+    }
+
+    /// Copies a live entry's bytes, and counts that as a read.
+    fn get_bytes(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        now: Now,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<Found>, OutOfMemory> {
+        match self.with(now, |cache| cache.try_get_into(key, value)) {
+            Ok(found) => Ok(found),
+            Err(ReadError::Busy) => self.read_waiting(call, now, |cache, timeout| {
+                cache.get_into_within(key, value, timeout)
+            }),
+            Err(_) => Err(OutOfMemory),
+        }
+    }
+
+    #[cold]
+    fn get_waiting(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> PyResult<Option<Py<PyAny>>> {
+        let mut value = Vec::new();
+        let found = self.get_bytes(call, key, now, &mut value).map_err(no_memory)?;
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let read = Reading::of(call.py(), found.tag, &value)?;
+        self.made(call.py(), key, read, now)
+    }
+
     #[cold]
     fn raised(&self, py: Python<'_>, failure: &SharedError) -> PyErr {
         let path = self.path.display();
@@ -178,44 +239,57 @@ impl SharedStore {
         now: Now,
     ) -> PyResult<Option<Py<PyAny>>> {
         let py = call.py();
-        let mut sum = None;
-        let mut add = |kind, bytes: &[u8]| -> PyResult<(u8, Vec<u8>)> {
-            sum = None;
-            let old = match Reading::of(py, kind, bytes)?.value() {
-                Ok(old) => old,
-                Err(Unread::Failed(raised) | Unread::Unreadable(Some(raised))) => return Err(raised),
-                Err(Unread::Unreadable(None)) => {
-                    return Err(error::<PyValueError>(
-                        py,
-                        format_args!("the value cannot be read here"),
-                    ));
-                }
+        let mut bytes = Vec::new();
+        for _ in 0..ADD_ATTEMPTS {
+            let found = self.get_bytes(call, key, now, &mut bytes).map_err(no_memory)?;
+            let Some(found) = found else {
+                return Ok(None);
             };
-            let new = old.bind(py).add(delta)?;
-            let raw = Raw::new(&new, call.settings.pickle_protocol)?;
-            let made = (raw.kind, fallible::concat([raw.bytes()])?);
-            sum = Some(new.unbind());
-            Ok(made)
-        };
-        match self.with(now, |cache| cache.update(key, &mut add)) {
-            Ok(true) | Err(UpdateError::Cache(SharedError::Rejected(_))) => Ok(sum),
-            Ok(false) => Ok(None),
-            Err(UpdateError::Function(raised)) => Err(raised),
-            Err(UpdateError::Cache(failure)) => Err(self.raised(py, &failure)),
-            Err(other) => Err(error::<PyRuntimeError>(py, format_args!("{other}"))),
+            // What cannot be read counts as missing, as in `get`.
+            let Some(old) = self.made(py, key, Reading::of(py, found.tag, &bytes)?, now)? else {
+                return Ok(None);
+            };
+            let sum = old.bind(py).add(delta)?;
+            let raw = Raw::new(&sum, call.settings.pickle_protocol)?;
+            let item = Item::new(raw.bytes()).tagged(raw.kind).until(found.expires);
+            let stored = self.write(py, now, |cache| cache.set_if_unchanged(key, item, found.stamp));
+            match stored {
+                Ok(true) | Err(Failure::TooLarge(_)) => return Ok(Some(sum.unbind())),
+                Ok(false) => {}
+                Err(Failure::Raised(raised)) => return Err(raised),
+            }
         }
+        let others = format_args!("other writers of the key were faster {ADD_ATTEMPTS} times");
+        Err(error::<PyRuntimeError>(py, others))
     }
 
-    /// Has a lock end at another time, if it is held with this token.
-    fn held(&self, key: &[u8], token: &str, now: Now, value: &mut Vec<u8>) -> PyResult<Option<Found>> {
-        let found = self
-            .with(now, |cache| cache.peek_into(key, value))
-            .map_err(no_memory)?;
+    /// A lock that is held with this token.
+    fn held(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        token: &str,
+        now: Now,
+        value: &mut Vec<u8>,
+    ) -> PyResult<Option<Found>> {
+        let found = self.peek_bytes(call, key, now, value).map_err(no_memory)?;
         Ok(found.filter(|found| is_held(found.tag, value, token)))
     }
 
+    /// Copies a live entry's bytes; counts nothing.
+    fn peek_bytes(
+        &self,
+        call: &Call<'_, '_>,
+        key: &[u8],
+        now: Now,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<Found>, OutOfMemory> {
+        call.py()
+            .detach(|| self.with(now, |cache| cache.peek_into(key, value)))
+    }
+
     /// Checks the whole file. See `Backend._verify`.
-    pub(crate) fn verify(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64)> {
+    pub(crate) fn verify(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64)> {
         // A file that was truncated or overwritten must not be read.
         self.do_upkeep();
         match py.detach(|| self.with(Now::System, SharedCache::validate)) {
@@ -224,6 +298,7 @@ impl SharedStore {
                 report.payload_bytes,
                 report.record_bytes,
                 report.torn,
+                report.gap_bytes,
             )),
             Err(ValidateError::Cache(failure)) => Err(self.raised(py, &failure)),
             Err(broken) => Err(error::<PyValueError>(py, format_args!("{broken}"))),
@@ -239,9 +314,11 @@ impl Keep for SharedStore {
             kept: &current.kept,
             found: None,
         };
-        let read = at(&current.patient, now, |cache| cache.get_into(key, &mut sink));
-        let Some(entry) = read.map_err(no_memory)? else {
-            return Ok(None);
+        let entry = match at(&current.patient, now, |cache| cache.try_get_into(key, &mut sink)) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Ok(None),
+            Err(ReadError::Busy) => return self.get_waiting(call, key, now),
+            Err(_) => return Err(no_memory(())),
         };
         if sink.found.is_some() {
             return Ok(sink.found);
@@ -306,8 +383,8 @@ impl Keep for SharedStore {
         }
     }
 
-    fn contains(&self, key: &[u8], now: Now) -> bool {
-        self.with(now, |cache| cache.contains(key))
+    fn contains(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> bool {
+        self.peek(call, key, now).is_some()
     }
 
     fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
@@ -319,8 +396,8 @@ impl Keep for SharedStore {
         self.with(Now::System, SharedCache::clear);
     }
 
-    fn expires_at(&self, key: &[u8], now: Now) -> Option<Timestamp> {
-        self.with(now, |cache| cache.expires_at(key))
+    fn expires_at(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
+        self.peek(call, key, now).map(|found| found.expires)
     }
 
     fn expire_at(&self, call: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
@@ -330,7 +407,7 @@ impl Keep for SharedStore {
 
     fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
         let now = call.now()?;
-        match self.expires_at(key, now) {
+        match self.expires_at(call, key, now) {
             None | Some(Timestamp::NEVER) => Ok(false),
             Some(_) => self.expire_at(call, key, Timestamp::NEVER, now),
         }
@@ -362,8 +439,14 @@ impl Keep for SharedStore {
             }
             Err(Failure::Raised(raised)) => return Err(raised),
         }
-        let left_behind = self.with(now, |cache| left_behind(cache, key));
-        match left_behind.map_err(no_memory)? {
+        let mut value = Vec::new();
+        let found = self.peek_bytes(call, key, now, &mut value).map_err(no_memory)?;
+        let left_behind = found.and_then(|found| {
+            let (holder, _) = raw::lock_of(found.tag, &value)?;
+            self.with(now, |cache| !cache.is_alive(holder))
+                .then_some(found.stamp)
+        });
+        match left_behind {
             Some(stamp) => self
                 .write(call.py(), now, |cache| lock(cache, Some(stamp)))
                 .map_err(|failure| failure.raised(call.py())),
@@ -378,7 +461,7 @@ impl Keep for SharedStore {
     }
 
     fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
-        let held = self.held(key, token, call.now()?, &mut Vec::new())?;
+        let held = self.held(call, key, token, call.now()?, &mut Vec::new())?;
         Ok(held.is_some())
     }
 
@@ -391,7 +474,7 @@ impl Keep for SharedStore {
         now: Now,
     ) -> PyResult<bool> {
         let mut value = Vec::new();
-        while let Some(found) = self.held(key, token, now, &mut value)? {
+        while let Some(found) = self.held(call, key, token, now, &mut value)? {
             let expires = end(found.expires);
             let item = Item::new(&value).tagged(found.tag).until(expires);
             let extended = self.write(call.py(), now, |cache| {
@@ -493,16 +576,6 @@ impl Failure {
             Self::Raised(raised) => raised,
         }
     }
-}
-
-/// A lock whose holder has died, as it is now.
-fn left_behind(cache: &SharedCache<Now>, key: &[u8]) -> Result<Option<Stamp>, OutOfMemory> {
-    let mut value = Vec::new();
-    let found = cache.peek_into(key, &mut value)?;
-    Ok(found.and_then(|found| {
-        let (holder, _) = raw::lock_of(found.tag, &value)?;
-        (!cache.is_alive(holder)).then_some(found.stamp)
-    }))
 }
 
 fn is_held(kind: u8, value: &[u8], token: &str) -> bool {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::builder::Builder;
-use super::error::{OpenError, SharedError, UpdateError};
+use super::error::{OpenError, ReadError, SharedError, UpdateError};
 use super::hashing::Keyed;
 use super::item::{Found, Item, Process};
 use super::keys::Keys;
@@ -26,16 +26,14 @@ use crate::error::OutOfMemory;
 
 /// How often a reader whom writers interfered with starts again.
 const STARTS: u32 = 64;
-/// How long a reader waits for a lock, if it comes to that.
-const READER_PATIENCE: Duration = Duration::from_millis(50);
+/// How long a read waits for a write of the same entry that does not end, because its process was stopped. After that
+/// the read is a miss.
+pub const READ_TIMEOUT: Duration = Duration::from_millis(50);
 const UPDATE_ATTEMPTS: u32 = 100;
-
-/// Why an attempt to read did not succeed.
-enum Unread {
-    /// A writer interfered.
-    Interfered,
-    OutOfMemory,
-}
+/// Room for larger records is made in slices.
+const LARGE_WORDS: usize = 1 << 16;
+/// The most slices for so much room. Small records take many.
+const ROOM_SLICES: usize = 32;
 
 /// A bounded cache in a file that all processes of a machine may map at once.
 ///
@@ -107,8 +105,8 @@ impl<C: Clock> SharedCache<C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A lock whose owner is dead is only ever taken over by who waits. Reads take a lock so rarely, and for so short a
-    /// time, that they do not ask.
+    /// A lock whose owner is dead is only ever taken over by a caller that waits. Reads take a lock only if a write of the
+    /// very same entry does not end; see [`try_get_into`](Self::try_get_into).
     #[must_use]
     pub fn with_lock_timeout(&self, timeout: Duration) -> Self
     where
@@ -149,13 +147,40 @@ impl<C: Clock> SharedCache<C> {
     /// [`OutOfMemory`] if the sink has none; that counts as a miss.
     #[inline]
     pub fn get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
-        let found = self.read(key, sink);
-        let what = if matches!(found, Ok(Some(_))) {
-            Counter::Hits
-        } else {
-            Counter::Misses
-        };
-        self.store.count(what, 1);
+        self.get_into_within(key, sink, READ_TIMEOUT)
+    }
+
+    /// As [`get_into`](Self::get_into), but waits at most so long for a write of the same entry to end, instead of
+    /// [`READ_TIMEOUT`]. If it does not end, the read is a miss.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the sink has none; that counts as a miss.
+    #[inline]
+    pub fn get_into_within(
+        &self,
+        key: &[u8],
+        sink: &mut impl Sink,
+        timeout: Duration,
+    ) -> Result<Option<Found>, OutOfMemory> {
+        let found = self.read(key, sink, timeout);
+        self.count_read(matches!(found, Ok(Some(_))));
+        miss_if_busy(found)
+    }
+
+    /// As [`get_into`](Self::get_into), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Busy`] if another process or thread is just writing this entry, or was stopped while it did. Nothing is
+    /// counted then: the caller goes on with [`get_into_within`](Self::get_into_within), having released whatever others
+    /// need. [`ReadError::OutOfMemory`] if the sink has no memory.
+    #[inline]
+    pub fn try_get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, ReadError> {
+        let found = self.read(key, sink, Duration::ZERO);
+        if !matches!(found, Err(ReadError::Busy)) {
+            self.count_read(matches!(found, Ok(Some(_))));
+        }
         found
     }
 
@@ -165,7 +190,13 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// [`OutOfMemory`] if the sink has none.
     pub fn peek_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
-        self.read(key, sink)
+        miss_if_busy(self.read(key, sink, READ_TIMEOUT))
+    }
+
+    #[inline]
+    fn count_read(&self, is_hit: bool) {
+        let what = if is_hit { Counter::Hits } else { Counter::Misses };
+        self.store.count(what, 1);
     }
 
     /// Has this process's last hit count as a miss, and as unreadable: the caller could make nothing of the value.
@@ -176,46 +207,49 @@ impl<C: Clock> SharedCache<C> {
     }
 
     #[inline]
-    fn read(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
+    fn read(&self, key: &[u8], sink: &mut impl Sink, timeout: Duration) -> Result<Option<Found>, ReadError> {
         let key = self.store.hashing.key(key);
         match self.try_read(&key, sink) {
-            Ok(found) => Ok(found),
-            Err(Unread::Interfered) => self.read_again(&key, sink),
-            Err(Unread::OutOfMemory) => Err(OutOfMemory),
+            Err(ReadError::Busy) => self.read_again(&key, sink, timeout),
+            done => done,
         }
     }
 
     #[cold]
-    fn read_again(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
+    fn read_again(
+        &self,
+        key: &Keyed<'_>,
+        sink: &mut impl Sink,
+        timeout: Duration,
+    ) -> Result<Option<Found>, ReadError> {
         for _ in 1..STARTS {
             hint::spin_loop();
             match self.try_read(key, sink) {
-                Ok(found) => return Ok(found),
-                Err(Unread::Interfered) => {}
-                Err(Unread::OutOfMemory) => return Err(OutOfMemory),
+                Err(ReadError::Busy) => {}
+                done => return done,
             }
         }
-        self.read_locked(key, sink)
+        self.read_locked(key, sink, timeout)
     }
 
     /// All in one function, so that what goes from one step to the next stays in registers.
     #[inline(always)]
-    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, Unread> {
+    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, ReadError> {
         let shard = self.store.shard_of(key);
         let entry = match shard.look_once(key) {
             Look::Found(entry) => entry,
-            Look::Unclear => return Err(Unread::Interfered),
+            Look::Unclear => return Err(ReadError::Busy),
             Look::Nothing | Look::Damaged => return Ok(None),
         };
         if is_dead(&entry.record, &self.clock) {
             return Ok(None);
         }
-        if sink.has(entry.record.tag, entry.record.value, &entry.stamp()) {
+        if sink.has(entry.record.tag, entry.record.value, &entry.stamp(key.hash)) {
             shard.raise(&entry);
-            return Ok(Some(Found::from(&entry)));
+            return Ok(Some(Found::new(&entry, key.hash)));
         }
         let Ok(room) = sink.room(entry.record.tag, entry.record.value) else {
-            return Err(Unread::OutOfMemory);
+            return Err(ReadError::OutOfMemory(OutOfMemory));
         };
         if room.len() != entry.record.value {
             return Ok(None);
@@ -228,9 +262,9 @@ impl<C: Clock> SharedCache<C> {
                     sink.filled(entry.record.value);
                 }
                 shard.raise(&entry);
-                Ok(Some(Found::from(&entry)))
+                Ok(Some(Found::new(&entry, key.hash)))
             }
-            Look::Unclear => Err(Unread::Interfered),
+            Look::Unclear => Err(ReadError::Busy),
             Look::Nothing => Ok(None),
             Look::Damaged => {
                 self.store.count(Counter::Damages, 1);
@@ -241,13 +275,20 @@ impl<C: Clock> SharedCache<C> {
 
     /// Reads under the lock, into memory that was allocated before it was taken.
     #[cold]
-    fn read_locked(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
+    fn read_locked(
+        &self,
+        key: &Keyed<'_>,
+        sink: &mut impl Sink,
+        timeout: Duration,
+    ) -> Result<Option<Found>, ReadError> {
         let mut scratch = Vec::new();
         for _ in 0..STARTS {
             let found = {
                 let shard = self.store.shard_of(key);
-                let Ok(writer) = self.store.lock_for(shard, &self.clock, READER_PATIENCE) else {
-                    return Ok(None);
+                let writer = match self.store.lock_for(shard, &self.clock, timeout) {
+                    Ok(writer) => writer,
+                    Err(SharedError::Busy { .. }) => return Err(ReadError::Busy),
+                    Err(_) => return Ok(None),
                 };
                 let Some(entry) = writer.find_live(key) else {
                     return Ok(None);
@@ -264,7 +305,7 @@ impl<C: Clock> SharedCache<C> {
             };
             let len = entry.record.value;
             if scratch.capacity() < len {
-                scratch.try_reserve(len)?;
+                scratch.try_reserve(len).map_err(OutOfMemory::from)?;
                 continue;
             }
             let room = sink.room(entry.record.tag, len)?;
@@ -277,7 +318,7 @@ impl<C: Clock> SharedCache<C> {
             unsafe {
                 sink.filled(len);
             }
-            return Ok(Some(Found::from(&entry)));
+            return Ok(Some(Found::new(&entry, key.hash)));
         }
         Ok(None)
     }
@@ -285,18 +326,28 @@ impl<C: Clock> SharedCache<C> {
     /// What there is to know of a live entry, without its value. O(1), no lock; counts neither as hit nor as miss.
     #[must_use]
     pub fn peek(&self, key: &[u8]) -> Option<Found> {
+        self.peek_within(key, READ_TIMEOUT).ok().flatten()
+    }
+
+    /// As [`peek`](Self::peek), but waits at most so long for a write of the same entry to end, not at all if the timeout is
+    /// zero.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Busy`] if the write did not end.
+    pub fn peek_within(&self, key: &[u8], timeout: Duration) -> Result<Option<Found>, ReadError> {
         let key = self.store.hashing.key(key);
         let shard = self.store.shard_of(&key);
         let entry = match shard.look(&key) {
-            Look::Found(entry) => entry,
-            Look::Unclear => self
-                .store
-                .lock_for(shard, &self.clock, READER_PATIENCE)
-                .ok()?
-                .find_live(&key)?,
-            Look::Nothing | Look::Damaged => return None,
+            Look::Found(entry) => Some(entry).filter(|entry| !is_dead(&entry.record, &self.clock)),
+            Look::Unclear => match self.store.lock_for(shard, &self.clock, timeout) {
+                Ok(writer) => writer.find_live(&key),
+                Err(SharedError::Busy { .. }) => return Err(ReadError::Busy),
+                Err(_) => None,
+            },
+            Look::Nothing | Look::Damaged => None,
         };
-        (!is_dead(&entry.record, &self.clock)).then(|| Found::from(&entry))
+        Ok(entry.map(|entry| Found::new(&entry, key.hash)))
     }
 
     /// Whether there is a live entry. O(1), no lock.
@@ -357,8 +408,31 @@ impl<C: Clock> SharedCache<C> {
             expires: expiry(item.expires),
             checksum: self.store.hashing.checksum(key.hash, item.bytes, item.tag),
         };
+        let words = words_for(key.bytes.len(), item.bytes.len());
+        if words > LARGE_WORDS {
+            self.make_room_ahead(&key, &value, condition, words)?;
+        }
         let stored = self.lock(&key)?.set(&key, &value, condition)?;
         Ok(stored)
+    }
+
+    /// Makes room for a large record before it is written, in slices, so that the lock is held for a moment each.
+    ///
+    /// Others may use some of the room meanwhile; what is missing then is made when the record is written.
+    #[cold]
+    fn make_room_ahead(
+        &self,
+        key: &Keyed<'_>,
+        value: &Value<'_>,
+        condition: Condition,
+        words: usize,
+    ) -> Result<(), SharedError> {
+        for _ in 0..=words / LARGE_WORDS * ROOM_SLICES {
+            if self.lock(key)?.has_made_room(key, value, condition) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn checked<'a>(&self, key: &'a [u8]) -> Result<Keyed<'a>, SharedError> {
@@ -442,7 +516,7 @@ impl<C: Clock> SharedCache<C> {
         mut condition: impl FnMut(u8, &[u8]) -> bool,
     ) -> Result<bool, SharedError> {
         let mut value = Vec::new();
-        while let Some(found) = self.peek_into(key, &mut value)? {
+        while let Some(found) = self.peek_to_write(key, &mut value)? {
             if !condition(found.tag, &value) {
                 return Ok(false);
             }
@@ -451,6 +525,15 @@ impl<C: Clock> SharedCache<C> {
             }
         }
         Ok(false)
+    }
+
+    /// Reads an entry that is to be changed. It is not missing because another write of it does not end.
+    fn peek_to_write(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<Found>, SharedError> {
+        let timeout = self.patience.min(READ_TIMEOUT);
+        self.read(key, value, timeout).map_err(|error| match error {
+            ReadError::Busy => SharedError::Busy { waited: timeout },
+            ReadError::OutOfMemory(error) => error.into(),
+        })
     }
 
     fn remove(&self, key: &[u8], condition: Condition) -> Result<bool, SharedError> {
@@ -591,13 +674,23 @@ impl<C: Clock> SharedCache<C> {
         me.map_or(true, |me| registration.is_alive(me, process.0, map, geometry))
     }
 
-    /// Checks everything that has to hold. Reads all of the file, shard by shard under its lock: milliseconds each.
+    /// Checks everything that has to hold. Reads all of the file, mostly without a lock: writers wait for a few milliseconds at
+    /// most, whatever the file's size, and may change entries meanwhile.
     ///
     /// # Errors
     ///
     /// [`ValidateError`] tells what does not hold.
     pub fn validate(&self) -> Result<Report, ValidateError> {
         validate::validate(&self.store, &self.clock, self.patience)
+    }
+}
+
+/// A read that would have to wait longer for another's write is a miss.
+fn miss_if_busy(found: Result<Option<Found>, ReadError>) -> Result<Option<Found>, OutOfMemory> {
+    match found {
+        Ok(found) => Ok(found),
+        Err(ReadError::Busy) => Ok(None),
+        Err(ReadError::OutOfMemory(error)) => Err(error),
     }
 }
 

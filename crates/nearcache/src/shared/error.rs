@@ -156,6 +156,18 @@ pub enum SharedError {
     Detached(#[from] OpenError),
 }
 
+/// Why a read gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Another process or thread is writing this very entry.
+    #[error("the entry is being written by another process or thread")]
+    Busy,
+    /// There is no memory for the value.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
 /// Why [`update`](super::SharedCache::update) did not store a new value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

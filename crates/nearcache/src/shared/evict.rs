@@ -1,7 +1,9 @@
 //! Making room at a ring's tail: S3-FIFO over records of any size.
 
 use super::index::{Kind, Slot};
+use super::position::Position;
 use super::record::{LEAD, Record, is_torn};
+use super::recount::Change;
 use super::ring::Ring;
 use super::shard::Entry;
 use super::store::Counter;
@@ -18,6 +20,22 @@ const LARGE_SHARE: u64 = 4;
 const FREE_SHARE: u64 = 32;
 /// Main is open to what has yet to earn a place, if less than one of so many parts of it is earned.
 const OPEN_SHARE: u64 = 2;
+/// How many records a slice of the making of room passes.
+const STEPS_A_SLICE: usize = 2048;
+/// How many words that are no record one step passes over.
+const SCANNED_WORDS: u64 = 4096;
+/// How many dead records at main's tail are passed over to learn whether main has room.
+const PASSED_RECORDS: usize = 256;
+
+/// What lies at a position of a ring.
+pub(super) enum Place {
+    /// A record that a slot points to.
+    Entry(Entry),
+    /// A record of so many words that no slot points to.
+    Unused(u64),
+    /// Nothing that could be believed to be a record.
+    Damage,
+}
 
 impl<C: Clock> Writer<'_, C> {
     /// Where a record begins that nothing is known of: in small; or on trial in main, if that is free, or open.
@@ -42,8 +60,8 @@ impl<C: Clock> Writer<'_, C> {
 
     /// Moves the tail until a record of `words` words fits. Ends: whatever is kept is paid for from what may be moved.
     pub(super) fn make_room(&mut self, ring: &Ring<'_>, words: usize) {
-        // So many records can lie in the ring; more steps than that, and it is damaged.
-        let most = ring.capacity() / LEAD as u64 + u64::from(self.records_left);
+        // Of two steps at least one frees a record's words, or moves a record. After more of them the ring is damaged.
+        let most = 2 * (ring.capacity() / LEAD as u64) + u64::from(self.records_left);
         for _ in 0..=most {
             if ring.has_room(words) {
                 return;
@@ -53,30 +71,74 @@ impl<C: Clock> Writer<'_, C> {
         self.give_up(ring);
     }
 
-    /// Takes one record from the tail.
+    /// Moves the tail by a few records at most; returns whether a record of `words` words fits.
+    pub(super) fn make_some_room(&mut self, ring: &Ring<'_>, words: usize) -> bool {
+        for _ in 0..STEPS_A_SLICE {
+            if ring.has_room(words) {
+                return true;
+            }
+            self.step(ring);
+        }
+        ring.has_room(words)
+    }
+
+    /// Moves the tail over what lies there: one record, or words that are none.
     fn step(&mut self, ring: &Ring<'_>) {
         let tail = ring.tail();
-        let used = ring.used();
-        let Some(record) = ring
-            .record(tail)
-            .filter(|record| record.allotted >= LEAD && record.allotted as u64 <= used)
-        else {
-            self.give_up(ring);
-            return;
-        };
-        let moved_itself = self.entry_of(ring, &record).is_some_and(|entry| {
-            if self.bury(&entry) {
-                false
-            } else if entry.kind == Kind::Small {
-                self.leave_small(&entry);
-                false
-            } else {
-                self.leave_main(&entry)
+        match self.lies_at(ring, tail) {
+            Place::Entry(entry) => {
+                let words = entry.record.allotted as u64;
+                if !self.leave(&entry) {
+                    ring.move_tail(tail.advanced(words));
+                }
             }
-        });
-        if !moved_itself {
-            ring.move_tail(tail.wrapping_add(record.allotted as u64));
+            Place::Unused(words) => ring.move_tail(tail.advanced(words)),
+            Place::Damage => self.skip_damage(ring),
         }
+    }
+
+    /// What lies at a position between tail and head.
+    pub(super) fn lies_at(&self, ring: &Ring<'_>, position: Position) -> Place {
+        let left = ring.room_at(position);
+        let record = ring
+            .record(position)
+            .filter(|record| record.allotted >= LEAD && record.allotted as u64 <= left);
+        let Some(record) = record else {
+            return Place::Damage;
+        };
+        match self.entry_of(ring, &record) {
+            Some(entry) => Place::Entry(entry),
+            None if ring.is_suspect(position) => Place::Damage,
+            None => Place::Unused(record.allotted as u64),
+        }
+    }
+
+    /// Moves the tail over words that are no record, up to the next record that a slot points to, but over no more than
+    /// `SCANNED_WORDS`.
+    #[cold]
+    fn skip_damage(&self, ring: &Ring<'_>) {
+        let tail = ring.tail();
+        if !ring.is_suspect(tail) {
+            self.count(Counter::Damages, 1);
+            ring.suspect_before(ring.head());
+        }
+        // What comes after is believed again.
+        let most = ring.room_at(tail).min(SCANNED_WORDS);
+        let next =
+            (1..most).find(|words| matches!(self.lies_at(ring, tail.advanced(*words)), Place::Entry(_)));
+        ring.move_tail(tail.advanced(next.unwrap_or(most)));
+    }
+
+    /// Evicts, moves or removes the entry at a ring's tail; returns whether the tail has been moved already.
+    fn leave(&mut self, entry: &Entry) -> bool {
+        if self.bury(entry) {
+            return false;
+        }
+        if entry.kind == Kind::Small {
+            self.leave_small(entry);
+            return false;
+        }
+        self.leave_main(entry)
     }
 
     /// The entry that a record is, dead and torn ones included.
@@ -140,29 +202,38 @@ impl<C: Clock> Writer<'_, C> {
         };
         let position = main.head();
         main.copy_in(from, &entry.record, position);
-        main.move_head(position.wrapping_add(entry.record.allotted as u64));
-        let slot = Slot::new(entry.slot.tag(), Kind::Main, frequency, position);
+        if self.is_scrubbing() {
+            let start = main.index(position);
+            main.clear_slack(&Record {
+                position,
+                start,
+                ..entry.record
+            });
+        }
+        main.move_head(position.advanced(entry.record.allotted as u64));
+        let slot = Slot::pointing(entry.slot.tag(), Kind::Main, frequency, position);
         put(&self.shard.index[entry.at], slot.0, Ordering::Release);
-        self.shift_live(entry.kind, entry.record.allotted, false);
-        self.shift_live(Kind::Main, entry.record.allotted, true);
+        self.tally(entry.at, entry.kind, &entry.record, Change::Removed);
+        self.tally(entry.at, Kind::Main, &entry.record, Change::Added);
     }
 
-    /// Whether main has room beside what lives there; dead records at its tail are passed over.
+    /// Whether main has room beside what lives there; a few dead records at its tail are passed over.
     fn main_has_room(&self, words: usize) -> bool {
         let main = self.shard.main;
         let wanted = main.limit() / FREE_SHARE + words as u64;
-        while main.used().saturating_add(wanted) > main.limit() {
-            let tail = main.tail();
-            let Some(record) = main.record(tail).filter(|record| record.allotted >= LEAD) else {
-                return false;
-            };
-            let kept = self.entry_of(&main, &record).filter(|entry| !self.bury(entry));
-            if kept.is_some() || main.used() < record.allotted as u64 {
-                return false;
+        for _ in 0..PASSED_RECORDS {
+            if main.used().saturating_add(wanted) <= main.limit() {
+                return true;
             }
-            main.move_tail(tail.wrapping_add(record.allotted as u64));
+            let tail = main.tail();
+            let words = match self.lies_at(&main, tail) {
+                Place::Entry(entry) if self.bury(&entry) => entry.record.allotted as u64,
+                Place::Unused(words) => words,
+                Place::Entry(_) | Place::Damage => return false,
+            };
+            main.move_tail(tail.advanced(words));
         }
-        true
+        false
     }
 
     /// Main's oldest goes to its head again if it earned that, by being asked for more than once while on trial, and later
@@ -191,9 +262,13 @@ impl<C: Clock> Writer<'_, C> {
         let free = main.capacity().saturating_sub(main.used());
         let over_itself = free < words as u64;
         if over_itself {
-            main.move_tail(entry.record.position.wrapping_add(words as u64));
+            self.set_moving(entry.slot);
+            main.move_tail(entry.record.position.advanced(words as u64));
         }
         self.carry(entry, &main, left);
+        if over_itself {
+            self.set_moving(Slot(0));
+        }
         over_itself
     }
 }

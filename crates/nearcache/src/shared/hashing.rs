@@ -3,6 +3,7 @@
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use super::layout::WORD;
+use super::position::Position;
 
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// By how many bits a lane's sums are turned: nothing that a word is divided into. Were they the same, compilers would put
@@ -83,15 +84,15 @@ impl Hashing {
     }
 
     /// 16 bits as good as drawn by lot, which change whenever one of these does.
-    pub(super) fn draw(&self, one: u64, other: u64) -> u64 {
-        let (sum, _) = mix(one ^ other.rotate_left(32) ^ self.seed);
+    pub(super) fn draw(&self, one: Position, other: Position) -> u64 {
+        let (sum, _) = mix(one.to_u64() ^ other.to_u64().rotate_left(32) ^ self.seed);
         u64::from(sum) & 0xffff
     }
 
     /// What the first word of a record at this position has to bear.
     #[inline]
-    pub(super) fn place_check(&self, position: u64, allotted: u64) -> u64 {
-        let (sum, _) = mix(position ^ allotted.rotate_left(40) ^ self.seed);
+    pub(super) fn place_check(&self, position: Position, allotted: u64) -> u64 {
+        let (sum, _) = mix(position.to_u64() ^ allotted.rotate_left(40) ^ self.seed);
         u64::from(sum) & 0xffff
     }
 }

@@ -26,8 +26,8 @@ impl<C: Clock> Writer<'_, C> {
         }
         let hints = &self.shard.control[HOLES..SHARD];
         let free = hints.iter().find(|hint| hint.load(Ordering::Relaxed) == 0);
-        let number = usize::try_from(record.position >> 3).unwrap_or_default() % hints.len();
-        let hint = (words << POSITION_BITS) | (record.position & POSITION_MASK);
+        let number = usize::try_from(record.position.to_u64() >> 3).unwrap_or_default() % hints.len();
+        let hint = (words << POSITION_BITS) | record.position.low_bits();
         put(free.unwrap_or(&hints[number]), hint, Ordering::Relaxed);
     }
 
@@ -57,8 +57,10 @@ impl<C: Clock> Writer<'_, C> {
 
     fn hole_at(&self, position: u64) -> Option<Record> {
         let main = self.shard.main;
-        let record = main.record(main.held(Slot(position))?)?;
-        let is_within = main.head().wrapping_sub(record.position) >= record.allotted as u64;
+        let record = main.record(main.position(Slot(position))?)?;
+        // What a dead record says of its length is not believed everywhere.
+        let is_within =
+            !main.is_suspect(record.position) && main.room_at(record.position) >= record.allotted as u64;
         let is_dead = !is_torn(record.first) && self.entry_of(&main, &record).is_none();
         (is_within && is_dead).then_some(record)
     }

@@ -1,5 +1,7 @@
 //! An index slot, in one word: `tag 16 | kind 2 | frequency 2 | position 44`.
 
+use super::position::Position;
+
 pub(super) const POSITION_BITS: u32 = 44;
 pub(super) const POSITION_MASK: u64 = (1 << POSITION_BITS) - 1;
 const FREQUENCY: u64 = 1 << POSITION_BITS;
@@ -35,6 +37,11 @@ impl Slot {
     pub(super) const fn new(tag: u64, kind: Kind, frequency: u64, position: u64) -> Self {
         let word = (tag << TAG_SHIFT) | ((kind as u64) << KIND_SHIFT);
         Self(word | (frequency * FREQUENCY) | (position & POSITION_MASK))
+    }
+
+    /// A slot that points to the record at a position.
+    pub(super) const fn pointing(tag: u64, kind: Kind, frequency: u64, position: Position) -> Self {
+        Self::new(tag, kind, frequency, position.to_u64())
     }
 
     #[inline]

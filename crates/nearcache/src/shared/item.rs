@@ -34,7 +34,7 @@ impl<'a> Item<'a> {
         Self { tag, ..self }
     }
 
-    /// Dying at this time. It is kept in milliseconds, rounded up.
+    /// Returns the value with this expiry. The file keeps milliseconds, rounded down, up to the year 10889.
     #[must_use]
     pub const fn until(self, expires: Timestamp) -> Self {
         Self { expires, ..self }
@@ -55,13 +55,14 @@ pub struct Found {
     pub stamp: Stamp,
 }
 
-impl From<&Entry> for Found {
-    fn from(entry: &Entry) -> Self {
+impl Found {
+    /// Describes an entry of the key with this hash.
+    pub(super) fn new(entry: &Entry, key: u64) -> Self {
         Self {
             tag: entry.record.tag,
             len: entry.record.value,
             expires: timestamp(entry.record.expires),
-            stamp: entry.stamp(),
+            stamp: entry.stamp(key),
         }
     }
 }

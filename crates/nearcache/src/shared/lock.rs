@@ -125,6 +125,3 @@ fn wait(
         }
     }
 }
-
-/// A lock word that names an owner who cannot be alive.
-pub(super) const NOBODY: u64 = 0x7fff << OWNER_SHIFT;

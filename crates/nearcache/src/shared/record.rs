@@ -3,6 +3,7 @@
 use super::hashing::Hashing;
 use super::index::Kind;
 use super::layout::WORD;
+use super::position::Position;
 
 /// Words before the key.
 pub(super) const LEAD: usize = 4;
@@ -32,7 +33,7 @@ const fn value_offset(key: usize) -> usize {
 /// What is known of a record from its leading words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
-    pub(super) position: u64,
+    pub(super) position: Position,
     /// Its first word in the ring: the position modulo that.
     pub(super) start: usize,
     /// The first word as it was read.
@@ -50,7 +51,7 @@ pub(super) struct Record {
 
 /// The first word of a record.
 #[inline]
-pub(super) fn first_word(hashing: &Hashing, position: u64, sequence: u64, allotted: usize) -> u64 {
+pub(super) fn first_word(hashing: &Hashing, position: Position, sequence: u64, allotted: usize) -> u64 {
     let allotted = allotted as u64;
     (sequence << SEQUENCE_SHIFT) | (allotted << ALLOTTED_SHIFT) | hashing.place_check(position, allotted)
 }
@@ -73,7 +74,7 @@ impl Record {
     #[allow(clippy::cast_possible_truncation)] // masked
     pub(super) fn parse(
         hashing: &Hashing,
-        position: u64,
+        position: Position,
         start: usize,
         words: [u64; LEAD],
         ring: usize,
@@ -103,7 +104,7 @@ impl Record {
     }
 
     /// A new record in so many words at this position, without a key or a value.
-    pub(super) fn empty(hashing: &Hashing, position: u64, start: usize, allotted: usize) -> Self {
+    pub(super) fn empty(hashing: &Hashing, position: Position, start: usize, allotted: usize) -> Self {
         Self {
             position,
             start,
@@ -137,24 +138,29 @@ impl Record {
         value_offset(self.key)
     }
 
-    /// Identifies this very writing of the record.
-    pub(super) const fn stamp(&self, kind: Kind) -> Stamp {
+    /// Identifies this write of the record, which holds the value of the key with this hash.
+    pub(super) const fn stamp(&self, kind: Kind, key: u64) -> Stamp {
         Stamp {
+            key,
             kind,
             position: self.position,
             first: self.first,
+            written: self.written,
             checksum: self.checksum,
         }
     }
 }
 
-/// Which writing of an entry was read: see [`super::SharedCache::set_if_unchanged`]. What bears the same stamp in one file is
-/// the same value under the same key.
+/// Identifies one write of one entry: see [`super::SharedCache::set_if_unchanged`]. Within a file, equal stamps mean the same
+/// value under the same key. `docs/design/shared.md` gives the argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
+    /// The whole hash of the key, whose lowest bits are the shard.
+    key: u64,
     kind: Kind,
-    position: u64,
+    position: Position,
+    /// Holds the count of writes to this place, which starts again after 2^23 of them: hence the time and the checksum.
     first: u64,
-    // A place may be written so often that its count begins anew.
+    written: u64,
     checksum: u32,
 }

@@ -1,22 +1,19 @@
-//! After a reboot a file on disk may hold pages of different times. It is believed record by record.
+//! Adopting a file after a reboot: its pages on disk may be of different times.
 //!
-//! The caller holds the set-up lock, and whoever else opens the file waits for it.
+//! The process that adopts a file holds the set-up lock, and others that open the file wait for it. That takes as long as a
+//! few writes, whatever the file's size, since no entry is looked at.
 
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
 use super::error::OpenError;
 use super::file::SetupLock;
-use super::index::{Kind, Slot};
-use super::layout::{BOOT, BUCKET, LOCK, SHARD_EPOCH};
+use super::layout::{BOOT, HOLES, LOCK, MOVING, SHARD, SHARD_EPOCH};
 use super::process::ProcessSlot;
-use super::record::{Record, is_torn};
+use super::recount;
 use super::ring::Ring;
 use super::shard::Shard;
 use super::store::Store;
 use super::words::{fence, put};
-use crate::error::OutOfMemory;
-use crate::memory::try_with_capacity;
 
 /// The boot of whoever cannot tell which it is, having no `/proc`.
 pub(super) const UNKNOWN: [u64; 2] = [0; 2];
@@ -81,8 +78,7 @@ fn after_reboot(store: &Store, boot: [u64; 2]) -> Result<[u64; 2], OpenError> {
     if !in_use {
         let epoch = store.epoch().load(Ordering::Relaxed);
         for number in 0..store.geometry.shards {
-            // If this fails, the next process that opens the file starts the repair again.
-            repair(&store.shard(number), epoch)?;
+            adopt(&store.shard(number), epoch);
         }
     }
     let known_to_others = in_use && boot == UNKNOWN && found != IN_REPAIR;
@@ -91,98 +87,33 @@ fn after_reboot(store: &Store, boot: [u64; 2]) -> Result<[u64; 2], OpenError> {
     Ok(now)
 }
 
-/// Keeps what can be believed of a shard.
-fn repair(shard: &Shard<'_>, epoch: u64) -> Result<(), OutOfMemory> {
-    put(&shard.control[LOCK], 0, Ordering::Relaxed);
+/// Makes a shard usable whose pages may be of different times. Costs the same at any size: readers believe a record only
+/// if all of it fits, and writers remove the entries that do not, a few at each write (`recount.rs`).
+fn adopt(shard: &Shard<'_>, epoch: u64) {
+    let control = shard.control;
+    let is_outdated = control[SHARD_EPOCH].load(Ordering::Relaxed) != epoch;
     for ring in [&shard.small, &shard.main] {
-        if ring.used() > ring.capacity() || shard.control[SHARD_EPOCH].load(Ordering::Relaxed) != epoch {
+        if !ring.is_sound() {
+            ring.restart();
+        } else if is_outdated {
             ring.reset();
+        } else {
+            adopt_ring(ring);
         }
     }
-    put(&shard.control[SHARD_EPOCH], epoch, Ordering::Relaxed);
-    // The tail must go beyond whatever cannot be walked.
-    let mut kept: Vec<(Kind, u64)> = try_with_capacity(shard.index.len())?;
-    for at in 0..shard.index.len() {
-        kept.extend(believable(shard, at)?.map(|(kind, record)| (kind, record.position)));
+    for hint in &control[HOLES..SHARD] {
+        put(hint, 0, Ordering::Relaxed);
     }
-    kept.sort_unstable_by_key(|(_, position)| *position);
-    for ring in [&shard.small, &shard.main] {
-        let own = kept.iter().filter(|(kind, _)| kind.is_in(ring.kind));
-        let mut positions = try_with_capacity(kept.len())?;
-        positions.extend(own.map(|(_, position)| *position));
-        move_beyond_gaps(ring, &positions);
-    }
-    // A lock taken from the dead has entries and live words counted anew: nobody's, in the generation 0.
-    put(&shard.control[LOCK], super::lock::NOBODY, Ordering::Release);
-    Ok(())
+    put(&control[MOVING], 0, Ordering::Relaxed);
+    put(&control[SHARD_EPOCH], epoch, Ordering::Relaxed);
+    recount::start_scrub(control);
+    put(&control[LOCK], 0, Ordering::Release);
 }
 
-/// The record that a slot points to, if all of it fits; else the slot is emptied.
-fn believable(shard: &Shard<'_>, at: usize) -> Result<Option<(Kind, Record)>, OutOfMemory> {
-    let slot = Slot(shard.index[at].load(Ordering::Relaxed));
-    let Some((kind, ring)) = slot.kind().and_then(|kind| Some((kind, shard.ring(kind)?))) else {
-        return Ok(None);
-    };
-    let mut record = ring.held(slot).and_then(|position| ring.record(position));
-    if let Some(found) = &record
-        && !is_whole(shard, ring, found, at, slot)?
-    {
-        record = None;
-    }
-    if record.is_none() {
-        put(&shard.index[at], 0, Ordering::Relaxed);
-    }
-    Ok(record.map(|record| (kind, record)))
-}
-
-fn is_whole(
-    shard: &Shard<'_>,
-    ring: &Ring<'_>,
-    record: &Record,
-    at: usize,
-    slot: Slot,
-) -> Result<bool, OutOfMemory> {
-    if is_torn(record.first) || record.slot != at {
-        return Ok(false);
-    }
-    let (key, value) = read(ring, record)?;
-    let key = shard.hashing.key(&key);
-    let buckets = key.buckets(shard.index.len() / BUCKET);
-    Ok(key.tag() == slot.tag()
-        && buckets.contains(&(at / BUCKET))
-        && shard.hashing.checksum(key.hash, &value, record.tag) == record.checksum)
-}
-
-/// A record's key and value.
-pub(super) fn read(ring: &Ring<'_>, record: &Record) -> Result<(Vec<u8>, Vec<u8>), OutOfMemory> {
-    let key = filled(record.key, |room| ring.copy_key(record, room))?;
-    let value = filled(record.value, |room| ring.copy_value(record, room))?;
-    Ok((key, value))
-}
-
-fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<u8>])) -> Result<Vec<u8>, OutOfMemory> {
-    let mut bytes = try_with_capacity(len)?;
-    bytes.resize(len, 0);
-    // SAFETY: initialised bytes may be taken for ones that may be uninitialised, as long as none is made so; `fill` only
-    // ever writes initialised ones.
-    #[allow(unsafe_code)]
-    fill(unsafe { &mut *(&raw mut *bytes.as_mut_slice() as *mut [MaybeUninit<u8>]) });
-    Ok(bytes)
-}
-
-/// Walks from the tail to the head; where that is not possible, the tail goes to the next record that is kept. Their
-/// positions ascend.
-fn move_beyond_gaps(ring: &Ring<'_>, kept: &[u64]) {
-    let (mut at, head) = (ring.tail(), ring.head());
-    while at != head {
-        let left = head.wrapping_sub(at);
-        match ring.record(at).filter(|record| record.allotted as u64 <= left) {
-            Some(record) if record.allotted > 0 => at = at.wrapping_add(record.allotted as u64),
-            _ => {
-                let next = kept.partition_point(|position| *position <= at);
-                at = kept.get(next).copied().unwrap_or(head);
-                ring.move_tail(at);
-            }
-        }
-    }
+/// Takes the whole ring for used. Records may lie beyond the head, if its page is older than theirs: readers would find
+/// them there, and writers must not write over them unawares.
+fn adopt_ring(ring: &Ring<'_>) {
+    let head = ring.tail().advanced(ring.capacity());
+    ring.suspect_before(head);
+    ring.move_head(head);
 }

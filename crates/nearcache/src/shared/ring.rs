@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::hashing::{BLOCK, Hashing, Sum};
 use super::index::{Kind, POSITION_MASK, Slot};
 use super::layout::WORD;
+use super::position::Position;
 use super::record::{self, LEAD, Record};
 use super::words::{AtomicU64, fence, put};
 
@@ -16,6 +17,9 @@ const TAIL: usize = 0;
 const HEAD: usize = 1;
 const LIVE: usize = 2;
 const EARNED: usize = 3;
+const SUSPECT: usize = 4;
+/// No ring comes so far: 2^62 words are 32 EiB. Beyond 2^64 a position would no longer tell a record's place.
+const MOST_WORDS: u64 = 1 << 62;
 /// One of so many words is kept free for records that are copied to the head, but no more than `MAX_RESERVE`.
 const RESERVE_SHARE: u64 = 64;
 const MAX_RESERVE: u64 = 4096;
@@ -46,12 +50,12 @@ impl<'a> Ring<'a> {
     }
 
     #[inline]
-    pub(super) fn tail(&self) -> u64 {
-        self.control[TAIL].load(Ordering::Acquire)
+    pub(super) fn tail(&self) -> Position {
+        Position::from_u64(self.control[TAIL].load(Ordering::Acquire))
     }
 
-    pub(super) fn head(&self) -> u64 {
-        self.control[HEAD].load(Ordering::Relaxed)
+    pub(super) fn head(&self) -> Position {
+        Position::from_u64(self.control[HEAD].load(Ordering::Relaxed))
     }
 
     /// Words in records that a slot points to.
@@ -66,7 +70,7 @@ impl<'a> Ring<'a> {
 
     /// Words between tail and head; more than the capacity if the file is damaged.
     pub(super) fn used(&self) -> u64 {
-        self.head().wrapping_sub(self.tail())
+        self.head().since(self.tail())
     }
 
     /// How many words new records may fill.
@@ -79,14 +83,14 @@ impl<'a> Ring<'a> {
     }
 
     /// Lets go of what lies before `tail`: its words may be overwritten from now on.
-    pub(super) fn move_tail(&self, tail: u64) {
-        put(&self.control[TAIL], tail, Ordering::Release);
+    pub(super) fn move_tail(&self, tail: Position) {
+        put(&self.control[TAIL], tail.to_u64(), Ordering::Release);
         fence(Ordering::Release);
     }
 
     /// Lets what lies before `head` be seen.
-    pub(super) fn move_head(&self, head: u64) {
-        put(&self.control[HEAD], head, Ordering::Release);
+    pub(super) fn move_head(&self, head: Position) {
+        put(&self.control[HEAD], head.to_u64(), Ordering::Release);
     }
 
     pub(super) fn set_live(&self, words: u64) {
@@ -109,28 +113,68 @@ impl<'a> Ring<'a> {
         self.set_earned(0);
     }
 
-    /// The whole position that a slot means, if it is within the window as far as the tail tells.
-    #[inline]
-    pub(super) fn position(&self, slot: Slot) -> Option<u64> {
-        let tail = self.tail();
-        let ahead = slot.position().wrapping_sub(tail) & POSITION_MASK;
-        (ahead < self.capacity()).then(|| tail.wrapping_add(ahead))
+    /// Whether tail and head are such as a process leaves them.
+    pub(super) fn is_sound(&self) -> bool {
+        let (head, used) = (self.head().to_u64(), self.used());
+        used <= self.capacity() && used <= head && head <= MOST_WORDS
     }
 
-    /// As [`position`](Self::position), and before the head: exact for the lock's owner.
-    pub(super) fn held(&self, slot: Slot) -> Option<u64> {
-        self.position(slot)
-            .filter(|position| position.wrapping_sub(self.tail()) < self.used())
+    /// Empties a ring whose tail and head mean nothing.
+    pub(super) fn restart(&self) {
+        self.move_tail(Position::START);
+        self.move_head(Position::START);
+        self.reset();
+        self.suspect_before(Position::START);
+    }
+
+    /// Whether a record before this position is believed only if a slot points to it. What a dead record says of its
+    /// length is not believed there.
+    pub(super) fn is_suspect(&self, position: Position) -> bool {
+        self.suspect_words(position).is_some()
+    }
+
+    /// The suspected words from a position on.
+    fn suspect_words(&self, position: Position) -> Option<u64> {
+        let suspect = Position::from_u64(self.control[SUSPECT].load(Ordering::Relaxed));
+        Some(suspect.since(position)).filter(|words| (1..=self.capacity()).contains(words))
+    }
+
+    /// How many words a record at a position may have: it lies before the head, and wholly in what is suspected or not at
+    /// all.
+    pub(super) fn room_at(&self, position: Position) -> u64 {
+        self.suspect_words(position)
+            .unwrap_or_else(|| self.head().since(position))
+    }
+
+    /// Has all that lies before this position suspected.
+    pub(super) fn suspect_before(&self, position: Position) {
+        put(&self.control[SUSPECT], position.to_u64(), Ordering::Relaxed);
+    }
+
+    /// The whole position that a slot means, if that lies between tail and head.
+    #[inline]
+    pub(super) fn position(&self, slot: Slot) -> Option<Position> {
+        let tail = self.tail();
+        let ahead = slot.position().wrapping_sub(tail.to_u64()) & POSITION_MASK;
+        // A slot is stored after the head, so that a reader who has loaded the slot does not miss the head.
+        let used = self.head().since(tail);
+        (ahead < used.min(self.capacity())).then(|| tail.advanced(ahead))
     }
 
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // below the length of a slice
-    pub(super) fn index(&self, position: u64) -> usize {
-        (position % self.capacity()) as usize
+    pub(super) fn index(&self, position: Position) -> usize {
+        (position.to_u64() % self.capacity()) as usize
+    }
+
+    /// The first word of a record.
+    #[cfg(test)]
+    pub(super) fn first_word_of(&self, record: &Record) -> &'a AtomicU64 {
+        &self.data[record.start]
     }
 
     #[inline]
-    fn word(&self, position: u64) -> &'a AtomicU64 {
+    fn word(&self, position: Position) -> &'a AtomicU64 {
         &self.data[self.index(position)]
     }
 
@@ -156,7 +200,7 @@ impl<'a> Ring<'a> {
 
     /// The record at a position; `None` if what lies there is none.
     #[inline(always)]
-    pub(super) fn record(&self, position: u64) -> Option<Record> {
+    pub(super) fn record(&self, position: Position) -> Option<Record> {
         let start = self.index(position);
         let mut words = [0; LEAD];
         if let Some(found) = self.data.get(start..start + LEAD) {
@@ -166,7 +210,7 @@ impl<'a> Ring<'a> {
             }
         } else {
             for (word, at) in words.iter_mut().zip(0..) {
-                *word = self.word(position.wrapping_add(at)).load(Ordering::Acquire);
+                *word = self.word(position.advanced(at)).load(Ordering::Acquire);
             }
         }
         Record::parse(self.hashing, position, start, words, self.data.len())
@@ -176,8 +220,8 @@ impl<'a> Ring<'a> {
     #[inline(always)]
     pub(super) fn is_unchanged(&self, record: &Record) -> bool {
         fence(Ordering::Acquire);
-        let tail = self.control[TAIL].load(Ordering::Relaxed);
-        record.position.wrapping_sub(tail) < self.capacity()
+        let tail = Position::from_u64(self.control[TAIL].load(Ordering::Relaxed));
+        record.position.since(tail) < self.capacity()
             && self.data[record.start].load(Ordering::Relaxed) == record.first
     }
 
@@ -225,6 +269,26 @@ impl<'a> Ring<'a> {
         self.hashing.checksum(key, value, record.tag)
     }
 
+    /// The checksum of a record's value as it lies there, for the key with this hash.
+    pub(super) fn checksum(&self, record: &Record, key: u64) -> u32 {
+        let (first, second) = self.span(record, record.value_offset(), record.value.div_ceil(WORD));
+        let mut sum = self.hashing.sum();
+        let mut block = [0; BLOCK];
+        let mut filled = 0;
+        for word in first.iter().chain(second) {
+            block[filled] = word.load(Ordering::Relaxed);
+            filled += 1;
+            if filled == BLOCK {
+                sum.take(&block);
+                (block, filled) = ([0; BLOCK], 0);
+            }
+        }
+        if filled > 0 {
+            sum.take(&block);
+        }
+        sum.finish(key, record.value, record.tag)
+    }
+
     /// Writes a whole record beyond the head. There has to be room.
     pub(super) fn write(&self, record: &Record, key: &[u8], value: &[u8]) {
         put(&self.data[record.start], record.first, Ordering::Relaxed);
@@ -266,7 +330,7 @@ impl<'a> Ring<'a> {
     /// Copies a record's words from another ring, or from further back in this one, to a position beyond the head.
     ///
     /// The words go over in ascending order, so a copy over itself, further back, comes out whole.
-    pub(super) fn copy_in(&self, from: &Ring<'_>, record: &Record, position: u64) {
+    pub(super) fn copy_in(&self, from: &Ring<'_>, record: &Record, position: Position) {
         let first = record::first_word(self.hashing, position, 0, record.allotted);
         put(self.word(position), first, Ordering::Relaxed);
         let (mut source, mut target) = (record.start + 1, self.index(position) + 1);
@@ -283,19 +347,21 @@ impl<'a> Ring<'a> {
         }
     }
 
+    /// Overwrites the words of a record beyond its value. Words left over from before a reboot could look like a record
+    /// there, to which a slot still points.
+    pub(super) fn clear_slack(&self, record: &Record) {
+        let used = record.value_offset() + record.value.div_ceil(WORD);
+        let (first, second) = self.span(record, used, record.allotted - used);
+        for word in first.iter().chain(second) {
+            put(word, 0, Ordering::Relaxed);
+        }
+    }
+
     /// Stores a record's expiry and time of writing: two stores, each of which leaves it whole.
     pub(super) fn write_times(&self, record: &Record) {
         let [_, expiry, writing] = record.words();
-        put(
-            self.word(record.position.wrapping_add(3)),
-            writing,
-            Ordering::Relaxed,
-        );
-        put(
-            self.word(record.position.wrapping_add(2)),
-            expiry,
-            Ordering::Relaxed,
-        );
+        put(self.word(record.position.advanced(3)), writing, Ordering::Relaxed);
+        put(self.word(record.position.advanced(2)), expiry, Ordering::Relaxed);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::hashing::{Hashing, Keyed};
 use super::index::{Kind, MAX_FREQUENCY, Slot};
-use super::layout::{BUCKET, ENTRIES, LOCK, SHARD_EPOCH};
+use super::layout::{BUCKET, ENTRIES, MOVING, SHARD_EPOCH};
 use super::record::{Record, Stamp, is_torn};
 use super::ring::Ring;
 use super::words::{AtomicU64, fence, replace};
@@ -37,8 +37,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) const fn stamp(&self) -> Stamp {
-        self.record.stamp(self.kind)
+    /// Identifies this write of the entry, which is of the key with this hash.
+    pub(super) const fn stamp(&self, key: u64) -> Stamp {
+        self.record.stamp(self.kind, key)
     }
 }
 
@@ -180,7 +181,8 @@ impl<'a> Shard<'a> {
         if is_torn(record.first) {
             return Sight::Unclear;
         }
-        let matches = ring.key_is(&record, key.bytes);
+        // A slot whose record names another slot is as good as empty, to writers too.
+        let matches = record.slot == at && ring.key_is(&record, key.bytes);
         if !ring.is_unchanged(&record) {
             return Sight::Changed;
         }
@@ -206,17 +208,19 @@ impl<'a> Shard<'a> {
         }
     }
 
-    /// A slot without a record: it is as good as empty, unless it has just been changed, or its record is on its way
-    /// to another place, which only somebody who holds the lock can do.
+    /// Judges a slot that points to no record. It is as good as empty, unless it has just been changed, or its record is
+    /// being copied over itself.
+    ///
+    /// The lock does not matter: its owner may have been stopped long ago, in work on other entries.
     #[cold]
     fn look_outside(&self, at: usize, slot: Slot) -> Sight {
-        // What was seen may be a word of reused room: then the lock of who reused it is seen too.
+        // If the record's place was seen with words of a later record, the stores before those are seen too.
         fence(Ordering::Acquire);
-        let locked = self.control[LOCK].load(Ordering::Acquire) != 0;
+        let moving = Slot(self.control[MOVING].load(Ordering::Acquire));
         let now = Slot(self.index[at].load(Ordering::Acquire));
         if !now.same_place(slot) {
             Sight::Changed
-        } else if locked {
+        } else if moving.same_place(slot) {
             Sight::Unclear
         } else {
             Sight::Other

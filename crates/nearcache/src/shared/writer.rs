@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 
 use super::hashing::Keyed;
 use super::index::{Kind, POSITION_MASK, Slot};
-use super::layout::{BUCKET, ENTRIES, HAND, HAUNTED, SHARD_EPOCH, WORD};
+use super::layout::{BUCKET, ENTRIES, HAND, HAUNTED, MOVING, SHARD_EPOCH, WORD};
 use super::lock::Held;
 use super::record::{self, MAX_SLACK, Record, Stamp, is_torn, words_for};
+use super::recount::{Change, Reason, SLOTS_A_WRITE};
 use super::ring::Ring;
 use super::shard::{Entry, Shard};
 use super::store::Counter;
@@ -45,12 +46,12 @@ pub(super) enum Condition {
 }
 
 impl Condition {
-    fn holds(self, live: Option<&Entry>) -> bool {
+    fn holds(self, key: &Keyed<'_>, live: Option<&Entry>) -> bool {
         match self {
             Self::Always => true,
             Self::Absent => live.is_none(),
             Self::Present => live.is_some(),
-            Self::Unchanged(stamp) => live.is_some_and(|entry| entry.stamp() == stamp),
+            Self::Unchanged(stamp) => live.is_some_and(|entry| entry.stamp(key.hash) == stamp),
         }
     }
 }
@@ -144,9 +145,14 @@ impl<'a, C: Clock> Writer<'a, C> {
         };
         if recovered {
             writer.count(Counter::Recoveries, 1);
-            writer.recount();
+            // A record that its writer was copying over itself is lost.
+            writer.set_moving(Slot(0));
+            writer.start_recount(Reason::Unsure);
         }
         writer.catch_up();
+        if writer.is_recounting() {
+            writer.continue_recount(SLOTS_A_WRITE);
+        }
         writer
     }
 
@@ -161,11 +167,12 @@ impl<'a, C: Clock> Writer<'a, C> {
         if own.load(Ordering::Relaxed) != epoch {
             self.shard.small.reset();
             self.shard.main.reset();
-            self.set_entries(0);
+            self.cancel_recount();
             put(own, epoch, Ordering::Release);
         }
         for ring in [&self.shard.small, &self.shard.main] {
-            if ring.used() > ring.capacity() {
+            if !ring.is_sound() {
+                ring.restart();
                 self.give_up(ring);
             }
         }
@@ -176,36 +183,20 @@ impl<'a, C: Clock> Writer<'a, C> {
     pub(super) fn give_up(&self, ring: &Ring<'_>) {
         self.count(Counter::Damages, 1);
         ring.reset();
-        self.recount();
+        self.start_recount(Reason::Unsure);
+    }
+
+    /// Tells readers which slot's record is being copied over itself.
+    pub(super) fn set_moving(&self, slot: Slot) {
+        put(&self.shard.control[MOVING], slot.0, Ordering::Release);
     }
 
     pub(super) fn entries(&self) -> u64 {
         self.shard.control[ENTRIES].load(Ordering::Relaxed)
     }
 
-    fn set_entries(&self, entries: u64) {
+    pub(super) fn set_entries(&self, entries: u64) {
         put(&self.shard.control[ENTRIES], entries, Ordering::Relaxed);
-    }
-
-    /// Counts entries and live words anew.
-    #[cold]
-    fn recount(&self) {
-        let (mut entries, mut small, mut main, mut earned) = (0, 0, 0, 0);
-        for at in 0..self.shard.index.len() {
-            if let Some(entry) = self.entry_at(at) {
-                entries += 1;
-                let words = entry.record.allotted as u64;
-                match entry.kind {
-                    Kind::Small => small += words,
-                    _ => main += words,
-                }
-                earned += if entry.kind == Kind::Main { words } else { 0 };
-            }
-        }
-        self.set_entries(entries);
-        self.shard.small.set_live(small);
-        self.shard.main.set_live(main);
-        self.shard.main.set_earned(earned);
     }
 
     pub(super) fn slot(&self, at: usize) -> Slot {
@@ -217,7 +208,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         let slot = self.slot(at);
         let kind = slot.kind()?;
         let ring = self.shard.ring(kind)?;
-        let record = ring.record(ring.held(slot)?)?;
+        let record = ring.record(ring.position(slot)?)?;
         (record.slot == at).then_some(Entry {
             record,
             kind,
@@ -231,28 +222,24 @@ impl<'a, C: Clock> Writer<'a, C> {
         over || record.expires != record::NEVER && is_from_the_future(record, self.now)
     }
 
-    /// Puts something else into a slot that may point to a record, which is not live any longer.
-    fn refill(&self, at: usize, slot: Slot, allotted: Option<(Kind, usize)>) {
-        let before = self.entry_at(at);
+    /// Stores another word in a slot. `before` is the entry that was there, and is not live any longer; `new` is the record
+    /// that the slot points to now.
+    fn refill(&self, at: usize, slot: Slot, before: Option<&Entry>, new: Option<(Kind, &Record)>) {
         put(&self.shard.index[at], slot.0, Ordering::Release);
-        let mut entries = self.entries();
         if let Some(before) = before {
-            self.shift_live(before.kind, before.record.allotted, false);
+            self.tally(at, before.kind, &before.record, Change::Removed);
             if before.kind.is_in(Kind::Main) {
                 self.remember_hole(&before.record);
             }
-            entries = entries.saturating_sub(1);
         }
-        if let Some((kind, words)) = allotted {
-            self.shift_live(kind, words, true);
-            entries = entries.wrapping_add(1);
+        if let Some((kind, record)) = new {
+            self.tally(at, kind, record, Change::Added);
         }
-        self.set_entries(entries);
     }
 
     /// Empties a slot.
     pub(super) fn vacate(&self, at: usize) {
-        self.refill(at, Slot(0), None);
+        self.refill(at, Slot(0), self.entry_at(at).as_ref(), None);
     }
 
     /// Makes a slot the ghost of the record it points to.
@@ -260,7 +247,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         let haunted = self.haunted().wrapping_add(entry.record.allotted as u64);
         put(&self.shard.control[HAUNTED], haunted, Ordering::Relaxed);
         let ghost = Slot::new(entry.slot.tag(), Kind::Ghost, 0, haunted);
-        self.refill(entry.at, ghost, None);
+        self.refill(entry.at, ghost, Some(entry), None);
     }
 
     /// Words in all records that ever became ghosts: by this ghosts tell their age.
@@ -268,28 +255,15 @@ impl<'a, C: Clock> Writer<'a, C> {
         self.shard.control[HAUNTED].load(Ordering::Relaxed)
     }
 
-    pub(super) fn shift_live(&self, kind: Kind, words: usize, up: bool) {
-        let shifted = |count: u64| {
-            if up {
-                count.wrapping_add(words as u64)
-            } else {
-                count.saturating_sub(words as u64)
-            }
-        };
-        if let Some(ring) = self.shard.ring(kind) {
-            ring.set_live(shifted(ring.live()));
-            if kind == Kind::Main {
-                ring.set_earned(shifted(ring.earned()));
-            }
-        }
-    }
-
-    /// The key's record, dead or alive. What was torn by the death of its writer is removed.
+    /// The key's record, dead or alive. What was torn by the death of its writer is removed. So is a second record of the
+    /// key, which a reboot may leave.
     fn find(&self, key: &Keyed<'_>) -> Option<Entry> {
         let tag = key.tag();
+        let mut found: Option<Entry> = None;
         for bucket in key.buckets(self.shard.index.len() / BUCKET) {
             for at in bucket * BUCKET..(bucket + 1) * BUCKET {
-                if self.slot(at).tag() != tag {
+                // Both buckets may be the same one.
+                if self.slot(at).tag() != tag || found.is_some_and(|found| found.at == at) {
                     continue;
                 }
                 let Some(entry) = self.entry_at(at) else {
@@ -302,11 +276,18 @@ impl<'a, C: Clock> Writer<'a, C> {
                     .ring(entry.kind)
                     .is_some_and(|ring| ring.key_is(&entry.record, key.bytes))
                 {
-                    return Some(entry);
+                    if found.is_some() {
+                        self.vacate(at);
+                        continue;
+                    }
+                    if !self.is_scrubbing() {
+                        return Some(entry);
+                    }
+                    found = Some(entry);
                 }
             }
         }
-        None
+        found
     }
 
     /// The key's live record; a dead one is removed.
@@ -328,7 +309,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         condition: Condition,
     ) -> Result<bool, Rejected> {
         let entry = self.find_live(key);
-        if !condition.holds(entry.as_ref()) {
+        if !condition.holds(key, entry.as_ref()) {
             return Ok(false);
         }
         let words = words_for(key.bytes.len(), value.bytes.len());
@@ -356,6 +337,21 @@ impl<'a, C: Clock> Writer<'a, C> {
         Ok(true)
     }
 
+    /// Evicts a few of the records in the way of a value; returns whether nothing is left to do ahead of storing it.
+    pub(super) fn has_made_room(&mut self, key: &Keyed<'_>, value: &Value<'_>, condition: Condition) -> bool {
+        let entry = self.find_live(key);
+        let words = words_for(key.bytes.len(), value.bytes.len());
+        let in_place = entry
+            .as_ref()
+            .is_some_and(|entry| fits(&entry.record, key, value));
+        if in_place || words > self.max_record || !condition.holds(key, entry.as_ref()) {
+            return true;
+        }
+        let kind = entry.map_or_else(|| self.entrance(words), |entry| self.kind_of_new(&entry, words));
+        let ring = self.ring_of(kind);
+        self.make_some_room(&ring, words)
+    }
+
     fn overwrite(&self, entry: &Entry, value: &Value<'_>) {
         let Some(ring) = self.shard.ring(entry.kind) else {
             return;
@@ -374,8 +370,7 @@ impl<'a, C: Clock> Writer<'a, C> {
     /// Writes a new record; a slot that points to the key's old one is given over to it.
     fn insert(&mut self, old: Option<&Entry>, key: &Keyed<'_>, value: &Value<'_>, words: usize) {
         let (at, kind) = match old {
-            Some(old) if old.kind != Kind::Small => (old.at, old.kind),
-            Some(old) => (old.at, self.entrance(words)),
+            Some(old) => (old.at, self.kind_of_new(old, words)),
             None => match self.choose(key) {
                 (at, true) => (at, Kind::Main),
                 (at, false) => (at, self.entrance(words)),
@@ -396,19 +391,29 @@ impl<'a, C: Clock> Writer<'a, C> {
             tag: value.tag,
             ..record
         };
+        // Before the record is written: after a reboot, a slot may point to where it will be.
+        let before = self.entry_at(at);
         let ring = self.ring_of(kind);
         if record.position == ring.head() {
             ring.write(&record, key.bytes, value.bytes);
-            ring.move_head(record.position.wrapping_add(words as u64));
+            ring.move_head(record.position.advanced(words as u64));
         } else {
             ring.overwrite(&record, Some(key.bytes), value.bytes);
         }
-        if old.is_none() && self.entry_at(at).is_some() {
+        if old.is_none() && before.is_some() {
             self.count(Counter::Evictions, 1);
         }
         let frequency = old.map_or(0, |old| old.slot.frequency());
-        let slot = Slot::new(key.tag(), kind, frequency, record.position);
-        self.refill(at, slot, Some((kind, record.allotted)));
+        let slot = Slot::pointing(key.tag(), kind, frequency, record.position);
+        self.refill(at, slot, before.as_ref(), Some((kind, &record)));
+    }
+
+    /// Where the record goes that replaces an entry's.
+    fn kind_of_new(&self, old: &Entry, words: usize) -> Kind {
+        match old.kind {
+            Kind::Small => self.entrance(words),
+            kind => kind,
+        }
     }
 
     /// Room for a record at the head of its ring.
@@ -457,7 +462,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         let held = points.filter(|kind| {
             self.shard
                 .ring(*kind)
-                .is_some_and(|ring| ring.held(slot).is_some())
+                .is_some_and(|ring| ring.position(slot).is_some())
         });
         match held {
             None => rank * BUCKET as u64 + at as u64 % BUCKET as u64,
@@ -467,7 +472,9 @@ impl<'a, C: Clock> Writer<'a, C> {
 
     /// Removes the key's live entry if it is still the one of the stamp, or whatever it is; returns whether it did.
     pub(super) fn remove(&self, key: &Keyed<'_>, condition: Condition) -> bool {
-        let entry = self.find_live(key).filter(|entry| condition.holds(Some(entry)));
+        let entry = self
+            .find_live(key)
+            .filter(|entry| condition.holds(key, Some(entry)));
         if let Some(entry) = &entry {
             self.count(Counter::Removals, 1);
             self.vacate(entry.at);

@@ -8,6 +8,7 @@ use super::support::{BYTES, Scratch, value, version};
 use crate::clock::SystemClock;
 use crate::shared::error::OpenError;
 use crate::shared::layout::{BOOT, LOCK};
+use crate::shared::position::Position;
 use crate::shared::repair::UNKNOWN;
 use crate::shared::{Item, SharedCache};
 
@@ -53,7 +54,7 @@ fn a_map_that_nobody_uses_is_repaired_though_the_boot_is_unknown() {
         let shard = user.store().shard(0);
         let in_small = shard.small.live() > 0;
         let without_it = if in_small { shard.main } else { shard.small };
-        without_it.move_head(u64::MAX / 2);
+        without_it.move_head(Position::from_u64(u64::MAX / 2));
         drop(user);
         let other = open_in(&scratch, boot).unwrap();
         assert_eq!(recorded(&other), boot);

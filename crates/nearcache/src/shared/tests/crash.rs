@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::failpoint::{die_before, live_on};
 use super::support::{End, Scratch, spawn, value, version, wait};
 use crate::clock::Timestamp;
+use crate::shared::position::Position;
 use crate::shared::{Counted, Item, SharedCache};
 
 const OLD: u64 = 1;
@@ -282,7 +283,7 @@ fn copying_a_large_record_over_itself() {
 }
 
 /// Heads of both rings.
-fn heads(cache: &SharedCache) -> [u64; 2] {
+fn heads(cache: &SharedCache) -> [Position; 2] {
     let shard = cache.store().shard(0);
     [shard.small.head(), shard.main.head()]
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::support::{BYTES, End, Scratch, signal, spawn, value, version, wait};
 use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
-use crate::shared::{Counted, Item, Process, SharedCache, SharedError};
+use crate::shared::record::next_sequence;
+use crate::shared::shard::Look;
+use crate::shared::{Counted, Item, Process, ReadError, SharedCache, SharedError};
 
 const INTEGER: u8 = 7;
 
@@ -25,6 +27,69 @@ fn stopped_owner(cache: &SharedCache) -> libc::pid_t {
     });
     assert_eq!(wait(child, libc::WUNTRACED), End::Stopped);
     child
+}
+
+#[test]
+fn what_was_cleared_is_missed_without_waiting_for_a_stopped_owner() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.clear();
+    // It empties the shard, which leaves the slot of the key as it is, and stops.
+    let child = stopped_owner(&cache);
+    let mut value = Vec::new();
+    assert!(matches!(cache.try_get_into(b"key", &mut value), Ok(None)));
+    assert!(matches!(cache.peek_within(b"key", Duration::ZERO), Ok(None)));
+    assert_eq!(cache.keys().count(), 0);
+    signal(child, libc::SIGCONT);
+    assert_eq!(wait(child, 0), End::Exit(0));
+}
+
+#[test]
+fn only_the_entry_that_a_stopped_owner_writes_has_readers_wait() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    for key in [b"one", b"two"] {
+        cache.set(key, Item::new(b"value")).unwrap();
+    }
+    let child = stopped_owner(&cache);
+    // As after the first store of a write in place.
+    let record = {
+        let shard = cache.store().shard_of(&cache.store().hashing.key(b"one"));
+        let Look::Found(entry) = shard.look(&cache.store().hashing.key(b"one")) else {
+            panic!("the key is there");
+        };
+        let ring = shard.ring(entry.kind).copied().unwrap();
+        ring.first_word_of(&entry.record)
+            .store(next_sequence(entry.record.first), Ordering::Relaxed);
+        (ring, entry.record)
+    };
+    let mut value = Vec::new();
+    assert!(matches!(
+        cache.try_get_into(b"one", &mut value),
+        Err(ReadError::Busy)
+    ));
+    assert!(matches!(
+        cache.peek_within(b"one", Duration::ZERO),
+        Err(ReadError::Busy)
+    ));
+    assert!(matches!(cache.try_get_into(b"two", &mut value), Ok(Some(_))));
+    let before = cache.stats();
+    assert!(matches!(
+        cache.get_into_within(b"one", &mut value, Duration::from_millis(5)),
+        Ok(None)
+    ));
+    assert_eq!(cache.stats().counts.misses, before.counts.misses + 1);
+    assert_eq!(
+        cache.stats().counts.hits,
+        before.counts.hits,
+        "a read that did not wait counts nothing"
+    );
+    let (ring, record) = record;
+    ring.first_word_of(&record).store(record.first, Ordering::Relaxed);
+    assert!(matches!(cache.try_get_into(b"one", &mut value), Ok(Some(_))));
+    signal(child, libc::SIGCONT);
+    assert_eq!(wait(child, 0), End::Exit(0));
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! Stamps tell two entries apart that look alike in everything but their key.
+
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+
+use super::support::Scratch;
+use crate::error::OutOfMemory;
+use crate::shared::{Item, SharedCache, Sink, Stamp};
+
+const TEXTS: u64 = 1 << 18;
+
+/// A cache of two shards.
+fn open(scratch: &Scratch) -> SharedCache {
+    SharedCache::open(scratch.path(), 16 << 20).unwrap()
+}
+
+/// A key of each shard.
+fn keys(cache: &SharedCache) -> [Vec<u8>; 2] {
+    [0, 1].map(|shard| {
+        (0..10_000)
+            .map(|number: u32| format!("key {number:08}").into_bytes())
+            .find(|key| cache.store().hashing.key(key).shard(2) == shard)
+            .unwrap()
+    })
+}
+
+fn text(number: u64) -> Vec<u8> {
+    format!("{number:0300}").into_bytes()
+}
+
+/// Two texts of one length, with the same checksum, each under its key.
+fn alike(cache: &SharedCache, keys: &[Vec<u8>; 2]) -> [Vec<u8>; 2] {
+    let hashing = &cache.store().hashing;
+    let checksum = |key: &[u8], text: &[u8]| hashing.checksum(hashing.key(key).hash, text, 0);
+    let of_first: HashMap<u32, u64> = (0..TEXTS)
+        .map(|number| (checksum(&keys[0], &text(number)), number))
+        .collect();
+    let (other, one) = (TEXTS..)
+        .find_map(|number| {
+            let one = of_first.get(&checksum(&keys[1], &text(number)))?;
+            Some((number, *one))
+        })
+        .unwrap();
+    [text(one), text(other)]
+}
+
+/// A reader that keeps one value, as a process keeps the objects that it has read.
+#[derive(Default)]
+struct Keeper {
+    kept: Option<(Stamp, Vec<u8>)>,
+    stamp: Option<Stamp>,
+    read: Vec<u8>,
+}
+
+#[allow(unsafe_code)]
+impl Sink for Keeper {
+    fn has(&mut self, _tag: u8, _len: usize, stamp: &Stamp) -> bool {
+        self.stamp = Some(*stamp);
+        let kept = self.kept.as_ref().filter(|(of, _)| of == stamp);
+        kept.is_some_and(|(_, value)| {
+            self.read.clone_from(value);
+            true
+        })
+    }
+
+    fn room(&mut self, tag: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
+        self.read.room(tag, len)
+    }
+
+    unsafe fn filled(&mut self, len: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.read.filled(len) };
+        self.kept = self.stamp.map(|stamp| (stamp, self.read.clone()));
+    }
+}
+
+#[test]
+fn entries_of_two_shards_that_are_alike_have_different_stamps() {
+    let scratch = Scratch::new();
+    let cache = open(&scratch);
+    let keys = keys(&cache);
+    let texts = alike(&cache, &keys);
+    // The first record of each shard: both at the same position, with the same lengths and checksum.
+    for (key, text) in keys.iter().zip(&texts) {
+        cache.set(key, Item::new(text)).unwrap();
+    }
+    let mut keeper = Keeper::default();
+    for (key, text) in keys.iter().zip(&texts) {
+        assert!(cache.get_into(key, &mut keeper).unwrap().is_some());
+        assert_eq!(&keeper.read, text, "the value of the other key");
+    }
+}
+
+#[test]
+fn a_touch_changes_the_stamp() {
+    let scratch = Scratch::new();
+    let clock = crate::ManualClock::default();
+    clock.set(crate::Timestamp::from_unix_micros(1_700_000_000_000_000));
+    let cache = open(&scratch).with_clock(&clock);
+    let minute = std::time::Duration::from_secs(60);
+    cache
+        .set(b"key", Item::new(b"old").until(cache.expiry(Some(minute))))
+        .unwrap();
+    let before = cache.peek(b"key").unwrap();
+    assert_eq!(cache.peek(b"key").unwrap().stamp, before.stamp);
+    clock.advance(minute / 2);
+    assert!(cache.touch(b"key", Some(minute)).unwrap());
+    let item = Item::new(b"new").until(before.expires);
+    assert!(
+        !cache.set_if_unchanged(b"key", item, before.stamp).unwrap(),
+        "the new expiry would be lost"
+    );
+}

@@ -1,0 +1,219 @@
+//! Files whose pages are of different times, as a power cut leaves them, and files that somebody made to do harm.
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::atomic::Ordering;
+
+use super::support::{BYTES, Scratch, value, version};
+use crate::shared::layout::{LOCK, MAIN, SHARD, SHARD_EPOCH, SMALL};
+use crate::shared::words::AtomicU64;
+use crate::shared::{Item, SharedCache};
+
+const PAGE: usize = 4096;
+const KEYS: u64 = 400;
+
+fn random(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+fn name(number: u64) -> Vec<u8> {
+    format!("key {}", number % KEYS).into_bytes()
+}
+
+fn opened_in(scratch: &Scratch, boot: u64) -> SharedCache {
+    SharedCache::builder(scratch.path())
+        .bytes(BYTES)
+        .open_in([boot, 1])
+        .unwrap()
+}
+
+/// Writes and deletes at random; the values of a key have versions that only grow.
+fn work(cache: &SharedCache, seed: &mut u64, count: u64, latest: &mut HashMap<Vec<u8>, Option<u64>>) {
+    for _ in 0..count {
+        let key = name(random(seed));
+        if random(seed).is_multiple_of(8) {
+            cache.delete(&key).unwrap();
+            latest.insert(key, None);
+        } else {
+            let version = latest.len() as u64 + random(seed) % 1_000_000;
+            let len = usize::try_from(random(seed) % 3000).unwrap();
+            cache.set(&key, Item::new(&value(&key, version, len))).unwrap();
+            latest.insert(key, Some(version));
+        }
+    }
+}
+
+/// Checks each key: what was written since the reboot is there or evicted, never something older.
+fn check(cache: &SharedCache, since: &HashMap<Vec<u8>, Option<u64>>) {
+    for number in 0..KEYS {
+        let key = name(number);
+        let Some(found) = cache.get(&key) else {
+            continue;
+        };
+        let found = version(&key, &found);
+        if let Some(latest) = since.get(&key) {
+            assert_eq!(Some(found), *latest, "{}", String::from_utf8_lossy(&key));
+        }
+    }
+}
+
+#[test]
+fn pages_of_different_times_never_bring_an_old_value_back() {
+    let rounds = std::env::var("NEARCACHE_REBOOT_ROUNDS");
+    for round in 1..=rounds.map_or(12, |rounds| rounds.parse::<u64>().unwrap()) {
+        let seed = &mut round.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let scratch = Scratch::new();
+        let cache = opened_in(&scratch, 1);
+        let mut before = HashMap::new();
+        work(&cache, seed, 3000, &mut before);
+        let old = fs::read(scratch.path()).unwrap();
+        let more = random(seed) % 3000;
+        work(&cache, seed, more, &mut before);
+        drop(cache);
+        let mut mixed = fs::read(scratch.path()).unwrap();
+        let (share, pages) = (2 + random(seed) % 6, mixed.len() / PAGE);
+        for page in 1..pages {
+            if random(seed).is_multiple_of(share) {
+                let range = page * PAGE..(page + 1) * PAGE;
+                mixed[range.clone()].copy_from_slice(&old[range]);
+            }
+        }
+        fs::write(scratch.path(), &mixed).unwrap();
+        let cache = opened_in(&scratch, 2);
+        let mut since = HashMap::new();
+        for _ in 0..20 {
+            check(&cache, &since);
+            work(&cache, seed, 120, &mut since);
+        }
+        check(&cache, &since);
+        cache
+            .validate()
+            .unwrap_or_else(|broken| panic!("round {round}: {broken}"));
+        check(&cache, &since);
+    }
+}
+
+#[test]
+fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
+    let scratch = Scratch::new();
+    let cache = opened_in(&scratch, 1);
+    for number in 0..200 {
+        let key = name(number);
+        cache.set(&key, Item::new(&value(&key, number, 500))).unwrap();
+    }
+    drop(cache);
+    for boot in 2..5 {
+        let cache = opened_in(&scratch, boot);
+        for number in 0..200 {
+            let key = name(number);
+            assert_eq!(version(&key, &cache.get(&key).unwrap()), number);
+        }
+        // New entries find room, and old ones have to leave for it one by one only.
+        for number in 200..220 {
+            cache
+                .set(&name(number), Item::new(&value(&name(number), number, 500)))
+                .unwrap();
+        }
+        let kept = (0..200).filter(|number| cache.contains(&name(*number))).count();
+        assert!(kept >= 170, "{kept} of 200 are left");
+        let report = cache.validate().unwrap();
+        assert!(report.gap_bytes > 0, "the ring was not full");
+        for number in 0..200 {
+            let key = name(number);
+            cache.set(&key, Item::new(&value(&key, number, 500))).unwrap();
+        }
+    }
+}
+
+/// Words of the shard's control block.
+fn control(cache: &SharedCache) -> &[AtomicU64] {
+    let start = cache.store().geometry.shard(0);
+    &cache.store().map.words()[start..][..SHARD]
+}
+
+#[test]
+fn heads_and_tails_of_any_kind_are_survived() {
+    let odd = [
+        0,
+        1,
+        7,
+        1 << 44,
+        (1 << 44) - 1,
+        1 << 62,
+        (1 << 62) - 1,
+        1 << 63,
+        u64::MAX,
+        u64::MAX - 1,
+        u64::MAX - 5_000,
+        u64::MAX - 100_000,
+    ];
+    let mut boot = 1;
+    for (tail, head) in odd.iter().flat_map(|tail| odd.map(|head| (*tail, head))) {
+        let scratch = Scratch::new();
+        let cache = opened_in(&scratch, boot);
+        for number in 0..KEYS {
+            cache
+                .set(&name(number), Item::new(&value(&name(number), number, 300)))
+                .unwrap();
+        }
+        for ring in [SMALL, MAIN] {
+            control(&cache)[ring].store(tail, Ordering::Relaxed);
+            control(&cache)[ring + 1].store(head, Ordering::Relaxed);
+        }
+        // In use: former entries may be between tail and head again, but whole ones only.
+        work(&cache, &mut (tail ^ head ^ 5), 500, &mut HashMap::new());
+        check(&cache, &HashMap::new());
+        drop(cache);
+        boot += 1;
+        let cache = opened_in(&scratch, boot);
+        let mut since = HashMap::new();
+        work(&cache, &mut (tail ^ head ^ 9), 500, &mut since);
+        check(&cache, &since);
+        cache.validate().unwrap();
+    }
+}
+
+#[test]
+fn a_ring_that_crosses_the_largest_position_is_emptied() {
+    let scratch = Scratch::new();
+    let cache = opened_in(&scratch, 1);
+    let words = cache.store().geometry.main as u64;
+    // A window across the wrap, in which no record is whole.
+    for ring in [SMALL, MAIN] {
+        let words = if ring == SMALL {
+            cache.store().geometry.small as u64
+        } else {
+            words
+        };
+        control(&cache)[ring].store(u64::MAX - words / 2, Ordering::Relaxed);
+        control(&cache)[ring + 1].store(words / 4, Ordering::Relaxed);
+    }
+    drop(cache);
+    let cache = opened_in(&scratch, 2);
+    cache.set(b"key", Item::new(b"value")).unwrap();
+    assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
+    assert!(cache.store().shard(0).main.head().to_u64() < 1 << 62);
+    cache.validate().unwrap();
+}
+
+#[test]
+fn control_words_of_any_kind_are_survived() {
+    let scratch = Scratch::new();
+    let mut seed = 77;
+    for boot in 1..150 {
+        let cache = opened_in(&scratch, boot);
+        work(&cache, &mut seed, 100, &mut HashMap::new());
+        for word in control(&cache).iter().skip(LOCK + 1) {
+            if random(&mut seed).is_multiple_of(4) {
+                word.store(random(&mut seed) >> (random(&mut seed) % 64), Ordering::Relaxed);
+            }
+        }
+        let epoch = cache.store().epoch().load(Ordering::Relaxed);
+        control(&cache)[SHARD_EPOCH].store(epoch, Ordering::Relaxed);
+        work(&cache, &mut seed, 100, &mut HashMap::new());
+        check(&cache, &HashMap::new());
+    }
+}
