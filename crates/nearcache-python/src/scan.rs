@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
 
 use nearcache::{Clock, OutOfMemory};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
@@ -194,16 +194,13 @@ impl KeyIterator {
     /// what was found is found no more.
     fn slice(&self, keys: &mut StoredKeys) -> Result<Option<Vec<StoredKey>>, OutOfMemory> {
         let mut others = 0;
-        let mut may_be_meant = |stored: &StoredKey| {
-            // A Rust program that uses the same file may store any bytes. Django's keys are text.
-            let is_text = str::from_utf8(stored).is_ok();
-            let Naming::Prefixed(prefix) = &self.naming else {
-                others += u64::from(!is_text);
-                return is_text;
-            };
-            let own = stored.strip_prefix(prefix.as_slice()).filter(|_| is_text);
-            others += u64::from(own.is_none());
-            own.is_some_and(|key| self.glob.matches(key))
+        let mut may_be_meant = |stored: &StoredKey| match &self.naming {
+            Naming::Prefixed(prefix) => {
+                let own = stored.strip_prefix(prefix.as_slice());
+                others += u64::from(own.is_none());
+                own.is_some_and(|key| self.glob.matches(key))
+            }
+            Naming::Reversed { .. } => true,
         };
         let (mut meant, mut ended) = (Vec::new(), false);
         for looked_at in 0..KEYS_AT_ONCE {
@@ -224,11 +221,13 @@ impl KeyIterator {
     fn name<'py>(&self, py: Python<'py>, stored: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let (function, maker) = match &self.naming {
             Naming::Prefixed(prefix) => {
-                return decode(py, stored.get(prefix.len()..).unwrap_or_default()).map(Some);
+                return self.decoded(py, stored.get(prefix.len()..).unwrap_or_default());
             }
             Naming::Reversed { function, maker } => (function, maker),
         };
-        let stored = decode(py, stored)?;
+        let Some(stored) = self.decoded(py, stored)? else {
+            return Ok(None);
+        };
         let key = function.bind(py).call1((&stored,))?;
         let name = key.cast::<PyString>().map_err(|_| {
             let rule = "the REVERSE_KEY_FUNCTION must return a str, but for";
@@ -249,6 +248,17 @@ impl KeyIterator {
             self.others.fetch_add(1, Ordering::Relaxed);
         }
         Ok(is_own.then_some(key))
+    }
+
+    /// A key as text. A Rust program that uses the same file may store any bytes: those are another's key.
+    fn decoded<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match decode(py, key) {
+            Err(error) if error.is_instance_of::<PyUnicodeDecodeError>(py) => {
+                self.others.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
+            }
+            decoded => decoded.map(Some),
+        }
     }
 
     /// Removes an entry that may be meant; whether there was one and it was.
