@@ -15,7 +15,9 @@ use std::{hint, thread};
 
 use nearcache::shared::{Counted, Item, OpenError, SharedCache};
 use nearcache::{Clock, ManualClock, Timestamp};
-use support::{End, SKIPPED, Scratch, has_ended, in_child, shared_words, signal, spawn, wait};
+use support::{
+    End, SKIPPED, Scratch, has_ended, in_child, shared_words, signal, spawn, unshare, wait, with_room_for,
+};
 
 const BYTES: u64 = 1 << 20;
 const INTEGER: u8 = 7;
@@ -42,62 +44,6 @@ fn fill(cache: &SharedCache) {
     cache.validate().unwrap();
 }
 
-/// Enters namespaces of its own. Who is not root becomes root in a user namespace first, where that is allowed.
-#[allow(unsafe_code)]
-fn unshare(what: i32) -> io::Result<()> {
-    // SAFETY: none of these takes anything but numbers.
-    let (user, group, done) = unsafe { (libc::geteuid(), libc::getegid(), libc::unshare(what)) };
-    if done == 0 {
-        return Ok(());
-    }
-    // SAFETY: as above.
-    if unsafe { libc::unshare(what | libc::CLONE_NEWUSER) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    fs::write("/proc/self/setgroups", "deny")?;
-    fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
-    fs::write("/proc/self/gid_map", format!("0 {group} 1"))
-}
-
-/// Mounts a file system in memory over a directory, for this process only.
-#[allow(unsafe_code)]
-fn mount_small(directory: &Path, bytes: u64) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    unshare(libc::CLONE_NEWNS)?;
-    let target = std::ffi::CString::new(directory.as_os_str().as_bytes())?;
-    let options = std::ffi::CString::new(format!("size={bytes}"))?;
-    let private = libc::MS_REC | libc::MS_PRIVATE;
-    let none = std::ptr::null();
-    // SAFETY: strings that end in zeros, or none where none are asked for.
-    let mounted = unsafe {
-        libc::mount(none, c"/".as_ptr(), none, private, std::ptr::null()) == 0
-            && libc::mount(
-                c"tmpfs".as_ptr(),
-                target.as_ptr(),
-                c"tmpfs".as_ptr(),
-                0,
-                options.as_ptr().cast(),
-            ) == 0
-    };
-    if mounted {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Runs something where the directory has room for so many bytes only.
-fn with_room_for(bytes: u64, test: impl FnOnce(&Scratch)) {
-    let scratch = Scratch::new("room");
-    in_child("a small file system: mounting is not allowed here", || {
-        if mount_small(scratch.directory(), bytes).is_err() {
-            return SKIPPED;
-        }
-        test(&scratch);
-        0
-    });
-}
-
 /// Fills whatever room a file system has.
 fn take_all_room(directory: &Path) {
     let mut file = fs::File::create(directory.join("ballast")).unwrap();
@@ -109,13 +55,18 @@ fn a_file_system_smaller_than_the_cache_is_an_error_at_once() {
     with_room_for(BYTES / 2, |scratch| {
         let error = SharedCache::open(scratch.path(), BYTES).unwrap_err();
         assert!(matches!(error, OpenError::NoRoom { bytes: BYTES, .. }), "{error}");
-        assert!(error.to_string().contains("--shm-size"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("has 524288 bytes, 524288 of them free"), "{text}");
+        assert!(
+            text.contains("at least 1048576") && text.contains("--shm-size"),
+            "{text}"
+        );
         assert_eq!(fs::read_dir(scratch.directory()).unwrap().count(), 0);
     });
 }
 
 #[test]
-fn a_full_file_system_is_an_error_at_once() {
+fn a_full_file_system_is_an_error() {
     with_room_for(BYTES * 4, |scratch| {
         take_all_room(scratch.directory());
         let error = SharedCache::open(scratch.path(), BYTES).unwrap_err();

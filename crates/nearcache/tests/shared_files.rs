@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::large_stack_arrays)] // in helper code, as in tests; a file is full of one byte
 
 use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -148,8 +148,12 @@ fn what_is_something_else_is_left_alone() {
 
 /// A file that is its user's alone.
 fn put(scratch: &Scratch, content: &[u8]) {
-    fs::write(scratch.path(), content).unwrap();
-    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o600)).unwrap();
+    put_at(&scratch.path(), content);
+}
+
+fn put_at(path: &Path, content: &[u8]) {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[test]
@@ -276,16 +280,57 @@ fn a_missing_or_read_only_directory_is_an_error() {
 }
 
 #[test]
-fn what_a_killed_creator_left_is_removed() {
+fn files_that_killed_creators_left_are_removed_by_every_opener() {
+    let leftovers = [
+        ".cache.123-0123456789abcdef.new",
+        ".other.123-0123456789abcdef.new",
+        ".cache.nearcache-lock",
+        ".other.nearcache-lock",
+    ];
     let scratch = Scratch::new();
-    let left = scratch.0.join(".cache.123-0123456789abcdef.new");
-    let other = scratch.0.join(".cachet.123-0123456789abcdef.new");
-    for path in [&left, &other] {
-        File::create(path).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    // The first creates the file, the second finds it.
+    for _ in 0..2 {
+        for name in leftovers {
+            put_at(&scratch.0.join(name), b"");
+        }
+        works(&scratch.open().unwrap());
+        assert_eq!(scratch.names(), ["cache"]);
     }
-    works(&scratch.open().unwrap());
-    assert!(!left.exists() && other.exists());
+}
+
+#[test]
+fn files_that_only_look_like_leftovers_stay() {
+    let scratch = Scratch::new();
+    let precious = [
+        ".other.123-0123456789abcdef.new",
+        ".cache.nearcache-lock",
+        ".other.nearcache-lock",
+    ];
+    for name in precious {
+        put_at(&scratch.0.join(name), b"precious");
+    }
+    put_at(&scratch.0.join(".other.lock"), b"");
+    put_at(&scratch.0.join(".other.new"), b"");
+    for _ in 0..2 {
+        works(&scratch.open().unwrap());
+    }
+    assert_eq!(scratch.names().len(), 6);
+    for name in precious {
+        assert_eq!(fs::read(scratch.0.join(name)).unwrap(), b"precious");
+    }
+}
+
+#[test]
+fn a_lock_file_that_is_not_ours_alone_is_refused() {
+    let scratch = Scratch::new();
+    let lock = scratch.0.join(".cache.nearcache-lock");
+    symlink(scratch.0.join("elsewhere"), &lock).unwrap();
+    assert!(matches!(scratch.open(), Err(OpenError::NotAFile { path }) if path == lock));
+    assert_eq!(scratch.names().len(), 1);
+    fs::remove_file(&lock).unwrap();
+    put_at(&lock, b"");
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(matches!(scratch.open(), Err(OpenError::Exposed { path, .. }) if path == lock));
 }
 
 #[test]

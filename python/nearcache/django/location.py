@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 
+from nearcache.django.options import DEFAULT_MAX_MEMORY, MIN_SHARED_MEMORY
+
 # Memory that has names in the file system. It is empty after a reboot.
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -22,6 +24,10 @@ _ACCEPTED = (
     "a name of up to 128 letters, digits, '_', '-' and '.', which does not begin with '-' or '.', or the "
     "absolute path of a file"
 )
+
+_MEGABYTE = 1024**2
+# By path. Only ever added to, so that threads and children of ``fork`` need no lock.
+_DEFAULT_SIZES: dict[Path, int] = {}
 
 
 def file_for(location: str) -> Path:
@@ -44,6 +50,35 @@ def path_of(location: str) -> Path:
 def own_directory() -> Path:
     """Return the directory for this user's files, which may not exist yet."""
     return SHARED_MEMORY / f"nearcache-{os.geteuid()}"
+
+
+def default_size(path: Path) -> int:
+    """Return the size of the file at a path if ``MAX_MEMORY`` is not set. Raises `ImproperlyConfigured`.
+
+    That is 64 MB, but at most half of the file system, since other programs keep files in ``/dev/shm``, too.
+    The total size counts, not what is free, so that all processes get the same result. A process gets the
+    same result each time, even if the file system is resized.
+    """
+    size = _DEFAULT_SIZES.get(path)
+    return _DEFAULT_SIZES.setdefault(path, _default_size(path.parent)) if size is None else size
+
+
+def _default_size(directory: Path) -> int:
+    try:
+        found = os.statvfs(directory)
+    except OSError:  # to open the file will fail as well, with a better message
+        return DEFAULT_MAX_MEMORY
+    total = found.f_blocks * found.f_frsize
+    half = total // 2 // _MEGABYTE * _MEGABYTE
+    if not total or half >= DEFAULT_MAX_MEMORY:  # some file systems, as a tmpfs without a limit, tell no size
+        return DEFAULT_MAX_MEMORY
+    if half < MIN_SHARED_MEMORY:
+        raise ImproperlyConfigured(
+            f"nearcache: MAX_MEMORY is not set, and the default is half of the file system of {directory}. "
+            f"That has {total} bytes, and half of it is less than 1 MB, the smallest size. Set "
+            'OPTIONS["MAX_MEMORY"], enlarge the file system, or let LOCATION be a path on another one.'
+        )
+    return half
 
 
 def files_of_other_keys(path: Path) -> list[Path]:

@@ -104,7 +104,8 @@ class SharedOptions:
 
     location: str
     timeout: int | None
-    max_memory: int
+    # None if it is not set: the default depends on the file system (`location.default_size`).
+    max_memory: int | None
     max_processes: int | None
     clock: Clock | None
     reverse_key_function: Callable[[str], str] | None
@@ -117,11 +118,11 @@ class SharedOptions:
         if not isinstance(location, str):
             raise _bad("LOCATION", location, "a name or an absolute path")
         options = _options(params, "SharedCache", SHARED, WITHOUT_EFFECT)
-        max_memory = _max_memory(
-            options.get("MAX_MEMORY", DEFAULT_MAX_MEMORY), MIN_SHARED_MEMORY, MAX_SHARED_MEMORY
-        )
-        if max_memory is None:
-            raise _bad("MAX_MEMORY", None, "a size, since the file has one: '64MB' is the default")
+        max_memory = None
+        if "MAX_MEMORY" in options:
+            max_memory = _max_memory(options["MAX_MEMORY"], MIN_SHARED_MEMORY, MAX_SHARED_MEMORY)
+            if max_memory is None:
+                raise _bad("MAX_MEMORY", None, "a size, since the file has one: '64MB' is the default")
         return cls(
             location=location,
             timeout=_timeout(params),

@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django import inherited
 from nearcache.django.backend import Backend
-from nearcache.django.location import file_for, files_of_other_keys, status
-from nearcache.django.options import SharedOptions
+from nearcache.django.location import default_size, file_for, files_of_other_keys, status
+from nearcache.django.options import DEFAULT_MAX_MEMORY, SharedOptions
 
 _LOG = logging.getLogger("nearcache")
 
@@ -54,29 +54,31 @@ class SharedCache(Backend):
         options = SharedOptions.parse(name, params)
         super().__init__({**params, "timeout": options.timeout})
         self._max_entries = self._cull_frequency = None  # they do not apply
-        self._max_memory = options.max_memory
         if options.reverse_key_function is not None:
             self.reverse_key_func = options.reverse_key_function
         known = inherited.file_of(options.location)
         self.path: Path = known or file_for(options.location)
+        size = options.max_memory or default_size(self.path)
+        self._max_memory = size
         before = status(self.path)
         # The command says so to a user who expected to find the site's file.
         self.was_missing = before is None and known is None
         try:
-            self._open_shared(str(self.path), options.max_memory, options.max_processes, options.clock)
+            self._open_shared(str(self.path), size, options.max_processes, options.clock)
         except (ValueError, OSError) as error:
             raise ImproperlyConfigured(f"nearcache: {error}") from error
         inherited.remember(options.location, self.path)
+        after = status(self.path)
+        is_new = before is None or (after is not None and _differ(before, after))
+        if is_new and options.max_memory is None and size < DEFAULT_MAX_MEMORY:
+            _warn_of_small_default(self.path, size)
         if before is None:
             _warn_of_other_keys(self.path)
-        else:
-            self._tell_if_replaced(before)
+        elif after is not None and is_new:
+            self._warn_of_replacement(before, after)
 
-    def _tell_if_replaced(self, before: os.stat_result) -> None:
+    def _warn_of_replacement(self, before: os.stat_result, after: os.stat_result) -> None:
         """Warn that the file was recreated, which lost everyone's entries."""
-        after = status(self.path)
-        if after is None or after.st_ino == before.st_ino:
-            return
         if before.st_size == after.st_size:
             why = "it had the format of another release, or another MAX_PROCESSES"
         else:
@@ -94,6 +96,22 @@ class SharedCache(Backend):
         stopped process holds a part of the file.
         """
         return Verification(*self._verify())
+
+
+def _differ(before: os.stat_result, after: os.stat_result) -> bool:
+    """Return whether these are two files. The number of a removed file may be given to its successor."""
+    return (before.st_ino, before.st_size) != (after.st_ino, after.st_size)
+
+
+def _warn_of_small_default(path: Path, size: int) -> None:
+    """Warn that a new file is smaller than 64 MB because its file system is small."""
+    _LOG.warning(
+        "nearcache: created %s with %d MB, half of its file system, instead of the default of %d MB. Set "
+        'OPTIONS["MAX_MEMORY"] to choose the size.',
+        path,
+        size // 1024**2,
+        DEFAULT_MAX_MEMORY // 1024**2,
+    )
 
 
 def _warn_of_other_keys(path: Path) -> None:

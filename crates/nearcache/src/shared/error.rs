@@ -72,8 +72,9 @@ pub enum OpenError {
     },
     /// The file system has no room for the file.
     #[error(
-        "there is no room for {bytes} bytes at {}: ask for less, or make its file system larger \
-         (/dev/shm has 64 MB in Docker unless `--shm-size` says otherwise)",
+        "there is no room for {bytes} bytes at {}: its file system has {total} bytes, {free} of them free. Choose a smaller \
+         MAX_MEMORY (`Builder::bytes`; at least {MIN_BYTES}) or another path, or enlarge the file system (/dev/shm has \
+         64 MB in Docker unless `--shm-size` sets another size)",
         path.display()
     )]
     NoRoom {
@@ -81,6 +82,10 @@ pub enum OpenError {
         path: PathBuf,
         /// How much was asked for.
         bytes: u64,
+        /// The size of the file system.
+        total: u64,
+        /// How much of it was free when the attempt was given up.
+        free: u64,
     },
     /// All process slots of the file are taken.
     #[error(

@@ -1,32 +1,23 @@
-//! Finding, judging and making the file.
+//! Finds and judges the file: whether it is a cache, and of which geometry.
 
-use std::collections::hash_map::RandomState;
-use std::ffi::{OsStr, OsString};
+use std::borrow::Borrow;
 use std::fs::{self, File, FileTimes, OpenOptions};
-use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::Ordering;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::create;
 use super::error::OpenError;
 use super::layout::{
-    BOOT, GEOMETRY_CHECK, Geometry, HEADER, MAGIC, PROCESSES, SEED, SINCE, WORD, default_processes,
-    geometry_check, most_processes,
+    GEOMETRY_CHECK, Geometry, HEADER, MAGIC, PROCESSES, SEED, WORD, default_processes, geometry_check,
+    most_processes,
 };
-use super::map::Map;
 use super::os::{self, LockOwner};
-use super::process::SETUP_LOCK;
-use super::words::put;
-use super::writer::millis;
-use crate::clock::{Clock, SystemClock};
+use super::process::{SETUP_LOCK, SLOT_LOCKS, TO_THE_END};
 
-/// How often a file that others keep replacing is looked for.
-const TRIES: u32 = 100;
 const SETUP_PATIENCE: Duration = Duration::from_secs(5);
 const SETUP_POLL: Duration = Duration::from_millis(5);
 const OTHERS_MAY_WRITE: u32 = 0o022;
@@ -42,6 +33,37 @@ impl At<'_> {
             path: path.clone(),
             source,
         }
+    }
+
+    /// As [`failed`](Self::failed), for an action that takes room for a file of `bytes`.
+    pub(super) fn failed_for_room(
+        &self,
+        action: &'static str,
+        bytes: u64,
+    ) -> impl Fn(io::Error) -> OpenError {
+        let path = self.0.to_path_buf();
+        move |source| match source.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => At(&path).no_room(bytes),
+            _ => At(&path).failed(action)(source),
+        }
+    }
+
+    pub(super) fn no_room(&self, bytes: u64) -> OpenError {
+        let room = os::room(directory_of(self.0)).unwrap_or_default();
+        OpenError::NoRoom {
+            path: self.0.into(),
+            bytes,
+            total: room.total,
+            free: room.free,
+        }
+    }
+}
+
+/// The directory that a path is in.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 
@@ -65,33 +87,39 @@ fn wanted(bytes: u64, processes: Option<usize>) -> Result<Geometry, OpenError> {
 /// Opens the cache at a path. With `bytes`, a file that is missing, or has another size, version or number of process
 /// slots, is created.
 pub(super) fn open(path: &Path, bytes: Option<u64>, processes: Option<usize>) -> Result<Found, OpenError> {
-    let wanted = bytes.map(|bytes| wanted(bytes, processes)).transpose()?;
-    for _ in 0..TRIES {
-        let file = match open_ours(path) {
-            Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && wanted.is_some() => {
-                None
-            }
-            other => Some(other?),
-        };
-        let found = match (file, wanted) {
-            (Some(file), _) => {
-                match read_geometry(&file).filter(|found| wanted.is_none_or(|wanted| wanted == *found)) {
-                    Some(geometry) => return Ok((file, geometry)),
-                    None => match wanted {
-                        Some(wanted) if contents(&file) != Contents::Other => replace(path, &file, wanted)?,
-                        Some(_) => return Err(OpenError::NotACache { path: path.into() }),
-                        None => return Err(OpenError::Unknown { path: path.into() }),
-                    },
-                }
-            }
-            (None, Some(wanted)) => create(path, wanted)?,
-            (None, None) => None,
-        };
-        if let Some(found) = found {
-            return Ok(found);
+    let found = if let Some(bytes) = bytes {
+        create::open_or_create(path, wanted(bytes, processes)?)?
+    } else {
+        let file = open_ours(path)?;
+        let geometry = read_geometry(&file).ok_or_else(|| OpenError::Unknown { path: path.into() })?;
+        (file, geometry)
+    };
+    create::remove_leftovers(path);
+    Ok(found)
+}
+
+/// What is at a path where a cache of some geometry is to be.
+pub(super) enum Look {
+    /// That cache.
+    Fit(Found),
+    /// A cache of another geometry or version, or an empty file: to be replaced.
+    Unfit(File),
+    Missing,
+}
+
+/// Looks for a cache of this geometry.
+pub(super) fn look(path: &Path, wanted: Geometry) -> Result<Look, OpenError> {
+    let file = match open_ours(path) {
+        Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Ok(Look::Missing);
         }
+        opened => opened?,
+    };
+    match read_geometry(&file) {
+        Some(found) if found == wanted => Ok(Look::Fit((file, found))),
+        _ if contents(&file) == Contents::Other => Err(OpenError::NotACache { path: path.into() }),
+        _ => Ok(Look::Unfit(file)),
     }
-    Err(OpenError::Busy { path: path.into() })
 }
 
 /// Opens a regular file of this user that others may not write to.
@@ -116,7 +144,7 @@ fn open_existing(path: &Path) -> io::Result<File> {
 }
 
 /// A link, a directory, a socket, or a device that is not there.
-fn is_of_another_kind(error: &io::Error) -> bool {
+pub(super) fn is_of_another_kind(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::ENODEV)
@@ -124,7 +152,7 @@ fn is_of_another_kind(error: &io::Error) -> bool {
 }
 
 /// Refuses what somebody else may have made, or may change.
-fn judge(path: &Path, file: &File) -> Result<(), OpenError> {
+pub(super) fn judge(path: &Path, file: &File) -> Result<(), OpenError> {
     let found = file.metadata().map_err(At(path).failed("look at"))?;
     if !found.is_file() {
         return Err(OpenError::NotAFile { path: path.into() });
@@ -189,38 +217,6 @@ pub(super) fn contents(file: &File) -> Contents {
     }
 }
 
-/// Makes the file, unless another process is faster: then `None`.
-fn create(path: &Path, geometry: Geometry) -> Result<Option<Found>, OpenError> {
-    remove_leftovers(path);
-    let (name, file) = make(path, geometry)?;
-    let linked = fs::hard_link(&name.0, path);
-    drop(name);
-    release_setup_lock(&file);
-    match linked {
-        Ok(()) => Ok(Some((file, geometry))),
-        // Taken for a dead one's: see `remove_leftovers`.
-        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => Ok(None),
-        Err(error) => Err(At(path).failed("name")(error)),
-    }
-}
-
-/// Puts a new file in the place of one that is no cache of ours, unless another process is faster: then `None`.
-fn replace(path: &Path, old: &File, geometry: Geometry) -> Result<Option<Found>, OpenError> {
-    let _lock = SetupLock::take(path, old)?;
-    if !is_at(path, old) {
-        return Ok(None);
-    }
-    remove_leftovers(path);
-    let (name, file) = make(path, geometry)?;
-    let renamed = fs::rename(&name.0, path);
-    release_setup_lock(&file);
-    match renamed {
-        Ok(()) => Ok(Some((file, geometry))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(At(path).failed("replace")(error)),
-    }
-}
-
 /// Records that a process opened the file now, in its access time: for [`inspect`](super::inspect()).
 pub(super) fn mark_opened(file: &File) {
     let now = FileTimes::new().set_accessed(SystemTime::now());
@@ -235,21 +231,30 @@ pub(super) fn is_at(path: &Path, file: &File) -> bool {
         .is_ok_and(|(there, file)| (there.dev(), there.ino()) == (file.dev(), file.ino()))
 }
 
-fn try_setup_lock(file: &File) -> io::Result<bool> {
-    LockOwner::Description.try_lock(file.as_raw_fd(), SETUP_LOCK)
+/// Removes the name of a file that no process has open; returns whether it did. The caller holds the file's set-up lock.
+pub(super) fn remove_if_unused(path: &Path, file: &File) -> Result<bool, OpenError> {
+    let fd = file.as_raw_fd();
+    let owner = LockOwner::Description;
+    let locked = owner.try_lock_range(fd, SLOT_LOCKS, TO_THE_END);
+    if !locked.map_err(At(path).failed("lock"))? {
+        return Ok(false);
+    }
+    let removed = if is_at(path, file) {
+        fs::remove_file(path).map(|()| true)
+    } else {
+        Ok(false)
+    };
+    owner.unlock_range(fd, SLOT_LOCKS, TO_THE_END);
+    removed.map_err(At(path).failed("remove"))
 }
 
-fn release_setup_lock(file: &File) {
-    LockOwner::Description.unlock(file.as_raw_fd(), SETUP_LOCK);
-}
+/// Held while the file is set up, repaired, replaced or removed.
+pub(super) struct SetupLock<F: Borrow<File>>(F);
 
-/// Held while the file is set up or replaced.
-pub(super) struct SetupLock<'a>(&'a File);
-
-impl<'a> SetupLock<'a> {
-    pub(super) fn take(path: &Path, file: &'a File) -> Result<Self, OpenError> {
+impl<F: Borrow<File>> SetupLock<F> {
+    pub(super) fn take(path: &Path, file: F) -> Result<Self, OpenError> {
         let start = Instant::now();
-        while !try_setup_lock(file).map_err(At(path).failed("lock"))? {
+        while !try_setup_lock(file.borrow()).map_err(At(path).failed("lock"))? {
             if start.elapsed() > SETUP_PATIENCE {
                 return Err(OpenError::Busy { path: path.into() });
             }
@@ -257,113 +262,31 @@ impl<'a> SetupLock<'a> {
         }
         Ok(Self(file))
     }
+
+    /// Takes the lock if it is free.
+    pub(super) fn try_take(path: &Path, file: F) -> Result<Option<Self>, OpenError> {
+        let is_locked = try_setup_lock(file.borrow()).map_err(At(path).failed("lock"))?;
+        Ok(is_locked.then(|| Self(file)))
+    }
+
+    pub(super) fn file(&self) -> &File {
+        self.0.borrow()
+    }
 }
 
-impl Drop for SetupLock<'_> {
+impl<F: Borrow<File>> Drop for SetupLock<F> {
     fn drop(&mut self) {
-        release_setup_lock(self.0);
+        release_setup_lock(self.0.borrow());
     }
 }
 
-/// A name to be removed.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // It may have been renamed, or removed by somebody who took us for dead.
-        fs::remove_file(&self.0).ok();
-    }
+/// Takes the set-up lock until it is released or the file is closed; returns whether it did.
+pub(super) fn try_setup_lock(file: &File) -> io::Result<bool> {
+    LockOwner::Description.try_lock(file.as_raw_fd(), SETUP_LOCK)
 }
 
-fn temporary_prefix(path: &Path) -> OsString {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".");
-    name
-}
-
-const TEMPORARY_SUFFIX: &str = ".new";
-
-/// Whether a name is one that `make` gives: `.NAME.PID-RANDOM.new`.
-pub(super) fn is_temporary(path: &Path) -> bool {
-    let random = path
-        .file_name()
-        .and_then(OsStr::to_str)
-        .and_then(|name| name.strip_prefix('.')?.strip_suffix(TEMPORARY_SUFFIX))
-        .and_then(|name| name.rsplit_once('.')?.1.split_once('-'));
-    random.is_some_and(|(pid, random)| {
-        pid.parse::<u32>().is_ok()
-            && random.len() == 16
-            && random.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
-}
-
-/// A word that nobody can guess.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// Makes a whole file under a temporary name, locked for as long as it has that.
-fn make(path: &Path, geometry: Geometry) -> Result<(Temporary, File), OpenError> {
-    let mut name = temporary_prefix(path);
-    name.push(format!("{}-{:016x}{TEMPORARY_SUFFIX}", process::id(), random()));
-    let name = path.with_file_name(name);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&name)
-        .map_err(At(path).failed("create"))?;
-    let name = Temporary(name);
-    // If somebody else has it, he removes the name, and we begin again.
-    try_setup_lock(&file).map_err(At(path).failed("lock"))?;
-    os::allocate(&file, geometry.bytes).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => OpenError::NoRoom {
-            path: path.into(),
-            bytes: geometry.bytes,
-        },
-        _ => At(path).failed("allocate")(error),
-    })?;
-    let map = Map::new(&file, HEADER).map_err(At(path).failed("map"))?;
-    let (described, seed) = (geometry.described(), random());
-    let header = described.into_iter().chain([seed]).chain(boot_id());
-    for (word, value) in map.words().iter().zip(header) {
-        put(word, value, Ordering::Relaxed);
-    }
-    put(&map.words()[SINCE], millis(SystemClock.now()), Ordering::Relaxed);
-    let check = geometry_check(&described, seed);
-    put(&map.words()[GEOMETRY_CHECK], check, Ordering::Release);
-    debug_assert_eq!(BOOT, SEED + 1);
-    Ok((name, file))
-}
-
-/// Removes what creators left behind who died: nobody has it locked.
-fn remove_leftovers(path: &Path) {
-    let prefix = temporary_prefix(path);
-    let Some(Ok(entries)) = path.parent().map(|parent| {
-        fs::read_dir(if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        })
-    }) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let bytes = name.as_encoded_bytes();
-        if !bytes.starts_with(prefix.as_encoded_bytes()) || !bytes.ends_with(TEMPORARY_SUFFIX.as_bytes()) {
-            continue;
-        }
-        let left = entry.path();
-        let Ok(file) = open_ours(&left) else {
-            continue;
-        };
-        if try_setup_lock(&file).unwrap_or(false) {
-            fs::remove_file(&left).ok();
-        }
-    }
+pub(super) fn release_setup_lock(file: &File) {
+    LockOwner::Description.unlock(file.as_raw_fd(), SETUP_LOCK);
 }
 
 /// What the kernel calls this boot; zeros if it does not say.

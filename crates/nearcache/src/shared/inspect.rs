@@ -10,9 +10,10 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::create;
 use super::error::OpenError;
-use super::file::{self, At, Contents};
-use super::os::{self, LockOwner};
+use super::file::{self, At, Contents, SetupLock};
+use super::os;
 use super::process::{self, SETUP_LOCK, SLOT_LOCKS, TO_THE_END};
 
 /// What a file is to this version of the cache.
@@ -83,19 +84,18 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<FileInfo, OpenError> {
 pub fn remove_unused(path: impl AsRef<Path>) -> Result<bool, OpenError> {
     let path = path.as_ref();
     let (file, kind) = open(path)?;
-    let lock = |first, count| {
-        LockOwner::Description
-            .try_lock_range(file.as_raw_fd(), first, count)
-            .map_err(At(path).failed("lock"))
+    // As long as this is held, no process sets up, repairs or replaces the file.
+    let Some(_lock) = SetupLock::try_take(path, &file)? else {
+        return Ok(false);
     };
-    // Nobody sets up, repairs or replaces the file from here on; closing it releases both locks.
-    let is_unused = lock(SETUP_LOCK, 1)?
-        && (kind == FileKind::Unfinished || lock(SLOT_LOCKS, TO_THE_END)?)
-        && file::is_at(path, &file);
-    if is_unused {
+    if kind != FileKind::Unfinished {
+        return file::remove_if_unused(path, &file);
+    }
+    let is_leftover = file::is_at(path, &file);
+    if is_leftover {
         fs::remove_file(path).map_err(At(path).failed("remove"))?;
     }
-    Ok(is_unused)
+    Ok(is_leftover)
 }
 
 /// Opens a file without a trace in its access time, which tells when it was last opened as a cache.
@@ -103,7 +103,7 @@ fn open(path: &Path) -> Result<(File, FileKind), OpenError> {
     let file = file::open_ours(path)?;
     os::keep_access_time(&file);
     let kind = match file::contents(&file) {
-        Contents::Cache | Contents::Nothing if file::is_temporary(path) => FileKind::Unfinished,
+        Contents::Cache | Contents::Nothing if create::is_temporary(path) => FileKind::Unfinished,
         Contents::Cache if file::read_geometry(&file).is_some() => FileKind::Cache,
         Contents::Cache => FileKind::OtherVersion,
         Contents::Nothing | Contents::Other => return Err(OpenError::NotACache { path: path.into() }),

@@ -22,6 +22,8 @@
 
 mod builder;
 mod cache;
+mod create;
+mod creation_lock;
 mod descriptors;
 mod error;
 mod evict;

@@ -1,10 +1,13 @@
 //! What is asked of the kernel directly: locks on bytes of a file, waiting on a word, room on a file system.
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 use std::time::Duration;
 
@@ -62,7 +65,12 @@ impl LockOwner {
 
     /// Releases the lock on a byte.
     pub(super) fn unlock(self, fd: RawFd, byte: i64) {
-        let lock = byte_lock(libc::F_UNLCK, byte, 1);
+        self.unlock_range(fd, byte, 1);
+    }
+
+    /// Releases the locks on `count` bytes (0: all from `first` on).
+    pub(super) fn unlock_range(self, fd: RawFd, first: i64, count: i64) {
+        let lock = byte_lock(libc::F_UNLCK, first, count);
         // SAFETY: reads the struct passed. Nothing can be done if it fails; closing the file unlocks too.
         unsafe { libc::fcntl(fd, self.command(), &raw const lock) };
     }
@@ -171,17 +179,46 @@ pub(super) fn wake_one(word: &AtomicU64) {
     unsafe { libc::syscall(libc::SYS_futex, lower_half(word), libc::FUTEX_WAKE, 1_u32) };
 }
 
-/// Gives a new file its size, with room for all of it.
-pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    let length = libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+/// Allocates `count` bytes of a file from `first` on, and lengthens the file if it is shorter.
+pub(super) fn allocate(file: &File, first: u64, count: u64) -> io::Result<()> {
+    let offset = |bytes| libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG));
+    let (first, count) = (offset(first)?, offset(count)?);
     loop {
         // SAFETY: takes no pointers.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), first, count) } {
             0 => return Ok(()),
             libc::EINTR => {}
             code => return Err(io::Error::from_raw_os_error(code)),
         }
     }
+}
+
+/// The size of a file system, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) total: u64,
+    /// What this user may still allocate.
+    pub(super) free: u64,
+}
+
+/// The size of the file system that a path is on.
+pub(super) fn room(path: &Path) -> io::Result<Room> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut found = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends in a zero; fills the struct, or fails.
+    check(unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) })?;
+    // SAFETY: filled by the call above.
+    let found = unsafe { found.assume_init() };
+    // File systems on disks keep some blocks for root.
+    let free = if user() == 0 {
+        found.f_bfree
+    } else {
+        found.f_bavail
+    };
+    Ok(Room {
+        total: found.f_blocks.saturating_mul(found.f_frsize),
+        free: free.saturating_mul(found.f_frsize),
+    })
 }
 
 /// Lets reads through this descriptor leave the file's access time as it is, if the user may have that.

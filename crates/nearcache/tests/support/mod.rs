@@ -2,10 +2,11 @@
 #![allow(unsafe_code, clippy::unwrap_used, dead_code)] // in helper code, as in tests; each test uses its part
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fs, ptr, slice};
+use std::{fs, io, ptr, slice};
 
 /// A directory of its own, in memory where there is such a file system; removed at the end.
 pub(crate) struct Scratch(PathBuf);
@@ -115,4 +116,57 @@ pub(crate) fn shared_words(count: usize) -> &'static [AtomicU64] {
     assert_ne!(base, libc::MAP_FAILED);
     // SAFETY: so many words are mapped, aligned to pages, for good; zeros are valid.
     unsafe { slice::from_raw_parts(base.cast(), count) }
+}
+
+/// Enters namespaces of its own. Who is not root becomes root in a user namespace first, where that is allowed.
+pub(crate) fn unshare(what: i32) -> io::Result<()> {
+    // SAFETY: none of these takes anything but numbers.
+    let (user, group, done) = unsafe { (libc::geteuid(), libc::getegid(), libc::unshare(what)) };
+    if done == 0 {
+        return Ok(());
+    }
+    // SAFETY: as above.
+    if unsafe { libc::unshare(what | libc::CLONE_NEWUSER) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+}
+
+/// Mounts a file system in memory over a directory, for this process only.
+fn mount_small(directory: &Path, bytes: u64) -> io::Result<()> {
+    unshare(libc::CLONE_NEWNS)?;
+    let target = std::ffi::CString::new(directory.as_os_str().as_bytes())?;
+    let options = std::ffi::CString::new(format!("size={bytes}"))?;
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    let none = std::ptr::null();
+    // SAFETY: strings that end in zeros, or none where none are asked for.
+    let mounted = unsafe {
+        libc::mount(none, c"/".as_ptr(), none, private, std::ptr::null()) == 0
+            && libc::mount(
+                c"tmpfs".as_ptr(),
+                target.as_ptr(),
+                c"tmpfs".as_ptr(),
+                0,
+                options.as_ptr().cast(),
+            ) == 0
+    };
+    if mounted {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Runs something where the directory has room for so many bytes only.
+pub(crate) fn with_room_for(bytes: u64, test: impl FnOnce(&Scratch)) {
+    let scratch = Scratch::new("room");
+    in_child("a small file system: mounting is not allowed here", || {
+        if mount_small(scratch.directory(), bytes).is_err() {
+            return SKIPPED;
+        }
+        test(&scratch);
+        0
+    });
 }
