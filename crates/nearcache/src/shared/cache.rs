@@ -531,7 +531,10 @@ impl<C: Clock> SharedCache<C> {
     fn peek_to_write(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<Found>, SharedError> {
         let timeout = self.patience.min(READ_TIMEOUT);
         self.read(key, value, timeout).map_err(|error| match error {
-            ReadError::Busy => SharedError::Busy { waited: timeout },
+            ReadError::Busy => SharedError::Busy {
+                waited: timeout,
+                holder: None,
+            },
             ReadError::OutOfMemory(error) => error.into(),
         })
     }

@@ -1,5 +1,6 @@
 //! What can go wrong with a shared cache. A miss is an `Option`, not an error.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -148,10 +149,12 @@ pub enum SharedError {
         bytes: usize,
     },
     /// A living process holds the lock and does not let go: it is stopped, or starved.
-    #[error("another process holds the lock and did not let go in {waited:?}")]
+    #[error("another process{} holds the lock and did not let go in {waited:?}", Pid(*.holder))]
     Busy {
         /// How long it was waited for.
         waited: Duration,
+        /// The pid of the process that the lock word names, in that process's PID namespace, if it was waited for.
+        holder: Option<u32>,
     },
     /// There is no memory for what had to be copied; nothing was changed.
     #[error(transparent)]
@@ -159,6 +162,15 @@ pub enum SharedError {
     /// The process could not take a process slot: a child after a fork, or a process whose descriptors were closed.
     #[error("this process is not registered in the cache and cannot write: {0}")]
     Detached(#[from] OpenError),
+}
+
+/// A pid in a message, if it is known.
+struct Pid(Option<u32>);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pid| write!(f, " (pid {pid})"))
+    }
 }
 
 /// Why a read gave no answer.

@@ -34,7 +34,8 @@ impl<'a> Item<'a> {
         Self { tag, ..self }
     }
 
-    /// Returns the value with this expiry. The file keeps milliseconds, rounded down, up to the year 10889.
+    /// Returns the value with this expiry. The file keeps milliseconds, rounded down. What would expire after the year 10889
+    /// does not expire.
     #[must_use]
     pub const fn until(self, expires: Timestamp) -> Self {
         Self { expires, ..self }

@@ -80,7 +80,10 @@ pub(super) fn acquire(
         hint::spin_loop();
     }
     if patience.is_zero() {
-        return Err(SharedError::Busy { waited: patience });
+        return Err(SharedError::Busy {
+            waited: patience,
+            holder: None,
+        });
     }
     wait(word, me, is_alive, patience)
 }
@@ -121,7 +124,10 @@ fn wait(
             });
         }
         if start.elapsed() >= patience {
-            return Err(SharedError::Busy { waited: patience });
+            return Err(SharedError::Busy {
+                waited: patience,
+                holder: None,
+            });
         }
     }
 }

@@ -9,10 +9,10 @@ use super::file::boot_id;
 use super::hashing::{Hashing, Keyed};
 use super::index::Kind;
 use super::layout::{
-    EPOCH, Geometry, LOCK, MAIN, PROCESS_COUNTERS, PROCESS_READS, READ_STRIPE, READ_STRIPES, SHARD, SMALL,
-    WORD,
+    EPOCH, Geometry, LOCK, MAIN, PROCESS_COUNTERS, PROCESS_PID, PROCESS_READS, READ_STRIPE, READ_STRIPES,
+    SHARD, SMALL, WORD,
 };
-use super::lock;
+use super::lock::{self, Owner};
 use super::map::Map;
 use super::process::{FileState, ProcessSlot, Registration};
 use super::repair;
@@ -183,6 +183,14 @@ impl Store {
         }
     }
 
+    /// The pid of a process that a lock word names.
+    #[cold]
+    fn pid_of(&self, owner: Owner) -> Option<u32> {
+        let slot = owner.slot().filter(|slot| *slot < self.geometry.processes)?;
+        let pid = &self.map.words()[self.geometry.process(slot) + PROCESS_PID];
+        u32::try_from(pid.load(Ordering::Relaxed)).ok()
+    }
+
     /// Locks a shard for writing. Without patience, that it was not to be had is not counted as a wait in vain.
     #[inline]
     pub(super) fn lock_for<'a, C: Clock>(
@@ -200,9 +208,13 @@ impl Store {
                 let writer = Writer::new(shard, held, counters, clock, now, self.geometry.max_record());
                 Ok(writer)
             }
-            Err(error) => {
-                self.count(Counter::Timeouts, u64::from(!patience.is_zero()));
-                Err(error)
+            Err(error) if patience.is_zero() => Err(error),
+            Err(_) => {
+                self.count(Counter::Timeouts, 1);
+                Err(SharedError::Busy {
+                    waited: patience,
+                    holder: self.pid_of(Owner::from_u64(shard.control[LOCK].load(Ordering::Relaxed))),
+                })
             }
         }
     }

@@ -90,13 +90,14 @@ pub(super) fn millis(time: Timestamp) -> u64 {
         .min(record::NEVER - 1)
 }
 
-/// When an entry expires, rounded down to whole milliseconds: a caller who sleeps for an entry's timeout finds it gone.
+/// When an entry expires, rounded down to whole milliseconds: a caller who sleeps for an entry's timeout finds it gone. A
+/// record holds times up to the year 10889; what would expire later does not expire, so that it lives as long as was asked.
 pub(super) fn expiry(time: Timestamp) -> u64 {
     if time == Timestamp::NEVER {
         return record::NEVER;
     }
     let micros = u64::try_from(time.as_unix_micros()).unwrap_or_default();
-    (micros / 1000).min(record::NEVER - 1)
+    (micros / 1000).min(record::NEVER)
 }
 
 /// The other way round.

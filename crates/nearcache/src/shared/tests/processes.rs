@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::support::{BYTES, End, Scratch, signal, spawn, value, version, wait};
 use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use crate::shared::layout::LOCK;
 use crate::shared::record::next_sequence;
 use crate::shared::shard::Look;
 use crate::shared::{Counted, Item, Process, ReadError, SharedCache, SharedError};
@@ -27,6 +28,33 @@ fn stopped_owner(cache: &SharedCache) -> libc::pid_t {
     });
     assert_eq!(wait(child, libc::WUNTRACED), End::Stopped);
     child
+}
+
+#[test]
+fn a_lock_word_that_names_an_idle_process_costs_writes_that_end() {
+    let scratch = Scratch::new();
+    let cache = SharedCache::builder(scratch.path())
+        .bytes(BYTES)
+        .lock_timeout(Duration::from_millis(30))
+        .open()
+        .unwrap();
+    cache.set(b"key", Item::new(b"value")).unwrap();
+    let idle = scratch.open();
+    let word = &cache.store().shard(0).control[LOCK];
+    word.store(idle.process().unwrap().to_u64(), Ordering::Relaxed);
+    assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
+    assert_eq!(cache.get(b"nothing"), None);
+    let this = std::process::id();
+    let refused = cache.set(b"key", Item::new(b"other")).unwrap_err();
+    assert!(matches!(refused, SharedError::Busy { holder: Some(pid), .. } if pid == this));
+    assert!(
+        refused.to_string().contains(&format!("(pid {this})")),
+        "{refused}"
+    );
+    // Once that process closes the file, the lock is taken over.
+    drop(idle);
+    cache.set(b"key", Item::new(b"other")).unwrap();
+    assert_eq!(cache.stats().recoveries, 1);
 }
 
 #[test]
@@ -108,7 +136,7 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
     assert_eq!(cache.get(b"nothing"), None);
     let start = Instant::now();
     assert!(
-        matches!(cache.set(b"key", Item::new(b"other")), Err(SharedError::Busy { waited }) if waited == timeout)
+        matches!(cache.set(b"key", Item::new(b"other")), Err(SharedError::Busy { waited, holder: Some(pid) }) if waited == timeout && pid.cast_signed() == child)
     );
     assert!(start.elapsed() >= timeout && start.elapsed() < timeout * 10);
     assert_eq!(cache.stats().timeouts, 1);
@@ -117,7 +145,8 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
     assert!(matches!(
         eager.delete(b"key"),
         Err(SharedError::Busy {
-            waited: Duration::ZERO
+            waited: Duration::ZERO,
+            holder: None
         })
     ));
     assert_eq!(cache.stats().timeouts, 1, "it did not wait");
@@ -128,7 +157,8 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
         assert!(matches!(
             tried,
             Err(SharedError::Busy {
-                waited: Duration::ZERO
+                waited: Duration::ZERO,
+                holder: None
             })
         ));
     }
@@ -230,6 +260,22 @@ fn a_process_is_alive_until_it_dies() {
     signal(child, libc::SIGKILL);
     assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
     assert!(!cache.is_alive(child_process));
+}
+
+#[test]
+fn what_would_expire_after_the_last_year_of_a_record_does_not_expire() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    let year = 365.25 * 86_400.0;
+    for (years, expires) in [(8_000.0, true), (10_000.0, false), (200_000.0, false)] {
+        let ttl = Duration::from_secs_f64(years * year);
+        let item = Item::new(b"value").until(cache.expiry(Some(ttl)));
+        cache.set(b"key", item).unwrap();
+        let found = cache.expires_at(b"key").unwrap();
+        assert_eq!(found != Timestamp::NEVER, expires, "{years} years: {found:?}");
+        assert!(cache.touch(b"key", Some(ttl)).unwrap());
+        assert_eq!(cache.expires_at(b"key").unwrap() != Timestamp::NEVER, expires);
+    }
 }
 
 #[test]
