@@ -428,9 +428,11 @@ impl<C: Clock> SharedCache<C> {
         words: usize,
     ) -> Result<(), SharedError> {
         for _ in 0..=words / LARGE_WORDS * ROOM_SLICES {
-            if self.lock(key)?.has_made_room(key, value, condition) {
+            let mut writer = self.lock(key)?;
+            if writer.has_made_room(key, value, condition) {
                 break;
             }
+            writer.pause();
         }
         Ok(())
     }

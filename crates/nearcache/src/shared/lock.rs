@@ -61,6 +61,11 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Whether somebody waits for a lock that is held.
+pub(super) fn is_awaited(word: &AtomicU64) -> bool {
+    word.load(Ordering::Relaxed) & WAITERS != 0
+}
+
 /// Takes the lock for `me`, or from an owner who is not alive; without patience only if it is free, or becomes so within
 /// a microsecond or two.
 #[inline]

@@ -173,6 +173,7 @@ impl<'a, C: Clock> Check<'a, C> {
                 return Ok(());
             }
             writer.continue_recount(SLICE);
+            writer.pause();
         }
     }
 
@@ -264,6 +265,7 @@ impl<'a, C: Clock> Check<'a, C> {
                 at = self.pass(&writer, &ring, at, &mut entries, &mut gaps)?;
             }
             from = Some(at);
+            writer.pause();
         }
     }
 

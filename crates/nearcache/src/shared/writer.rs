@@ -4,11 +4,13 @@
 //! Nothing runs here but bounded copying: no allocation, no code of the caller's but the clock.
 
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
 use super::hashing::Keyed;
 use super::index::{Kind, POSITION_MASK, Slot};
-use super::layout::{BUCKET, ENTRIES, HAND, HAUNTED, MOVING, SHARD_EPOCH, WORD};
-use super::lock::Held;
+use super::layout::{BUCKET, ENTRIES, HAND, HAUNTED, LOCK, MOVING, SHARD_EPOCH, WORD};
+use super::lock::{self, Held};
 use super::record::{self, MAX_SLACK, Record, Stamp, is_torn, words_for};
 use super::recount::{Change, Reason, SLOTS_A_WRITE};
 use super::ring::Ring;
@@ -22,6 +24,8 @@ use crate::error::Rejected;
 const ALWAYS_FITS: usize = 16;
 const MOVED_WORDS: usize = 65_536;
 const MOVED_RECORDS: u32 = 256;
+/// A sleeping process wakes and takes the lock in less.
+const PAUSE: Duration = Duration::from_micros(100);
 /// How far a clock may be behind the time an entry was written before it is taken to have been stepped back.
 const SKEW_MILLIS: u64 = 1000;
 /// How far a coarse clock may lag behind what it tells when asked for one entry: see [`Clock::has_passed`].
@@ -155,6 +159,16 @@ impl<'a, C: Clock> Writer<'a, C> {
             writer.continue_recount(SLOTS_A_WRITE);
         }
         writer
+    }
+
+    /// Releases the lock between two slices of work. If others wait for it, lets one of them have it: to take it again at
+    /// once would be faster than they wake.
+    pub(super) fn pause(self) {
+        let is_awaited = lock::is_awaited(&self.shard.control[LOCK]);
+        drop(self);
+        if is_awaited {
+            thread::sleep(PAUSE);
+        }
     }
 
     pub(super) fn count(&self, what: Counter, more: u64) {
