@@ -104,9 +104,7 @@ fn a_death_under_the_lock_costs_the_next_writer_a_slice() {
             cache.delete(&key).unwrap();
         }
     }
-    assert_ne!(next(), 0);
-    cache.validate().unwrap();
-    assert_eq!(next(), 0);
+    assert_ne!(next(), 0, "the recount lasts");
 }
 
 #[test]
