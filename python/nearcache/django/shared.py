@@ -91,9 +91,9 @@ class SharedCache(Backend):
     def verify(self) -> Verification:
         """Check everything that has to hold in the file.
 
-        Reads all of it, mostly without a lock: writers wait for a few milliseconds at most, whatever the size of
-        the file, and readers never wait. Raises ValueError that says what does not hold, TimeoutError if a
-        stopped process holds a part of the file.
+        Reads all of it, mostly without a lock: writers wait for a few milliseconds at most, whatever the size
+        of the file, and readers never wait. Raises ValueError that says what does not hold, TimeoutError if
+        a stopped process holds a part of the file.
         """
         return Verification(*self._verify())
 
