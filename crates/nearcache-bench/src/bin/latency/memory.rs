@@ -49,6 +49,13 @@ impl Memory {
         Ok(Self { words })
     }
 
+    /// Writes to each page.
+    pub(crate) fn touch(&self) {
+        for word in self.words.iter().skip(LEAD - 1).step_by(LEAD) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Copies a value to a place that `random` determines, and reads and writes `touches` other words at random.
     #[allow(clippy::cast_possible_truncation)]
     pub(crate) fn write(&self, random: u64, value: &[u8], touches: u32, protection: Protection) {

@@ -45,7 +45,8 @@ impl Process {
     fn answer(&mut self) -> Outcome<Vec<Histogram>> {
         let mut line = String::new();
         self.from.read_line(&mut line)?;
-        line.trim().split(';').map(str::parse).collect()
+        let found = line.trim().split(';').filter(|text| !text.is_empty());
+        found.map(str::parse).collect()
     }
 }
 
@@ -154,17 +155,14 @@ fn print(title: &str, lines: &[Line]) {
 }
 
 fn measure(settings: &Settings, run: u32) -> Outcome<()> {
-    Worker::open(settings, run, 0)?.fill()?;
+    drop(Worker::open(settings, run, 0)?);
     let started = (0..settings.writers).map(|number| Process::start(settings, run, number));
     let mut processes = Processes {
         all: started.collect::<Outcome<_>>()?,
         millis: settings.millis,
     };
     let writers = settings.writers;
-    // The first touch of each page by each process, and ghosts of what is evicted.
-    for what in ["evicting", "fitting", "none"] {
-        processes.write(what, 0, writers)?;
-    }
+    processes.write("fill", 0, writers)?;
     let mut tables = Vec::new();
     for set in ["evicting", "fitting"] {
         let touches = processes.touches_for(set)?;

@@ -92,15 +92,16 @@ impl Worker {
         })
     }
 
-    /// Fills both caches, and writes to all of the bare file.
+    /// Writes to all pages of all files, since the first access of a process to a page takes a page fault.
     pub(crate) fn fill(&self) -> Outcome<()> {
-        for number in 0..self.capacity {
+        for number in 0..self.capacity * 2 {
             self.evicting.set(&key(number), Item::new(&self.value))?;
         }
         for number in 0..self.capacity / 4 {
             self.fitting.set(&key(number), Item::new(&self.value))?;
         }
         self.fitting.set(HOT, Item::new(&vec![7; MEGABYTE]))?;
+        self.bare.touch();
         Ok(())
     }
 
@@ -114,6 +115,10 @@ impl Worker {
             };
             let time = Duration::from_millis(millis.parse()?);
             let answer = match what {
+                "fill" => {
+                    self.fill()?;
+                    Vec::new()
+                }
                 "read" => self.read(time)?,
                 "load" => self.load(time)?,
                 _ => vec![self.write(what, touches.parse()?, time)?],
