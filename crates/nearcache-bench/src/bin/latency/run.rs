@@ -80,7 +80,10 @@ impl Processes {
         found.resize_with(4, Histogram::default);
         for process in writers {
             let written = process.answer()?;
-            found[2..].iter_mut().zip(&written).for_each(|(sum, one)| sum.merge(one));
+            found[2..]
+                .iter_mut()
+                .zip(&written)
+                .for_each(|(sum, one)| sum.merge(one));
         }
         Ok(found)
     }
@@ -169,7 +172,12 @@ fn measure(settings: &Settings, run: u32) -> Outcome<()> {
         let names = ["shared cache", "futex mutex", "no lock"];
         tables.push((set, touches, names.map(Line::new)));
     }
-    let names = ["get of 1 MB", "bare copy of 1 MB", "meanwhile, set of 1,000 B", "set of 1 MB"];
+    let names = [
+        "get of 1 MB",
+        "bare copy of 1 MB",
+        "meanwhile, set of 1,000 B",
+        "set of 1 MB",
+    ];
     let mut reads = names.map(Line::new);
     for _ in 0..settings.repeats {
         for (set, touches, lines) in &mut tables {
@@ -178,7 +186,10 @@ fn measure(settings: &Settings, run: u32) -> Outcome<()> {
             }
         }
         let found = processes.read()?;
-        reads.iter_mut().zip(found).for_each(|(line, found)| line.repeats.push(found));
+        reads
+            .iter_mut()
+            .zip(found)
+            .for_each(|(line, found)| line.repeats.push(found));
     }
     for (set, _, lines) in &tables {
         print(&format!("set of 1,000 B, {writers} writers, {set}"), lines);
