@@ -14,6 +14,9 @@ const WAITERS: u64 = 1;
 const OWNER_SHIFT: u32 = 1;
 const GENERATION_SHIFT: u32 = 16;
 const SPINS: u32 = if cfg!(nearcache_loom) { 1 } else { 60 };
+/// How long a waiter spins before each sleep. Nearly all writes end earlier, and a sleep costs more: two switches of the
+/// processor, a system call of the owner, and whatever else is scheduled in between.
+const SPIN_TIME: Duration = Duration::from_micros(20);
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 const WAIT: Duration = Duration::from_millis(10);
 
@@ -75,14 +78,11 @@ pub(super) fn acquire(
     is_alive: impl Fn(Owner) -> bool,
     patience: Duration,
 ) -> Result<Held<'_>, SharedError> {
-    for _ in 0..SPINS {
-        if word.load(Ordering::Relaxed) == 0 && replace(word, 0, me.0, Ordering::Acquire) {
-            return Ok(Held {
-                word,
-                from_the_dead: false,
-            });
-        }
-        hint::spin_loop();
+    if spin(word, me.0) {
+        return Ok(Held {
+            word,
+            from_the_dead: false,
+        });
     }
     if patience.is_zero() {
         return Err(SharedError::Busy {
@@ -91,6 +91,18 @@ pub(super) fn acquire(
         });
     }
     wait(word, me, is_alive, patience)
+}
+
+/// Tries a number of times to store `mine` in a free lock; returns whether it did.
+#[inline]
+fn spin(word: &AtomicU64, mine: u64) -> bool {
+    for _ in 0..SPINS {
+        if word.load(Ordering::Relaxed) == 0 && replace(word, 0, mine, Ordering::Acquire) {
+            return true;
+        }
+        hint::spin_loop();
+    }
+    false
 }
 
 #[cold]
@@ -102,16 +114,19 @@ fn wait(
 ) -> Result<Held<'_>, SharedError> {
     let start = Instant::now();
     let mut wait = FIRST_WAIT;
+    let mut mine = me.0;
     loop {
-        let now = word.load(Ordering::Relaxed);
-        // Others may wait too: whoever has waited leaves the mark.
-        if now == 0 {
-            if replace(word, 0, me.0 | WAITERS, Ordering::Acquire) {
+        let spinning = Instant::now();
+        while spinning.elapsed() < SPIN_TIME {
+            if spin(word, mine) {
                 return Ok(Held {
                     word,
                     from_the_dead: false,
                 });
             }
+        }
+        let now = word.load(Ordering::Relaxed);
+        if now == 0 {
             continue;
         }
         let marked = now | WAITERS;
@@ -121,6 +136,8 @@ fn wait(
         let left = patience.saturating_sub(start.elapsed());
         let timed_out = os::wait_on(word, marked, wait.min(left).max(Duration::from_micros(100)));
         wait = WAIT;
+        // Others may sleep too: whoever has slept leaves the mark.
+        mine = me.0 | WAITERS;
         let dead = timed_out && !is_alive(Owner(marked & !WAITERS));
         if dead && replace(word, marked, me.0 | WAITERS, Ordering::Acquire) {
             return Ok(Held {
