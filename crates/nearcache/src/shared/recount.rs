@@ -23,7 +23,8 @@ use crate::clock::Clock;
 pub(super) const SLOTS_A_WRITE: usize = 64;
 /// A slice of a recount ends after it has read so many bytes of values.
 const BYTES_A_SLICE: usize = 64 << 10;
-/// Longer keys are not checked here, since nothing may be allocated. Readers compare them anyway.
+/// A scrub removes entries with longer keys: nothing may be allocated here, so it cannot tell whether such a key is in the
+/// index twice.
 const LONGEST_KEY: usize = 1024;
 
 /// The recount's word: the next slot, plus one, and why it was started. 0: there is none.
@@ -205,7 +206,7 @@ impl<C: Clock> Writer<'_, C> {
     fn has_flaw(&self, entry: &Entry) -> bool {
         let mut room = [MaybeUninit::uninit(); LONGEST_KEY];
         let room = room.get_mut(..entry.record.key);
-        room.is_some_and(|room| {
+        room.is_none_or(|room| {
             let key = self.shard.copy_key(entry, room);
             self.shard.flaw(entry, key).is_some()
         })

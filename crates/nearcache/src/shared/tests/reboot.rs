@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::atomic::Ordering;
 
 use super::support::{BYTES, Scratch, value, version};
+use crate::shared::index::{Kind, Slot};
 use crate::shared::layout::{LOCK, MAIN, SHARD, SHARD_EPOCH, SMALL};
 use crate::shared::words::AtomicU64;
 use crate::shared::{Item, SharedCache};
@@ -94,6 +95,29 @@ fn pages_of_different_times_never_bring_an_old_value_back() {
             .unwrap_or_else(|broken| panic!("round {round}: {broken}"));
         check(&cache, &since);
     }
+}
+
+#[test]
+fn a_long_key_that_is_in_the_index_twice_does_not_bring_an_old_value_back() {
+    let scratch = Scratch::new();
+    let cache = opened_in(&scratch, 1);
+    let key = vec![b'k'; 2000];
+    cache.set(&key, Item::new(&value(&key, 1, 100))).unwrap();
+    let index = cache.store().shard(0).index;
+    let is_taken = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
+    let first = index.iter().find(is_taken).unwrap();
+    // Another entry takes the slot, so that the key gets a second one. The page of the first does not reach the disk.
+    let old = first.swap(Slot::new(1, Kind::Ghost, 0, 0).0, Ordering::Relaxed);
+    cache.set(&key, Item::new(&value(&key, 2, 100))).unwrap();
+    assert_eq!(index.iter().filter(is_taken).count(), 2);
+    first.store(old, Ordering::Relaxed);
+    drop(cache);
+    let cache = opened_in(&scratch, 2);
+    // Ends the removal of damaged entries.
+    cache.validate().unwrap();
+    cache.set(&key, Item::new(&value(&key, 3, 100))).unwrap();
+    cache.delete(&key).unwrap();
+    assert_eq!(cache.get(&key), None);
 }
 
 #[test]
