@@ -136,7 +136,7 @@ fn wait(
         let left = patience.saturating_sub(start.elapsed());
         let timed_out = os::wait_on(word, marked, wait.min(left).max(Duration::from_micros(100)));
         wait = WAIT;
-        // Others may sleep too: whoever has slept leaves the mark.
+        // Others may sleep too. A waiter that has slept keeps the mark, so that its release wakes the next one.
         mine = me.0 | WAITERS;
         let dead = timed_out && !is_alive(Owner(marked & !WAITERS));
         if dead && replace(word, marked, me.0 | WAITERS, Ordering::Acquire) {

@@ -1,4 +1,4 @@
-//! Counting a shard's entries and live words anew, a few slots at a time.
+//! The recount of a shard's entries and live words, a few slots at a time.
 //!
 //! A process that dies under the lock may leave the counts off by one record, and after a reboot nothing is known of them.
 //! To go over the whole index under the lock would stop all writers of a large file for seconds. So a recount is spread
@@ -33,7 +33,7 @@ const SCRUB: u64 = 1 << 62;
 const CHECK: u64 = 1 << 63;
 const SUMS: usize = 4;
 
-/// Why the entries of a shard are counted anew.
+/// Why the entries of a shard are recounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     /// The counts may be wrong, because a process died under the lock or a ring was emptied.
@@ -91,7 +91,7 @@ pub(super) enum Change {
     Removed,
 }
 
-/// Has writers count a shard's entries anew, and remove damaged ones, from now on.
+/// Has writers recount a shard's entries, and remove damaged ones, from now on.
 pub(super) fn start_scrub(control: &[AtomicU64]) {
     for sum in &control[RECOUNT + 1..][..SUMS] {
         put(sum, 0, Ordering::Relaxed);
