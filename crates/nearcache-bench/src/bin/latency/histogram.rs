@@ -91,8 +91,10 @@ impl FromStr for Histogram {
             .map(str::parse)
             .collect::<Result<Vec<u64>, _>>()?;
         let (max, pairs) = numbers.split_first().ok_or("empty histogram")?;
-        let mut read = Self::default();
-        read.max = *max;
+        let mut read = Self {
+            max: *max,
+            ..Self::default()
+        };
         for pair in pairs.as_chunks::<2>().0 {
             let bucket = read.counts.get_mut(usize::try_from(pair[0])?);
             *bucket.ok_or("no such bucket")? += pair[1];
