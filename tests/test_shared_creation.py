@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -190,3 +192,55 @@ class TestSmallSharedMemory:
                 os._exit(0)
         """
         assert in_namespace(64 * MIB, program).split() == ["40", "45"]
+
+
+CREATOR = """
+import fcntl, os, sys
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.lockf(lock, fcntl.LOCK_EX, 1, 2**50 - 2)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_threads_run_while_one_waits_for_another_process_to_create_the_file(directory):
+    lock = directory / ".cache.nearcache-lock"
+    command = [sys.executable, "-c", CREATOR, str(lock)]
+    ran = []
+    opening = threading.Event()
+
+    def run():
+        opening.wait()
+        while len(ran) < 50:
+            ran.append(time.monotonic())
+            time.sleep(0.005)
+        creator.stdin.close()
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as creator:
+        assert creator.stdout.readline() == "locked\n"
+        thread = threading.Thread(target=run)
+        thread.start()
+        opening.set()
+        # It can go on only once the thread has run for a while.
+        cache = SharedCache(str(directory / "cache"), {"OPTIONS": {"MAX_MEMORY": MIB}})
+        thread.join()
+    cache.set("key", 1)
+    assert cache.get("key") == 1
+
+
+def test_threads_that_open_a_file_at_once_share_it(directory):
+    barrier = threading.Barrier(8)
+    caches = []
+
+    def run():
+        barrier.wait()
+        caches.append(SharedCache(str(directory / "cache"), {"OPTIONS": {"MAX_MEMORY": MIB}}))
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    caches[0].set("key", "value")
+    assert [cache.get("key") for cache in caches] == ["value"] * 8
+    assert caches[0].stats().hits == 8

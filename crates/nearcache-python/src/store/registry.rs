@@ -99,29 +99,36 @@ pub(crate) fn open_local(
 #[cfg(shared)]
 pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
     probe()?;
-    let mut registry = registry();
-    let shared = &mut registry.get_or_insert_default().shared;
-    if let Some(opened) = shared.get(&path) {
-        let opened = *opened;
-        if opened.size() == wanted {
-            return Ok(opened);
-        }
-        drop(registry);
-        let (path, before) = (path.display(), opened.size());
-        let message = format_args!(
-            "{path} is open in this process with {before}, not {wanted}: if two entries of CACHES share the file, give each a \
-             LOCATION of its own, or the same options"
-        );
-        return Err(error::<PyValueError>(py, message));
+    let known = registry().get_or_insert_default().shared.get(&path).copied();
+    let opened = match known {
+        Some(opened) => opened,
+        None => open_file(py, path, wanted)?,
+    };
+    let before = opened.size();
+    if before == wanted {
+        return Ok(opened);
     }
-    shared.try_reserve(1).map_err(no_memory)?;
-    let opened = SharedStore::open(&path, wanted).map_err(|failure| match failure {
+    let path = opened.path.display();
+    let message = format_args!(
+        "{path} is open in this process with {before}, not {wanted}: if two entries of CACHES share the file, give each a \
+         LOCATION of its own, or the same options"
+    );
+    Err(error::<PyValueError>(py, message))
+}
+
+/// Opens a cache file that this process does not have open. Other threads run meanwhile, and may fork: to allocate a large
+/// file takes seconds, and so may the wait for a process that does. If another thread is faster, its store is the one.
+#[cfg(shared)]
+fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
+    let opened = py.detach(|| SharedStore::open(&path, wanted));
+    let opened = opened.map_err(|failure| match failure {
         OpenError::OutOfMemory(short) => no_memory(short),
         other => error::<PyOSError>(py, format_args!("{other}")),
     })?;
-    let opened: &'static SharedStore = Box::leak(Box::new(opened));
-    shared.insert(path, opened);
-    Ok(opened)
+    let mut registry = registry();
+    let shared = &mut registry.get_or_insert_default().shared;
+    shared.try_reserve(1).map_err(no_memory)?;
+    Ok(shared.entry(path).or_insert_with(|| Box::leak(Box::new(opened))))
 }
 
 /// The number of shards of a store whose first handle has this capacity.

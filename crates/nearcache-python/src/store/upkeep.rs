@@ -71,7 +71,10 @@ impl SharedStore {
     /// Opens the path again, and logs why. If that fails, the old file goes on serving the processes that have it open.
     fn switch(&self, lost: FileState) {
         let what = Lost(lost);
-        let opened = self.open_again(lost).and_then(|cache| Ok(Opened::new(cache)?));
+        // Others run meanwhile: another process may be creating the file. Without an interpreter there is no GIL.
+        let opened = Python::try_attach(|py| py.detach(|| self.open_again(lost)));
+        let opened = opened.unwrap_or_else(|| self.open_again(lost));
+        let opened = opened.and_then(|cache| Ok(Opened::new(cache)?));
         match opened {
             Ok(opened) => {
                 self.current.store(Arc::new(opened));
