@@ -198,7 +198,7 @@ impl<C: Clock> Writer<'_, C> {
     }
 
     /// Whether the ring does not hold all of an entry's record.
-    fn is_cut_off(&self, entry: &Entry) -> bool {
+    pub(super) fn is_cut_off(&self, entry: &Entry) -> bool {
         let ring = self.shard.ring(entry.kind);
         ring.is_none_or(|ring| entry.record.allotted as u64 > ring.room_at(entry.record.position))
     }
