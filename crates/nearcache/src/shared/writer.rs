@@ -167,7 +167,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         if own.load(Ordering::Relaxed) != epoch {
             self.shard.small.reset();
             self.shard.main.reset();
-            self.cancel_recount();
+            self.recount_nothing();
             put(own, epoch, Ordering::Release);
         }
         for ring in [&self.shard.small, &self.shard.main] {

@@ -152,6 +152,26 @@ fn a_record_that_crosses_the_head_is_not_written_to() {
 }
 
 #[test]
+fn slots_that_point_beyond_the_head_are_emptied_although_the_cache_is_cleared() {
+    let scratch = Scratch::new();
+    let cache = opened_in(&scratch, 1);
+    let shard = cache.store().shard(0);
+    // A newer page of the index than that of the head, which is going to be a whole ring after the tail.
+    let beyond = shard.main.tail().advanced(shard.main.capacity() + 100);
+    let slot = Slot::pointing(7, Kind::Main, 0, beyond);
+    shard.index[3000].store(slot.0, Ordering::Relaxed);
+    drop(cache);
+    let cache = opened_in(&scratch, 2);
+    cache.clear();
+    for number in 0..200 {
+        let key = name(number);
+        cache.set(&key, Item::new(&value(&key, number, 300))).unwrap();
+    }
+    assert!(cache.store().shard(0).main.position(slot).is_some());
+    cache.validate().unwrap();
+}
+
+#[test]
 fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
