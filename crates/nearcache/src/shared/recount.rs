@@ -108,14 +108,19 @@ impl<C: Clock> Writer<'_, C> {
             Reason::Unsure => 0,
             Reason::Check => CHECK,
         };
-        self.set_recount(0);
-        self.store_sums(Sums::default());
+        // A process that dies here leaves the lock, and whoever takes that over starts again.
         self.set_recount(1 | flag);
+        self.store_sums(Sums::default());
     }
 
-    /// Ends a recount of which nothing is left to do: the shard is empty.
-    pub(super) fn cancel_recount(&self) {
-        self.set_recount(0);
+    /// Sets the counts of a shard that was emptied just now. There is nothing to count, but a scrub has to go over all slots
+    /// all the same: after a reboot, some may point beyond the heads, to where new records are going to be.
+    pub(super) fn recount_nothing(&self) {
+        if self.is_scrubbing() {
+            self.start_recount(Reason::Unsure);
+        } else {
+            self.set_recount(0);
+        }
         self.store_counts(Sums::default());
     }
 
@@ -198,7 +203,7 @@ impl<C: Clock> Writer<'_, C> {
     }
 
     /// Whether the ring does not hold all of an entry's record.
-    fn is_cut_off(&self, entry: &Entry) -> bool {
+    pub(super) fn is_cut_off(&self, entry: &Entry) -> bool {
         let ring = self.shard.ring(entry.kind);
         ring.is_none_or(|ring| entry.record.allotted as u64 > ring.room_at(entry.record.position))
     }

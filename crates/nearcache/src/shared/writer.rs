@@ -182,7 +182,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         if own.load(Ordering::Relaxed) != epoch {
             self.shard.small.reset();
             self.shard.main.reset();
-            self.cancel_recount();
+            self.recount_nothing();
             put(own, epoch, Ordering::Release);
         }
         for ring in [&self.shard.small, &self.shard.main] {
@@ -284,7 +284,8 @@ impl<'a, C: Clock> Writer<'a, C> {
                 let Some(entry) = self.entry_at(at) else {
                     continue;
                 };
-                if is_torn(entry.record.first) {
+                // To write to a record that is not wholly between tail and head would damage others.
+                if is_torn(entry.record.first) || self.is_scrubbing() && self.is_cut_off(&entry) {
                     self.vacate(at);
                 } else if self
                     .shard

@@ -121,6 +121,57 @@ fn a_long_key_that_is_in_the_index_twice_does_not_bring_an_old_value_back() {
 }
 
 #[test]
+fn a_record_that_crosses_the_head_is_not_written_to() {
+    let scratch = Scratch::new();
+    let cache = opened_in(&scratch, 1);
+    let set = |cache: &SharedCache, key: &[u8], len| cache.set(key, Item::new(&value(key, 1, len))).unwrap();
+    (0..300).for_each(|number| set(&cache, &name(number), 8000));
+    // The page of tail and head that reaches the disk is older than the records.
+    let old = [MAIN, MAIN + 1].map(|at| control(&cache)[at].load(Ordering::Relaxed));
+    (300..KEYS).for_each(|number| set(&cache, &name(number), 8000));
+    for (at, word) in [MAIN, MAIN + 1].into_iter().zip(old) {
+        control(&cache)[at].store(word, Ordering::Relaxed);
+    }
+    drop(cache);
+    let cache = opened_in(&scratch, 2);
+    let shard = cache.store().shard(0);
+    let crosses = |at: &usize| {
+        let slot = Slot(shard.index[*at].load(Ordering::Relaxed));
+        let position = Some(slot).filter(|slot| slot.kind().is_some_and(|kind| kind.is_in(Kind::Main)));
+        let position = position.and_then(|slot| shard.main.position(slot));
+        let record = position.and_then(|position| shard.main.record(position));
+        record.is_some_and(|record| record.allotted as u64 > shard.main.room_at(record.position))
+    };
+    let at = (0..shard.index.len()).find(crosses).unwrap();
+    let key = shard.key_at(at, |_| true).unwrap().unwrap();
+    set(&cache, b"new", 30_000);
+    set(&cache, &key, 7990);
+    assert_eq!(cache.get(b"new"), Some(value(b"new", 1, 30_000)));
+    assert_eq!(cache.get(&key), Some(value(&key, 1, 7990)));
+    cache.validate().unwrap();
+}
+
+#[test]
+fn slots_that_point_beyond_the_head_are_emptied_although_the_cache_is_cleared() {
+    let scratch = Scratch::new();
+    let cache = opened_in(&scratch, 1);
+    let shard = cache.store().shard(0);
+    // A newer page of the index than that of the head, which is going to be a whole ring after the tail.
+    let beyond = shard.main.tail().advanced(shard.main.capacity() + 100);
+    let slot = Slot::pointing(7, Kind::Main, 0, beyond);
+    shard.index[3000].store(slot.0, Ordering::Relaxed);
+    drop(cache);
+    let cache = opened_in(&scratch, 2);
+    cache.clear();
+    for number in 0..200 {
+        let key = name(number);
+        cache.set(&key, Item::new(&value(&key, number, 300))).unwrap();
+    }
+    assert!(cache.store().shard(0).main.position(slot).is_some());
+    cache.validate().unwrap();
+}
+
+#[test]
 fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);

@@ -1,0 +1,284 @@
+//! Operations on a cache, and what their results may be.
+
+use std::time::Duration;
+
+use nearcache::Timestamp;
+use nearcache::shared::{Counted, Item, SharedCache, SharedError, UpdateError};
+
+use crate::input::Input;
+
+/// The tag of integers.
+pub const INTEGER: u8 = 7;
+/// How many keys there are.
+pub const KEYS: u8 = 32;
+/// Longer than the engine checks without allocating.
+const LONG_KEY: usize = 2000;
+const BURST: u8 = 64;
+
+/// A key: short ones, and two long ones.
+pub fn key(number: u8) -> Vec<u8> {
+    let number = number % KEYS;
+    let len = match number {
+        30 => LONG_KEY,
+        31 => LONG_KEY + 1,
+        _ => usize::from(number) * 3 + 1,
+    };
+    (0..len).map(|at| at as u8 ^ number).collect()
+}
+
+/// A value of which every byte follows from the key and the value's first byte.
+pub fn value(key: &[u8], version: u8, len: usize) -> Vec<u8> {
+    let start = (key.len() as u64) << 8 | u64::from(version) | 1 << 40;
+    let mut state = start.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let rest = (1..len.max(1)).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    std::iter::once(version).chain(rest).collect()
+}
+
+fn check(key: &[u8], found: &[u8]) {
+    let integer = found.len() == 8 && i64::from_ne_bytes(found.try_into().unwrap()).unsigned_abs() < 1 << 40;
+    let whole = || found == value(key, found[0], found.len());
+    assert!(
+        integer || !found.is_empty() && whole(),
+        "a wrong value under {key:?}"
+    );
+}
+
+/// What is known of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Latest {
+    /// Not written since the file was opened.
+    Unknown,
+    Absent,
+    Is(Vec<u8>),
+}
+
+/// What is known of all keys, if only this process changes the file.
+pub struct Known {
+    keys: Option<Vec<Latest>>,
+    /// Whether a check of the whole file succeeds.
+    pub is_sound: bool,
+}
+
+impl Known {
+    /// Nothing: words of the file are changed at random, and a read may find any value that is the key's.
+    pub fn nothing() -> Self {
+        Self {
+            keys: None,
+            is_sound: false,
+        }
+    }
+
+    /// What is written from now on.
+    pub fn from_now_on() -> Self {
+        Self {
+            keys: Some(vec![Latest::Unknown; usize::from(KEYS)]),
+            is_sound: true,
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    fn set(&mut self, number: u8, latest: Latest) {
+        if let Some(all) = &mut self.keys {
+            all[usize::from(number % KEYS)] = latest;
+        }
+    }
+
+    fn set_all(&mut self, latest: &Latest) {
+        if let Some(all) = &mut self.keys {
+            all.fill(latest.clone());
+        }
+    }
+
+    /// Checks what a read found. What is evicted stays absent.
+    fn found(&mut self, number: u8, found: Option<&[u8]>) {
+        let key = key(number);
+        if let Some(found) = found {
+            check(&key, found);
+        }
+        let Some(all) = &mut self.keys else {
+            return;
+        };
+        let latest = &mut all[usize::from(number % KEYS)];
+        match (&*latest, found) {
+            (Latest::Unknown, _) => {}
+            (Latest::Is(written), Some(found)) => assert!(written == found, "an older value under {key:?}"),
+            (Latest::Absent, Some(_)) => panic!("a value came back under {key:?}"),
+            (_, None) => *latest = Latest::Absent,
+        }
+    }
+
+    /// Checks that a condition on the presence of an entry fits.
+    fn was_there(&self, number: u8, there: bool) {
+        if let Some(all) = &self.keys {
+            assert!(
+                !there || all[usize::from(number % KEYS)] != Latest::Absent,
+                "an entry came back"
+            );
+        }
+    }
+
+    /// Notes how a write ended.
+    fn written(&mut self, number: u8, done: Result<bool, SharedError>, new: &[u8]) {
+        match done {
+            Ok(true) => self.set(number, Latest::Is(new.to_vec())),
+            Ok(false) => {}
+            Err(error) => self.failed(number, &error),
+        }
+    }
+
+    fn failed(&mut self, number: u8, error: &SharedError) {
+        match error {
+            SharedError::Rejected(_) => self.set(number, Latest::Absent),
+            error => assert!(!self.is_exact(), "{error}"),
+        }
+    }
+}
+
+/// Runs up to `most` operations that the input chooses, then empties the cache, after which all must be well.
+pub fn run(input: &mut Input<'_>, cache: &SharedCache, most: usize, mut known: Known) {
+    for _ in 0..most {
+        if input.is_at_end() {
+            break;
+        }
+        step(input, cache, &mut known);
+    }
+    if known.is_exact() {
+        validate(cache, &known);
+        for number in 0..KEYS {
+            known.found(number, cache.get(&key(number)).as_deref());
+        }
+    }
+    cache.clear();
+    let done = cache.set(b"key", Item::new(b"value"));
+    if done.is_ok() {
+        assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
+    }
+    if known.is_exact() {
+        done.unwrap();
+        known.is_sound = true;
+        validate(cache, &known);
+        assert_eq!((cache.keys().count(), cache.stats().counts.entries), (1, 1));
+    }
+}
+
+fn validate(cache: &SharedCache, known: &Known) {
+    match cache.validate() {
+        Err(broken) if known.is_sound => panic!("{broken}"),
+        _ => {}
+    }
+}
+
+fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
+    let what = input.byte();
+    let number = input.byte();
+    let key = key(number);
+    let len = match input.byte() {
+        len @ 0..240 => usize::from(len) * 8,
+        len => usize::from(len) * 400,
+    };
+    let new = value(&key, what, len);
+    let item = Item::new(&new).until(cache.expiry((what & 64 > 0).then_some(Duration::from_mins(1))));
+    match what % 23 {
+        0..4 => known.found(number, cache.get(&key).as_deref()),
+        4..8 => known.written(number, cache.set(&key, item).map(|()| true), &new),
+        8 => {
+            let done = cache.add(&key, item);
+            known.was_there(number, matches!(done, Ok(false)));
+            known.written(number, done, &new);
+        }
+        9 => {
+            let done = cache.set_if_present(&key, item);
+            known.was_there(number, matches!(done, Ok(true)));
+            known.written(number, done, &new);
+        }
+        10 => {
+            if let Some(found) = cache.peek(&key) {
+                known.was_there(number, true);
+                known.written(number, cache.set_if_unchanged(&key, item, found.stamp), &new);
+            }
+        }
+        11 => {
+            let done = cache.update::<()>(&key, |tag, old| {
+                known.found(number, Some(old));
+                Ok((tag, new.clone()))
+            });
+            match done {
+                Ok(done) => known.written(number, Ok(done), &new),
+                Err(UpdateError::Cache(error)) => known.failed(number, &error),
+                Err(error) => assert!(!known.is_exact(), "{error:?}"),
+            }
+        }
+        12 => match cache.incr(&key, 1, INTEGER) {
+            Ok(Counted::To(sum)) => {
+                known.was_there(number, true);
+                known.set(number, Latest::Is(sum.to_ne_bytes().to_vec()));
+            }
+            Ok(Counted::Absent) => known.found(number, None),
+            Ok(_) => known.was_there(number, true),
+            Err(error) => known.failed(number, &error),
+        },
+        13 => match cache.delete(&key) {
+            Ok(was_there) => {
+                known.was_there(number, was_there);
+                known.set(number, Latest::Absent);
+            }
+            Err(error) => known.failed(number, &error),
+        },
+        14 => {
+            let done = cache.remove_if(&key, |_, old| {
+                known.found(number, Some(old));
+                true
+            });
+            match done {
+                Ok(_) => known.set(number, Latest::Absent),
+                Err(error) => known.failed(number, &error),
+            }
+        }
+        15 => known.was_there(number, matches!(cache.touch(&key, None), Ok(true))),
+        16 => {
+            if let Ok(true) = cache.expire_at(&key, Timestamp::from_unix_micros(1 << 50)) {
+                known.was_there(number, true);
+                known.set(number, Latest::Absent);
+            }
+        }
+        17 => {
+            cache.clear();
+            known.set_all(&Latest::Absent);
+        }
+        18 => {
+            let _ = (cache.stats(), cache.keys().count());
+            cache.reset_stats();
+        }
+        19 => validate(cache, known),
+        20 => {
+            let done = cache.set(&key, Item::new(&5_i64.to_ne_bytes()).tagged(INTEGER));
+            known.written(number, done.map(|()| true), &5_i64.to_ne_bytes());
+        }
+        // As many writes as it takes for rings and recounts to move on.
+        21 => {
+            for more in 0..BURST {
+                let key = self::key(number.wrapping_add(more));
+                let new = value(&key, more, len);
+                let done = cache.set(&key, Item::new(&new)).map(|()| true);
+                known.written(number.wrapping_add(more), done, &new);
+            }
+        }
+        // Entries of other keys: some take slots, and some are evicted.
+        _ => {
+            for more in 0..BURST {
+                let done = cache.set(&[number, what, more], Item::new(&new[..new.len().min(2000)]));
+                if let Err(error) = done {
+                    known.failed(number, &error);
+                }
+            }
+        }
+    }
+}
