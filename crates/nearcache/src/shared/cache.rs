@@ -412,6 +412,7 @@ impl<C: Clock> SharedCache<C> {
         if words > LARGE_WORDS {
             self.make_room_ahead(&key, &value, condition, words)?;
         }
+        self.store.shard_of(&key).fetch(&key);
         let stored = self.lock(&key)?.set(&key, &value, condition)?;
         Ok(stored)
     }

@@ -3,6 +3,7 @@
 //! Only words below `tail` or from `head` on are ever overwritten, but by a record's own in-place write; the tail is
 //! moved, and fenced, before.
 
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
@@ -165,6 +166,14 @@ impl<'a> Ring<'a> {
     #[allow(clippy::cast_possible_truncation)] // below the length of a slice
     pub(super) fn index(&self, position: Position) -> usize {
         (position.to_u64() % self.capacity()) as usize
+    }
+
+    /// Loads the words at head and tail, which the next write needs.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        for position in [self.head(), self.tail()] {
+            black_box(self.word(position).load(Ordering::Relaxed));
+        }
     }
 
     /// The first word of a record.

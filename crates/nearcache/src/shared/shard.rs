@@ -1,5 +1,6 @@
 //! A shard as its words, and reading from it without a lock.
 
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
@@ -125,6 +126,18 @@ impl<'a> Shard<'a> {
             Kind::Main | Kind::Trial => Some(&self.main),
             Kind::Ghost => None,
         }
+    }
+
+    /// Loads words that a write of the key is likely to need. So it waits for memory and page faults before it takes the
+    /// lock rather than while it holds it.
+    #[inline]
+    pub(super) fn fetch(&self, key: &Keyed<'_>) {
+        let (buckets, _) = self.index.as_chunks::<BUCKET>();
+        for bucket in key.buckets(buckets.len()) {
+            black_box(buckets[bucket][0].load(Ordering::Relaxed));
+        }
+        self.small.fetch();
+        self.main.fetch();
     }
 
     /// Finds the key's record. What was found was whole at one moment; its value has not been read.
