@@ -1,5 +1,6 @@
 //! Many processes do everything at once, and are killed at random and started anew: nobody hangs, no value is torn or
-//! another key's, and all that has to hold still does in the end.
+//! another key's, and all that has to hold still does in the end. Meanwhile one process checks the whole file again and again,
+//! and one copies it page by page and opens the copies as after a reboot.
 //!
 //! `NEARCACHE_STORM_SECONDS` makes it longer.
 #![cfg(target_os = "linux")]
@@ -7,6 +8,8 @@
 
 mod support;
 
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -22,10 +25,19 @@ const VALUE: u8 = 1;
 const HUNG: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// What children tell: how much they have done, and how many values they found whole; then a beat for each of them.
+/// What children tell: how much they have done, and how many values they found whole; how often the file was checked, and how
+/// many copies were opened; then a beat for each of them.
 const DONE: usize = 0;
 const WHOLE: usize = 1;
-const BEATS: usize = 2;
+const CHECKS: usize = 2;
+const COPIES: usize = 3;
+/// Not 0: checks and copies come to an end.
+const IS_OVER: usize = 4;
+const BEATS: usize = 5;
+
+const PAGE: usize = 4096;
+/// The words of the header that hold the boot id.
+const BOOT: usize = 9;
 
 fn next(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
@@ -206,6 +218,77 @@ impl Worker<'_> {
     }
 }
 
+/// Checks the whole file again and again.
+fn check_all_the_time(path: &Path, bytes: u64, told: &[AtomicU64]) -> i32 {
+    let cache = SharedCache::builder(path)
+        .bytes(bytes)
+        .lock_timeout(HUNG)
+        .open()
+        .unwrap();
+    while told[IS_OVER].load(Ordering::Relaxed) == 0 {
+        cache.validate().unwrap();
+        told[CHECKS].fetch_add(1, Ordering::Relaxed);
+    }
+    0
+}
+
+/// Copies a file that others write to, page by page in any order, as one of an earlier boot.
+fn copy(path: &Path, to: &Path, seed: &mut u64) {
+    let from = File::open(path).unwrap();
+    let to = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)
+        .unwrap();
+    let pages = usize::try_from(from.metadata().unwrap().len()).unwrap() / PAGE;
+    let (mut page, first) = ([0; PAGE], below(seed, pages as u64));
+    // In ascending order from some page on, or in descending.
+    let descending = next(seed).is_multiple_of(2);
+    for number in 0..pages {
+        let number = if descending { pages - number } else { number };
+        let at = ((first + number) % pages * PAGE) as u64;
+        from.read_exact_at(&mut page, at).unwrap();
+        to.write_all_at(&page, at).unwrap();
+        if next(seed).is_multiple_of(64) {
+            thread::sleep(Duration::from_micros(next(seed) % 5000));
+        }
+    }
+    to.write_all_at(&[1; 16], (BOOT * 8) as u64).unwrap();
+}
+
+/// Copies the file again and again, and uses the copies.
+fn copy_all_the_time(path: &Path, bytes: u64, told: &'static [AtomicU64]) -> i32 {
+    let to = path.with_extension("copy");
+    let mut seed = bytes | 1;
+    // What is done in a copy is not counted with the rest.
+    let own: &'static [AtomicU64] = Box::leak(told.iter().map(|_| AtomicU64::new(0)).collect());
+    while told[IS_OVER].load(Ordering::Relaxed) == 0 {
+        copy(path, &to, &mut seed);
+        let cache = SharedCache::open(&to, bytes).unwrap();
+        let mut worker = Worker {
+            cache,
+            told: own,
+            seed: next(&mut seed) | 1,
+            keys: bytes / 1500,
+            longest: bytes / 20,
+        };
+        let keys: Vec<_> = worker.cache.keys().map(Result::unwrap).collect();
+        for key in keys.iter().filter(|key| key.starts_with(b"key ")) {
+            if let Some(value) = worker.cache.get(key) {
+                worker.found(key, &value);
+            }
+        }
+        for _ in 0..next(&mut seed) % 3000 {
+            worker.step().unwrap();
+        }
+        worker.cache.validate().unwrap();
+        fs::remove_file(&to).unwrap();
+        told[COPIES].fetch_add(1, Ordering::Relaxed);
+    }
+    0
+}
+
 struct Storm<'a> {
     path: &'a Path,
     bytes: u64,
@@ -269,6 +352,9 @@ impl Storm<'_> {
 
     fn rage(&mut self, watchdog: &SharedCache, length: Duration) {
         (0..self.children.len()).for_each(|at| self.start(at));
+        let (path, bytes, told) = (self.path, self.bytes, self.told);
+        let checker = spawn(|| check_all_the_time(path, bytes, told));
+        let copier = spawn(|| copy_all_the_time(path, bytes, told));
         let start = Instant::now();
         while start.elapsed() < length {
             thread::sleep(PAUSE);
@@ -277,15 +363,15 @@ impl Storm<'_> {
             let asked = Instant::now();
             watchdog.set(b"watchdog", Item::new(b"bark")).unwrap();
             assert!(asked.elapsed() < HUNG / 4, "{:?}", asked.elapsed());
-            if self.kills.is_multiple_of(500) {
-                watchdog.validate().unwrap();
-            }
         }
+        told[IS_OVER].store(1, Ordering::Relaxed);
+        let ends = [checker, copier].map(wait);
         self.assert_all_go_on();
         for child in &self.children {
             signal(*child, libc::SIGKILL);
             assert_eq!(wait(*child), End::Killed(libc::SIGKILL));
         }
+        assert_eq!(ends, [End::Exit(0); 2], "the check and the copy");
     }
 }
 
@@ -310,17 +396,19 @@ fn storm(bytes: u64, length: Duration) {
     };
     storm.rage(&cache, length);
 
-    let [done, whole] = [DONE, WHOLE].map(|at| storm.told[at].load(Ordering::Relaxed));
+    let [done, whole, checks, copies] =
+        [DONE, WHOLE, CHECKS, COPIES].map(|at| storm.told[at].load(Ordering::Relaxed));
     let (report, stats) = (cache.validate().unwrap(), cache.stats());
     eprintln!(
-        "{bytes} bytes, {children} processes: {} kills, {done} operations, {whole} values whole, {report:?}, {stats:?}",
+        "{bytes} bytes, {children} processes: {} kills, {done} operations, {whole} values whole, {checks} checks, {copies} copies, \
+         {report:?}, {stats:?}",
         storm.kills
     );
     // A reader may have waited in vain for a writer that was stopped; a write that had would have ended the child.
     assert_eq!(stats.damages, 0);
     assert_eq!(stats.counts.entries, report.entries + report.torn);
     assert!(stats.counts.weight <= bytes && report.record_bytes <= stats.counts.weight);
-    assert!(stats.counts.hits >= whole && stats.counts.insertions > 0);
+    assert!(stats.counts.hits >= whole && stats.counts.insertions > 0 && checks > 0 && copies > 0);
     assert!(u128::from(storm.kills) > length.as_millis() / 100 && done > 1000);
     // The dead have left no place taken: as many as ever may open it.
     let all: Vec<_> = (0..children)
