@@ -34,6 +34,16 @@ pub enum OpenError {
         /// Where.
         path: PathBuf,
     },
+    /// The file is on a network file system: other machines could map it, and would not see each other's writes.
+    #[error(
+        "{} is on a network file system (NFS, SMB, AFS or Ceph), where machines do not see each other's writes to a mapped \
+         file: choose a path on a local disk or in /dev/shm",
+        path.display()
+    )]
+    NotLocal {
+        /// Where.
+        path: PathBuf,
+    },
     /// The file belongs to another user.
     #[error(
         "{} belongs to another user (uid {owner}; this process runs as uid {user}): run all processes as one user, or \

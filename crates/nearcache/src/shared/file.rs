@@ -157,6 +157,9 @@ pub(super) fn judge(path: &Path, file: &File) -> Result<(), OpenError> {
     if !found.is_file() {
         return Err(OpenError::NotAFile { path: path.into() });
     }
+    if os::file_system(file).is_ok_and(os::is_network) {
+        return Err(OpenError::NotLocal { path: path.into() });
+    }
     if found.uid() != os::user() {
         return Err(OpenError::Foreign {
             path: path.into(),

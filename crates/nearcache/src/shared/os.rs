@@ -221,6 +221,28 @@ pub(super) fn room(path: &Path) -> io::Result<Room> {
     })
 }
 
+/// What kind of file system a file is on, by its magic number (`linux/magic.h`).
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::unnecessary_cast
+)] // 32 bits, of a type that varies
+pub(super) fn file_system(file: &File) -> io::Result<u32> {
+    let mut found = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: fills the struct, or fails.
+    check(unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) })?;
+    // SAFETY: filled by the call above.
+    Ok(unsafe { found.assume_init() }.f_type as u32)
+}
+
+/// Whether a file system is one of several machines: NFS, SMB (1, 2 and CIFS), AFS or Ceph.
+pub(super) const fn is_network(file_system: u32) -> bool {
+    matches!(
+        file_system,
+        0x6969 | 0x517b | 0xff53_4d42 | 0xfe53_4d42 | 0x5346_414f | 0x6b41_4653 | 0x00c3_6400
+    )
+}
+
 /// Lets reads through this descriptor leave the file's access time as it is, if the user may have that.
 pub(super) fn keep_access_time(file: &File) {
     // SAFETY: takes no pointers. If it fails, the time that is shown to people is later than it should be.
@@ -243,4 +265,31 @@ pub(super) fn coarse_millis() -> u64 {
 pub(super) fn user() -> u32 {
     // SAFETY: always succeeds.
     unsafe { libc::geteuid() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_told_from_local_ones() {
+        let tmpfs = Path::new("/dev/shm")
+            .is_dir()
+            .then(|| File::open("/dev/shm").unwrap());
+        assert!(tmpfs.is_none_or(|shm| file_system(&shm).unwrap() == 0x0102_1994));
+        let proc = File::open("/proc").unwrap();
+        assert_eq!(file_system(&proc).unwrap(), 0x9fa0);
+        assert!(is_network(0x6969) && is_network(0xff53_4d42));
+        // tmpfs, ext4, xfs, btrfs, overlay, fuse
+        for local in [
+            0x0102_1994,
+            0xef53,
+            0x5846_5342,
+            0x9123_683e,
+            0x794c_7630,
+            0x6573_5546,
+        ] {
+            assert!(!is_network(local), "{local:x}");
+        }
+    }
 }
