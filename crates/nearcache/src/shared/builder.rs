@@ -58,7 +58,7 @@ impl<C: Clock> Builder<C> {
     }
 
     /// How many processes may have the file open at once, up to [`MAX_PROCESSES`](super::MAX_PROCESSES) and a quarter of
-    /// the file, at 256 bytes each ([`default_processes`](super::default_processes) of the size). Part of the file's
+    /// the file, at 512 bytes each ([`default_processes`](super::default_processes) of the size). Part of the file's
     /// layout: a file that has another number of slots is recreated. Has no effect without [`bytes`](Self::bytes).
     pub const fn max_processes(mut self, processes: usize) -> Self {
         self.processes = Some(processes);

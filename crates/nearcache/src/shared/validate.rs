@@ -179,10 +179,15 @@ impl<'a, C: Clock> Check<'a, C> {
 
     /// Compares the counts with what a recount finds.
     fn compare_counts(&self) -> Result<(), ValidateError> {
-        let before = {
+        let before = loop {
             let writer = self.lock()?;
-            writer.start_recount(Reason::Check);
-            writer.miscounts()
+            if !writer.is_recounting() {
+                writer.start_recount(Reason::Check);
+                break writer.miscounts();
+            }
+            // A process died under the lock meanwhile, so the counts may be wrong.
+            drop(writer);
+            self.end_recount()?;
         };
         self.end_recount()?;
         if self.lock()?.miscounts() != before {
