@@ -159,7 +159,7 @@ fn has_temporary(directory: &Path) -> bool {
     names(directory).iter().any(is_temporary)
 }
 
-/// Starts a process that creates a cache, and sends it a signal amid the allocation; returns its process id.
+/// Starts a process that creates a cache, and sends it a signal during the allocation; returns its process id.
 fn interrupted_creator(path: &Path, what: i32) -> libc::pid_t {
     for _ in 0..100 {
         let child = spawn(|| {
@@ -178,7 +178,7 @@ fn interrupted_creator(path: &Path, what: i32) -> libc::pid_t {
         wait(child);
         fs::remove_file(path).unwrap();
     }
-    panic!("no creator was interrupted amid the allocation");
+    panic!("no creator was interrupted during the allocation");
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Worker<'_> {
                     assert!(key == b"count" || key == b"watchdog" || key.starts_with(b"key "));
                 }
             }
-            // After a reboot, counts may be wrong until all entries have been counted anew.
+            // After a reboot, counts may be wrong until the recount ends.
             3 => assert!(self.is_copy || cache.stats().counts.weight <= cache.stats().capacity_bytes),
             _ => {
                 if let Some(value) = cache.get(key) {

@@ -108,7 +108,7 @@ impl<C: Clock> Writer<'_, C> {
             Reason::Unsure => 0,
             Reason::Check => CHECK,
         };
-        // A process that dies here leaves the lock, and whoever takes that over starts again.
+        // If this process dies here, the next owner of the lock starts the recount again.
         self.set_recount(1 | flag);
         self.store_sums(Sums::default());
     }

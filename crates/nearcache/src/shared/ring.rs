@@ -157,7 +157,7 @@ impl<'a> Ring<'a> {
     pub(super) fn position(&self, slot: Slot) -> Option<Position> {
         let tail = self.tail();
         let ahead = slot.position().wrapping_sub(tail.to_u64()) & POSITION_MASK;
-        // A slot is stored after the head, so that a reader who has loaded the slot does not miss the head.
+        // Writers store the head before the slot, so a reader that sees the slot sees the head.
         let used = self.head().since(tail);
         (ahead < used.min(self.capacity())).then(|| tail.advanced(ahead))
     }

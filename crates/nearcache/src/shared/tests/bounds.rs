@@ -148,7 +148,7 @@ fn words_without_records_are_passed_in_slices() {
     leave_damage(&cache, SMALL, small);
     let tail = || cache.store().shard(0).small.tail().since(Position::START);
     cache.set(&key, Item::new(b"value")).unwrap();
-    // As many as are needed for the record, and what is kept free before the tail.
+    // The record's words, and the free space in front of the tail.
     assert!(tail() <= 3 * 4096, "{} words passed at once", tail());
     assert_eq!(cache.get(&key).as_deref(), Some(&b"value"[..]));
 }
