@@ -103,6 +103,9 @@ impl<C: Clock> Builder<C> {
         }
         // A file system whose inode numbers are not stable never confirms that it is the same file.
         let store = self.enter(boot)?;
+        if store.registration.is_unlinked() {
+            return Err(OpenError::Busy { path: self.path });
+        }
         Ok(self.handle(store))
     }
 
@@ -127,6 +130,7 @@ impl<C: Clock> Builder<C> {
             registration: Registration::new(self.path.clone(), file).map_err(failed("register in"))?,
         };
         repair::enter(&store, boot)?;
+        store.registration.release_creator_lock();
         Ok(store)
     }
 }

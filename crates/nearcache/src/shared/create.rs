@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -24,7 +25,8 @@ use super::file::{
 };
 use super::layout::{BOOT, GEOMETRY_CHECK, Geometry, HEADER, SEED, SINCE, geometry_check};
 use super::map::Map;
-use super::os;
+use super::os::{self, LockOwner};
+use super::process::CREATOR_LOCK;
 use super::words::put;
 use super::writer::millis;
 use crate::clock::{Clock, SystemClock};
@@ -160,9 +162,12 @@ fn free_room(path: &Path) -> u64 {
     os::room(directory_of(path)).unwrap_or_default().free
 }
 
-/// Gives a whole file its name; `None` if another process was faster.
+/// Gives a whole file its name; `None` if another process was faster. The file keeps the creator lock, so that no process
+/// removes it as unused before its creator has a slot in it.
 fn publish(path: &Path, geometry: Geometry, new: New, replaces: bool) -> Result<Option<Found>, OpenError> {
     let New { name, file } = new;
+    let locked = LockOwner::Description.try_lock(file.as_raw_fd(), CREATOR_LOCK);
+    locked.map_err(At(path).failed("lock"))?;
     let (action, named) = if replaces {
         ("replace", fs::rename(&name.0, path))
     } else {

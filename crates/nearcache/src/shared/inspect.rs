@@ -3,7 +3,9 @@
 //! A process that uses a cache holds a lock on the byte of its process slot (`process.rs`). [`remove_unused`] locks all
 //! of those bytes at once, which succeeds only if no process has the file open, and removes the file's name before it
 //! releases them. A process that opens the file at the same moment takes its slot either before that, so that the file
-//! stays, or after it: then it sees that the name is gone, and opens again (`builder.rs`).
+//! stays, or after it: then it sees that the name is gone, and opens again (`builder.rs`). It may have to create the file
+//! then. The creator lock is one of the bytes that `remove_unused` locks, and a creator holds it until it has its slot. So a
+//! process that removes the same file again and again cannot keep others from opening it.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;

@@ -31,6 +31,9 @@ const LOCKS: i64 = 1 << 50;
 pub(super) const SETUP_LOCK: i64 = LOCKS - 1;
 /// The locks of all process slots, however many a version has: `TO_THE_END` bytes from here on.
 pub(super) const SLOT_LOCKS: i64 = LOCKS;
+/// The lock of a creator between naming the file and taking a slot in it. It is one of the bytes that a process locks to
+/// remove an unused file, and no version has so many slots.
+pub(super) const CREATOR_LOCK: i64 = LOCKS + (1 << 40);
 /// What the kernel calls the number of all bytes that follow.
 pub(super) const TO_THE_END: i64 = 0;
 /// How long a process that could not register counts nothing before it tries again, in milliseconds.
@@ -132,6 +135,19 @@ impl Registration {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file has no name any longer, as far as the file system tells.
+    pub(super) fn is_unlinked(&self) -> bool {
+        let status = self.descriptors.any().and_then(|fd| os::status(fd).ok());
+        status.is_some_and(|found| found.st_nlink == 0)
+    }
+
+    /// Releases the lock of a creator, if this process created the file: its slot protects the file now.
+    pub(super) fn release_creator_lock(&self) {
+        if let Some(fd) = self.descriptors.inherited() {
+            LockOwner::Description.unlock(fd, CREATOR_LOCK);
+        }
     }
 
     /// The user that this process acted as when it opened the file.
