@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use arc_swap::ArcSwap;
+use nearcache::Condition;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -21,7 +22,7 @@ use crate::settings::Settings;
 use crate::stats::Stats;
 #[cfg(shared)]
 use crate::store::shared::FileSize;
-use crate::store::{Outcome, Store, When, registry};
+use crate::store::{Outcome, Store, registry};
 
 /// Django's cache methods, and more. Made ready by `_open_local` or `_open_shared`; use `nearcache.django`'s `LocalCache` or
 /// `SharedCache`.
@@ -132,21 +133,22 @@ impl Backend {
         Call::run(slf, |call| {
             let (nx, xx) = (nx.flag("nx")?, xx.flag("xx")?);
             if nx | xx {
-                let when = match (nx, xx) {
+                let condition = match (nx, xx) {
                     (true, true) => {
                         return Err(error::<PyValueError>(
                             slf.py(),
                             format_args!("nx and xx are mutually exclusive"),
                         ));
                     }
-                    (true, false) => When::Absent,
-                    (false, _) => When::Present,
+                    (true, false) => Condition::IfAbsent,
+                    (false, _) => Condition::IfPresent,
                 };
-                let outcome = call.set(key, value, timeout, version, when)?;
+                let outcome = call.set(key, value, timeout, version, condition)?;
                 return Ok(Some(outcome == Outcome::Stored));
             }
             // Too large is no error to Django; it is counted.
-            call.set(key, value, timeout, version, When::Always).map(|_| None)
+            call.set(key, value, timeout, version, Condition::Always)
+                .map(|_| None)
         })
     }
 
@@ -160,7 +162,7 @@ impl Backend {
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
         Call::run(slf, |call| {
-            let outcome = call.set(key, value, timeout, version, When::Absent)?;
+            let outcome = call.set(key, value, timeout, version, Condition::IfAbsent)?;
             Ok(outcome == Outcome::Stored)
         })
     }
@@ -256,7 +258,7 @@ impl Backend {
             let rejected = fallible::list(slf.py())?;
             for item in data.call_method0(interned!(slf.py(), "items")?)?.try_iter()? {
                 let (key, value) = item?.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
-                if call.set(&key, &value, timeout, version, When::Always)? == Outcome::TooLarge {
+                if call.set(&key, &value, timeout, version, Condition::Always)? == Outcome::TooLarge {
                     rejected.append(key)?;
                 }
             }

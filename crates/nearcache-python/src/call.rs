@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use nearcache::Timestamp;
+use nearcache::{Condition, Timestamp};
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -18,7 +18,7 @@ use crate::fallible::{error, text};
 use crate::keys::{self, KeyBuffer};
 use crate::panics::guarded;
 use crate::settings::{Settings, base_cache};
-use crate::store::{Keep, Outcome, Store, When};
+use crate::store::{Keep, Outcome, Store};
 
 /// What an instance is once it is open.
 pub(crate) struct Open {
@@ -101,11 +101,11 @@ impl<'a, 'py> Call<'a, 'py> {
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
         version: Version<'_, 'py>,
-        when: When,
+        condition: Condition,
     ) -> PyResult<Outcome> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(key, version, &mut buffer)?;
-        self.keep().set(self, &key, value, timeout, when)
+        self.keep().set(self, &key, value, timeout, condition)
     }
 
     pub(crate) fn delete(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<bool> {

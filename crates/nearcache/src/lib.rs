@@ -30,6 +30,7 @@
 //! release.
 
 mod clock;
+mod condition;
 mod error;
 mod key;
 pub mod local;
@@ -42,6 +43,7 @@ mod stats;
 mod vector;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use condition::Condition;
 pub use error::{OutOfMemory, Rejected, UpdateError, WriteError};
 pub use policy::Eviction;
 pub use stats::Stats;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use failing::{Failing, Fails, for_every_allocation, with_failures, without_failures};
 use nearcache::local::{Batch, Builder, Cache, Capacity, Draft, Store};
-use nearcache::{Eviction, ManualClock, OutOfMemory, Timestamp, WriteError};
+use nearcache::{Condition, Eviction, ManualClock, OutOfMemory, Timestamp, WriteError};
 
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
@@ -318,8 +318,8 @@ fn a_cache_agrees_with_its_model_however_memory_fails() {
             0..4 => store
                 .insert(&name, draft, &Capacity::UNBOUNDED, &now)
                 .map(|()| true),
-            4 => store.insert_if_absent(&name, draft, &Capacity::UNBOUNDED, &now),
-            5 => store.insert_if_present(&name, draft, &Capacity::UNBOUNDED, &now),
+            4 => store.insert_if(&name, draft, Condition::IfAbsent, &Capacity::UNBOUNDED, &now),
+            5 => store.insert_if(&name, draft, Condition::IfPresent, &Capacity::UNBOUNDED, &now),
             6 => {
                 let updated = store.update(&name, &Capacity::UNBOUNDED, &now, |_| {
                     Ok::<_, Infallible>((round, 1))

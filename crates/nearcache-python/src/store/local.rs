@@ -1,12 +1,12 @@
 //! Entries in the memory of this process.
 
 use nearcache::local::{Draft, Store};
-use nearcache::{Clock, OutOfMemory, Timestamp, UpdateError, WriteError};
+use nearcache::{Clock, Condition, OutOfMemory, Timestamp, UpdateError, WriteError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Keep, Outcome, StoredKeys, When};
+use super::{Keep, Outcome, StoredKeys};
 use crate::arguments::{Any, Argument};
 use crate::call::Call;
 use crate::expiry::Now;
@@ -55,7 +55,7 @@ impl Keep for Store<Stored> {
         key: &[u8],
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
-        when: When,
+        condition: Condition,
     ) -> PyResult<Outcome> {
         let Encoded { stored, size } = Encoded::new(value, call.settings.pickle_protocol)?;
         let (expires, now) = call.expiry(timeout)?;
@@ -65,12 +65,7 @@ impl Keep for Store<Stored> {
             expires,
         };
         let capacity = &call.settings.capacity;
-        let stored = match when {
-            When::Always => self.insert(key, draft, capacity, &now).map(|()| true),
-            When::Absent => self.insert_if_absent(key, draft, capacity, &now),
-            When::Present => self.insert_if_present(key, draft, capacity, &now),
-        };
-        match stored {
+        match self.insert_if(key, draft, condition, capacity, &now) {
             Ok(true) => Ok(Outcome::Stored),
             Ok(false) => Ok(Outcome::Refused),
             Err(WriteError::Rejected(_)) => Ok(Outcome::TooLarge),
@@ -144,7 +139,7 @@ impl Keep for Store<Stored> {
             weight: weight(key, size),
             expires,
         };
-        let added = self.insert_if_absent(key, draft, &call.settings.capacity, &now);
+        let added = self.insert_if(key, draft, Condition::IfAbsent, &call.settings.capacity, &now);
         added.map_err(|refused| match refused {
             WriteError::Rejected(rejected) => {
                 let message = format_args!("there is no room for this lock: {rejected}");

@@ -12,7 +12,7 @@ pub(crate) mod shared;
 mod upkeep;
 
 use nearcache::local::{Keys, Store as LocalStore};
-use nearcache::{OutOfMemory, Timestamp};
+use nearcache::{Condition, OutOfMemory, Timestamp};
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Argument};
@@ -20,16 +20,6 @@ use crate::call::Call;
 use crate::expiry::Now;
 use crate::stats::Stats;
 use crate::values::Stored;
-
-/// On what condition a value is stored.
-#[derive(Clone, Copy)]
-pub(crate) enum When {
-    Always,
-    /// There is none to replace.
-    Absent,
-    /// There is one.
-    Present,
-}
 
 /// What came of storing a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,7 +42,7 @@ pub(crate) trait Keep {
         key: &[u8],
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
-        when: When,
+        condition: Condition,
     ) -> PyResult<Outcome>;
 
     /// Adds to a value, keeping its expiry, and returns the sum; `None` if there is no value. Atomic.

@@ -11,14 +11,14 @@ use arc_swap::{ArcSwap, Guard};
 use nearcache::shared::{
     Counted, Found, Item, OpenError, ReadError, SharedCache, SharedError, Sink, Stamp, ValidateError,
 };
-use nearcache::{OutOfMemory, Rejected, Timestamp};
+use nearcache::{Condition, OutOfMemory, Rejected, Timestamp};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
 use super::kept::Kept;
 use super::upkeep::Upkeep;
-use super::{Keep, Outcome, StoredKeys, When};
+use super::{Keep, Outcome, StoredKeys};
 use crate::arguments::{Any, Argument};
 use crate::call::Call;
 use crate::expiry::Now;
@@ -339,16 +339,12 @@ impl Keep for SharedStore {
         key: &[u8],
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
-        when: When,
+        condition: Condition,
     ) -> PyResult<Outcome> {
         let raw = Raw::new(value, call.settings.pickle_protocol)?;
         let (expires, now) = call.expiry(timeout)?;
         let item = Item::new(raw.bytes()).tagged(raw.kind).until(expires);
-        let stored = self.write(call.py(), now, |cache| match when {
-            When::Always => cache.set(key, item).map(|()| true),
-            When::Absent => cache.add(key, item),
-            When::Present => cache.set_if_present(key, item),
-        });
+        let stored = self.write(call.py(), now, |cache| cache.set_if(key, item, condition));
         match stored {
             Ok(true) => Ok(Outcome::Stored),
             Ok(false) => Ok(Outcome::Refused),

@@ -9,6 +9,7 @@ use super::capacity::Capacity;
 use super::keys::Keys;
 use super::store::{Draft, Store};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::condition::Condition;
 use crate::error::{UpdateError, WriteError};
 use crate::stats::Stats;
 
@@ -90,7 +91,7 @@ impl<V, C: Clock> Cache<V, C> {
     pub fn insert_if_absent(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, WriteError> {
         let draft = self.draft(key, value, ttl);
         self.store
-            .insert_if_absent(key, draft, &self.capacity, &self.clock)
+            .insert_if(key, draft, Condition::IfAbsent, &self.capacity, &self.clock)
     }
 
     /// Stores a value if there is a live entry to replace; returns whether it did. Atomic; cost as
@@ -103,7 +104,7 @@ impl<V, C: Clock> Cache<V, C> {
     pub fn insert_if_present(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, WriteError> {
         let draft = self.draft(key, value, ttl);
         self.store
-            .insert_if_present(key, draft, &self.capacity, &self.clock)
+            .insert_if(key, draft, Condition::IfPresent, &self.capacity, &self.clock)
     }
 
     /// Changes a value by a function of it, atomically, keeping its expiry; returns whether there was a live entry.

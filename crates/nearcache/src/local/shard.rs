@@ -15,8 +15,9 @@ use super::capacity::{Capacity, Change, Totals};
 use super::index::{Index, MayBeFurther, Wanted};
 use super::leaving::Leaving;
 use super::slab::{Entry, Slab};
-use super::store::{Draft, Only};
+use super::store::Draft;
 use crate::clock::{Clock, Timestamp};
+use crate::condition::Condition;
 use crate::error::{OutOfMemory, Rejected, WriteError};
 use crate::key::{Key, KeyHash, KeyHasher};
 use crate::memory::try_copy;
@@ -149,30 +150,30 @@ impl<V> Shard<V> {
         self.policy.hit(&mut self.slab, slot);
     }
 
-    /// Stores a draft if what is under its key is as wanted.
+    /// Stores a draft if the condition holds.
     pub(super) fn write(
         &mut self,
         key: Key<'_>,
         draft: Draft<V>,
+        condition: Condition,
         capacity: &Capacity,
         clock: &impl Clock,
-        only: Only,
         leaving: &mut Leaving<V>,
     ) -> Written {
         let other_due = self.sweep(clock, leaving);
         self.policy.prefetch(key.hash);
         let mut owed = 0;
         let mut found = self.find(key, clock);
-        let stored = if only.forbids(matches!(found, Found::Live(_))) {
-            leaving.value(draft.value);
-            Ok(false)
-        } else {
+        let stored = if condition.allows(matches!(found, Found::Live(_))) {
             let due = capacity.batch_due(self.totals.entries());
             if due > 0 {
                 (owed, found) = self.evict_batch_before(due, key, clock, leaving);
             }
             self.put(key, found, draft, capacity, clock, leaving)
                 .map(|()| true)
+        } else {
+            leaving.value(draft.value);
+            Ok(false)
         };
         Written {
             stored,

@@ -12,6 +12,7 @@ use super::lock::{Guard, Lock};
 use super::shard::{Found, OtherShardDue, Shard, Written};
 use super::slab::Slab;
 use crate::clock::{Clock, Timestamp};
+use crate::condition::Condition;
 use crate::error::{OutOfMemory, UpdateError, WriteError};
 use crate::key::{Key, KeyHash, KeyHasher};
 use crate::memory::try_with_capacity;
@@ -35,21 +36,6 @@ pub struct Draft<V> {
     pub weight: u64,
     /// When it dies; [`Timestamp::NEVER`] if it does not.
     pub expires: Timestamp,
-}
-
-/// What has to be under a key for a write to take place.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Only {
-    Always,
-    IfAbsent,
-    IfPresent,
-}
-
-impl Only {
-    /// Whether it may not, there being a live entry or none.
-    pub(super) fn forbids(self, present: bool) -> bool {
-        self != Self::Always && present != (self == Self::IfPresent)
-    }
 }
 
 /// What an atomic change goes by.
@@ -181,46 +167,22 @@ impl<V> Store<V> {
         capacity: &Capacity,
         clock: &impl Clock,
     ) -> Result<(), WriteError> {
-        self.write(key, draft, capacity, clock, Only::Always).map(drop)
+        self.insert_if(key, draft, Condition::Always, capacity, clock)
+            .map(drop)
     }
 
-    /// Stores a value if there is no live entry; returns whether it did. Atomic; cost as `insert`.
+    /// Stores a value if the condition holds; returns whether it did. Atomic; cost as `insert`.
     ///
     /// # Errors
     ///
-    /// [`WriteError`] if there was no entry, and it weighs more than the capacity, or there is no memory for it.
-    pub fn insert_if_absent(
+    /// As `insert`, if the condition holds.
+    pub fn insert_if(
         &self,
         key: &[u8],
         draft: Draft<V>,
+        condition: Condition,
         capacity: &Capacity,
         clock: &impl Clock,
-    ) -> Result<bool, WriteError> {
-        self.write(key, draft, capacity, clock, Only::IfAbsent)
-    }
-
-    /// Stores a value if there is a live entry to replace; returns whether it did. Atomic; cost as `insert`.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError`] if there was an entry and the new one weighs more than the capacity; the entry is removed then too.
-    pub fn insert_if_present(
-        &self,
-        key: &[u8],
-        draft: Draft<V>,
-        capacity: &Capacity,
-        clock: &impl Clock,
-    ) -> Result<bool, WriteError> {
-        self.write(key, draft, capacity, clock, Only::IfPresent)
-    }
-
-    fn write(
-        &self,
-        key: &[u8],
-        draft: Draft<V>,
-        capacity: &Capacity,
-        clock: &impl Clock,
-        only: Only,
     ) -> Result<bool, WriteError> {
         let key = self.hasher.key(key);
         let mut leaving = Leaving::new();
@@ -229,7 +191,7 @@ impl<V> Store<V> {
             owed,
             other_due,
         } = self.with(key.hash, |shard| {
-            shard.write(key, draft, capacity, clock, only, &mut leaving)
+            shard.write(key, draft, condition, capacity, clock, &mut leaving)
         });
         drop(leaving);
         if stored != Ok(false) {

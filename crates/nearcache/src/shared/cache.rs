@@ -20,8 +20,9 @@ use super::stats::{self, SharedStats};
 use super::store::{Counter, Store};
 use super::validate::{self, Report, ValidateError};
 use super::words::add;
-use super::writer::{Condition, Counted, Value, Writer, expiry, is_dead};
+use super::writer::{Counted, Expected, Value, Writer, expiry, is_dead};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::condition::Condition;
 use crate::error::OutOfMemory;
 
 /// How often a reader whom writers interfered with starts again.
@@ -368,7 +369,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// [`SharedError`]; if the value is too large, the old one is gone.
     pub fn set(&self, key: &[u8], item: Item<'_>) -> Result<(), SharedError> {
-        self.store_if(key, item, Condition::Always).map(|_| ())
+        self.set_if(key, item, Condition::Always).map(|_| ())
     }
 
     /// Stores a value if there is no live entry; returns whether it did. Atomic.
@@ -377,7 +378,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// As [`set`](Self::set).
     pub fn add(&self, key: &[u8], item: Item<'_>) -> Result<bool, SharedError> {
-        self.store_if(key, item, Condition::Absent)
+        self.set_if(key, item, Condition::IfAbsent)
     }
 
     /// Stores a value if there is a live entry; returns whether it did. Atomic.
@@ -386,7 +387,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// As [`set`](Self::set).
     pub fn set_if_present(&self, key: &[u8], item: Item<'_>) -> Result<bool, SharedError> {
-        self.store_if(key, item, Condition::Present)
+        self.set_if(key, item, Condition::IfPresent)
     }
 
     /// Stores a value if the entry has not been written since it was found; returns whether it did. Atomic. That the
@@ -396,11 +397,21 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// As [`set`](Self::set).
     pub fn set_if_unchanged(&self, key: &[u8], item: Item<'_>, stamp: Stamp) -> Result<bool, SharedError> {
-        self.store_if(key, item, Condition::Unchanged(stamp))
+        self.write(key, item, Expected::Unchanged(stamp))
+    }
+
+    /// Stores a value if the condition holds; returns whether it did. Atomic.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    #[inline]
+    pub fn set_if(&self, key: &[u8], item: Item<'_>, condition: Condition) -> Result<bool, SharedError> {
+        self.write(key, item, Expected::Condition(condition))
     }
 
     #[inline]
-    fn store_if(&self, key: &[u8], item: Item<'_>, condition: Condition) -> Result<bool, SharedError> {
+    fn write(&self, key: &[u8], item: Item<'_>, expected: Expected) -> Result<bool, SharedError> {
         let key = self.checked(key)?;
         let value = Value {
             bytes: item.bytes,
@@ -410,10 +421,10 @@ impl<C: Clock> SharedCache<C> {
         };
         let words = words_for(key.bytes.len(), item.bytes.len());
         if words > LARGE_WORDS {
-            self.make_room_ahead(&key, &value, condition, words)?;
+            self.make_room_ahead(&key, &value, expected, words)?;
         }
         self.store.shard_of(&key).fetch(&key);
-        let stored = self.lock(&key)?.set(&key, &value, condition)?;
+        let stored = self.lock(&key)?.set(&key, &value, expected)?;
         Ok(stored)
     }
 
@@ -425,12 +436,12 @@ impl<C: Clock> SharedCache<C> {
         &self,
         key: &Keyed<'_>,
         value: &Value<'_>,
-        condition: Condition,
+        expected: Expected,
         words: usize,
     ) -> Result<(), SharedError> {
         for _ in 0..=words / LARGE_WORDS * ROOM_SLICES {
             let mut writer = self.lock(key)?;
-            if writer.has_made_room(key, value, condition) {
+            if writer.has_made_room(key, value, expected) {
                 break;
             }
             writer.pause();
@@ -495,7 +506,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// [`SharedError`] if it could not be removed.
     pub fn delete(&self, key: &[u8]) -> Result<bool, SharedError> {
-        self.remove(key, Condition::Always)
+        self.remove(key, Expected::ANYTHING)
     }
 
     /// Removes an entry if it has not been written since it was found; returns whether it did. Atomic.
@@ -504,7 +515,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// As [`delete`](Self::delete).
     pub fn delete_if_unchanged(&self, key: &[u8], stamp: Stamp) -> Result<bool, SharedError> {
-        self.remove(key, Condition::Unchanged(stamp))
+        self.remove(key, Expected::Unchanged(stamp))
     }
 
     /// Removes a live entry if its tag and value fulfil a condition; returns whether it did. Atomic: the condition is
@@ -542,12 +553,12 @@ impl<C: Clock> SharedCache<C> {
         })
     }
 
-    fn remove(&self, key: &[u8], condition: Condition) -> Result<bool, SharedError> {
+    fn remove(&self, key: &[u8], expected: Expected) -> Result<bool, SharedError> {
         if key.len() > MAX_KEY {
             return Ok(false);
         }
         let key = self.store.hashing.key(key);
-        Ok(self.lock(&key)?.remove(&key, condition))
+        Ok(self.lock(&key)?.remove(&key, expected))
     }
 
     /// Gives a live entry a new life of `ttl`, or an endless one; returns whether there is one. One shard lock.

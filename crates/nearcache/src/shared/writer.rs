@@ -18,6 +18,7 @@ use super::shard::{Entry, Shard};
 use super::store::Counter;
 use super::words::{AtomicU64, add, put};
 use crate::clock::{Clock, Timestamp};
+use crate::condition::Condition;
 use crate::error::Rejected;
 
 /// Up to so many words a record is overwritten in place however much smaller the new one is.
@@ -40,21 +41,20 @@ pub(super) struct Value<'a> {
     pub(super) checksum: u32,
 }
 
-/// What has to be there for a write to be done.
+/// What a write expects to find under its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Condition {
-    Always,
-    Absent,
-    Present,
+pub(super) enum Expected {
+    Condition(Condition),
+    /// The very entry that has this stamp.
     Unchanged(Stamp),
 }
 
-impl Condition {
-    fn holds(self, key: &Keyed<'_>, live: Option<&Entry>) -> bool {
+impl Expected {
+    pub(super) const ANYTHING: Self = Self::Condition(Condition::Always);
+
+    fn is_met(self, key: &Keyed<'_>, live: Option<&Entry>) -> bool {
         match self {
-            Self::Always => true,
-            Self::Absent => live.is_none(),
-            Self::Present => live.is_some(),
+            Self::Condition(condition) => condition.allows(live.is_some()),
             Self::Unchanged(stamp) => live.is_some_and(|entry| entry.stamp(key.hash) == stamp),
         }
     }
@@ -317,15 +317,15 @@ impl<'a, C: Clock> Writer<'a, C> {
         Some(entry)
     }
 
-    /// Stores a value if the condition holds; returns whether it did.
+    /// Stores a value if the expected is found; returns whether it did.
     pub(super) fn set(
         &mut self,
         key: &Keyed<'_>,
         value: &Value<'_>,
-        condition: Condition,
+        expected: Expected,
     ) -> Result<bool, Rejected> {
         let entry = self.find_live(key);
-        if !condition.holds(key, entry.as_ref()) {
+        if !expected.is_met(key, entry.as_ref()) {
             return Ok(false);
         }
         let words = words_for(key.bytes.len(), value.bytes.len());
@@ -354,13 +354,13 @@ impl<'a, C: Clock> Writer<'a, C> {
     }
 
     /// Evicts a few of the records in the way of a value; returns whether nothing is left to do ahead of storing it.
-    pub(super) fn has_made_room(&mut self, key: &Keyed<'_>, value: &Value<'_>, condition: Condition) -> bool {
+    pub(super) fn has_made_room(&mut self, key: &Keyed<'_>, value: &Value<'_>, expected: Expected) -> bool {
         let entry = self.find_live(key);
         let words = words_for(key.bytes.len(), value.bytes.len());
         let in_place = entry
             .as_ref()
             .is_some_and(|entry| fits(&entry.record, key, value));
-        if in_place || words > self.max_record || !condition.holds(key, entry.as_ref()) {
+        if in_place || words > self.max_record || !expected.is_met(key, entry.as_ref()) {
             return true;
         }
         let kind = entry.map_or_else(|| self.entrance(words), |entry| self.kind_of_new(&entry, words));
@@ -487,10 +487,10 @@ impl<'a, C: Clock> Writer<'a, C> {
     }
 
     /// Removes the key's live entry if it is still the one of the stamp, or whatever it is; returns whether it did.
-    pub(super) fn remove(&self, key: &Keyed<'_>, condition: Condition) -> bool {
+    pub(super) fn remove(&self, key: &Keyed<'_>, expected: Expected) -> bool {
         let entry = self
             .find_live(key)
-            .filter(|entry| condition.holds(key, Some(entry)));
+            .filter(|entry| expected.is_met(key, Some(entry)));
         if let Some(entry) = &entry {
             self.count(Counter::Removals, 1);
             self.vacate(entry.at);

@@ -22,7 +22,7 @@ use crate::shared::ring::Ring;
 use crate::shared::shard::{Look, Shard};
 use crate::shared::store::COUNTERS;
 use crate::shared::words::{AtomicU64, add};
-use crate::shared::writer::{Condition, Counted, Value, Writer};
+use crate::shared::writer::{Counted, Expected, Value, Writer};
 
 /// Two words, so that half of one can be seen beside half of another.
 const LEN: usize = 16;
@@ -99,7 +99,7 @@ impl Heap {
             expires: NEVER,
             checksum: self.hashing.checksum(key.hash, bytes, tag),
         };
-        let stored = self.write(0, |writer| writer.set(&key, &value, Condition::Always));
+        let stored = self.write(0, |writer| writer.set(&key, &value, Expected::ANYTHING));
         assert!(matches!(stored, Ok(Ok(true))));
     }
 
@@ -110,7 +110,7 @@ impl Heap {
     fn delete(&self, key: &[u8]) {
         let key = self.hashing.key(key);
         assert!(
-            self.write(0, |writer| writer.remove(&key, Condition::Always))
+            self.write(0, |writer| writer.remove(&key, Expected::ANYTHING))
                 .unwrap()
         );
     }
