@@ -1,4 +1,4 @@
-"""The results as text: tables for the terminal or the README, what they mean, and the expectations."""
+"""The results as text: tables for the terminal or the documentation, what they mean, and the expectations."""
 
 from collections.abc import Callable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""The recipes of ``docs/cache-url.md``, run with the packages that they are for."""
+"""The recipes of ``docs/how-to/cache-url.md``, run with the packages that they are for."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from django.test import override_settings
 
 from nearcache.django import LocalCache, SharedCache, location
 
-PAGE = Path(__file__).parent.parent / "docs" / "cache-url.md"
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "cache-url.md"
 MIB = 1024**2
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")

@@ -1,4 +1,4 @@
-"""What docs/from-django-redis.md says: complete, and true of the real package where that is installed.
+"""What docs/how-to/from-django-redis.md says: complete, and true of the real package where that is installed.
 
 With a ``redis-server`` on the PATH the calls of `SAME` are made on django-redis's cache and on ours.
 """
@@ -17,7 +17,7 @@ import pytest
 from nearcache.django import LocalCache, Lock, LockError, LockNotOwnedError
 from test_tools import TOOLS
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "from-django-redis.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "from-django-redis.md"
 STATUSES = {"same", "accepted", "differs", "not there"}
 
 

@@ -39,7 +39,7 @@ def file_of(location: str) -> Path | None:
         _LOG.warning(
             "nearcache: this process opens LOCATION %r as uid %d, and opened other caches as uid %s: a plain "
             "name is a file of its own for each user, so processes of uid %s do not share this one. See "
-            "'Users' in docs/shared-cache.md.",
+            "'Users' in docs/how-to/operate-shared-cache.md.",
             location,
             user,
             *[" and ".join(map(str, sorted(others)))] * 2,

@@ -25,7 +25,7 @@ const REGISTERED_AGAIN: &str = "this process had lost its registration in the fi
                                 were closed, and has registered again";
 const GOES_ON: &str = ", and this process goes on using it, because it cannot open the path again";
 const OTHER_USER: &str = "It goes on using the file, but a process that starts as that user uses another one or none: see \
-                          \"Users\" in docs/shared-cache.md";
+                          \"Users\" in docs/how-to/operate-shared-cache.md";
 
 /// When to check next, and what was logged.
 pub(super) struct Upkeep {
@@ -141,7 +141,7 @@ struct Lost(FileState);
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ADVICE: &str = "which kills processes that use it by SIGBUS or makes them lose entries: see \"Crashes with \
-            SIGBUS\" in docs/shared-cache.md";
+            SIGBUS\" in docs/how-to/operate-shared-cache.md";
         match self.0 {
             FileState::Truncated { bytes } => write!(
                 f,
