@@ -31,19 +31,19 @@ test-orders: prerequisites ## the shared cache's loads and stores in all the ord
 	RUSTFLAGS="--cfg nearcache_loom" CARGO_TARGET_DIR=target/orders cargo test --locked --release -p nearcache --lib orders
 
 test-sanitizer: ## the tests with threads under ThreadSanitizer (wants clang and Rust's sources: see the script)
-	tests/thread_sanitizer.sh
+	tests/support/thread_sanitizer.sh
 
 test-python: build ## the Python package's tests, Django's own suite among them
 	$(BIN)/python -m pytest
 
 test-tools: build $(VENV)/.tools ## what ddtrace, Sentry, OpenTelemetry, mypy and pyright see of our caches (pyright needs node)
-	$(BIN)/python -m pytest tests/test_tools.py tests/test_types.py tests/test_django_redis.py
+	$(BIN)/python -m pytest tests/project/test_tools.py tests/typed tests/project/test_from_django_redis.py
 
 test-matrix: build ## the Python tests on every supported Python and Django (MATRIX_FLAGS="--pair 3.14/6.1" for one)
-	$(BIN)/python tests/matrix.py $(MATRIX_FLAGS)
+	$(BIN)/python tests/support/matrix.py $(MATRIX_FLAGS)
 
 pythons: build ## the interpreters that test-matrix wants and the machine lacks (PYTHONS="3.14 3.14t" for some)
-	$(BIN)/python tests/pythons.py $(PYTHONS)
+	$(BIN)/python tests/support/pythons.py $(PYTHONS)
 
 test-packages: build $(PACKAGES)/.locked ## the tests of other packages (axes, cachalot, DRF, ...) with our caches
 	$(BIN)/python -m pytest tests/packages $(PACKAGES_FLAGS)
@@ -75,7 +75,7 @@ overhead: build ## what Django's proxy and ours cost in front of a backend, and 
 	@$(BIN)/python -m benchmarks.overhead
 
 wheels: build $(VENV)/.release ## a wheel for every supported Python, and the sdist, into dist/ (WHEELS_FLAGS="--python 3.14")
-	@PYTHONPATH=tests $(BIN)/python -m release.wheels $(WHEELS_FLAGS)
+	@PYTHONPATH=tests/support $(BIN)/python -m release.wheels $(WHEELS_FLAGS)
 
 release-check: build $(VENV)/.release ## whether this checkout can be released (RELEASE_FLAGS=--rehearsal before it is prepared)
 	@$(BIN)/python -m release.check $(RELEASE_FLAGS)

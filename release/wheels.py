@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from matrix import PYTHONS, find_python
+
 from release.steps import DIST, StepError, run, tool
 
 PLATFORM = "manylinux2014"

@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import pytest
 from django.conf import settings
 from django.core.cache.backends.locmem import LocMemCache
 
-from manual_clock import CLOCK, START
+from support.caches import new_location
+from support.manual_clock import CLOCK, START
 
 settings.configure(
     SECRET_KEY="tests",
@@ -43,30 +43,8 @@ hypothesis.settings.load_profile("nearcache")
 # What Django reads beside OPTIONS.
 PARAMS = {"LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "OPTIONS"}
 
-_numbers = itertools.count(1)
-
-
-def new_location():
-    """Return a name that no other store has."""
-    return f"test-{next(_numbers)}"
-
-
-# The modules whose tests are of what all our caches do: they run with each.
-OF_ALL = {
-    *("test_async", "test_clock", "test_conditional_set", "test_copying", "test_keys", "test_lifetimes"),
-    *("test_locks", "test_operations", "test_patterns", "test_timeouts", "test_ttl", "test_unpicklable"),
-    "test_values",
-}
-
 # The bytes that the files of all tests take.
 SHARED_FILES = 2 * 1024**3
-
-
-def pytest_generate_tests(metafunc):
-    """Let the tests of `OF_ALL` that make caches run with each of our backends."""
-    of_all = metafunc.module.__name__ in OF_ALL and not metafunc.definition.get_closest_marker("local_only")
-    if "backend" in metafunc.fixturenames and of_all and sys.platform == "linux":
-        metafunc.parametrize("backend", [LocalCache, SharedCache], ids=["local", "shared"])
 
 
 @pytest.fixture

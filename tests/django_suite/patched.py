@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from django_suite import source
-from sdist import ROOT, digest
+from support.sdist import ROOT, digest
 
 BUILD = ROOT / "build" / "django-suite"
 
-# What runtests.py needs to run the suites in tests/test_django_suite.py.
+# What runtests.py needs to run the suites in test_django_suite.py.
 FILES = ("runtests.py", "test_sqlite.py", "urls.py")
 FOLDERS = ("cache", "sessions_tests", "template_tests", "templates")
 

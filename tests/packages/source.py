@@ -10,8 +10,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import sdist
-from sdist import ROOT
+from support import sdist
+from support.sdist import ROOT
 
 LOCKED = ROOT / "requirements" / "packages.txt"
 CACHE = ROOT / ".cache" / "packages"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from packages.source import PYTHON
-from sdist import ROOT
+from support.sdist import ROOT
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 LOCAL = "nearcache.django.LocalCache"

@@ -1,0 +1,196 @@
+"""What is installed, and that it can be imported anywhere."""
+
+import copy
+import importlib.metadata
+import importlib.resources
+import inspect
+import pickle
+import subprocess
+import sys
+import sysconfig
+import textwrap
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.locmem import LocMemCache
+
+import nearcache
+import nearcache.django
+from nearcache import _core
+from nearcache.django import LocalCache
+from support.isolated import run
+
+
+def python(program):
+    """Run a program in a new Python; return what it printed."""
+    return run("-c", textwrap.dedent(program)).strip()
+
+
+class TestImport:
+    def test_package_needs_no_django(self):
+        assert (
+            python("""
+            import sys
+            import nearcache
+            print(nearcache.__version__, "django" in sys.modules)
+        """)
+            == f"{nearcache.__version__} False"
+        )
+
+    def test_backend_needs_no_settings(self):
+        assert (
+            python("""
+            from django.conf import settings
+            from nearcache.django import LocalCache
+            cache = LocalCache("", {})
+            cache.set("key", [1, {"two": 2.0}])
+            print(cache.get("key"), settings.configured)
+        """)
+            == "[1, {'two': 2.0}] False"
+        )
+
+    def test_backend_loads_no_models_nor_checks(self):
+        assert (
+            python("""
+            import sys
+            import nearcache.django
+            unwanted = {"django.db", "django.core.checks", "nearcache.django.checks"}
+            print(sorted(unwanted & set(sys.modules)))
+        """)
+            == "[]"
+        )
+
+    def test_second_import_gives_the_same_stores(self):
+        assert (
+            python("""
+            import importlib, sys
+            from nearcache.django import LocalCache
+            LocalCache("name", {}).set("key", "value")
+            for name in [name for name in sys.modules if name.startswith("nearcache")]:
+                if not name.endswith("_core"):
+                    del sys.modules[name]
+            again = importlib.import_module("nearcache.django").LocalCache
+            print(again is LocalCache, again("name", {}).get("key"))
+        """)
+            == "False value"
+        )
+
+    def test_it_works_under_the_optimizer(self):
+        program = (
+            "from nearcache.django import LocalCache as C; c = C('', {}); c.set(1, [2]); print(c.get(1))"
+        )
+        process = subprocess.run(
+            [sys.executable, "-OO", "-W", "error", "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (process.returncode, process.stdout, process.stderr) == (0, "[2]\n", "")
+
+    @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has the GIL")
+    def test_free_threaded_python_stays_so(self):
+        assert (
+            python("""
+            import sys
+            import nearcache.django
+            print(sys._is_gil_enabled())
+        """)
+            == "False"
+        )
+
+
+class TestDistribution:
+    def test_versions_agree(self):
+        version = importlib.metadata.version("nearcache")
+        assert nearcache.__version__ == _core.__version__ == version
+        assert version[0].isdigit()
+
+    def test_it_is_typed(self):
+        files = importlib.resources.files("nearcache")
+        assert files.joinpath("py.typed").is_file()
+        assert "class Backend" in files.joinpath("_core.pyi").read_text()
+
+    def test_it_needs_django(self):
+        (requirement,) = [
+            requirement
+            for requirement in importlib.metadata.requires("nearcache")
+            if "extra ==" not in requirement
+        ]
+        assert requirement.lower() == "django>=5.2"
+
+    @pytest.mark.parametrize("module", [nearcache, nearcache.django])
+    def test_public_names_exist(self, module):
+        assert module.__all__
+        for name in module.__all__:
+            assert getattr(module, name)
+
+    @pytest.mark.parametrize("owner", [nearcache, nearcache.django, LocalCache, _core.Backend, _core.Stats])
+    def test_all_that_is_public_is_documented(self, owner):
+        assert inspect.getdoc(owner)
+        members = [
+            member
+            for name, member in vars(owner).items()
+            if not name.startswith("_") and callable(member) and not inspect.ismodule(member)
+        ]
+        assert all(inspect.getdoc(member) for member in members)
+
+
+class TestBackendObject:
+    def test_it_is_a_django_cache_and_no_locmem_cache(self, cache):
+        assert isinstance(cache, BaseCache)
+        assert not isinstance(cache, LocMemCache)
+        assert f"{LocalCache.__module__}.{LocalCache.__qualname__}" == "nearcache.django.local.LocalCache"
+
+    def test_it_has_a_repr(self, cache):
+        assert "LocalCache" in repr(cache)
+
+    def test_stats_have_a_repr(self, cache):
+        cache.set("key", "value")
+        cache.get("key")
+        text = repr(cache.stats())
+        assert text.startswith("Stats(hits=1, misses=0, hit_ratio=1.0")
+        assert "sets=1" in text
+        assert "entries=1" in text
+
+    @pytest.mark.parametrize(
+        "duplicate",
+        [
+            copy.copy,
+            copy.deepcopy,
+            *(lambda cache, p=p: pickle.loads(pickle.dumps(cache, p)) for p in range(6)),
+        ],
+        ids=["copy", "deepcopy", *(f"pickle{protocol}" for protocol in range(6))],
+    )
+    def test_duplicate_works_or_cannot_be_made(self, cache, duplicate):
+        cache.set("key", "value")
+        try:
+            other = duplicate(cache)
+        except TypeError as error:
+            refusal = str(error)
+        else:
+            refusal = None
+            assert other.get("key") == "value"
+        assert refusal is None or "LocalCache" in refusal or "Backend" in refusal
+        assert cache.get("key") == "value"
+
+    def test_it_can_be_told_from_others_and_be_a_key(self, make_cache):
+        one, other = make_cache(LOCATION="packaging"), make_cache(LOCATION="packaging")
+        assert one != other
+        assert len({one, other, one}) == 2
+
+    def test_it_takes_attributes(self, cache):
+        cache.label = "mine"
+        assert cache.label == "mine"
+        assert vars(cache)["label"] == "mine"
+        del cache.label
+        assert not hasattr(cache, "label")
+
+    def test_core_object_that_was_never_opened_says_so(self):
+        with pytest.raises(RuntimeError, match="not open"):
+            _core.Backend().get("key")
+
+    def test_stats_cannot_be_changed(self, cache):
+        with pytest.raises(AttributeError):
+            cache.stats().hits = 7
+        assert cache.stats() == cache.stats()
