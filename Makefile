@@ -68,11 +68,13 @@ bench: prerequisites ## the engine's benchmarks
 compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCache, SharedCache and their rivals
 	@$(BIN)/python -m benchmarks.compare $(COMPARE_FLAGS)
 
-memory: build ## what a full LocalCache takes, beside MAX_MEMORY
-	@$(BIN)/python -m benchmarks.memory
+memory: build ## the resident size of a full LocalCache, beside MAX_MEMORY
+	@$(BIN)/python -m benchmarks.overhead memory
 
 overhead: build ## what Django's proxy and ours cost in front of a backend, and an import
-	@$(BIN)/python -m benchmarks.overhead
+	@$(BIN)/python -m benchmarks.overhead proxies
+	@echo
+	@$(BIN)/python -m benchmarks.overhead imports
 
 wheels: build $(VENV)/.release ## a wheel for every supported Python, and the sdist, into dist/ (WHEELS_FLAGS="--python 3.14")
 	@PYTHONPATH=tests/support $(BIN)/python -m release.wheels $(WHEELS_FLAGS)
