@@ -37,7 +37,7 @@ test-python: build ## the Python package's tests, Django's own suite among them
 	$(BIN)/python -m pytest
 
 test-tools: build $(VENV)/.tools ## what ddtrace, Sentry, OpenTelemetry, mypy and pyright see of our caches (pyright needs node)
-	$(BIN)/python -m pytest tests/project/test_tools.py tests/typed tests/project/test_from_django_redis.py
+	$(BIN)/python -m pytest tests/project/test_tools.py tests/typed tests/docs/test_from_django_redis.py
 
 test-matrix: build ## the Python tests on every supported Python and Django (MATRIX_FLAGS="--pair 3.14/6.1" for one)
 	$(BIN)/python tests/support/matrix.py $(MATRIX_FLAGS)

@@ -134,4 +134,5 @@ def clock(monkeypatch):
     CLOCK.now = START
     monkeypatch.setattr("django.core.cache.backends.base.time", CLOCK)
     monkeypatch.setattr("django.core.cache.backends.locmem.time", CLOCK)
-    return CLOCK
+    yield CLOCK
+    CLOCK.now = START

@@ -5,14 +5,12 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from support.isolated import run
+from support.tools import TOOLS
 
-# In the environment that runs the tests, since they are built for its Python.
-TOOLS = Path(sys.prefix) / "tools"
 pytestmark = pytest.mark.skipif(not TOOLS.is_dir(), reason="the tools are not installed: make test-tools")
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"

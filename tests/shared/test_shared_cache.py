@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from nearcache.django import LocalCache, LockNotOwnedError, SharedCache, location
+from support.threads import running_thread
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
@@ -178,7 +178,7 @@ class TestProcesses:
             except TimeoutError as error:
                 refused.append(str(error))
                 assert cache.get("nothing") is None  # reads go on
-                with other_threads() as ran, pytest.raises(TimeoutError):
+                with running_thread(0.01) as ran, pytest.raises(TimeoutError):
                     cache.set("mine", 1)
                 assert len(ran) > 5
             finally:
@@ -206,25 +206,6 @@ def write_for_ever(path):
     while True:
         for n in range(100):
             cache.set(f"key{n}", f"key{n}" * (n * 10 + 1))
-
-
-@contextlib.contextmanager
-def other_threads():
-    """Have a thread write down that it runs, again and again."""
-    ran = []
-    done = threading.Event()
-
-    def run():
-        while not done.wait(0.01):
-            ran.append(True)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield ran
-    finally:
-        done.set()
-        thread.join()
 
 
 class TestLocks:

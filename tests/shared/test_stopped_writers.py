@@ -11,12 +11,12 @@ import pickle
 import struct
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
 from nearcache.django import SharedCache
+from support.threads import running_thread
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
@@ -25,7 +25,7 @@ WORD = 8
 HEADER = 512
 PROCESSES = 3
 PROCESS_SLOT = 64
-# What a record's first word counts up by when a write begins or ends.
+# Added to a record's first word when a write begins and when it ends.
 ONE_WRITE = 1 << 40
 RECORD_LEAD = 32
 
@@ -77,7 +77,7 @@ class File:
         raise AssertionError(f"{pid} has no slot")
 
     def begin_write(self, key):
-        """Leave an entry as the first store of a write in place does."""
+        """Mark an entry as the first store of an in-place write does."""
         at = self.map.find(f":1:{key}".encode())
         assert at > 0
         first = (at - RECORD_LEAD) // WORD
@@ -86,7 +86,7 @@ class File:
 
 @contextlib.contextmanager
 def stopped_writer(path, keys):
-    """Have a living process hold the lock, in the midst of writing these keys."""
+    """Run a process that holds the lock and has begun to write these keys."""
     command = [sys.executable, "-c", IDLE, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
@@ -99,25 +99,6 @@ def stopped_writer(path, keys):
         finally:
             file.put(file.lock, 0)
             process.stdin.close()
-
-
-@contextlib.contextmanager
-def beats():
-    """Have a thread count as often as it gets the GIL."""
-    counted = []
-    done = threading.Event()
-
-    def beat():
-        while not done.wait(0.002):
-            counted.append(time.monotonic())
-
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        yield counted
-    finally:
-        done.set()
-        thread.join()
 
 
 KEYS = [f"key-{number:03}" for number in range(100)]
@@ -133,11 +114,11 @@ READS = {
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_call_waits_once_and_lets_threads_run(cache, path, read):
     cache.set_many(dict.fromkeys(KEYS, "text"))
-    with stopped_writer(path, KEYS), beats() as counted:
+    with stopped_writer(path, KEYS), running_thread(0.002) as times:
         start = time.monotonic()
         found = read(cache)
         took = time.monotonic() - start
-        during = [at for at in counted if at >= start]
+        during = [at for at in times if at >= start]
     assert found in (None, {}, 0)
     # 50 ms for the whole call, where 100 keys would be 5 s.
     assert took < 1
@@ -166,11 +147,11 @@ def test_what_was_cleared_is_missing_at_once(cache, path):
 
 def test_incr_of_an_object_waits_without_the_gil(cache, path):
     cache.set("number", 1.5)
-    with stopped_writer(path, []) as process, beats() as counted:
+    with stopped_writer(path, []) as process, running_thread(0.002) as times:
         start = time.monotonic()
         with pytest.raises(TimeoutError, match=rf"another process \(pid {process.pid}\) holds the lock"):
             cache.incr("number", 2)
-        during = [at for at in counted if at >= start]
+        during = [at for at in times if at >= start]
     assert len(during) > 20
     assert cache.incr("number", 2) == 3.5
 
@@ -178,11 +159,11 @@ def test_incr_of_an_object_waits_without_the_gil(cache, path):
 def test_release_of_a_lock_waits_without_the_gil(cache, path):
     lock = cache.lock("lock", timeout=60)
     assert lock.acquire()
-    with stopped_writer(path, ["lock"]), beats() as counted:
+    with stopped_writer(path, ["lock"]), running_thread(0.002) as times:
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             lock.release()
-        during = [at for at in counted if at >= start]
+        during = [at for at in times if at >= start]
     assert len(during) > 2
 
 

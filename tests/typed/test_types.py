@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from project.test_tools import TOOLS
+from support.tools import TOOLS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "tests" / "typed" / "project.py"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nearcache.django import LocalCache, Lock, LockError, LockNotOwnedError
-from project.test_tools import TOOLS
+from support.tools import TOOLS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "from-django-redis.md"
 STATUSES = {"same", "accepted", "differs", "not there"}

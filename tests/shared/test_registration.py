@@ -15,8 +15,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django import SharedCache
-from servers.test_gunicorn import Server
 from support.isolated import start
+from support.programs import Gunicorn
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 as_root = pytest.mark.skipif(
@@ -280,7 +280,7 @@ class TestGunicornThatChangesItsUser:
             f"--group={NOBODY}",
             f"--threads={threads}",
         )
-        with Server(tmp_path, SITE, workers=3, options=options) as server:
+        with Gunicorn(tmp_path, SITE, workers=3, options=options) as server:
             answers = server.answers(pages=1)
             assert server.stop() == 0
         assert {answer["user"] for answer in answers} == {NOBODY}

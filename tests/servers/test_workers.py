@@ -1,4 +1,4 @@
-"""SharedCache in other programs: uvicorn's workers, Celery's, and gunicorn's while they are killed."""
+"""SharedCache in the workers of uvicorn and Celery, and of gunicorn while they are killed."""
 
 import http.client
 import json
@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from nearcache.django import SharedCache
-from servers.test_gunicorn import Server
 from support.isolated import OPTIONS
-from support.programs import Program
+from support.programs import Gunicorn, Program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
@@ -62,7 +61,7 @@ def opened(file):
 
 
 def visit(address):
-    """Ask for the page; return the answer, or None if the connection was lost."""
+    """Request the page; return the answer, or None if the connection was lost."""
     try:
         with urllib.request.urlopen(address, timeout=30) as response:
             return json.load(response)
@@ -73,7 +72,7 @@ def visit(address):
 
 
 class Visitors:
-    """Threads that ask for the page again and again, for `with`; their answers, and how many were lost."""
+    """Threads that request the page in a loop, for `with`; their answers, and the number of lost ones."""
 
     def __init__(self, address, number):
         self.answers = []
@@ -134,7 +133,7 @@ KILLED_SITE = SETTINGS + textwrap.dedent("""
 class TestKilledGunicornWorkers:
     def test_leave_the_others_a_whole_cache(self, tmp_path, file):
         killed = set()
-        with Server(tmp_path, KILLED_SITE, workers=3, options=()) as server:
+        with Gunicorn(tmp_path, KILLED_SITE, workers=3, options=()) as server:
             with Visitors(server.address(), 3) as visitors:
                 while server.in_time() and len(killed) < KILLED:
                     for worker in visitors.workers() - killed:

@@ -1,13 +1,11 @@
-"""A gunicorn that loads the site before it forks, where a thread uses the cache all the while."""
+"""LocalCache under gunicorn with `--preload`: workers are forked while a thread uses the cache."""
 
-import json
 import os
 import textwrap
-import urllib.request
 
 import pytest
 
-from support.programs import Program
+from support.programs import Gunicorn
 
 WORKERS = 2
 
@@ -71,41 +69,9 @@ SITE = textwrap.dedent("""
 """)
 
 
-class Server(Program):
-    """A gunicorn process, and its log."""
-
-    def __init__(self, folder, site=SITE, workers=WORKERS, options=("--preload",)):
-        self.workers = workers
-        (folder / "site_of_test.py").write_text(site)
-        settings = [
-            *options,
-            f"--workers={workers}",
-            "--bind=127.0.0.1:0",
-            "--timeout=20",
-            "--graceful-timeout=5",
-        ]
-        super().__init__(folder, "-m", "gunicorn", *settings, "site_of_test:application")
-
-    def address(self):
-        """Wait for gunicorn to say at which port it listens."""
-        return self.told(r"Listening at: (http://[\d.:]+)")
-
-    def answers(self, pages):
-        """Ask for pages, over and over, until every worker has answered a few times; return the answers."""
-        address = self.address()
-        found = []
-        while self.in_time():
-            with urllib.request.urlopen(f"{address}/{len(found) % pages}", timeout=15) as response:
-                found.append(json.load(response))
-            workers = [answer["worker"] for answer in found]
-            if len(set(workers)) >= self.workers and min(map(workers.count, workers)) >= 5:
-                return found
-        raise AssertionError
-
-
 @pytest.fixture
 def server(tmp_path):
-    with Server(tmp_path) as server:
+    with Gunicorn(tmp_path, SITE, WORKERS, ["--preload"]) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""SharedCache under the programs that serve Django: gunicorn, and ``manage.py runserver``."""
+"""SharedCache under gunicorn and `manage.py runserver`: shared by workers, warm after a restart."""
 
 import json
 import os
@@ -9,8 +9,7 @@ import urllib.request
 
 import pytest
 
-from servers.test_gunicorn import Server
-from support.programs import Program
+from support.programs import Gunicorn, Program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
@@ -95,7 +94,7 @@ class TestGunicorn:
     @pytest.fixture
     def server(self, tmp_path, options, monkeypatch):
         monkeypatch.setenv("GUNICORN_CMD_ARGS", " ".join(options))
-        with Server(tmp_path, SITE, WORKERS, options) as server:
+        with Gunicorn(tmp_path, SITE, WORKERS, options) as server:
             yield server
 
     def test_workers_have_one_cache(self, server, options):
@@ -115,7 +114,7 @@ class TestGunicorn:
     def test_cache_is_warm_after_a_restart(self, server, options, tmp_path):
         count = Visitor(server.address()).visit()["count"]
         assert server.stop() == 0
-        with Server(tmp_path, SITE, WORKERS, options) as again:
+        with Gunicorn(tmp_path, SITE, WORKERS, options) as again:
             assert Visitor(again.address()).visit()["count"] == count + 1
 
 
