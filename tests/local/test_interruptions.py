@@ -1,4 +1,4 @@
-"""The garbage collector, signals and first calls: user code that runs in the midst of ours."""
+"""The garbage collector, signals, tracers and imports, whose code interrupts a call and uses the cache."""
 
 import gc
 import itertools
@@ -203,18 +203,3 @@ class TestFirstCall:
         cache.set("key", value)
         assert cache.get("key") == value
         use(cache)
-
-
-class TestDefaults:
-    @isolated
-    def test_default_of_get_or_set_uses_the_cache(self):
-        cache = new_cache()
-
-        def default():
-            cache.set("key", "from within")
-            return "default"
-
-        # The one that was there first wins.
-        assert cache.get_or_set("key", default) == "from within"
-        assert cache.get_or_set("other", lambda: cache.get_or_set("inner", lambda: "inner")) == "inner"
-        assert cache.get_many(["other", "inner"]) == {"other": "inner", "inner": "inner"}

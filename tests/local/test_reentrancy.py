@@ -1,4 +1,4 @@
-"""The cache called from within its own calls: by values, keys, clocks, finalizers, signals, profilers.
+"""Reentrant calls: values, keys, clocks, deltas, defaults and finalizers that use the cache they are used by.
 
 Nothing may deadlock or crash, and every operation takes effect in some order. Each test has its own process.
 """
@@ -12,30 +12,42 @@ import pytest
 
 from nearcache.django import LocalCache
 from support.isolated import isolated
-from support.reentrancy import KEPT, LOCATION, Hooked, Recorder, last_reference, new_cache, use
+from support.reentrancy import KEPT, LOCATION, Hooked, Recorder, StoringHook, last_reference, new_cache, use
 
 
 class TestPickling:
-    @pytest.mark.parametrize("method", ["set", "add", "set_many", "get_or_set"])
+    WAYS_IN = {  # noqa: RUF012
+        "set": lambda cache, value: cache.set("key", value),
+        "add": lambda cache, value: cache.add("key", value),
+        "set_many": lambda cache, value: cache.set_many({"key": value}),
+        "get_or_set": lambda cache, value: cache.get_or_set("key", lambda: value),
+    }
+
+    @pytest.mark.parametrize("method", WAYS_IN)
     @isolated
     def test_value_uses_the_cache_when_it_is_pickled(self, method):
         cache = new_cache()
-        recorder = Recorder(cache, "another")
-        Hooked.on_pickle = recorder
-        if method == "set_many":
-            assert cache.set_many({"key": Hooked(7)}) == []
-        else:
-            getattr(cache, method)("key", Hooked(7))
-        assert recorder.calls == 1
-        assert cache.get("key").number == 7
-        assert cache.get("another") == "from within"
+        for value, number in (
+            (Hooked(7), lambda found: found.number),
+            ([Hooked(7)], lambda found: found[0].number),
+            ({"a": Hooked(7)}, lambda found: found["a"].number),
+        ):
+            cache.clear()
+            cache.set("other", 1)
+            recorder = Recorder(cache, "another")
+            Hooked.on_pickle = recorder
+            self.WAYS_IN[method](cache, value)
+            assert recorder.calls == 1
+            assert number(cache.get("key")) == 7
+            # The recorder cleared the cache before the value was stored.
+            assert cache.get_many(["another", "other"]) == {"another": "from within"}
 
     @isolated
     def test_value_sets_the_same_key_when_it_is_pickled(self):
         cache = new_cache()
         Hooked.on_pickle = lambda: cache.set("key", "from within")
         cache.set("key", Hooked(7))
-        # The outer one ends last.
+        # The outer call ends last.
         assert cache.get("key").number == 7
 
     @isolated
@@ -77,6 +89,20 @@ class TestPickling:
             assert get().number == 7
             assert cache.get("key") == "from within"
         assert recorder.calls == 3
+
+    @pytest.mark.parametrize("method", ["incr", "incr_version"])
+    @isolated
+    def test_value_uses_the_cache_when_it_is_unpickled_to_be_written_again(self, method):
+        cache = new_cache()
+        cache.set("key", Hooked(7))
+        hook = Hooked.on_unpickle = StoringHook(cache)
+        if method == "incr":
+            assert cache.incr("key", 2).number == 9
+        else:
+            assert cache.incr_version("key") == 2
+            assert cache.get("key", version=2).number == 7
+        assert hook.calls == 1
+        assert cache.get("another") == "from within"
 
     @isolated
     def test_value_that_stores_itself_without_end_is_a_recursion_error(self):
@@ -241,11 +267,20 @@ class TestClock:
 
 class TestIncr:
     @isolated
+    def test_sum_is_right_if_every_hook_uses_the_cache(self):
+        cache = new_cache()
+        cache.set("key", Hooked(7))
+        hook = Hooked.on_pickle = Hooked.on_unpickle = Hooked.on_add = StoringHook(cache)
+        assert cache.incr("key", 2).number == 9
+        assert cache.get("key").number == 9
+        assert hook.calls == 3
+
+    @isolated
     def test_addition_sets_the_same_key(self):
         cache = new_cache()
         cache.set("key", Hooked(7))
         Hooked.on_add = lambda: cache.set("key", 100)
-        # The sum of 7 comes too late; it is made again.
+        # The sum of 7 comes too late; the addition is repeated with 100.
         assert cache.incr("key") == 101
         assert cache.get("key") == 101
 
@@ -297,8 +332,9 @@ class TestIncr:
             cache.incr("key")
         assert cache.get("key") == 100
 
+    @pytest.mark.parametrize("method", ["incr", "set"])
     @isolated
-    def test_delta_uses_the_cache(self):
+    def test_delta_changes_the_value(self, method):
         cache = new_cache()
         cache.set("key", 7)
 
@@ -308,12 +344,27 @@ class TestIncr:
             def __radd__(self, number):
                 self.added_to.append(number)
                 if len(self.added_to) == 1:
-                    cache.incr("key", 10)
+                    cache.incr("key", 10) if method == "incr" else cache.set("key", 17)
                 return number + 1
 
+        # The sum of 7 comes too late; the addition is repeated with the new value.
         assert cache.incr("key", Delta()) == 18
         assert Delta.added_to == [7, 17]
         assert cache.get("key") == 18
+
+    @isolated
+    def test_delta_deletes_the_value(self):
+        cache = new_cache()
+        cache.set("key", 7)
+
+        class Delta:
+            def __radd__(self, number):
+                cache.delete("key")
+                return number + 1
+
+        with pytest.raises(ValueError, match="Key ':1:key' not found"):
+            cache.incr("key", Delta())
+        assert "key" not in cache
 
     @isolated
     def test_addition_that_always_sets_the_same_key_ends(self):
@@ -334,8 +385,23 @@ class TestIncr:
         assert cache.get("key") in (7, 8)
 
 
-class TestLeaving:
-    """The death of a value that the cache held the last reference to."""
+class TestDefaults:
+    @isolated
+    def test_default_of_get_or_set_uses_the_cache(self):
+        cache = new_cache()
+
+        def default():
+            cache.set("key", "from within")
+            return "default"
+
+        # The value that was stored first stays.
+        assert cache.get_or_set("key", default) == "from within"
+        assert cache.get_or_set("other", lambda: cache.get_or_set("inner", lambda: "inner")) == "inner"
+        assert cache.get_many(["other", "inner"]) == {"other": "inner", "inner": "inner"}
+
+
+class TestFinalizers:
+    """Callbacks of values that are destroyed when the cache drops the last reference."""
 
     @pytest.mark.parametrize(
         "way",
@@ -394,7 +460,7 @@ class TestLeaving:
         elif way == "expire":
             clock.now += 100
             assert cache.get("key") is None
-            # Found dead by a get, or swept up by a write.
+            # Removed by the get, or by a write.
             cache.set("other", 1)
         elif way == "sweep":
             clock.now += 100

@@ -226,21 +226,3 @@ def test_threads_run_while_one_waits_for_another_process_to_create_the_file(dire
         thread.join()
     cache.set("key", 1)
     assert cache.get("key") == 1
-
-
-def test_threads_that_open_a_file_at_once_share_it(directory):
-    barrier = threading.Barrier(8)
-    caches = []
-
-    def run():
-        barrier.wait()
-        caches.append(SharedCache(str(directory / "cache"), {"OPTIONS": {"MAX_MEMORY": MIB}}))
-
-    threads = [threading.Thread(target=run) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    caches[0].set("key", "value")
-    assert [cache.get("key") for cache in caches] == ["value"] * 8
-    assert caches[0].stats().hits == 8

@@ -1,4 +1,4 @@
-"""Callbacks that use the cache, and a record of what they found."""
+"""Callbacks that use the cache, and values that call them."""
 
 import contextlib
 import uuid
@@ -101,8 +101,22 @@ def hooks_are_unset():
     assert (Hooked.on_pickle, Hooked.on_unpickle, Hooked.on_add) == (None, None, None)
 
 
+class StoringHook:
+    """Counts its calls and uses a cache, but leaves its other entries as they are."""
+
+    def __init__(self, cache):
+        self.cache, self.calls = cache, 0
+
+    def __call__(self):
+        self.calls += 1
+        self.cache.set("another", "from within")
+        self.cache.add("added", 1)
+        self.cache.get_many(["another", "key"])
+        self.cache.delete("nothing")
+
+
 class Recorder:
-    """Uses a cache whenever it is called, but not while it does so, and counts."""
+    """Counts its calls and uses a cache in each, clearing it too; a call from within one does nothing."""
 
     def __init__(self, cache, key="key"):
         self.cache, self.key = cache, key
