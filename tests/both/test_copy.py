@@ -170,8 +170,10 @@ class TestDeepCopyAndPickle:
         make = duplicate if callable(duplicate) else lambda cache: pickle.dumps(cache, duplicate)
         with pytest.raises((TypeError, pickle.PicklingError), match="lock"):
             make(locmem)
+        cache.set("key", "value")
         with pytest.raises(TypeError, match=rf"cannot pickle '{type(cache).__name__}' object: pass .* alias"):
             make(cache)
+        assert cache.get("key") == "value"
 
     def test_of_what_holds_a_cache_is_refused(self, cache):
         with pytest.raises(TypeError, match="cannot pickle"):

@@ -1,4 +1,4 @@
-"""stats() and reset_stats(): what is counted, of what there may be how much, and since when."""
+"""stats() and reset_stats(): counts, capacity and age."""
 
 import asyncio
 import itertools
@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from nearcache import Stats
 from support.caches import new_location
 
 MIB = 1024**2
@@ -14,6 +15,143 @@ COUNTS = ("hits", "misses", "sets", "deletes", "evictions", "expirations", "reje
 
 def counts(stats):
     return {name: getattr(stats, name) for name in COUNTS}
+
+
+def counts_and_entries(cache):
+    """Return the counts of operations and of entries."""
+    stats = cache.stats()
+    names = ("hits", "misses", "sets", "deletes", "evictions", "expirations", "rejections", "entries")
+    return {name: getattr(stats, name) for name in names}
+
+
+class TestCounts:
+    @pytest.fixture
+    def cache(self, make_cache, clock):
+        """Return a cache whose time stands still."""
+        return make_cache(CLOCK=clock.path)
+
+    def test_of_a_new_store_are_zero(self, cache):
+        stats = cache.stats()
+        assert type(stats) is Stats
+        assert set(counts_and_entries(cache).values()) == {0}
+        assert stats.memory == 0
+        assert stats.hit_ratio is None
+
+    COUNTED = {  # noqa: RUF012
+        "get of what is there": (lambda cache: cache.get("there"), {"hits": 1}),
+        "get of None": (lambda cache: cache.get("none"), {"hits": 1}),
+        "get of what is missing": (lambda cache: cache.get("missing"), {"misses": 1}),
+        "get_many": (lambda cache: cache.get_many(["there", "none", "x", "there"]), {"hits": 3, "misses": 1}),
+        "has_key": (lambda cache: cache.has_key("there"), {}),
+        "has_key of what is missing": (lambda cache: cache.has_key("missing"), {}),
+        "in": (lambda cache: "there" in cache, {}),
+        "touch": (lambda cache: cache.touch("there"), {}),
+        "touch of what is missing": (lambda cache: cache.touch("missing"), {}),
+        "touch that removes": (lambda cache: cache.touch("there", 0), {"expirations": 1, "entries": -1}),
+        "incr": (lambda cache: cache.incr("there"), {"sets": 1}),
+        "decr": (lambda cache: cache.decr("there"), {"sets": 1}),
+        "incr_version": (lambda cache: cache.incr_version("there"), {"hits": 1, "sets": 1, "deletes": 1}),
+        "set of what is missing": (lambda cache: cache.set("new", 1), {"sets": 1, "entries": 1}),
+        "set of what is there": (lambda cache: cache.set("there", 2), {"sets": 1}),
+        "add of what is missing": (lambda cache: cache.add("new", 1), {"sets": 1, "entries": 1}),
+        "add of what is there": (lambda cache: cache.add("there", 2), {}),
+        "set_many": (lambda cache: cache.set_many({"new": 1, "there": 2}), {"sets": 2, "entries": 1}),
+        "get_or_set of what is there": (lambda cache: cache.get_or_set("there", 2), {"hits": 1}),
+        "get_or_set of what is missing": (
+            lambda cache: cache.get_or_set("new", 1),
+            {"misses": 1, "sets": 1, "hits": 1, "entries": 1},
+        ),
+        "delete": (lambda cache: cache.delete("there"), {"deletes": 1, "entries": -1}),
+        "delete of what is missing": (lambda cache: cache.delete("missing"), {}),
+        "delete_many": (lambda cache: cache.delete_many(["there", "missing"]), {"deletes": 1, "entries": -1}),
+        "clear": (lambda cache: cache.clear(), {"deletes": 2, "entries": -2}),
+    }
+
+    @pytest.mark.parametrize(("use", "counted"), COUNTED.values(), ids=COUNTED)
+    def test_count_each_operation(self, cache, use, counted):
+        cache.set_many({"there": 1, "none": None})
+        before = counts_and_entries(cache)
+        use(cache)
+        after = counts_and_entries(cache)
+        assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == counted
+
+    def test_count_a_read_of_what_has_expired_as_a_miss(self, cache, clock):
+        cache.set("key", 1, 10)
+        clock.advance(10)
+        cache.get("key")
+        stats = cache.stats()
+        assert (stats.hits, stats.misses, stats.expirations, stats.entries) == (0, 1, 1, 0)
+
+    def test_count_expirations(self, cache, clock):
+        cache.set_many({"a": 1, "b": 2}, 10)
+        clock.advance(10)
+        cache.get_many("ab")
+        cache.set("c", 3)
+        assert cache.stats().expirations == 2
+        assert cache.stats().evictions == 0
+        assert cache.stats().entries == 1
+
+    def test_count_evictions(self, make_cache):
+        cache = make_cache(MAX_ENTRIES=10)
+        cache.set_many(dict.fromkeys(range(25)))
+        assert cache.stats().evictions == 15
+        assert cache.stats().entries == 10
+
+    def test_tell_memory(self, cache):
+        cache.set("key", b"x" * 100_000)
+        assert 100_000 < cache.stats().memory < 101_000
+        cache.set("key", b"")
+        assert 0 < cache.stats().memory < 1000
+        cache.delete("key")
+        assert cache.stats().memory == 0
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "x" * 100_000,
+            "é" * 100_000,
+            b"x" * 100_000,
+            bytearray(100_000),
+            10**300_000,
+            ["x" * 50_000] * 2 + ["y" * 100_000],
+        ],
+        ids=["ASCII", "Latin-1", "bytes", "bytearray", "int", "list"],
+    )
+    def test_tell_no_less_memory_than_a_value_takes(self, cache, value):
+        cache.set("key", value)
+        assert 100_000 <= cache.stats().memory <= 500_000
+
+    def test_tell_the_hit_ratio(self, cache):
+        cache.set("key", 1)
+        cache.get_many(["key", "key", "key", "missing"])
+        assert cache.stats().hit_ratio == 0.75
+
+    def test_are_equal_if_all_counts_are(self, cache):
+        assert cache.stats() == cache.stats()
+        before = cache.stats()
+        cache.get("key")
+        assert cache.stats() != before
+
+    def test_do_not_change_afterwards(self, cache):
+        stats = cache.stats()
+        cache.get("key")
+        assert stats.misses == 0
+        with pytest.raises(AttributeError):
+            stats.misses = 5
+
+    def test_say_all_in_their_repr(self, cache):
+        cache.set("key", 1)
+        cache.get_many(["key", "missing", "none"])
+        memory = cache.stats().memory
+        text, _, age = repr(cache.stats()).rpartition(", age=")
+        assert text == (
+            "Stats(hits=1, misses=2, hit_ratio=0.3333, sets=1, deletes=0, evictions=0, expirations=0, "
+            f"rejections=0, entries=1, memory={memory}, max_entries=None, max_memory=67108864"
+        )
+        assert float(age.removesuffix(")")) >= 0
+
+    def test_repr_before_the_first_read_has_no_ratio(self, cache):
+        assert "hit_ratio=None" in repr(cache.stats())
 
 
 class TestCapacity:

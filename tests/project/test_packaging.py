@@ -1,18 +1,14 @@
 """What is installed, and that it can be imported anywhere."""
 
-import copy
 import importlib.metadata
 import importlib.resources
 import inspect
-import pickle
 import subprocess
 import sys
 import sysconfig
 import textwrap
 
 import pytest
-from django.core.cache.backends.base import BaseCache
-from django.core.cache.backends.locmem import LocMemCache
 
 import nearcache
 import nearcache.django
@@ -134,63 +130,3 @@ class TestDistribution:
             if not name.startswith("_") and callable(member) and not inspect.ismodule(member)
         ]
         assert all(inspect.getdoc(member) for member in members)
-
-
-class TestBackendObject:
-    def test_it_is_a_django_cache_and_no_locmem_cache(self, cache):
-        assert isinstance(cache, BaseCache)
-        assert not isinstance(cache, LocMemCache)
-        assert f"{LocalCache.__module__}.{LocalCache.__qualname__}" == "nearcache.django.local.LocalCache"
-
-    def test_it_has_a_repr(self, cache):
-        assert "LocalCache" in repr(cache)
-
-    def test_stats_have_a_repr(self, cache):
-        cache.set("key", "value")
-        cache.get("key")
-        text = repr(cache.stats())
-        assert text.startswith("Stats(hits=1, misses=0, hit_ratio=1.0")
-        assert "sets=1" in text
-        assert "entries=1" in text
-
-    @pytest.mark.parametrize(
-        "duplicate",
-        [
-            copy.copy,
-            copy.deepcopy,
-            *(lambda cache, p=p: pickle.loads(pickle.dumps(cache, p)) for p in range(6)),
-        ],
-        ids=["copy", "deepcopy", *(f"pickle{protocol}" for protocol in range(6))],
-    )
-    def test_duplicate_works_or_cannot_be_made(self, cache, duplicate):
-        cache.set("key", "value")
-        try:
-            other = duplicate(cache)
-        except TypeError as error:
-            refusal = str(error)
-        else:
-            refusal = None
-            assert other.get("key") == "value"
-        assert refusal is None or "LocalCache" in refusal or "Backend" in refusal
-        assert cache.get("key") == "value"
-
-    def test_it_can_be_told_from_others_and_be_a_key(self, make_cache):
-        one, other = make_cache(LOCATION="packaging"), make_cache(LOCATION="packaging")
-        assert one != other
-        assert len({one, other, one}) == 2
-
-    def test_it_takes_attributes(self, cache):
-        cache.label = "mine"
-        assert cache.label == "mine"
-        assert vars(cache)["label"] == "mine"
-        del cache.label
-        assert not hasattr(cache, "label")
-
-    def test_core_object_that_was_never_opened_says_so(self):
-        with pytest.raises(RuntimeError, match="not open"):
-            _core.Backend().get("key")
-
-    def test_stats_cannot_be_changed(self, cache):
-        with pytest.raises(AttributeError):
-            cache.stats().hits = 7
-        assert cache.stats() == cache.stats()
