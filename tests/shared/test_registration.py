@@ -1,4 +1,4 @@
-"""SharedCache in processes that change their user, become daemons or are many; overwritten files."""
+"""Registration of processes in the file: a change of user, daemons, more processes than slots."""
 
 import os
 import pwd
@@ -14,50 +14,16 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from nearcache.django import SharedCache
-from support.isolated import start
 from support.programs import Gunicorn
+from support.shared_files import PROGRAM, opened, python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 as_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can change its user"
 )
 
-MIB = 1024**2
 # Debian's user and group for nothing; both exist everywhere by these numbers.
 NOBODY = 65534
-
-PROGRAM = """
-import logging, os, socket, sys, threading, time
-from django.conf import settings
-settings.configure(SECRET_KEY="tests")
-from nearcache.django import SharedCache, location
-logging.basicConfig(format="log: %(message)s", stream=sys.stdout)
-path, *arguments = sys.argv[1:]
-
-def opened(where=None, **options):
-    return SharedCache(str(where or path), {"OPTIONS": {"MAX_MEMORY": 1024**2, **options}})
-
-def in_child(work):
-    sys.stdout.flush()
-    if child := os.fork():
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status:
-            sys.exit(f"a child ended with {status}")
-    else:
-        try:
-            work()
-            sys.stdout.flush()
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(0)
-
-def become_nobody():
-    os.setgroups([])
-    os.setresgid(65534, 65534, 65534)
-    os.setresuid(65534, 65534, 65534)
-"""
 
 
 @pytest.fixture
@@ -67,17 +33,6 @@ def path(shared_memory):
     directory.chmod(0o755)
     yield directory / "file"
     shutil.rmtree(directory)
-
-
-def opened(where, **options):
-    return SharedCache(str(where), {"OPTIONS": {"MAX_MEMORY": MIB, **options}})
-
-
-def python(program, *arguments):
-    """Run a program in a process of its own; return what it printed and logged."""
-    done, output, errors = start("-c", PROGRAM + textwrap.dedent(program), *map(str, arguments))
-    assert done.returncode == 0, (done.returncode, output, errors)
-    return output
 
 
 @as_root
@@ -454,91 +409,3 @@ class TestManyProcesses:
             ImproperlyConfigured, match="of 1048576 bytes has slots for 1 to 512 processes, not 513"
         ):
             opened(path, MAX_PROCESSES=513)
-
-
-class TestOverwrittenFile:
-    """A process that was idle meanwhile; one that is at work is killed by SIGBUS."""
-
-    def test_truncated_is_replaced_and_that_is_logged(self, path):
-        told = python(
-            """
-            cache = opened()
-            cache.set("key", 1)
-            time.sleep(1.1)
-            os.truncate(path, 4096)
-            print(cache.get("key"))
-            cache.set("key", 2)
-            print(cache.get("key"), os.stat(path).st_size)
-            """,
-            path,
-        )
-        warning, *values = told.splitlines()
-        assert "was truncated to 4096 bytes while it was in use" in warning
-        assert "SIGBUS" in warning
-        assert values == ["None", f"2 {MIB}"]
-
-    def test_with_another_cache_is_opened_again(self, path):
-        python("opened().set('key', 'copied')", path.with_name("other"))
-        told = python(
-            """
-            import shutil
-            cache = opened()
-            cache.set("key", "own")
-            time.sleep(1.1)
-            shutil.copyfile(path.replace("file", "other"), path)
-            print(cache.get("key"))
-            """,
-            path,
-        )
-        warning, value = told.splitlines()
-        assert "was overwritten while it was in use" in warning
-        assert value == "copied"
-
-    def test_with_something_else_is_said_to_be_so(self, path):
-        told = python(
-            """
-            cache = opened()
-            time.sleep(1.1)
-            with open(path, "r+b") as file:
-                file.write(b"something else" * 1000)
-            for _ in range(2):
-                cache.get("key")
-                time.sleep(1.1)
-            print("alive")
-            """,
-            path,
-        )
-        warning, value = told.splitlines()
-        assert "was overwritten" in warning
-        assert "holds something that is no shared cache" in warning
-        assert value == "alive"
-
-    def test_verify_looks_before_it_reads(self, path):
-        told = python(
-            """
-            cache = opened()
-            os.truncate(path, 0)
-            print(cache.verify().entries)
-            """,
-            path,
-        )
-        warning, entries = told.splitlines()
-        assert "was truncated to 0 bytes" in warning
-        assert entries == "0"
-
-    def test_restored_by_a_rename_is_noticed(self, path):
-        python("opened().set('key', 'backup')", path)
-        backup = path.with_name("backup")
-        backup.write_bytes(path.read_bytes())
-        backup.chmod(0o600)
-        told = python(
-            """
-            cache = opened()
-            cache.set("key", "live")
-            time.sleep(1.1)
-            os.rename(path.replace("file", "backup"), path)
-            print(cache.get("key"))
-            """,
-            path,
-        )
-        assert told.split() == ["backup"]
