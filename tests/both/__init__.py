@@ -1,1 +1,1 @@
-"""What LocalCache and SharedCache have in common: each test runs with both, unless marked `local_only`."""
+"""Tests of what LocalCache and SharedCache have in common, run with both unless marked `local_only`."""

@@ -1,4 +1,4 @@
-"""Runs the tests of this folder that make caches with each backend."""
+"""Parametrises the tests of this folder that make caches: they run with each backend."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The ``a...`` methods do what their plain twins do, at once and in the event loop's own thread."""
+"""Asynchronous methods do what their synchronous counterparts do, in the event loop's thread."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-"""Where the time comes from, and what it does to entries."""
+"""Clocks: `CLOCK`, frozen time, and the expiry of entries."""
 
 import datetime
 import itertools

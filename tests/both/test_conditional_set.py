@@ -1,4 +1,4 @@
-"""set() with nx and xx: only what is new, only what is not."""
+"""set() with nx (only if absent) and xx (only if present)."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Keys are Django's: ``prefix:version:key``, made by the same rules and warned of in the same words."""
+"""Keys are made, validated and warned about as by Django: `prefix:version:key`."""
 
 import contextlib
 import threading

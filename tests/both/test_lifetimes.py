@@ -1,4 +1,4 @@
-"""Which timeouts are numbers, and how long entries live by the system's clock."""
+"""Types of timeouts that are accepted as numbers, and the precision of lifetimes by the system's clock."""
 
 import time
 from decimal import Decimal

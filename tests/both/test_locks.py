@@ -1,4 +1,4 @@
-"""Locks: who holds them, for how long, and what happens when they are lost."""
+"""Locks: ownership, timeouts, waiting, and locks that are lost."""
 
 import asyncio
 import math

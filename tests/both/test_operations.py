@@ -1,4 +1,4 @@
-"""What each operation does, as LocMemCache does it."""
+"""Every operation does what it does in LocMemCache."""
 
 import asyncio
 import decimal

@@ -1,4 +1,4 @@
-"""Memory runs short: a MemoryError, as with LocMemCache, and a cache that can be used."""
+"""An operation without memory raises MemoryError, as with LocMemCache, and the cache stays usable."""
 
 import contextlib
 import itertools

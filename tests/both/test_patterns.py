@@ -1,4 +1,4 @@
-"""keys, iter_keys and delete_pattern: which keys they find, while others use the cache."""
+"""keys(), iter_keys() and delete_pattern(), also while the cache is in use."""
 
 import asyncio
 import itertools

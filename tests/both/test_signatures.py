@@ -1,4 +1,4 @@
-"""A wrapper may bind a method's signature with its defaults and pass them on."""
+"""Wrappers can bind a method's signature, apply its defaults and pass them on."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-"""Many threads, one cache: every operation is whole, and what must be exact is."""
+"""Many threads and one cache: operations are atomic, and counts are exact."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Timeouts, as arguments and as settings, and the clock that they are reckoned by."""
+"""Timeouts as arguments and as settings, and the clock they refer to."""
 
 import math
 from fractions import Fraction

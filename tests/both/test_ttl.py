@@ -1,4 +1,4 @@
-"""How long entries have to live, and how that is changed: ttl, expire, expire_at, persist and their kin."""
+"""ttl(), expire(), expire_at(), persist() and their millisecond variants."""
 
 import datetime as dt
 import math

@@ -1,4 +1,4 @@
-"""Values that cannot be pickled: refused at once, and nothing is lost."""
+"""Values that cannot be pickled are refused at once, and the old value stays."""
 
 import pickle
 import threading

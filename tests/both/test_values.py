@@ -1,4 +1,4 @@
-"""Values come out as they went in, and never share anything that can change with the caller."""
+"""Values are returned as they were stored, and share no mutable object with the caller."""
 
 import collections
 import datetime as dt

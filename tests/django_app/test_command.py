@@ -1,4 +1,4 @@
-"""``manage.py nearcache``: what it shows, what it does, and what it says it cannot."""
+"""`manage.py nearcache`: its actions, their output and their errors."""
 
 import datetime as dt
 import io

@@ -1,4 +1,4 @@
-"""``manage.py nearcache files``: the files of SharedCaches, their users, and their removal."""
+"""`manage.py nearcache files`: the files of SharedCaches, their processes, and their removal."""
 
 import contextlib
 import io

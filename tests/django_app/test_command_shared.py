@@ -1,4 +1,4 @@
-"""``manage.py nearcache`` on a cache that other processes use."""
+"""`manage.py nearcache` with a SharedCache that other processes use."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The system checks of SharedCaches without a ``LOCATION``, and what is logged when one is opened."""
+"""The system checks of SharedCaches without `LOCATION`, and the warnings logged when one is opened."""
 
 import logging
 import os

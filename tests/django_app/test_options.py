@@ -1,4 +1,4 @@
-"""What may stand in CACHES, what it means, and what is said of what may not."""
+"""The settings in CACHES: accepted values, their effect, and the errors for others."""
 
 from decimal import Context, Decimal, FloatOperation, Inexact, localcontext
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""The metrics for prometheus_client: their names, their numbers, and living beside django-prometheus."""
+"""The metrics for prometheus_client: names, values, and use beside django-prometheus."""
 
 import os
 import re

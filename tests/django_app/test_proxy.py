@@ -1,4 +1,4 @@
-"""``cache`` and ``caches``: whatever is asked, the answer is that of Django's own."""
+"""`cache` and `caches` behave as Django's own in every use."""
 
 import asyncio
 import copy

@@ -1,4 +1,4 @@
-"""Django's own tests, run with LocalCache where they name LocMemCache.
+"""Django's own cache tests, with our backends in place of LocMemCache.
 
     source.py      fetches the source package of the installed Django, pinned by hash
     patched.py     makes a copy of its tests which names our backend

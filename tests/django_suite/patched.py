@@ -1,4 +1,4 @@
-"""A copy of Django's tests in which our backend stands wherever LocMemCache stood.
+"""A copy of Django's tests with our backend in place of LocMemCache.
 
 The copy is made while the source package is read, and lies in `build/django-suite/`. Its folder is named
 after all that it is made from, and gets that name when it is whole: an old or a half copy is never used.

@@ -1,4 +1,4 @@
-"""The recipes of ``docs/cache-url.md``, run with the packages that they are for."""
+"""The recipes of docs/cache-url.md, each run with its package."""
 
 import re
 import sys

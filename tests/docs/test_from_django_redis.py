@@ -1,4 +1,4 @@
-"""What docs/from-django-redis.md says: complete, and true of the real package where that is installed.
+"""The tables of docs/from-django-redis.md: complete, and true of django-redis where that is installed.
 
 With a ``redis-server`` on the PATH the calls of `SAME` are made on django-redis's cache and on ours.
 """

@@ -1,4 +1,4 @@
-"""LocalCache against LocMemCache: random operations, and where it goes its own way.
+"""Random operations do the same with LocalCache and LocMemCache; and the differences.
 
 The known differences, each with a test in `TestDifferences`:
 

@@ -1,4 +1,4 @@
-"""What goes when a cache is full.
+"""Which entries are evicted when a cache is full.
 
 With EVICTION="lru" it is exactly what LocMemCache would choose. With the default policy the bounds hold;
 its choice is tested with the engine.

@@ -1,4 +1,4 @@
-"""A child of fork uses the cache at once, whatever threads were doing with it, and has it for itself."""
+"""A forked child has a copy of the cache that works at once, whatever other threads were doing with it."""
 
 import contextlib
 import faulthandler

@@ -1,4 +1,4 @@
-"""Which keys a pattern stands for: the globs of Redis, over characters."""
+"""Glob patterns match as in Redis, by characters."""
 
 import pytest
 from hypothesis import example, given, settings

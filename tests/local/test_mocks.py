@@ -1,4 +1,4 @@
-"""`unittest.mock` with our caches, beside LocMemCache: doubles bind ``self`` and check arguments."""
+"""`unittest.mock` works with our caches as with LocMemCache: autospecs bind `self` and check arguments."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-"""Random values: what comes out is what went in, and nobody else's."""
+"""Random values are returned as they were stored, and share nothing with the caller."""
 
 import collections
 import datetime as dt

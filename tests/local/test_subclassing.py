@@ -1,4 +1,4 @@
-"""LocalCache is a Django cache like any other: to be subclassed, wrapped, patched and looked into."""
+"""LocalCache can be subclassed, wrapped, patched and inspected like any Django cache."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Other interpreters of the process, as mod_wsgi has one for each site: they cannot import nearcache."""
+"""Subinterpreters, which mod_wsgi has for each site, cannot import nearcache."""
 
 import sys
 import textwrap

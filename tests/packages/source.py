@@ -1,4 +1,4 @@
-"""The source packages of what is installed in `build/packages`, unpacked there.
+"""Unpacks the source packages of the packages installed in `build/packages`.
 
 requirements/packages.txt has their versions and hashes.
 """

@@ -1,4 +1,4 @@
-"""What the packages' own guards and our system checks say, with the real packages on a site of their own."""
+"""The packages' own checks and our system checks, each in a site with the real package."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""The package as released, the recipes of the documentation, and the tools that projects use beside it."""
+"""The package as installed, and tracing tools that projects use with it."""

@@ -1,4 +1,4 @@
-"""What is installed, and that it can be imported anywhere."""
+"""The installed package: imports, versions, types and documentation."""
 
 import importlib.metadata
 import importlib.resources

@@ -1,6 +1,6 @@
-"""Tools that look into a project's caches, the real packages: what they see of ours, beside LocMemCache.
+"""Tracing tools (ddtrace, Sentry, OpenTelemetry) see of our caches what they see of LocMemCache.
 
-``make test-tools`` installs them into a folder of their own, apart from what all other tests have.
+`make test-tools` installs them into a folder of their own, which the other tests do not import from.
 """
 
 import json

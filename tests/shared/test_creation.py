@@ -1,4 +1,4 @@
-"""The size of a SharedCache's file where none is set, and creation by several processes at once."""
+"""The default size of a SharedCache's file, and its creation by several processes at once."""
 
 import errno
 import logging

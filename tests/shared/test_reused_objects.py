@@ -1,4 +1,4 @@
-"""SharedCache: texts that a process has read lately are handed out again, as long as the file holds them."""
+"""Immutable values that a process has read are returned again as the same object while the file has them."""
 
 import gc
 import os

@@ -1,7 +1,7 @@
-"""SharedCache beside a process that was stopped in the midst of a write: who waits, how long, and for what.
+"""Calls while another process is stopped within a write: which of them wait, and how long.
 
-A process that is stopped at the right instruction is hard to have. So the file is made to look as one
-leaves it: the lock word names a living process, and the count of writes of an entry's record is odd.
+It is hard to stop a process at the right instruction. So the tests write into the file what such a process
+leaves: the lock word names a living process, and the write count of an entry's record is odd.
 """
 
 import contextlib

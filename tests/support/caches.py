@@ -1,4 +1,4 @@
-"""Names for caches of the tests' own."""
+"""Locations of caches."""
 
 import itertools
 

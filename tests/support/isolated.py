@@ -1,11 +1,11 @@
-"""Tests that run in a process of their own, so that a hang or a crash there is one failure here.
+"""Runs tests in new processes, so that a hang or a crash there is one failure here.
 
     @isolated
     def test_it_ends(self): ...
 
-Such a test has no fixtures, only parameters that JSON can tell. It fails if the process takes too long (then
-the threads' tracebacks are shown), ends with anything but 0, or writes anything to its stderr, where Python
-reports what a thread, a finalizer or a callback raised.
+Such a test has no fixtures, only parameters that JSON can represent. It fails if the process takes too long
+(then the threads' tracebacks are shown), exits with a status other than 0, or writes to its stderr, where
+Python reports exceptions in threads, finalizers and callbacks.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import sys
 import pytest
 
 TIMEOUT_SECONDS = int(os.environ.get("NEARCACHE_TEST_SECONDS", "30"))
-# Warnings are errors, as for all tests; but that it forks beside threads is what a test may want.
+# Warnings are errors, as for all tests. Some tests fork while other threads run.
 OPTIONS = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
 
 
@@ -37,7 +37,7 @@ def isolated(test):
 
 
 def run(*arguments):
-    """Run a Python program to its end and return what it printed, or fail."""
+    """Run a Python program; return its output, or fail if it failed."""
     finished, output, errors = start(*arguments)
     if finished.returncode or errors:
         pytest.fail(
@@ -48,7 +48,7 @@ def run(*arguments):
 
 
 def start(*arguments):
-    """Run a Python program to its end, soon in any case; return the process and its two outputs."""
+    """Run a Python program, with a time limit; return the process, its output and its errors."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen(
         [sys.executable, *OPTIONS, *arguments],
@@ -71,7 +71,7 @@ def start(*arguments):
 
 
 def end_session(process):
-    """Kill a process that was started with ``start_new_session``, and whatever it has left behind."""
+    """Kill a process that was started with `start_new_session`, and its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -79,7 +79,7 @@ def end_session(process):
 
 def main(module, name, parameters):
     """Call one test, in the new process."""
-    # A thread of C's, so that it works while the GIL is held for good.
+    # A thread in C, which works even if the GIL is never released.
     faulthandler.dump_traceback_later(TIMEOUT_SECONDS, exit=True)
     owner, _, function = name.rpartition(".")
     holder = importlib.import_module(module)

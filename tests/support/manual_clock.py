@@ -1,11 +1,11 @@
-"""A clock that moves only when a test moves it: what ``OPTIONS["CLOCK"]`` names. See the fixture `clock`."""
+"""A clock that tests set, for `OPTIONS["CLOCK"]`. See the fixture `clock`."""
 
 PATH = f"{__name__}.read"
 START = 1_700_000_000.0
 
 
 class ManualClock:
-    """Unix seconds in ``now``. ``path`` is what to give as ``CLOCK``."""
+    """Has Unix seconds in `now` and the value for `CLOCK` in `path`."""
 
     path = PATH
 
@@ -16,7 +16,7 @@ class ManualClock:
         self.now += seconds
 
     def time(self):
-        """Stand in for the module `time` where Django's caches look for it."""
+        """Replace `time.time` in Django's caches."""
         return self.now
 
 

@@ -1,9 +1,9 @@
-"""The Python tests on each supported Python with each supported Django: `make test-matrix`.
+"""Runs the Python tests on each supported Python with each supported Django: `make test-matrix`.
 
-Pythons are those found on PATH and among pyenv's and uv's (`make pythons` gets more). A missing one is
-skipped, with a line that says so. 3.14t is the free-threaded 3.14. Each Python gets a wheel, each pair a
-virtual environment with locked dependencies and a log, all below build/matrix/. The tests import the
-installed wheel, never the source tree. The log of a pair that fails is printed.
+It finds Pythons on PATH and among pyenv's and uv's (`make pythons` installs more), and prints which are
+missing and skipped. 3.14t is the free-threaded 3.14. Each Python gets a wheel, each pair a virtual
+environment with locked dependencies and a log, all in build/matrix/. The tests import the installed wheel,
+never the source tree. The log of a pair that fails is printed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ UV_VERSIONS = Path(
 # For each Django, the oldest and the newest Python that it supports.
 DJANGOS = {"5.2": ("3.10", "3.14"), "6.0": ("3.12", "3.14"), "6.1": ("3.12", "3.15")}
 
-# Says what an interpreter is, if it can make virtual environments.
+# Prints an interpreter's version and path, if it can make virtual environments.
 PROBE = """
 import ensurepip, sys, sysconfig, venv
 free_threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
@@ -58,7 +58,7 @@ def main() -> int:
         print(f"{outcome.python:6}  {outcome.django:6}  {outcome.result:7}  {outcome.detail}")
     count = {x: sum(outcome.result == x for outcome in outcomes) for x in ("passed", "failed", "skipped")}
     print("\n" + ", ".join(f"{number} {result}" for result, number in count.items()))
-    # A pair that was asked for by name has to run; and a matrix in which nothing ran has shown nothing.
+    # A pair given by --pair must not be skipped, and at least one pair must pass.
     wanting = count["skipped"] if options.pair else 0
     return int(count["failed"] + wanting > 0 or count["passed"] == 0)
 
@@ -114,7 +114,7 @@ def try_python(version: str, djangos: list[str], expression: str | None) -> list
 
 def find_python(version: str) -> str | None:
     """Return the path of an interpreter of this version that can make virtual environments."""
-    # The newest release first. The probe below passes over builds of the other kind (3.14.0t for 3.14).
+    # The newest release first. The probe skips builds of the other kind (3.14.0t for 3.14).
     release = version.removesuffix("t")
     releases = [*PYENV_VERSIONS.glob(f"{release}.*"), *UV_VERSIONS.glob(f"cpython-{release}.*")]
     releases.sort(key=lambda x: as_numbers(x.name), reverse=True)
@@ -125,7 +125,7 @@ def find_python(version: str) -> str | None:
     ):
         if candidate is None or not Path(candidate).exists():
             continue
-        # A pyenv shim may exist without there being an interpreter behind it, so ask.
+        # A pyenv shim may exist without an interpreter behind it.
         probe = subprocess.run([candidate, "-c", PROBE], capture_output=True, text=True, check=False)
         found, _, path = probe.stdout.strip().partition(" ")
         if found == version:
@@ -158,7 +158,7 @@ def build_wheel(version: str, python: str, log: Path) -> Path:
 
 
 def install(version: str, django: str, python: str, wheel: Path, log: Path) -> str:
-    """Return the interpreter of the pair's virtual environment, made anew only if it would differ."""
+    """Return the interpreter of the pair's virtual environment, recreated only if it would differ."""
     venv = BUILD / f"python{version}-django{django}"
     locked = ROOT / "requirements" / "matrix" / f"django-{django}.txt"
     inside = str(venv / "bin" / "python")
@@ -186,7 +186,7 @@ def run_tests(python: str, expression: str | None, log: Path) -> str:
 
 def run(step: str, command: list[str], log: Path) -> str:
     """Run a command in the root folder, log its output, and return the output's last line."""
-    # PYTHONPATH could put something else in the wheel's place.
+    # PYTHONPATH could hide the wheel.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

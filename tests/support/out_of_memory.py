@@ -1,4 +1,4 @@
-"""Memory that runs short: Python's allocator failing, and a process at its limit."""
+"""Operations to run while memory is exhausted: Python's allocator fails, or the process is at its limit."""
 
 import contextlib
 import ctypes
@@ -40,7 +40,7 @@ def _set(shape):
 def _get(shape):
     def get(cache):
         value = cache.get(shape, "missing")
-        # Its type only: to compare it takes memory.
+        # Its type only, since comparing takes memory.
         assert type(value) is type(SHAPES[shape])
 
     return get
@@ -57,7 +57,7 @@ def _lock(cache):
         lock.local.token = None
 
 
-# What changes nothing but the keys "new", "count" and "lock".
+# Operations that change only the keys "new", "count" and "lock".
 OPERATIONS = {
     **{f"set_{shape}": _set(shape) for shape in SHAPES},
     **{f"get_{shape}": _get(shape) for shape in SHAPES},
@@ -86,7 +86,7 @@ OPERATIONS = {
     "get_or_set": lambda cache: cache.get_or_set("new", LIST),
 }
 
-# What fails by its own rules: what makes the call, without a Python function in it, and its error.
+# Calls that fail with these errors in any case, made without a Python function.
 REFUSED = [
     (lambda cache: partial(cache.set, "new", 1, "soon"), TypeError),
     (lambda cache: partial(cache.set, "new", 1, nx="yes"), TypeError),
@@ -101,7 +101,7 @@ REFUSED = [
 
 @contextlib.contextmanager
 def filled(kind):
-    """Make a cache of either kind, with a value of every shape under the shape's name."""
+    """Make a cache of this kind, with a value of every shape under the shape's name."""
     with tempfile.TemporaryDirectory() as directory:
         if kind == "local":
             cache = LocalCache("short", {})
@@ -112,7 +112,7 @@ def filled(kind):
 
 
 def restore(cache):
-    """Store what operations work on, and use the cache so that everything is imported."""
+    """Store the values that operations use, which also imports all that they need."""
     for shape, value in SHAPES.items():
         cache.set(shape, value, None)
     cache.set("count", 1000)
@@ -120,7 +120,7 @@ def restore(cache):
 
 
 def check(cache):
-    """Fail unless the cache holds what it held, and can be used."""
+    """Fail unless the cache still has its values and is usable."""
     for shape, value in SHAPES.items():
         assert cache.get(shape) == value, shape
     assert cache.get("new") in [None, *SHAPES.values()]
@@ -132,7 +132,7 @@ def check(cache):
 
 
 class Exhausted:
-    """All memory that the process may have, taken; `release` gives some of it back."""
+    """Allocates all memory that the process may have; `release` frees some of it."""
 
     SIZES = (1 << 22, 1 << 16, 4096, 512, 128, 24)
     MOST = 400_000
@@ -161,7 +161,7 @@ class Exhausted:
         resource.setrlimit(resource.RLIMIT_AS, (self.most, self.most))
 
     def release(self, count):
-        """Free the blocks that were taken last."""
+        """Free the blocks that were allocated last."""
         for _ in range(min(count, self.taken)):
             self.taken -= 1
             self.free(self.blocks[self.taken])

@@ -1,4 +1,4 @@
-"""Gets the interpreters of the test matrix that the machine lacks: `make pythons`.
+"""Installs the missing interpreters of the test matrix: `make pythons`.
 
 It installs uv's builds. Where those cannot be reached, it builds Debian's source packages into pyenv's
 folder. A build takes about five minutes on two cores, and needs a Debian machine on which this user may
@@ -31,7 +31,7 @@ TIMEOUT_SECONDS = 60
 
 
 class UnavailableError(Exception):
-    """An interpreter can't be had in one of the two ways; the message says why."""
+    """An interpreter cannot be installed in this way; the message says why."""
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
     missing = False
     for version in parser.parse_args().versions or PYTHONS:
         path = find_python(version) or get(version)
-        print(f"Python {version}: {path or 'cannot be had here'}", flush=True)
+        print(f"Python {version}: {path or 'not available'}", flush=True)
         missing |= path is None
     return int(missing)
 
@@ -72,7 +72,7 @@ def build_from_debian(version: str) -> None:
         archive = Path(scratch, "python.tar.xz")
         download_source(release, archive)
         with tarfile.open(archive) as tar:
-            # Only from the third release of 3.10 on are there filters.
+            # Filters exist since 3.10.3.
             tar.extractall(scratch, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         (source,) = (path for path in Path(scratch).iterdir() if path.is_dir())
         install_build_dependencies()
@@ -117,7 +117,7 @@ def download_source(release: str, archive: Path) -> None:
 
 
 def candidates(release: str, listed: str) -> Iterator[str]:
-    """Give the versions that a mirror may have that lags behind its own index by a release."""
+    """Yield the versions that an outdated mirror may have instead of the one in its index."""
     yield listed
     patch = int(re.findall(r"\d+", listed)[2])
     yield from (f"{release}.{earlier}" for earlier in range(patch - 1, max(patch - 3, -1), -1))

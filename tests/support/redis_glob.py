@@ -1,8 +1,8 @@
-"""Redis's glob patterns, written for reading and not for speed: what ours are compared with."""
+"""A simple, slow implementation of Redis's glob patterns, which ours are compared with."""
 
 
 def matches(pattern, text):
-    """Tell whether a pattern stands for the whole of a text. Exponential in the number of stars."""
+    """Tell whether a pattern matches a whole text. Exponential in the number of stars."""
     if not pattern:
         return not text
     if pattern[0] == "*":
@@ -18,7 +18,7 @@ def matches(pattern, text):
 
 
 def _class(pattern, character):
-    """Tell whether a character is in the class that a pattern goes on with, and what comes after it."""
+    """Tell whether a character is in the class at a pattern's start; return the rest of the pattern too."""
     negated = pattern.startswith("^")
     pattern = pattern[negated:]
     found = False

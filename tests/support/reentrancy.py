@@ -13,7 +13,7 @@ LOCATION = "reentrancy"
 
 
 def new_cache(**settings):
-    """Make another handle of the one store; what is no setting of Django's goes into OPTIONS."""
+    """Make a new handle of the same store; settings of ours go into OPTIONS."""
     options = {
         name: settings.pop(name) for name in list(settings) if name in {"MAX_ENTRIES", "EVICTION", "CLOCK"}
     }
@@ -21,14 +21,14 @@ def new_cache(**settings):
 
 
 def use(cache, key="key"):
-    """Call everything, for one key and for all."""
+    """Call every method of Django's caches, and ours with `use_extensions`."""
     cache.get(key)
     cache.set(key, "from within")
     cache.add(key, ["from within"])
     with contextlib.suppress(ValueError, TypeError):
         cache.incr(key)
     cache.touch(key, 100)
-    control(cache, key)
+    use_extensions(cache, key)
     cache.has_key(key)
     cache.get_many([key, "other"])
     cache.set_many({key: {"from": "within"}, "other": 1})
@@ -39,8 +39,8 @@ def use(cache, key="key"):
     cache.set(key, "from within")
 
 
-def control(cache, key):
-    """Call what Django's caches do not have; nothing is looked for where a KEY_FUNCTION has no reverse."""
+def use_extensions(cache, key):
+    """Call methods that Django's caches lack; without keys() if KEY_FUNCTION cannot be reversed."""
     cache.set(key, "from within", nx=True)
     cache.set(key, "from within", xx=True)
     cache.expire(key, 100)
@@ -49,7 +49,7 @@ def control(cache, key):
     cache.pexpire_at(key, 4e12)
     lock = cache.lock("lock", timeout=100)
     if lock.acquire(blocking=False):
-        with contextlib.suppress(LockError):  # the cache may be cleared from within
+        with contextlib.suppress(LockError):  # a callback may clear the cache
             lock.extend(5)
             lock.release()
     with contextlib.suppress(ImproperlyConfigured):
@@ -58,7 +58,7 @@ def control(cache, key):
 
 
 def last_reference(callback):
-    """Return a new object that the cache keeps by reference; ``callback()`` is called when it dies."""
+    """Return a new object that the cache keeps by reference; `callback()` is called when it is destroyed."""
     value = uuid.uuid4()
     reference = weakref.ref(value, lambda _: callback())
     KEPT.append(reference)
@@ -69,7 +69,7 @@ KEPT = []
 
 
 class Hooked:
-    """A value with hooks that are called when it is pickled, unpickled and added to; each once."""
+    """A value whose hooks are called when it is pickled, unpickled and added to; each hook once."""
 
     on_pickle = on_unpickle = on_add = None
 

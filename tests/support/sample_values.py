@@ -1,4 +1,4 @@
-"""Values of every kind that a cache meets, and what can be done to them."""
+"""Sample values of all kinds, and functions that describe and change values."""
 
 import array
 import collections
@@ -20,7 +20,7 @@ from django.contrib.auth.models import User
 from django.db import models
 from django.utils.safestring import mark_safe
 
-# --- types of a project's own, found by pickle in this module -------------------------------------
+# --- types of a project, which pickle finds in this module ----------------------------------------
 
 
 class Color(enum.Enum):
@@ -57,7 +57,7 @@ class FrozenBox:
 
 @dataclasses.dataclass(frozen=True)
 class HashableBox:
-    """Hashable, and what it holds can change (`compare=False` keeps that out of the hash)."""
+    """Hashable, with mutable content (`compare=False` excludes it from the hash)."""
 
     name: str
     content: list = dataclasses.field(compare=False)
@@ -165,13 +165,13 @@ def with_attributes(value, **attributes):
     return value
 
 
-# --- what a value is, in full ---------------------------------------------------------------------
+# --- descriptions of values -----------------------------------------------------------------------
 
 
 def describe(value, seen=None):  # noqa: PLR0911 (one for each kind of value)
-    """Tell all of a value: exact types, order, attributes, and which parts of it are one object.
+    """Describe a value in full: exact types, order, attributes, and which parts are the same object.
 
-    Two values have equal descriptions if no code could tell one from the other but by comparing addresses.
+    Two values have equal descriptions if code can distinguish them only by their addresses.
     """
     seen = {} if seen is None else seen
     kind = type(value)
@@ -211,7 +211,7 @@ def attributes_of(value):
 
 
 def parts_of(value):
-    """Return what a changeable object holds; None if the object itself can't be changed."""
+    """Return the contents of a mutable object; None if the object itself is immutable."""
     if isinstance(value, (enum.Enum, type, types.FunctionType, ZoneInfo, functools.partial)):
         return None
     attributes = list(attributes_of(value).values())
@@ -227,7 +227,7 @@ def parts_of(value):
 
 
 def changeable_parts(value):
-    """Return every object in a value that can be changed, each once."""
+    """Return every mutable object in a value, each once."""
     found, waiting = {}, [value]
     while waiting:
         part = waiting.pop()
@@ -245,7 +245,7 @@ def changeable_parts(value):
 
 
 def spoil(value):
-    """Change everything in a value that can be changed; return how much that was."""
+    """Change every mutable object in a value; return how many there were."""
     parts = changeable_parts(value)
     for part in parts:
         if isinstance(part, dict):
@@ -320,7 +320,7 @@ def ordered():
     return value
 
 
-# Values nothing in which can be changed.
+# Values without any mutable part.
 IMMUTABLE = {
     "None": lambda: None,
     "True": lambda: True,
@@ -384,7 +384,7 @@ IMMUTABLE = {
     "path": lambda: pathlib.PurePosixPath("a/b"),
 }
 
-# Values in which something can be changed.
+# Values with mutable parts.
 MUTABLE = {
     "empty list": list,
     "empty dict": dict,
@@ -455,7 +455,7 @@ MUTABLE = {
 VALUES = IMMUTABLE | MUTABLE
 
 
-# One of each way of keeping that can change: copied, pickled, pickled for the sake of identity.
+# One for each way of storing mutable values: copied, pickled, pickled to keep identities.
 SOME = {name: MUTABLE[name] for name in ("dict of all", "tuple with a list", "user", "one list three times")}
 
 

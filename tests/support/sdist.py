@@ -1,6 +1,6 @@
-"""Source packages, which have the tests that wheels lack: fetched once, checked by hash, kept in `.cache/`.
+"""Downloads source packages, which have tests, unlike wheels: once, checked by hash, into `.cache/`.
 
-A file under its final name in the cache is whole: it is downloaded and checked elsewhere, then renamed.
+A file is downloaded and checked in a temporary folder, then renamed: the cache has complete files only.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class SourceError(Exception):
-    """A source package can't be had; the message says why and what to do."""
+    """A source package could not be downloaded; the message says why and what to do."""
 
 
 def fetch(name: str, version: str, sha256: list[str], folder: Path) -> Path:
@@ -32,7 +32,7 @@ def digest(archive: Path) -> str:
 
 
 def download(name: str, version: str, sha256: list[str], archive: Path) -> None:
-    """Fetch with pip, since it knows the user's package index, proxy and certificates."""
+    """Download with pip, which uses the user's package index, proxy and certificates."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
         locked = Path(scratch, "requirements.txt")

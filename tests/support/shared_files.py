@@ -1,4 +1,4 @@
-"""Files of SharedCaches, opened here and by other processes."""
+"""Opens SharedCaches here and in other processes."""
 
 import textwrap
 

@@ -1,1 +1,1 @@
-"""What type checkers say of code that uses the caches."""
+"""The types of the caches, as mypy and pyright see them."""

@@ -1,4 +1,4 @@
-"""What mypy and pyright say of code that uses `cache` and `caches`: project.py, line by line."""
+"""mypy and pyright report the expected errors in project.py, and no others."""
 
 import json
 import os
