@@ -174,9 +174,9 @@ def contents(cache):
     return [cache.get_many(keys, version=version) for version in range(-1, 8)]
 
 
-class TestTwins:
+class TestAgainstSynchronousMethods:
     @pytest.mark.parametrize("call", CALLS, ids=name_of)
-    def test_do_and_give_the_same(self, make_cache, clock, call):
+    def test_do_and_return_the_same(self, make_cache, clock, call):
         name, arguments, by_name = split(call)
         plain, other = (filled(make_cache(MAX_MEMORY="1MB", CLOCK=clock.path)) for _ in range(2))
         expected = outcome(lambda: getattr(plain, name)(*arguments, **by_name))
@@ -241,7 +241,7 @@ class TestTwins:
         assert cache.get_many("abc") == {}
 
     @pytest.mark.local_only("the least that MAX_MEMORY can be")
-    def test_too_large_values_are_named_by_aset_many(self, make_cache):
+    def test_too_large_values_are_reported_by_aset_many(self, make_cache):
         cache = make_cache(MAX_MEMORY=10_000)
         assert run_now(cache.aset_many({"a": 1, "b": bytes(10_000)})) == ["b"]
 
@@ -282,7 +282,7 @@ def locate():
 
 
 class TestThread:
-    def test_is_the_event_loop_s(self, cache):
+    def test_is_that_of_the_event_loop(self, cache):
         Located.threads.clear()
 
         async def use():
@@ -334,7 +334,7 @@ class TestGetOrSet:
     defaults = pytest.mark.parametrize("default", DEFAULTS.values(), ids=DEFAULTS)
 
     @defaults
-    def test_stores_and_gives_what_is_made(self, cache, default):
+    def test_stores_and_returns_the_default(self, cache, default):
         async def use():
             return await cache.aget_or_set("key", default)
 
@@ -342,11 +342,11 @@ class TestGetOrSet:
         assert cache.get("key") == "made"
 
     @defaults
-    def test_gives_what_is_there(self, cache, default):
+    def test_returns_the_stored_value(self, cache, default):
         cache.set("key", "old")
         assert run_now(cache.aget_or_set("key", default)) == "old"
 
-    def test_does_not_call_in_vain(self, cache):
+    def test_does_not_call_the_default_on_a_hit(self, cache):
         cache.set("key", None)
         assert run_now(cache.aget_or_set("key", lambda: 1 / 0)) is None
 
@@ -359,14 +359,14 @@ class TestGetOrSet:
         assert asyncio.run(use()) == "made"
         assert cache.get("key") == "made"
 
-    def test_gives_what_another_task_stored_meanwhile(self, cache):
+    def test_returns_what_another_task_stored_meanwhile(self, cache):
         async def slow():
             await cache.aset("key", "other")
             return "mine"
 
         assert run_now(cache.aget_or_set("key", slow)) == "other"
 
-    def test_gives_a_copy(self, cache):
+    def test_returns_a_copy(self, cache):
         default = [1]
         value = run_now(cache.aget_or_set("key", default))
         value.append(2)
@@ -374,12 +374,12 @@ class TestGetOrSet:
         assert cache.get("key") == [1]
 
     @pytest.mark.parametrize("default", [lambda: 1 / 0, make_nothing], ids=["function", "coroutine"])
-    def test_error_comes_through_and_nothing_is_stored(self, cache, default):
+    def test_error_is_raised_and_nothing_is_stored(self, cache, default):
         with pytest.raises(ZeroDivisionError):
             run_now(cache.aget_or_set("key", default))
         assert "key" not in cache
 
-    def test_cancelled_stores_nothing(self, cache):
+    def test_stores_nothing_if_cancelled(self, cache):
         async def never():
             await asyncio.Event().wait()
 
@@ -427,7 +427,7 @@ class TestManyTasks:
 
         assert asyncio.run(use()).count(True) == 1
 
-    def test_aget_or_set_gives_one_value_to_all(self, cache):
+    def test_aget_or_set_returns_one_value_to_all(self, cache):
         made = []
 
         async def make():

@@ -154,7 +154,7 @@ class TestFrozenTime:
         assert either_cache.get("key") == "value"
 
     @pytest.mark.local_only("a clock set back prolongs no life")
-    def test_time_that_moves_backwards_prolongs_lives(self, either_cache, frozen):
+    def test_time_that_moves_backwards_prolongs_lifetimes(self, either_cache, frozen):
         frozen(START)
         either_cache.set("key", "value", 10)
         frozen(START - seconds(100))
@@ -220,7 +220,7 @@ def operations(cache):
     }
 
 
-class TestClockOfItsOwn:
+class TestCustomClock:
     @pytest.mark.parametrize("name", operations(None))
     def test_operation_reads_it_once(self, make_cache, said, name):
         cache = make_cache(CLOCK=PATH)
@@ -242,7 +242,7 @@ class TestClockOfItsOwn:
         ],
         ids=["raises", "interrupts", "text", "none", "datetime", "nan"],
     )
-    def test_failure_comes_out_and_nothing_changes(self, make_cache, said, name, failure):
+    def test_error_is_raised_and_nothing_changes(self, make_cache, said, name, failure):
         what, error, text = failure
         cache = make_cache(CLOCK=PATH)
         cache.set("key", 1)
@@ -260,7 +260,7 @@ class TestClockOfItsOwn:
 
     @pytest.mark.local_only("a file has times to the year 10889")
     @pytest.mark.parametrize("number", [5, 5.5, Decimal("5.5"), True, -5, -5.5, 0, 10**9, 2**40], ids=repr)
-    def test_any_number_will_do(self, make_cache, said, number):
+    def test_any_number_is_accepted(self, make_cache, said, number):
         cache = make_cache(CLOCK=PATH)
         said(number)
         cache.set("key", "value", 10)
@@ -271,7 +271,7 @@ class TestClockOfItsOwn:
         assert cache.get("key") is None
 
     @pytest.mark.parametrize("number", [math.inf, 10.0**300, 2**63, 2**70, -math.inf, -(10.0**300), -(2**63)])
-    def test_times_beyond_all_bounds_do_no_harm(self, make_cache, said, number):
+    def test_extreme_times_are_harmless(self, make_cache, said, number):
         cache = make_cache(CLOCK=PATH)
         cache.set("ever", 1, None)
         said(number)
@@ -289,7 +289,7 @@ class TestClockOfItsOwn:
         monkeypatch.setattr(sys.modules[__name__], "read", lambda: 2000.0)
         assert cache.get("key") is None
 
-    def test_function_that_is_gone_is_an_attribute_error(self, make_cache, said, monkeypatch):
+    def test_missing_function_is_an_attribute_error(self, make_cache, said, monkeypatch):
         cache = make_cache(CLOCK=PATH)
         monkeypatch.delattr(sys.modules[__name__], "read")
         with pytest.raises(AttributeError, match="read"):
@@ -298,7 +298,7 @@ class TestClockOfItsOwn:
     @pytest.mark.parametrize(
         "path", ["no_such_module.read", f"{__name__}.no_such", f"{__name__}.START", "time"]
     )
-    def test_path_of_no_function_is_improperly_configured(self, make_cache, path):
+    def test_bad_path_is_improperly_configured(self, make_cache, path):
         with pytest.raises(ImproperlyConfigured, match=f"CLOCK is '{path}'"):
             make_cache(CLOCK=path)
 
@@ -317,7 +317,7 @@ class TestClockOfItsOwn:
 
 
 class TestExpiry:
-    def test_entry_is_over_at_its_very_moment(self, make_cache, clock):
+    def test_entry_expires_exactly_at_its_time(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path)
         cache.set("key", "value", 10)
         clock.advance(9.999)
@@ -340,7 +340,7 @@ class TestExpiry:
         assert (stats.entries, stats.memory) == (0, 0)
 
     @pytest.mark.local_only("what is found dead stays until its room is wanted")
-    def test_expired_entry_is_not_there_to_be_deleted_touched_or_incremented(self, make_cache, clock):
+    def test_expired_entry_cannot_be_deleted_touched_or_incremented(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path)
         cache.set_many({"deleted": 1, "touched": 1, "incremented": 1}, 10)
         clock.advance(11)
@@ -356,7 +356,7 @@ class TestExpiry:
     @pytest.mark.local_only("policies and their sweeping")
     @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @pytest.mark.parametrize("write", ["set", "overwrite", "add", "touch", "incr", "delete", "set_many"])
-    def test_expired_entries_give_memory_back_without_being_read(self, make_cache, clock, eviction, write):
+    def test_memory_of_expired_entries_is_freed_without_a_read(self, make_cache, clock, eviction, write):
         cache = make_cache(CLOCK=clock.path, EVICTION=eviction)
         dead = 1000
         cache.set("kept", 1, None)
@@ -388,7 +388,7 @@ class TestExpiry:
         assert cache.get("kept") is not None
 
     @pytest.mark.local_only("bounds of entries")
-    def test_expired_entries_are_not_counted_as_evicted_when_room_is_wanted(self, make_cache, clock):
+    def test_expired_entries_removed_for_room_are_not_counted_as_evictions(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path, MAX_ENTRIES=100)
         cache.set_many(dict.fromkeys(range(100), 1), 10)
         clock.advance(11)

@@ -9,31 +9,31 @@ from nearcache.django import LocalCache
 
 
 class TestNx:
-    def test_stores_what_is_new(self, cache):
+    def test_stores_a_new_key(self, cache):
         assert cache.set("key", "new", nx=True) is True
         assert cache.get("key") == "new"
 
-    def test_leaves_what_is_there(self, cache):
+    def test_leaves_an_existing_value(self, cache):
         cache.set("key", "old", 50)
         assert cache.set("key", "new", 5, nx=True) is False
         assert cache.get("key") == "old"
         assert cache.ttl("key") == 50
 
-    def test_replaces_what_has_expired(self, make_cache, clock):
+    def test_replaces_an_expired_value(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path)
         cache.set("key", "old", 5)
         clock.advance(5)
         assert cache.set("key", "new", nx=True) is True
 
     @pytest.mark.parametrize("timeout", [0, -1])
-    def test_with_no_time_tells_whether_it_could(self, cache, timeout):
+    def test_with_timeout_zero_returns_whether_it_could_store(self, cache, timeout):
         assert cache.set("key", "new", timeout, nx=True) is True
         assert "key" not in cache
         cache.set("key", "old")
         assert cache.set("key", "new", timeout, nx=True) is False
         assert cache.get("key") == "old"
 
-    def test_is_won_by_one_thread(self, cache):
+    def test_succeeds_in_one_thread_only(self, cache):
         won = []
         start = threading.Barrier(16)
 
@@ -51,31 +51,31 @@ class TestNx:
 
 
 class TestXx:
-    def test_replaces_what_is_there(self, cache):
+    def test_replaces_an_existing_value(self, cache):
         cache.set("key", "old", 50)
         assert cache.set("key", "new", 5, xx=True) is True
         assert cache.get("key") == "new"
         assert cache.ttl("key") == 5
 
-    def test_does_not_store_what_is_new(self, cache):
+    def test_does_not_store_a_new_key(self, cache):
         assert cache.set("key", "new", xx=True) is False
         assert "key" not in cache
 
-    def test_does_not_replace_what_has_expired(self, make_cache, clock):
+    def test_does_not_replace_an_expired_value(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path)
         cache.set("key", "old", 5)
         clock.advance(5)
         assert cache.set("key", "new", xx=True) is False
         assert "key" not in cache
 
-    def test_with_no_time_removes_what_is_there(self, cache):
+    def test_with_timeout_zero_removes_the_value(self, cache):
         cache.set("key", "old")
         assert cache.set("key", "new", 0, xx=True) is True
         assert "key" not in cache
         assert cache.set("key", "new", 0, xx=True) is False
 
     @pytest.mark.local_only("the least that MAX_MEMORY can be")
-    def test_of_a_value_too_large_is_false_and_leaves_nothing(self, make_cache):
+    def test_of_a_too_large_value_is_false_and_removes_the_old_one(self, make_cache):
         cache = make_cache(MAX_MEMORY=2000)
         cache.set("key", "old")
         assert cache.set("key", "x" * 4000, xx=True) is False
@@ -89,7 +89,7 @@ class TestEither:
         assert cache.set("key", "new", None, 1, **{choice: True}) is (choice == "nx")
         assert cache.get("key", version=2) == "old"
 
-    def test_of_neither_is_none(self, cache):
+    def test_without_either_returns_none(self, cache):
         assert cache.set("key", 1) is None
         assert cache.set("key", 1, nx=False, xx=False) is None
         assert cache.get("key") == 1
@@ -106,7 +106,7 @@ class TestEither:
             cache.set("key", 1, **{choice: bad})
         assert "key" not in cache
 
-    def test_goes_by_name_only(self, cache):
+    def test_is_keyword_only(self, cache):
         with pytest.raises(TypeError, match="positional"):
             cache.set("key", 1, None, 1, True)
 

@@ -79,9 +79,7 @@ class TestCopy:
             assert other.get_many(["key"]) == {"key": 1}
             assert cache.get_many(["key"]) == {"key": "assigned"}
 
-    def test_of_a_subclass_is_of_the_subclass_and_not_initialised_again(
-        self, backend, make_cache, make_locmem
-    ):
+    def test_of_a_subclass_is_a_subclass_and_not_initialised_again(self, backend, make_cache, make_locmem):
         for base, make in ((backend, make_cache), (LocMemCache, make_locmem)):
 
             class Named(base):
@@ -103,7 +101,7 @@ class TestCopy:
             other.label = "yours"
             assert (cache.get("key"), other.get_many(["key"])) == ("mine 1", {"key": "yours 1"})
 
-    def test_takes_slots_along(self, make_cache, make_locmem, backend):
+    def test_includes_slots(self, make_cache, make_locmem, backend):
         for base, make in ((backend, make_cache), (LocMemCache, make_locmem)):
 
             class Slotted(base):
@@ -127,7 +125,7 @@ class TestCopy:
         assert (other.get("key"), cache.get("key")) == (None, None)
 
     @pytest.mark.local_only("a SharedCache is bounded by its file")
-    def test_limits_are_its_own(self, make_cache):
+    def test_has_its_own_limits(self, make_cache):
         cache = make_cache(MAX_ENTRIES=100)
         other = copy.copy(cache)
         other._max_entries = 5
@@ -136,7 +134,7 @@ class TestCopy:
         other.set("one", 1)
         assert cache.stats().entries == 5
 
-    def test_of_a_copy_works_when_the_original_is_gone(self, make_cache):
+    def test_of_a_copy_works_without_the_original(self, make_cache):
         cache = make_cache()
         cache.set("key", 1)
         other = copy.copy(copy.copy(cache))
@@ -147,7 +145,7 @@ class TestCopy:
         assert reference() is None
         assert cache.get("key") == 1
 
-    def test_of_a_cache_that_is_not_open_says_so(self, backend):
+    def test_of_an_unopened_cache_is_an_error(self, backend):
         cache = backend.__new__(backend)
         with pytest.raises(RuntimeError, match="not open"):
             copy.copy(cache)
@@ -175,11 +173,11 @@ class TestDeepCopyAndPickle:
             make(cache)
         assert cache.get("key") == "value"
 
-    def test_of_what_holds_a_cache_is_refused(self, cache):
+    def test_of_a_container_of_a_cache_is_refused(self, cache):
         with pytest.raises(TypeError, match="cannot pickle"):
             copy.deepcopy({"cache": cache})
 
-    def test_a_subclass_may_say_how(self, backend, make_cache):
+    def test_a_subclass_may_implement_it(self, backend, make_cache):
         class ByAlias(backend):
             def __reduce__(self):
                 return str, ("found by alias",)

@@ -121,19 +121,19 @@ class TestStoredKey:
         cache.set(key, 5, version=version)
         assert reach(cache, key, version)
 
-    def test_of_number_and_text_is_one(self, cache):
+    def test_is_the_same_for_a_number_and_its_text(self, cache):
         cache.set(1, "value")
         assert cache.get("1") == "value"
 
-    def test_of_versions_of_one_text_is_one(self, cache):
+    def test_is_the_same_for_versions_with_the_same_text(self, cache):
         cache.set("key", "value", version=2)
         assert cache.get("key", version="2") == "value"
 
-    def test_of_true_is_not_that_of_one(self, cache):
+    def test_differs_for_true_and_one(self, cache):
         cache.set("key", "value", version=1)
         assert cache.get("key", version=True) is None
 
-    def test_keeps_lone_surrogates_apart(self, cache):
+    def test_distinguishes_lone_surrogates(self, cache):
         for number in range(3):
             cache.set(chr(0xD800 + number), number)
         cache.set("?", 3)
@@ -149,7 +149,7 @@ class TestStoredKey:
         assert cache.get("é") == 1
 
     @pytest.mark.local_only("keys have 65,535 bytes at most")
-    def test_of_megabyte_works(self, cache):
+    def test_may_have_a_megabyte(self, cache):
         key = "k" * 1_000_000
         with recorded():
             cache.set(key, 1)
@@ -161,7 +161,7 @@ class TestStoredKey:
         key=st.text(st.characters(exclude_categories=()), max_size=300),
         version=st.one_of(st.none(), st.integers(), st.text(max_size=3), st.booleans()),
     )
-    def test_is_what_make_key_says(self, store, prefix, key, version):
+    def test_is_that_of_make_key(self, store, prefix, key, version):
         cache = store(KEY_PREFIX=prefix)
         with recorded():
             cache.set(key, key, version=version)
@@ -169,7 +169,7 @@ class TestStoredKey:
 
 
 class TestVersionArgument:
-    def test_versions_are_apart(self, cache):
+    def test_versions_are_separate(self, cache):
         cache.set("key", "one")
         cache.set("key", "two", version=2)
         assert cache.get("key") == "one"
@@ -185,7 +185,7 @@ class TestVersionArgument:
         assert cache.get_many(["key"], 2) == {"key": 6}
         assert cache.delete("key", 2)
 
-    def test_none_is_the_caches_own(self, make_cache):
+    def test_none_is_the_version_of_the_cache(self, make_cache):
         cache = make_cache(VERSION=4)
         cache.set("key", 1, version=None)
         assert cache.get("key", version=4) == 1
@@ -250,7 +250,7 @@ class TestLiveAttributes:
         delattr(cache, name)
         assert cache.get("key") == 1
 
-    def test_class_attribute_shows_when_the_instances_is_deleted(self, store, backend):
+    def test_class_attribute_is_used_when_the_instance_s_is_deleted(self, store, backend):
         class Prefixed(backend):
             key_prefix = "class"
 
@@ -262,7 +262,7 @@ class TestLiveAttributes:
         assert store.raw.get("class:1:key") == 2
 
     @pytest.mark.parametrize("name", ["key_prefix", "version", "key_func"])
-    def test_deleting_what_is_needed_fails_at_the_next_use(self, make_cache, make_locmem, name):
+    def test_deleting_a_required_attribute_fails_at_the_next_use(self, make_cache, make_locmem, name):
         for cache in (make_cache(), make_locmem()):
             delattr(cache, name)
             with pytest.raises(AttributeError, match=name):
@@ -271,7 +271,7 @@ class TestLiveAttributes:
             cache.set("key", 1)
             assert cache.get("key") == 1
 
-    def test_deleting_what_is_not_there_fails(self, cache):
+    def test_deleting_a_missing_attribute_fails(self, cache):
         with pytest.raises(AttributeError):
             del cache.make_key
         cache.set("key", 1)
@@ -331,7 +331,7 @@ class TestKeyFunction:
         ],
         ids=["get", "set", "delete", "incr", "get_many", "set_many"],
     )
-    def test_that_returns_no_str_is_told_so(self, make_cache, made, use):
+    def test_that_returns_no_str_is_an_error(self, make_cache, made, use):
         cache = make_cache(KEY_FUNCTION=lambda key, prefix, version: made)
         with pytest.raises(TypeError, match="key function must return a str") as raised:
             use(cache)
@@ -365,7 +365,7 @@ class TestKeyFunction:
             "delete_many",
         ],
     )
-    def test_error_comes_through(self, make_cache, use):
+    def test_error_is_raised(self, make_cache, use):
         def failing(key, prefix, version):
             raise LookupError("no such tenant")
 
@@ -475,7 +475,7 @@ class TestWarnings:
         ],
         ids=ascii,
     )
-    def test_are_of_the_whole_key(self, make_cache, make_locmem, settings, key):
+    def test_apply_to_the_whole_key(self, make_cache, make_locmem, settings, key):
         with recorded() as ours:
             make_cache(**settings).get(key)
         with recorded() as django:
@@ -483,14 +483,14 @@ class TestWarnings:
         assert ours == django
 
     @pytest.mark.parametrize("version", [5, "v 1", 10**250, -(10**9)], ids=str)
-    def test_are_of_the_version_given(self, cache, locmem, version):
+    def test_apply_to_the_version_given(self, cache, locmem, version):
         with recorded() as ours:
             cache.get("k" * 244, version=version)
         with recorded() as django:
             locmem.get("k" * 244, version=version)
         assert ours == django
 
-    def test_points_where_django_s_points(self, cache, locmem):
+    def test_point_to_the_caller_as_django_s_do(self, cache, locmem):
         places = []
         for each in (cache, locmem):
             with warnings.catch_warnings(record=True) as caught:

@@ -75,14 +75,14 @@ class TestRealNumbers:
 
     @pytest.mark.parametrize("setter", SETTERS.values(), ids=SETTERS)
     @pytest.mark.parametrize("number", REAL.values(), ids=REAL)
-    def test_is_taken(self, make_cache, clock, number, setter):
+    def test_is_accepted(self, make_cache, clock, number, setter):
         cache = make_cache(CLOCK=clock.path)
         cache.set("key", 1, 5)
         setter(cache, number())
         assert cache.pttl("key") == 300_000
 
     @pytest.mark.parametrize("number", REAL.values(), ids=REAL)
-    def test_is_taken_in_milliseconds(self, make_cache, clock, number):
+    def test_is_accepted_in_milliseconds(self, make_cache, clock, number):
         cache = make_cache(CLOCK=clock.path)
         cache.set("key", 1, 5)
         assert cache.pexpire("key", number())
@@ -94,7 +94,7 @@ class TestRealNumbers:
         ["300", b"300", 300j, [300], object(), SimpleLazyObject(lambda: "300")],
         ids=lambda bad: type(bad).__name__,
     )
-    def test_what_is_no_number_is_refused(self, make_cache, bad, setter):
+    def test_other_types_are_refused(self, make_cache, bad, setter):
         cache = make_cache()
         cache.set("key", 1, 5)
         with pytest.raises(TypeError, match="must be a number of seconds"):
@@ -106,13 +106,13 @@ class TestRealNumbers:
             cache.set("key", 1, number)
 
     @pytest.mark.parametrize("forever", [10**400, Fraction(10**400), Decimal("1e400"), float("inf")])
-    def test_too_large_for_a_float_is_for_ever_and_below_zero_is_over(self, cache, forever):
+    def test_too_large_for_a_float_never_expires_and_below_zero_has_expired(self, cache, forever):
         cache.set("key", 1, forever)
         assert cache.pttl("key") is None
         cache.set("key", 1, -forever)
         assert "key" not in cache
 
-    def test_an_error_of_the_number_itself_is_raised(self, cache):
+    def test_error_of_the_number_is_raised(self, cache):
         class Broken:
             def __float__(self):
                 raise LookupError("no number today")
@@ -127,7 +127,7 @@ MILLISECOND = 0.001
 class TestSystemClock:
     """An entry lives as long as it was told, to the millisecond. (A minute or more: the engine's tests.)"""
 
-    def test_a_few_milliseconds_are_not_over_at_once(self, cache):
+    def test_a_few_milliseconds_do_not_expire_at_once(self, cache):
         alive = 0
         for _ in range(50):
             start = time.time()
@@ -140,7 +140,7 @@ class TestSystemClock:
 
     @pytest.mark.parametrize("seconds", [0.002, 0.02, 0.25, 1.1])
     @pytest.mark.parametrize("setter", ["set", "touch", "expire", "lock"])
-    def test_lives_as_long_as_it_was_told(self, cache, seconds, setter):
+    def test_entry_lives_as_long_as_its_timeout(self, cache, seconds, setter):
         assert self.live(cache, seconds, setter) >= seconds - MILLISECOND
 
     def live(self, cache, seconds, setter):

@@ -67,7 +67,7 @@ class TestLock:
         mine.release()
         assert other.acquire(blocking=False) is True
 
-    def test_is_freed_by_an_error_which_comes_through(self, make_lock):
+    def test_is_released_if_the_block_raises(self, make_lock):
         lock = make_lock("key")
 
         def fail():
@@ -78,7 +78,7 @@ class TestLock:
             fail()
         assert not lock.locked()
 
-    def test_can_be_held_again_and_again(self, make_lock):
+    def test_can_be_acquired_repeatedly(self, make_lock):
         lock = make_lock("key")
         for _ in range(3):
             with lock:
@@ -90,7 +90,7 @@ class TestLock:
             assert lock.acquire() is False
             assert lock.owned()
 
-    def test_of_other_keys_and_versions_are_others(self, make_lock):
+    def test_is_separate_for_other_keys_and_versions(self, make_lock):
         locks = [make_lock("a"), make_lock("b"), make_lock("a", 2), make_lock("a", version=3)]
         assert all(lock.acquire(blocking=False) for lock in locks)
 
@@ -100,7 +100,7 @@ class TestLock:
             assert cache.ttl("key") == 5
         assert "key" not in cache
 
-    def test_is_not_to_be_had_while_a_value_is_there(self, cache, make_lock):
+    def test_cannot_be_acquired_while_its_key_has_a_value(self, cache, make_lock):
         cache.set("key", "value")
         assert make_lock("key").acquire(blocking=False) is False
         assert cache.get("key") == "value"
@@ -112,7 +112,7 @@ class TestLock:
         clock.advance(10**9)
         assert lock.owned()
 
-    def test_asks_for_no_value_that_counts_as_a_read(self, cache, make_lock):
+    def test_does_not_count_as_a_read(self, cache, make_lock):
         with make_lock("key") as lock:
             lock.owned()
             lock.locked()
@@ -122,7 +122,7 @@ class TestLock:
         assert repr(cache.lock("key", timeout=5)) == "<Lock 'key' timeout=5.0>"
         assert repr(cache.alock("key")) == "<AsyncLock 'key' timeout=None>"
 
-    def test_is_of_its_kind(self, cache):
+    def test_has_the_type_for_its_methods(self, cache):
         assert type(cache.lock("key")) is Lock
         assert type(cache.alock("key")) is AsyncLock
 
@@ -138,7 +138,7 @@ class TestLock:
 
 
 class TestLostLock:
-    def test_that_ran_out_is_another_s(self, clock, make_lock):
+    def test_that_expired_can_be_acquired_by_another(self, clock, make_lock):
         mine, other = make_lock("key", timeout=5), make_lock("key", timeout=50)
         mine.acquire()
         clock.advance(5)
@@ -151,7 +151,7 @@ class TestLostLock:
         assert other.owned()
         other.release()
 
-    def test_that_ran_out_cannot_be_released_or_extended(self, clock, make_lock):
+    def test_that_expired_cannot_be_released_or_extended(self, clock, make_lock):
         lock = make_lock("key", timeout=5)
         lock.acquire()
         clock.advance(5)
@@ -164,7 +164,7 @@ class TestLostLock:
         with pytest.raises(LockError, match="not held here"):
             lock.release()
 
-    def test_tells_at_the_end_of_the_block(self, clock, make_lock):
+    def test_raises_at_the_end_of_the_block(self, clock, make_lock):
         def outlast():
             with make_lock("key", timeout=5):
                 clock.advance(5)
@@ -184,7 +184,7 @@ class TestLostLock:
         ],
         ids=["clear", "delete", "set", "set a list", "delete_pattern", "expire"],
     )
-    def test_was_taken_away(self, cache, make_lock, lose):
+    def test_was_deleted(self, cache, make_lock, lose):
         lock = make_lock("key")
         lock.acquire()
         lose(cache)
@@ -219,12 +219,12 @@ class TestLostLock:
                 assert type(caught.value) is LockError
             assert other.owned()
 
-    def test_errors_are_errors_of_a_kind(self):
+    def test_errors_have_a_common_base(self):
         assert issubclass(LockNotOwnedError, LockError)
 
 
 class TestTokens:
-    def test_given_to_acquire_is_what_the_lock_is_held_with(self, cache, make_lock):
+    def test_given_to_acquire_holds_the_lock(self, cache, make_lock):
         lock = make_lock("key", timeout=5)
         assert lock.acquire(token="mine")
         assert cache._holds("key", "mine", None)
@@ -251,7 +251,7 @@ class TestTokens:
         with pytest.raises(LockNotOwnedError):
             done(one.release())
 
-    def test_of_another_value_holds_nothing(self, make_lock):
+    def test_used_by_another_lock_does_not_own_it(self, make_lock):
         one, other = make_lock("key"), make_lock("key")
         one.acquire(token="mine")
         assert not other.acquire(token="mine", blocking=False)
@@ -267,21 +267,21 @@ class TestTokens:
 
 
 class TestExtension:
-    def test_is_on_top_of_what_is_left(self, cache, clock, make_lock):
+    def test_is_added_to_the_remaining_time(self, cache, clock, make_lock):
         lock = make_lock("key", timeout=10)
         lock.acquire()
         clock.advance(4)
         assert lock.extend(5) is True
         assert cache.ttl("key") == 11
 
-    def test_may_replace_what_is_left(self, cache, clock, make_lock):
+    def test_may_replace_the_remaining_time(self, cache, clock, make_lock):
         lock = make_lock("key", timeout=10)
         lock.acquire()
         clock.advance(4)
         assert lock.extend(5, replace_ttl=True) is True
         assert cache.ttl("key") == 5
 
-    def test_by_reacquire_begins_anew(self, cache, clock, make_lock):
+    def test_by_reacquire_restarts_the_timeout(self, cache, clock, make_lock):
         lock = make_lock("key", timeout=10)
         lock.acquire()
         clock.advance(4)
@@ -296,7 +296,7 @@ class TestExtension:
                 method()
         assert lock.owned()
 
-    def test_of_what_somebody_made_last_for_ever_stays_so(self, cache, make_lock):
+    def test_of_a_persisted_lock_keeps_it_persistent(self, cache, make_lock):
         lock = make_lock("key", timeout=10)
         lock.acquire()
         cache.persist("key")
@@ -306,7 +306,7 @@ class TestExtension:
 
 
 class TestWaiting:
-    def test_ends_when_the_lock_is_freed(self, make_cache, make_lock):
+    def test_ends_when_the_lock_is_released(self, make_cache, make_lock):
         class Cache(LocalCache):
             def _acquire(self, *arguments):
                 taken = super()._acquire(*arguments)
@@ -324,7 +324,7 @@ class TestWaiting:
             assert lock.owned()
         assert len(in_vain) == 3
 
-    def test_ends_when_the_lock_runs_out(self, make_cache, make_lock):
+    def test_ends_when_the_lock_expires(self, make_cache, make_lock):
         cache = make_cache()
         cache.lock("key", timeout=0.05).acquire()
         assert make_lock("key", on=cache, sleep=0.005).acquire() is True
@@ -335,22 +335,22 @@ class TestWaiting:
         assert make_lock("key", sleep=0.001).acquire(blocking_timeout=0.01) is False
         assert make_lock("key", sleep=50).acquire(sleep=0.001, blocking_timeout=0.01) is False
 
-    def test_is_cut_short_by_the_blocking_timeout_whatever_the_sleep(self, make_lock):
+    def test_is_limited_by_the_blocking_timeout_even_with_a_longer_sleep(self, make_lock):
         make_lock("key").acquire()
         assert make_lock("key", sleep=10_000, blocking_timeout=0.01).acquire() is False
 
-    def test_of_no_time_tries_once(self, make_lock):
+    def test_with_blocking_timeout_zero_tries_once(self, make_lock):
         assert make_lock("key", blocking_timeout=0).acquire() is True
         assert make_lock("key", blocking_timeout=0).acquire() is False
 
-    def test_in_vain_is_an_error_of_the_block(self, make_lock):
+    def test_without_success_raises_from_the_block(self, make_lock):
         make_lock("key").acquire()
         for options in ({"blocking": False}, {"sleep": 0.001, "blocking_timeout": 0.01}):
             with pytest.raises(LockError, match="the lock 'key' was not free in time") as caught:
                 make_lock("key", **options).__enter__()
             assert type(caught.value) is LockError
 
-    def test_may_be_asked_for_where_the_lock_does_not(self, make_lock):
+    def test_may_be_requested_by_acquire(self, make_lock):
         make_lock("key").acquire()
         lock = make_lock("key", blocking=False)
         assert lock.acquire() is False
@@ -358,7 +358,7 @@ class TestWaiting:
 
     @pytest.mark.local_only("the least that MAX_MEMORY can be")
     @pytest.mark.filterwarnings("ignore:Cache key")
-    def test_for_a_lock_that_has_no_room_is_an_error(self, make_cache, make_lock):
+    def test_for_a_lock_without_room_is_an_error(self, make_cache, make_lock):
         cache = make_cache(MAX_MEMORY=1024, KEY_FUNCTION=lambda key, prefix, version: key * 1000)
         with pytest.raises(ValueError, match="no room for this lock: the value weighs"):
             make_lock("key", on=cache).acquire()
@@ -402,7 +402,7 @@ class TestThreads:
         thread.join()
         return outcome[0]
 
-    def test_do_not_release_what_another_holds(self, cache):
+    def test_do_not_release_a_lock_of_another(self, cache):
         lock = cache.lock("key")
         lock.acquire()
         assert self.in_a_thread(lock.owned) is False
@@ -424,7 +424,7 @@ class TestThreads:
 
 
 class TestTasks:
-    def test_exclude_each_other_and_others_run_meanwhile(self, make_cache):
+    def test_exclude_each_other_while_other_tasks_run(self, make_cache):
         cache = make_cache()
         inside, most = [], []
 
@@ -443,7 +443,7 @@ class TestTasks:
         assert set(most) == {1}
         assert len(most) == 40
 
-    def test_that_are_cancelled_while_waiting_hold_nothing(self, cache):
+    def test_cancelled_while_waiting_hold_no_lock(self, cache):
         async def use():
             async with cache.alock("key"):
                 task = asyncio.ensure_future(cache.alock("key").acquire())
@@ -455,7 +455,7 @@ class TestTasks:
 
         asyncio.run(use())
 
-    def test_that_are_cancelled_within_free_it(self, cache):
+    def test_cancelled_within_the_block_release_it(self, cache):
         async def hold():
             async with cache.alock("key"):
                 await asyncio.Event().wait()
@@ -485,7 +485,7 @@ class TestBadTimes:
         with pytest.raises(ValueError, match=rf"{name} must be a number of seconds, .*, not "):
             make_lock("key", **{name: bad})
 
-    def test_timeout_of_nothing(self, make_lock):
+    def test_timeout_zero(self, make_lock):
         with pytest.raises(ValueError, match=r"timeout must be a number of seconds, more than 0, not 0\.0"):
             make_lock("key", timeout=0)
 

@@ -21,21 +21,21 @@ def cache(make_cache, clock):
 
 
 class TestGet:
-    def test_gives_none_for_what_is_missing(self, cache):
+    def test_returns_none_for_a_missing_key(self, cache):
         assert cache.get("key") is None
 
-    def test_gives_the_default_itself(self, cache):
+    def test_returns_the_default_itself(self, cache):
         default = []
         assert cache.get("key", default) is default
 
-    def test_gives_a_stored_none_and_not_the_default(self, cache):
+    def test_returns_a_stored_none_and_not_the_default(self, cache):
         cache.set("key", None)
         assert cache.get("key", "default") is None
         assert "key" in cache
         assert cache.get_many(["key"]) == {"key": None}
 
     @pytest.mark.parametrize("value", [0, "", False, [], (), 0.0])
-    def test_gives_a_stored_falsehood_and_not_the_default(self, cache, value):
+    def test_returns_a_stored_false_value_and_not_the_default(self, cache, value):
         cache.set("key", value)
         assert cache.get("key", "default") == value
 
@@ -59,7 +59,7 @@ class TestSet:
 
 
 class TestAdd:
-    def test_stores_what_is_missing(self, cache):
+    def test_stores_under_a_missing_key(self, cache):
         assert cache.add("key", 1) is True
         assert cache.get("key") == 1
 
@@ -75,14 +75,14 @@ class TestAdd:
         assert cache.add("key", 1) is False
         assert cache.get("key", "default") is None
 
-    def test_takes_the_place_of_an_expired_value(self, cache, clock):
+    def test_replaces_an_expired_value(self, cache, clock):
         cache.set("key", "old", 10)
         clock.advance(10)
         assert cache.add("key", "new", 10) is True
         clock.advance(9)
         assert cache.get("key") == "new"
 
-    def test_with_no_time_to_live_stores_nothing_but_says_it_did(self, cache, locmem):
+    def test_with_timeout_zero_stores_nothing_but_returns_true(self, cache, locmem):
         for each in (cache, locmem):
             assert each.add("key", 1, timeout=0) is True
             assert "key" not in each
@@ -109,7 +109,7 @@ class TestTouch:
         clock.advance(5)
         assert "key" not in cache
 
-    def test_without_timeout_gives_the_default(self, cache, clock):
+    def test_without_timeout_uses_the_default(self, cache, clock):
         cache.set("key", 1, 10)
         cache.touch("key")
         clock.advance(299)
@@ -117,14 +117,14 @@ class TestTouch:
         clock.advance(1)
         assert "key" not in cache
 
-    def test_with_none_is_for_ever(self, cache, clock):
+    def test_with_none_removes_the_expiry(self, cache, clock):
         cache.set("key", 1, 10)
         cache.touch("key", None)
         clock.advance(10_000 * DAY)
         assert cache.get("key") == 1
 
     @pytest.mark.parametrize("timeout", [0, -1, -HUGE])
-    def test_with_no_time_to_live_removes(self, cache, timeout):
+    def test_with_timeout_zero_removes(self, cache, timeout):
         cache.set("key", 1)
         assert cache.touch("key", timeout) is True
         assert cache.get("key") is None
@@ -137,7 +137,7 @@ class TestTouch:
 
 
 class TestDelete:
-    def test_says_whether_there_was_a_value(self, cache):
+    def test_returns_whether_there_was_a_value(self, cache):
         cache.set("key", None)
         assert cache.delete("key") is True
         assert cache.delete("key") is False
@@ -205,7 +205,7 @@ class TestIncr:
         assert ("key" in cache) == (timeout is None)
 
     @pytest.mark.parametrize(("value", "delta"), [("text", 1), (1, "text"), (None, 1), (1, None), ([], 1)])
-    def test_of_what_cannot_be_added_raises_and_keeps_the_value(self, cache, locmem, value, delta):
+    def test_of_a_value_that_cannot_be_added_to_raises_and_keeps_the_value(self, cache, locmem, value, delta):
         errors = []
         for each in (cache, locmem):
             each.set("key", value)
@@ -215,7 +215,7 @@ class TestIncr:
             assert each.get("key") == value
         assert errors[0] == errors[1]
 
-    def test_error_of_the_addition_comes_through(self, cache):
+    def test_error_of_the_addition_is_raised(self, cache):
         cache.set("key", 1)
         with pytest.raises(ZeroDivisionError):
             cache.incr("key", Unaddable())
@@ -283,23 +283,23 @@ class TestMany:
         found = cache.get_many([None, "missing", "b", 1, "b"])
         assert list(found.items()) == [(None, 3), ("b", 2), (1, "one")]
 
-    def test_get_many_of_nothing_is_empty(self, cache):
+    def test_get_many_of_no_keys_is_empty(self, cache):
         assert cache.get_many([]) == {}
         assert type(cache.get_many(iter(()))) is dict
 
     @pytest.mark.parametrize("keys", [None, 5])
-    def test_get_many_of_what_is_not_iterable_raises(self, cache, keys):
+    def test_get_many_of_a_non_iterable_raises(self, cache, keys):
         for method in (cache.get_many, cache.delete_many):
             with pytest.raises(TypeError, match="not iterable"):
                 method(keys)
 
-    def test_get_many_leaves_out_expired_ones(self, cache, clock):
+    def test_get_many_omits_expired_entries(self, cache, clock):
         cache.set("a", 1, 10)
         cache.set("b", 2, 20)
         clock.advance(10)
         assert cache.get_many(["a", "b"]) == {"b": 2}
 
-    def test_error_of_the_iterable_comes_through(self, cache):
+    def test_error_of_the_iterable_is_raised(self, cache):
         def keys():
             yield "a"
             raise LookupError("no more")
@@ -351,20 +351,20 @@ class TestIncrOfAMissingKey:
         assert (cache.get("key"), cache.get("other", version=2)) == (1, 5)
         assert (cache.ttl("key"), cache.ttl("other", version=2)) == (None, None)
 
-    def test_adds_to_what_is_there_and_keeps_its_expiry(self, cache):
+    def test_adds_to_an_existing_value_and_keeps_its_expiry(self, cache):
         cache.set("key", 5, 60)
         assert cache.incr("key", 2, ignore_key_check=True) == 7
         assert cache.ttl("key") == 60
 
-    def test_is_awaited_too(self, cache):
+    def test_has_an_asynchronous_variant(self, cache):
         assert asyncio.run(cache.aincr("key", 3, ignore_key_check=True)) == 3
         assert asyncio.run(cache.aincr("key", ignore_key_check=True)) == 4
 
-    def test_is_an_error_without_it(self, cache):
+    def test_is_an_error_without_the_argument(self, cache):
         with pytest.raises(ValueError, match="Key ':1:key' not found"):
             cache.incr("key", ignore_key_check=False)
 
-    def test_an_error_of_the_addition_is_raised(self, cache):
+    def test_error_of_the_addition_is_raised(self, cache):
         class Refusing:
             def __radd__(self, other):
                 raise ValueError("no sum")
@@ -383,7 +383,7 @@ class TestIncrOfAMissingKey:
         assert make_cache(backend=Overtaken).incr("key", ignore_key_check=True) == 11
 
     @pytest.mark.local_only("bounds of memory")
-    def test_what_does_not_fit_is_an_error(self, make_cache):
+    def test_too_large_value_is_an_error(self, make_cache):
         with pytest.raises(ValueError, match="under the key 'key': it does not fit into the cache"):
             make_cache(MAX_MEMORY=1024).incr("key", "x" * 2000, ignore_key_check=True)
 
@@ -401,7 +401,7 @@ class TestIncrOfAMissingKey:
 
 
 class TestGetOrSet:
-    def test_stores_and_gives_the_default(self, cache):
+    def test_stores_and_returns_the_default(self, cache):
         assert cache.get_or_set("key", 5) == 5
         assert cache.get_or_set("key", 6) == 5
 
@@ -421,25 +421,25 @@ class TestGetOrSet:
         clock.advance(10)
         assert cache.get("key", version=2) is None
 
-    def test_gives_what_another_stored_meanwhile(self, cache):
+    def test_returns_what_another_caller_stored_meanwhile(self, cache):
         def slow():
             cache.set("key", "other")
             return "mine"
 
         assert cache.get_or_set("key", slow) == "other"
 
-    def test_gives_the_default_even_if_it_lives_no_time(self, cache):
+    def test_returns_the_default_even_if_it_expires_at_once(self, cache):
         assert cache.get_or_set("key", 5, timeout=0) == 5
         assert "key" not in cache
 
-    def test_error_of_the_callable_comes_through(self, cache):
+    def test_error_of_the_callable_is_raised(self, cache):
         with pytest.raises(ZeroDivisionError):
             cache.get_or_set("key", lambda: 1 / 0)
         assert "key" not in cache
 
 
 class TestClear:
-    def test_removes_everything_of_every_version(self, cache):
+    def test_removes_all_entries_of_all_versions(self, cache):
         cache.set_many({"a": 1, "b": [2]})
         cache.set("a", 3, version=2)
         assert cache.clear() is None
@@ -450,7 +450,7 @@ class TestClear:
 
 
 class TestHasKey:
-    def test_is_what_in_says(self, cache, clock):
+    def test_is_the_same_as_in(self, cache, clock):
         cache.set("key", None, 10)
         assert cache.has_key("key") is True
         assert "key" in cache

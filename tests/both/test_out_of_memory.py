@@ -41,7 +41,7 @@ class TestPythonsAllocator:
     @of_both
     @in_groups
     @isolated
-    def test_every_operation_is_done_or_raises_memory_error(self, kind, names):
+    def test_every_operation_succeeds_or_raises_memory_error(self, kind, names):
         testcapi = pytest.importorskip("_testcapi")
         with filled(kind) as cache:
             for name, only in itertools.product(names, [True, False]):
@@ -62,7 +62,7 @@ class TestPythonsAllocator:
 
     @of_both
     @isolated
-    def test_errors_are_their_own_or_memory_error(self, kind):
+    def test_failing_calls_raise_their_error_or_memory_error(self, kind):
         testcapi = pytest.importorskip("_testcapi")
         with filled(kind) as cache:
             for prepare, own in REFUSED:
@@ -93,7 +93,7 @@ class TestProcessAtItsLimit:
     @of_both
     @in_groups
     @isolated
-    def test_every_operation_is_done_or_raises_memory_error(self, kind, names):
+    def test_every_operation_succeeds_or_raises_memory_error(self, kind, names):
         with filled(kind) as cache:
             for name in names:
                 OPERATIONS[name](cache)
@@ -153,6 +153,6 @@ class TestPanic:
         # Rust's own message, and nothing else.
         assert capfd.readouterr().err.count("panicked at") == 1
 
-    def test_is_one_too_where_the_binding_raises_it(self):
+    def test_in_the_binding_is_a_runtime_error_too(self):
         [raised] = [kind for kind in RuntimeError.__subclasses__() if kind.__name__ == "PanicException"]
         assert issubclass(raised, Exception)

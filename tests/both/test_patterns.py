@@ -53,7 +53,7 @@ def delete(request):
 
 
 class TestKeys:
-    def test_come_without_prefix_and_version(self, make_cache):
+    def test_have_no_prefix_and_version(self, make_cache):
         cache = make_cache(KEY_PREFIX="site", VERSION=3)
         cache.set_many({"user:1": 1, "user:2": 2, "page:1": 3})
         assert found(cache, "user:*") == ["user:1", "user:2"]
@@ -83,7 +83,7 @@ class TestKeys:
         cache.set("x:y:z", 1)
         assert found(cache, "x:*") == ["x:y:z"]
 
-    def test_may_be_numbers_and_come_back_as_text(self, cache):
+    def test_that_are_numbers_are_returned_as_text(self, cache):
         cache.set(7, 1)
         cache.set(None, 1)
         assert found(cache, "*") == ["7", "None"]
@@ -96,17 +96,17 @@ class TestKeys:
             cache.set(text, 1)
         assert found(cache, "*") == sorted(texts)
 
-    def test_are_those_of_living_entries(self, make_cache, clock):
+    def test_of_expired_entries_are_omitted(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path)
         cache.set("dead", 1, 5)
         cache.set("alive", 1, 6)
         clock.advance(5)
         assert found(cache, "*") == ["alive"]
 
-    def test_of_an_empty_cache_are_none(self, cache):
+    def test_of_an_empty_cache_is_an_empty_list(self, cache):
         assert found(cache, "*") == []
 
-    def test_of_a_large_cache_all_come_once(self, cache):
+    def test_of_a_large_cache_are_all_returned_once(self, cache):
         cache.set_many({f"key{number}": number for number in range(SOME)})
         assert found(cache, "*") == sorted(f"key{number}" for number in range(SOME))
         assert len(found(cache, "key1*")) == sum(str(number).startswith("1") for number in range(SOME))
@@ -129,21 +129,21 @@ class TestKeys:
         cache.set("b", 1)
         assert found(cache, "*") == ["b"]
 
-    def test_are_no_reads_that_count(self, cache):
+    def test_do_not_count_as_reads(self, cache):
         cache.set("key", 1)
         cache.keys("*")
         assert (cache.stats().hits, cache.stats().misses) == (0, 0)
 
     @pytest.mark.parametrize("bad", [None, b"*", 5, ["*"]], ids=repr)
     @pytest.mark.parametrize("method", ["keys", "iter_keys", "delete_pattern"])
-    def test_need_a_text_as_pattern(self, cache, method, bad):
+    def test_need_a_str_as_pattern(self, cache, method, bad):
         cache.set("key", 1)
         with pytest.raises(TypeError, match=r"a pattern must be a str, not "):
             getattr(cache, method)(bad)
         assert "key" in cache
 
     @pytest.mark.parametrize("method", ["keys", "iter_keys", "delete_pattern"])
-    def test_of_a_broken_clock_are_its_error(self, make_cache, clock, method):
+    def test_error_of_the_clock_is_raised(self, make_cache, clock, method):
         cache = make_cache(CLOCK=clock.path)
         clock.now = None
         with pytest.raises(TypeError, match="CLOCK"):
@@ -169,7 +169,7 @@ class TestIteration:
         assert len(rest) < SOME
         assert next(keys, "ended") == "ended"
 
-    def test_finds_what_stays_once_while_all_else_changes(self, cache):
+    def test_finds_unchanged_keys_once_while_others_change(self, cache):
         staying = {f"stays{number}" for number in range(SOME)}
         cache.set_many(dict.fromkeys(staying))
         keys = cache.iter_keys("stays*")
@@ -184,7 +184,7 @@ class TestIteration:
         assert len(seen) == len(staying)
         assert set(seen) == staying
 
-    def test_goes_on_in_threads_that_write(self, cache):
+    def test_works_in_threads_that_write(self, cache):
         staying = {f"stays{number}" for number in range(SOME)}
         cache.set_many(dict.fromkeys(staying))
         ended = threading.Event()
@@ -213,7 +213,7 @@ class TestIteration:
                 thread.join()
         assert len(written) == 4
 
-    def test_lets_other_threads_in_before_it_ends(self, cache):
+    def test_lets_other_threads_run(self, cache):
         """With a switch interval of a minute nobody gets the GIL who is not given it."""
         cache.set_many(dict.fromkeys(map(str, range(SOME))))
         ran, ready, go = threading.Event(), threading.Event(), threading.Lock()
@@ -258,7 +258,7 @@ class TestIteration:
         assert asyncio.run(use()) == [0, 0]
         assert len(ran) >= 2 * (SOME // 1024 - 1)
 
-    def test_may_go_on_within_its_own_reverse_function(self, make_cache):
+    def test_may_be_continued_within_the_reverse_function(self, make_cache):
         def reverse_and_take(stored):
             if iterators:
                 taken.append(next(iterators.pop()))
@@ -274,7 +274,7 @@ class TestIteration:
         assert sorted([*keys, *taken]) == ["a", "b"]
         assert len(taken) == 1
 
-    def test_by_many_threads_gives_each_key_to_one(self, cache):
+    def test_by_many_threads_yields_each_key_once(self, cache):
         """Who asks while another looks on is told so, as with a generator."""
         cache.set_many(dict.fromkeys(map(str, range(SOME))))
         keys = cache.iter_keys("*")
@@ -299,7 +299,7 @@ class TestIteration:
 
 
 class TestDeletePattern:
-    def test_deletes_what_fits_and_counts_it(self, cache, delete):
+    def test_deletes_matching_keys_and_counts_them(self, cache, delete):
         cache.set_many({"user:1": 1, "user:2": 2, "page:1": 3})
         assert delete(cache, "user:*") == 2
         assert cache.keys("*") == ["page:1"]
@@ -344,18 +344,18 @@ class TestDeletePattern:
         assert delete(cache, "key*7") == SOME // 10
         assert len(cache.keys("*")) == SOME - SOME // 10
 
-    def test_does_not_count_the_dead(self, make_cache, clock, delete):
+    def test_does_not_count_expired_entries(self, make_cache, clock, delete):
         cache = make_cache(CLOCK=clock.path)
         cache.set("dead", 1, 5)
         clock.advance(5)
         assert delete(cache, "*") == 0
 
     @pytest.mark.filterwarnings("ignore:Cache key")
-    def test_deletes_keys_that_were_warned_of(self, cache, delete):
+    def test_deletes_keys_that_memcached_would_refuse(self, cache, delete):
         cache.set("a key", 1)
         assert delete(cache, "a*") == 1
 
-    def test_calls_a_delete_of_its_own(self, make_cache, delete):
+    def test_calls_an_overridden_delete(self, make_cache, delete):
         class Cache(LocalCache):
             def delete(self, key, version=None):
                 deleted.append((key, version))
@@ -384,7 +384,7 @@ class TestKeyFunction:
         assert delete(cache, "a*") == 2
         assert cache.get("a", version=2) == 4
 
-    def test_of_other_handles_is_not_ours(self, cache, make_cache):
+    def test_of_other_handles_is_not_used(self, cache, make_cache):
         shared = {"LOCATION": "reversing", "KEY_FUNCTION": key_at_end}
         other = make_cache(**shared, KEY_PREFIX="other")
         mine = make_cache(**shared, KEY_PREFIX="mine", REVERSE_KEY_FUNCTION=reverse)
@@ -392,7 +392,7 @@ class TestKeyFunction:
         mine.set("b", 1)
         assert found(mine, "*") == ["b"]
 
-    def test_reverse_may_stand_beside_it_as_in_django_redis(self):
+    def test_reverse_may_be_a_setting_as_in_django_redis(self):
         settings = {
             "BACKEND": "nearcache.django.LocalCache",
             "LOCATION": "reverse beside",
@@ -404,7 +404,7 @@ class TestKeyFunction:
         assert found(cache, "*") == ["key"]
 
     @pytest.mark.parametrize("method", ["keys", "iter_keys", "delete_pattern"])
-    def test_without_reverse_says_what_is_missing(self, make_cache, method):
+    def test_without_reverse_is_an_error_that_names_the_setting(self, make_cache, method):
         cache = make_cache(KEY_FUNCTION=key_at_end)
         cache.set("key", 1)
         with pytest.raises(
@@ -414,7 +414,7 @@ class TestKeyFunction:
         assert "key" in cache
 
     @pytest.mark.parametrize("name", ["make_key", "make_and_validate_key"])
-    def test_of_a_subclass_without_reverse_says_so(self, make_cache, name):
+    def test_of_a_subclass_without_reverse_is_an_error(self, make_cache, name):
         maker = {name: lambda self, key, version=None: f"mine:{key}"}
         cache = make_cache(backend=type("Cache", (LocalCache,), maker))
         with pytest.raises(ImproperlyConfigured, match=rf"Cache.* has a {name} of its own.*reverse_key_func"):
@@ -433,13 +433,13 @@ class TestKeyFunction:
         assert delete(cache, "a") == 1
         assert cache.keys("*") == ["b"]
 
-    def test_error_of_reverse_comes_through(self, make_cache):
+    def test_error_of_reverse_is_raised(self, make_cache):
         cache = make_cache(KEY_FUNCTION=key_at_end, OPTIONS={"REVERSE_KEY_FUNCTION": shouting})
         cache.set("key", 1)
         with pytest.raises(LookupError, match="key@@1"):
             cache.keys("*")
 
-    def test_reverse_has_to_return_a_text(self, make_cache):
+    def test_reverse_has_to_return_a_str(self, make_cache):
         cache = make_cache(KEY_FUNCTION=key_at_end, OPTIONS={"REVERSE_KEY_FUNCTION": len})
         cache.set("key", 1)
         with pytest.raises(
@@ -455,13 +455,13 @@ class TestKeyFunction:
             ("sys.version", r"REVERSE_KEY_FUNCTION is 'sys.version', but must be a function"),
         ],
     )
-    def test_bad_reverse_is_told_at_once(self, make_cache, bad, message):
+    def test_bad_reverse_is_refused_at_once(self, make_cache, bad, message):
         with pytest.raises(ImproperlyConfigured, match=message):
             make_cache(REVERSE_KEY_FUNCTION=bad)
 
 
 class TestOverridden:
-    def test_iter_keys_is_used_by_keys_and_the_twins(self, make_cache):
+    def test_iter_keys_is_used_by_keys_and_the_asynchronous_methods(self, make_cache):
         class Cache(LocalCache):
             def iter_keys(self, search, itersize=None, version=None):
                 return iter(["mine", search])
@@ -469,7 +469,7 @@ class TestOverridden:
         cache = make_cache(backend=Cache)
         assert found(cache, "x") == ["mine", "x"]
 
-    def test_keys_and_delete_pattern_are_used_by_their_twins(self, cache):
+    def test_keys_and_delete_pattern_are_used_by_their_asynchronous_variants(self, cache):
         cache.keys = lambda search, version=None: [search]
         cache.delete_pattern = lambda pattern, version=None, itersize=None: 42
         assert asyncio.run(cache.akeys("a")) == ["a"]

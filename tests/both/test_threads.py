@@ -227,7 +227,7 @@ def opened(kind, **options):
 class TestEveryOperationAtOnce:
     @pytest.mark.parametrize("kind", KINDS)
     @isolated
-    def test_values_are_whole(self, kind):
+    def test_values_are_consistent(self, kind):
         with opened(kind, MAX_MEMORY="1MB") as cache:
             hammer(cache, calls=500)
             if kind == "shared":
@@ -235,7 +235,7 @@ class TestEveryOperationAtOnce:
 
     @pytest.mark.parametrize("kind", KINDS)
     @isolated
-    def test_keys_times_locks_and_versions(self, kind):
+    def test_keys_timeouts_locks_and_versions_are_consistent(self, kind):
         with opened(kind) as cache:
 
             def work(number):
@@ -263,7 +263,7 @@ class TestEveryOperationAtOnce:
 
     @pytest.mark.parametrize("eviction", ["adaptive", "s3-fifo", "lru"])
     @isolated
-    def test_values_are_whole_while_entries_are_evicted(self, eviction):
+    def test_values_are_consistent_while_entries_are_evicted(self, eviction):
         cache = LocalCache("", {"OPTIONS": {"MAX_ENTRIES": 6, "EVICTION": eviction}})
         hammers = hammer(cache)
         stats = cache.stats()
@@ -273,7 +273,7 @@ class TestEveryOperationAtOnce:
         assert stats.expirations > 0
 
     @isolated
-    def test_values_are_whole_while_memory_is_short(self):
+    def test_values_are_consistent_while_memory_is_full(self):
         cache = LocalCache("", {"OPTIONS": {"MAX_MEMORY": 4096}})
         hammers = hammer(cache)
         stats = cache.stats()
@@ -282,7 +282,7 @@ class TestEveryOperationAtOnce:
         assert stats.evictions > 100
 
     @isolated
-    def test_all_memory_comes_back(self):
+    def test_all_memory_is_freed(self):
         cache = LocalCache("", {})
         hammer(cache)
         cache.set("last", 1)
@@ -293,7 +293,7 @@ class TestEveryOperationAtOnce:
         assert (stats.entries, stats.memory) == (0, 0)
 
     @isolated
-    def test_settings_change_meanwhile(self):
+    def test_settings_may_change_meanwhile(self):
         cache = LocalCache("", {"OPTIONS": {"MAX_ENTRIES": 6}})
         stop = threading.Event()
         changes = 0
@@ -389,7 +389,7 @@ class TestAdd:
             assert all(cache.get(key).number == number for key in keys)
 
     @isolated
-    def test_a_lock_made_of_add_and_delete_lets_one_in(self):
+    def test_a_lock_made_of_add_and_delete_excludes_others(self):
         cache = LocalCache("", {"TIMEOUT": None})
         inside, entered, refused, collisions = 0, 0, 0, 0
 
@@ -412,7 +412,7 @@ class TestAdd:
         assert (inside, collisions) == (0, 0)
 
     @isolated
-    def test_get_or_set_gives_all_threads_one_value(self):
+    def test_get_or_set_returns_one_value_to_all_threads(self):
         cache = LocalCache("", {"TIMEOUT": None})
         seen = run_in_threads(
             lambda number: [cache.get_or_set(key, number) for key in taking_turns(range(3000))]
@@ -465,7 +465,7 @@ class TestValuesThatOthersChange:
 
     @pytest.mark.parametrize("kind", KINDS)
     @isolated
-    def test_collections_are_stored_whole(self, kind):
+    def test_collections_are_stored_consistently(self, kind):
         changing, users = Changing(), 7
         ended = [False] * users
 
@@ -492,7 +492,7 @@ class TestValuesThatOthersChange:
 
     @pytest.mark.parametrize("kind", KINDS)
     @isolated
-    def test_names_of_many_threads_are_counted_safely(self, kind):
+    def test_attribute_names_of_many_threads_are_safe(self, kind):
         # Equal keys of dicts, each an object of its own, that come and go in all threads.
         with opened(kind) as cache:
 
@@ -517,7 +517,7 @@ class TestDelete:
         assert cache.stats().deletes == 1000
 
     @isolated
-    def test_nothing_is_left_after_a_clear_that_writes_came_between(self):
+    def test_clear_during_writes_leaves_nothing(self):
         cache = LocalCache("", {"TIMEOUT": None})
 
         def work(number):
@@ -560,7 +560,7 @@ class TestStores:
             assert counts == [THREADS] * 10
 
 
-class TestInsight:
+class TestStatsAndKeys:
     @pytest.mark.parametrize("kind", KINDS)
     @isolated
     def test_counts_and_keys_are_right_while_others_write(self, kind):
@@ -612,7 +612,7 @@ class TestProxies:
         assert caches["default"].get_many(range(8)) == dict.fromkeys(range(8), 299)
 
     @isolated
-    def test_methods_are_replaced_meanwhile(self):
+    def test_methods_may_be_replaced_meanwhile(self):
         settings.configure(CACHES={"default": {"BACKEND": "nearcache.django.LocalCache"}})
         cache.set("key", "stored")
         original = LocalCache.get

@@ -28,14 +28,14 @@ class TestTimeoutArgument:
         assert "key" not in cache
 
     @pytest.mark.parametrize("timeout", [0, 0.0, -0.0, -1, -0.5, -(10**12), -HUGE, -math.inf, False])
-    def test_of_nothing_or_less_removes(self, cache, timeout):
+    def test_of_zero_or_less_removes(self, cache, timeout):
         cache.set("key", "old")
         cache.set("key", 1, timeout)
         assert cache.get("key") is None
         assert "key" not in cache
 
     @pytest.mark.parametrize("timeout", [None, 10**12, 1e300, math.inf])
-    def test_of_ages_lives_on(self, cache, clock, timeout):
+    def test_very_long_timeout_does_not_expire(self, cache, clock, timeout):
         cache.set("key", 1, timeout)
         clock.advance(100_000 * DAY)
         assert cache.get("key") == 1
@@ -121,7 +121,7 @@ class TestTimeoutSetting:
         clock.advance(10_000 * DAY)
         assert "for-ever" in cache
 
-    def test_too_large_for_a_float_is_for_ever(self, make_cache, clock):
+    def test_too_large_for_a_float_never_expires(self, make_cache, clock):
         cache = make_cache(TIMEOUT=HUGE, CLOCK=clock.path)
         cache.set("key", 1)
         clock.advance(10_000 * DAY)
@@ -129,7 +129,7 @@ class TestTimeoutSetting:
 
 
 class TestClock:
-    def test_may_tell_whole_seconds(self, cache, clock):
+    def test_may_return_whole_seconds(self, cache, clock):
         clock.now = int(START)
         cache.set("key", 1, 10)
         clock.now += 10
@@ -138,7 +138,7 @@ class TestClock:
     @pytest.mark.parametrize(
         ("told", "error"), [("noon", TypeError), (None, TypeError), (math.nan, ValueError)], ids=repr
     )
-    def test_that_tells_no_time_is_an_error_and_changes_nothing(self, cache, clock, told, error):
+    def test_that_returns_no_number_is_an_error_and_changes_nothing(self, cache, clock, told, error):
         cache.set("key", "old", 10)
         clock.now = told
         for use in (lambda: cache.get("key"), lambda: cache.set("key", "new"), lambda: cache.delete("key")):
@@ -147,7 +147,7 @@ class TestClock:
         clock.now = START
         assert cache.get("key") == "old"
 
-    def test_error_of_the_clock_comes_through(self, cache, monkeypatch):
+    def test_error_of_the_clock_is_raised(self, cache, monkeypatch):
         monkeypatch.setattr("support.manual_clock.read", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cache.get("key")

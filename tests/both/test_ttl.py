@@ -30,16 +30,16 @@ def lives_until(cache, clock, end):
 
 
 class TestTtl:
-    def test_is_none_for_what_never_expires(self, cache):
+    def test_is_none_for_an_entry_without_expiry(self, cache):
         cache.set("key", 1, None)
         assert cache.ttl("key") is None
         assert cache.pttl("key") is None
 
-    def test_is_0_for_what_is_missing(self, cache):
+    def test_is_0_for_a_missing_key(self, cache):
         assert cache.ttl("key") == 0
         assert cache.pttl("key") == 0
 
-    def test_is_0_for_what_has_expired(self, cache, clock):
+    def test_is_0_for_an_expired_entry(self, cache, clock):
         cache.set("key", 1, 5)
         clock.advance(5)
         assert cache.ttl("key") == 0
@@ -66,7 +66,7 @@ class TestTtl:
         cache.set("key", 1, 0.0001)
         assert cache.pttl("key") == 1
 
-    def test_is_the_default_timeout_s(self, make_cache, clock):
+    def test_is_the_default_timeout(self, make_cache, clock):
         cache = make_cache(CLOCK=clock.path, TIMEOUT=77)
         cache.set("key", 1)
         assert cache.ttl("key") == 77
@@ -76,13 +76,13 @@ class TestTtl:
         assert (cache.ttl("key"), cache.ttl("key", 2), cache.ttl("key", version=2)) == (0, 5, 5)
         assert (cache.pttl("key"), cache.pttl("key", 2)) == (0, 5000)
 
-    def test_is_no_read_that_counts(self, cache):
+    def test_is_not_counted_as_a_read(self, cache):
         cache.set("key", 1)
         cache.ttl("key")
         cache.pttl("missing")
         assert (cache.stats().hits, cache.stats().misses) == (0, 0)
 
-    def test_is_after_touch_what_touch_said(self, cache):
+    def test_is_the_timeout_of_touch(self, cache):
         cache.set("key", 1, 5)
         cache.touch("key", 50)
         assert cache.ttl("key") == 50
@@ -96,7 +96,7 @@ class TestTtl:
         assert cache.ttl("key") == 3
 
     @pytest.mark.local_only("a file has times to the year 10889")
-    def test_of_ages_is_a_number(self, cache):
+    def test_of_a_very_long_timeout_is_a_number(self, cache):
         cache.set("key", 1, 10**12)
         assert cache.ttl("key") == 10**12
 
@@ -108,7 +108,7 @@ relative = pytest.mark.parametrize(("method", "per_second"), RELATIVE, ids=["exp
 @relative
 class TestExpire:
     @pytest.mark.parametrize("seconds", [1, 10, 0.5, DAY, Fraction(3, 2), Decimal("2.5"), True])
-    def test_lets_a_key_live_so_long_from_now(self, cache, clock, method, per_second, seconds):
+    def test_sets_the_time_to_live(self, cache, clock, method, per_second, seconds):
         cache.set("key", 1, None)
         assert getattr(cache, method)("key", seconds * per_second) is True
         assert lives_until(cache, clock, START + float(seconds))
@@ -124,13 +124,13 @@ class TestExpire:
         assert cache.pttl("key") == 120_500
 
     @pytest.mark.parametrize("nothing", [0, -1, -0.5, -HUGE, -math.inf, False, dt.timedelta(days=-1)])
-    def test_of_nothing_or_less_removes(self, cache, method, per_second, nothing):
+    def test_of_zero_or_less_removes(self, cache, method, per_second, nothing):
         cache.set("key", 1)
         assert getattr(cache, method)("key", nothing) is True
         assert "key" not in cache
 
     @pytest.mark.parametrize("ages", [1e300, HUGE, math.inf, dt.timedelta.max])
-    def test_of_ages_is_no_expiry_or_a_far_one(self, cache, clock, method, per_second, ages):
+    def test_of_a_very_long_time_is_no_expiry_or_a_distant_one(self, cache, clock, method, per_second, ages):
         cache.set("key", 1)
         assert getattr(cache, method)("key", ages) is True
         clock.advance(100_000 * DAY)
@@ -156,7 +156,7 @@ class TestExpire:
         [None, "5", b"5", object(), [], 1j, dt.time(1), dt.date(2030, 1, 1), dt.datetime(2030, 1, 1)],
         ids=lambda value: type(value).__name__,
     )
-    def test_refuses_what_is_no_length_of_time(self, cache, method, per_second, bad):
+    def test_refuses_other_types_than_durations(self, cache, method, per_second, bad):
         cache.set("key", 1, 5)
         unit = "seconds" if per_second == 1 else "milliseconds"
         with pytest.raises(TypeError, match=rf"timeout must be a number of {unit} or a timedelta .*, not "):
@@ -181,7 +181,7 @@ absolute = pytest.mark.parametrize(("method", "per_second"), ABSOLUTE, ids=["exp
 @absolute
 class TestExpireAt:
     @pytest.mark.parametrize("seconds", [1, 1.5, DAY, Fraction(3, 2)])
-    def test_lets_a_key_live_until_a_unix_time(self, cache, clock, method, per_second, seconds):
+    def test_takes_a_unix_time(self, cache, clock, method, per_second, seconds):
         cache.set("key", 1, None)
         assert getattr(cache, method)("key", (int(START) + seconds) * per_second) is True
         assert lives_until(cache, clock, START + float(seconds))
@@ -234,7 +234,7 @@ class TestExpireAt:
         [None, "5", b"5", object(), [], 1j, DEFAULT_TIMEOUT, dt.timedelta(1), dt.date(2030, 1, 1)],
         ids=lambda value: type(value).__name__,
     )
-    def test_refuses_what_is_no_point_in_time(self, cache, method, per_second, bad):
+    def test_refuses_other_types_than_times(self, cache, method, per_second, bad):
         cache.set("key", 1, 5)
         unit = "seconds" if per_second == 1 else "milliseconds"
         with pytest.raises(TypeError, match=rf"when must be a number of Unix {unit} or a datetime, not "):
@@ -245,7 +245,7 @@ class TestExpireAt:
         with pytest.raises(ValueError, match=r"when must be .*, not NaN"):
             getattr(cache, method)("key", math.nan)
 
-    def test_says_which_datetime_has_no_unix_time(self, cache, method, per_second):
+    def test_error_names_a_datetime_without_unix_time(self, cache, method, per_second):
         class Impossible(dt.datetime):
             def timestamp(self):
                 raise OverflowError("year is out of range")
@@ -258,14 +258,14 @@ class TestExpireAt:
 
 
 class TestPersist:
-    def test_takes_the_expiry_away(self, cache, clock):
+    def test_removes_the_expiry(self, cache, clock):
         cache.set("key", 1, 5)
         assert cache.persist("key") is True
         assert cache.ttl("key") is None
         clock.advance(100 * DAY)
         assert cache.get("key") == 1
 
-    def test_of_what_never_expires_is_false(self, cache):
+    def test_of_an_entry_without_expiry_is_false(self, cache):
         cache.set("key", 1, None)
         assert cache.persist("key") is False
 
@@ -305,7 +305,7 @@ class TestEvery:
         name, *arguments = call
         assert getattr(cache, name)("key", *arguments)
 
-    def test_asks_the_clock_before_it_fails_with_its_error(self, make_cache, monkeypatch, clock, call):
+    def test_error_of_the_clock_is_raised(self, make_cache, monkeypatch, clock, call):
         cache = make_cache(CLOCK=clock.path)
         cache.set("key", 1)
         clock.now = "noon"

@@ -71,7 +71,7 @@ class TestUnpicklable:
         assert "key" not in cache
 
     @stores
-    def test_error_of_the_value_itself_comes_through(self, cache, store):
+    def test_error_of_the_value_is_raised(self, cache, store):
         class Refusing:
             def __reduce__(self):
                 raise LookupError("not me")
@@ -82,7 +82,7 @@ class TestUnpicklable:
         assert cache.get("key") == "old"
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
-    def test_interruption_comes_through(self, cache, error):
+    def test_interruption_is_raised(self, cache, error):
         class Interrupting:
             def __reduce__(self):
                 raise error
@@ -92,7 +92,7 @@ class TestUnpicklable:
             cache.set("key", Interrupting())
         assert cache.get("key") == "old"
 
-    def test_set_many_keeps_what_came_before(self, cache, locmem):
+    def test_set_many_keeps_earlier_entries(self, cache, locmem):
         for each in (cache, locmem):
             with pytest.raises(TypeError):
                 each.set_many({"a": 1, "b": threading.Lock(), "c": 3})
@@ -106,7 +106,7 @@ class TestUnpicklable:
 
     @pytest.mark.local_only("what another process stored and this one cannot read is a miss")
     @ways_out
-    def test_value_that_cannot_be_read_raises_what_it_raises(self, cache, take):
+    def test_error_of_unpickling_is_raised(self, cache, take):
         cache.set("key", Unreadable())
         with pytest.raises(ZeroDivisionError):
             take(cache)

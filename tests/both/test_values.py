@@ -63,7 +63,7 @@ class TestDescription:
         ],
         ids=repr,
     )
-    def test_tells_apart(self, one, other):
+    def test_distinguishes(self, one, other):
         assert describe(one) != describe(other)
 
     @every(VALUES)
@@ -78,18 +78,18 @@ class TestDescription:
         assert describe(value) != before
 
     @every(IMMUTABLE)
-    def test_immutable_values_have_nothing_to_change(self, make):
+    def test_immutable_values_have_no_mutable_part(self, make):
         assert changeable_parts(make()) == []
 
 
 class TestRoundTrip:
     @every(VALUES)
-    def test_value_comes_out_as_it_went_in(self, cache, make):
+    def test_value_is_returned_as_stored(self, cache, make):
         cache.set("key", make())
         assert describe(cache.get("key")) == describe(make())
 
     @every(VALUES)
-    def test_value_comes_out_as_from_locmem(self, cache, locmem, make):
+    def test_value_is_returned_as_by_locmem(self, cache, locmem, make):
         value = make()
         cache.set("key", value)
         locmem.set("key", value)
@@ -98,12 +98,12 @@ class TestRoundTrip:
     @ways_in
     @ways_out
     @every(SOME)
-    def test_every_way_in_and_out_keeps_the_value(self, cache, put, take, make):
+    def test_every_write_and_read_keeps_the_value(self, cache, put, take, make):
         put(cache, make())
         assert describe(take(cache)) == describe(make())
 
     @pytest.mark.parametrize("member", [Color.RED, Color.BLUE, Level.HIGH, Status.DRAFT], ids=str)
-    def test_enum_member_stays_the_one_member(self, cache, member):
+    def test_enum_member_is_the_same_object(self, cache, member):
         cache.set("key", [member])
         assert cache.get("key")[0] is member
 
@@ -155,20 +155,20 @@ class TestRoundTrip:
 
 class TestNoAliasing:
     @every(MUTABLE)
-    def test_changing_what_was_passed_changes_nothing(self, cache, make):
+    def test_changing_a_stored_value_does_not_change_the_cache(self, cache, make):
         value = make()
         cache.set("key", value)
         spoil(value)
         assert describe(cache.get("key")) == describe(make())
 
     @every(MUTABLE)
-    def test_changing_what_came_out_changes_nothing(self, cache, make):
+    def test_changing_a_returned_value_does_not_change_the_cache(self, cache, make):
         cache.set("key", make())
         spoil(cache.get("key"))
         assert describe(cache.get("key")) == describe(make())
 
     @every(MUTABLE)
-    def test_nothing_that_can_change_comes_out_twice(self, cache, make):
+    def test_no_mutable_object_is_returned_twice(self, cache, make):
         value = make()
         cache.set("key", value)
         first, second = cache.get("key"), cache.get("key")
@@ -178,7 +178,7 @@ class TestNoAliasing:
 
     @ways_in
     @every(SOME)
-    def test_every_way_in_takes_a_copy(self, cache, put, make):
+    def test_every_write_stores_a_copy(self, cache, put, make):
         value = make()
         put(cache, value)
         spoil(value)
@@ -186,26 +186,26 @@ class TestNoAliasing:
 
     @ways_out
     @every(SOME)
-    def test_every_way_out_gives_a_copy(self, cache, take, make):
+    def test_every_read_returns_a_copy(self, cache, take, make):
         cache.set("key", make())
         spoil(take(cache))
         assert describe(cache.get("key")) == describe(make())
 
-    def test_get_or_set_gives_a_copy_of_what_it_stored(self, cache):
+    def test_get_or_set_returns_a_copy_of_the_stored_value(self, cache):
         default = [1]
         given = cache.get_or_set("key", default)
         default.append(2)
         given.append(3)
         assert cache.get("key") == [1]
 
-    def test_incr_gives_a_copy_of_what_it_stored(self, cache):
+    def test_incr_returns_a_copy_of_the_stored_value(self, cache):
         cache.set("key", [[1]])
         total = cache.incr("key", [[2]])
         total[0].append("spoiled")
         total[1].append("spoiled")
         assert cache.get("key") == [[1], [2]]
 
-    def test_time_zone_that_can_change_is_not_shared(self, cache):
+    def test_mutable_time_zone_is_not_shared(self, cache):
         zone = MutableZone(hours=1)
         cache.set("key", {"at": WHEN.replace(tzinfo=zone)})
         zone.hours = 5
@@ -243,12 +243,12 @@ class TestIdentityInside:
         value["near"]["a"] = 2
         assert value["far"][0][0]["deep"][0]["a"] == 2
 
-    def test_list_in_itself_comes_out_in_itself(self, cache):
+    def test_list_that_contains_itself(self, cache):
         cache.set("key", list_in_itself())
         value = cache.get("key")
         assert value[1] is value
 
-    def test_container_emptied_and_reused_is_not_taken_for_the_same(self, cache):
+    def test_container_that_is_emptied_and_reused_is_not_the_same(self, cache):
         # The address of one list may be given to the next.
         for number in range(100):
             cache.set("key", [[number], [number]])
@@ -276,7 +276,7 @@ class TestImmutableValues:
             "frozenset of tuples",
         ],
     )
-    def test_kept_by_reference(self, cache, name):
+    def test_are_stored_by_reference(self, cache, name):
         value = VALUES[name]()
         cache.set_many({"alone": value, "inside": [value]})
         assert cache.get("alone") is value
@@ -294,7 +294,7 @@ class TestLargeValues:
     }
 
     @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-    def test_come_out_whole_and_as_a_copy(self, cache, make):
+    def test_are_returned_complete_and_as_a_copy(self, cache, make):
         value = make()
         cache.set("key", value)
         copy = cache.get("key")
@@ -356,13 +356,13 @@ class TestDeepNesting:
 
     @pytest.mark.parametrize("levels", [31, 32, 33, 34, 63, 64, 65, 66, 100])
     @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-    def test_comes_out_whole(self, cache, wrap, levels):
+    def test_is_returned_complete(self, cache, wrap, levels):
         cache.set("key", nested(levels, wrap))
         assert repr(cache.get("key")) == repr(nested(levels, wrap))
 
     @pytest.mark.parametrize("levels", [5_000, 100_000])
     @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-    def test_is_stored_or_refused_but_never_kills(self, cache, wrap, levels):
+    def test_is_stored_or_refused_without_a_crash(self, cache, wrap, levels):
         cache.set("key", "old")
         try:
             cache.set("key", nested(levels, wrap))

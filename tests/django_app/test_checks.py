@@ -61,7 +61,7 @@ class TestRegistration:
 class TestSessions:
     @pytest.mark.parametrize(("engine", "identity"), SESSIONS.items())
     @pytest.mark.parametrize("backend", [OURS, SUBCLASS, TRACED])
-    def test_sessions_in_a_local_cache_are_warned_of(self, engine, identity, backend):
+    def test_sessions_in_a_local_cache_are_a_warning(self, engine, identity, backend):
         (message,) = messages(SESSION_ENGINE=engine, CACHES=caches(backend))
         assert isinstance(message, checks.Warning)
         assert message.id == identity
@@ -89,16 +89,16 @@ class TestSessions:
             "somebody.else",
         ],
     )
-    def test_sessions_elsewhere_are_not_warned_of(self, engine):
+    def test_sessions_elsewhere_are_no_warning(self, engine):
         assert messages(SESSION_ENGINE=engine, CACHES=caches()) == []
 
     @pytest.mark.parametrize("engine", SESSIONS)
     @pytest.mark.parametrize("backend", [LOCMEM, DUMMY])
-    def test_other_backends_are_not_warned_of(self, engine, backend):
+    def test_other_backends_are_no_warning(self, engine, backend):
         assert messages(SESSION_ENGINE=engine, CACHES=caches(backend)) == []
 
     @pytest.mark.parametrize("engine", SESSIONS)
-    def test_cache_of_the_sessions_is_what_counts(self, engine):
+    def test_only_the_cache_of_the_sessions_matters(self, engine):
         both = {"default": {"BACKEND": OURS}, "sessions": {"BACKEND": LOCMEM}}
         assert messages(SESSION_ENGINE=engine, SESSION_CACHE_ALIAS="sessions", CACHES=both) == []
         both = {"default": {"BACKEND": LOCMEM}, "sessions": {"BACKEND": OURS}}
@@ -107,24 +107,24 @@ class TestSessions:
 
     @pytest.mark.parametrize("engine", SESSIONS)
     @pytest.mark.parametrize("backend", [f"{__name__}.Other", "no.such.Backend", "nonsense", ""])
-    def test_backend_that_is_none_is_django_s_to_report(self, engine, backend):
+    def test_bad_backend_is_left_to_django(self, engine, backend):
         with override_settings(SESSION_ENGINE=engine, CACHES=caches(backend)):
             assert check_sessions() == []
 
     @pytest.mark.parametrize("engine", SESSIONS)
-    def test_alias_that_does_not_exist_is_not_ours_to_report(self, engine):
+    def test_unknown_alias_is_left_to_django(self, engine):
         assert messages(SESSION_ENGINE=engine, SESSION_CACHE_ALIAS="none", CACHES=caches()) == []
 
 
 class TestCheckCommand:
-    def test_call_reports_what_the_checks_say(self, capsys):
+    def test_call_reports_messages(self, capsys):
         with override_settings(SESSION_ENGINE=CACHE_SESSIONS):
             call_command("check", tags=["caches"])
             assert "nearcache.W001" in capsys.readouterr().err
             with pytest.raises(SystemCheckError, match=r"nearcache\.W001"):
                 call_command("check", tags=["caches"], fail_level="WARNING")
 
-    def test_call_does_not_report_what_is_silenced(self, capsys):
+    def test_call_does_not_report_silenced_messages(self, capsys):
         with override_settings(SESSION_ENGINE=CACHE_SESSIONS, SILENCED_SYSTEM_CHECKS=["nearcache.W001"]):
             call_command("check", tags=["caches"], fail_level="WARNING")
         assert "nearcache" not in "".join(capsys.readouterr()).replace("nearcache.django", "")
@@ -141,7 +141,7 @@ class TestCheckCommand:
             execute_from_command_line(["manage.py", "check"])
         """)
 
-    def test_site_in_order_has_no_issues(self):
+    def test_good_site_has_no_issues(self):
         output = run("-c", self.program(INSTALLED_APPS=["nearcache.django"]))
         assert "no issues" in output
 
@@ -177,7 +177,7 @@ class TestSharedCache:
         for engine in SESSIONS:
             assert messages(SESSION_ENGINE=engine, CACHES=caches(self.SHARED)) == []
 
-    def test_is_what_the_checks_of_sessions_recommend(self):
+    def test_is_recommended_by_the_checks_of_sessions(self):
         (message,) = messages(SESSION_ENGINE=CACHE_SESSIONS, CACHES=caches())
         assert "nearcache.django.SharedCache" in message.hint
 

@@ -98,7 +98,7 @@ class TestStats:
         assert output("stats", "--cache", "pages").splitlines()[0].split() == ["pages"]
         assert list(told("stats", "--cache", "pages")) == ["pages"]
 
-    def test_is_all_that_there_is_in_json(self, default):
+    def test_is_complete_in_json(self, default):
         default.set("key", 1)
         stats = told("stats")["default"]
         names = {name for name in dir(default.stats()) if not name.startswith("_")}
@@ -107,7 +107,7 @@ class TestStats:
 
 
 class TestKeys:
-    def test_are_listed_with_the_time_they_have(self, default):
+    def test_are_listed_with_their_time_to_live(self, default):
         default.set("mortal", 1, 1000)
         default.set("immortal", 1, None)
         first, *lines = output("keys", "--ttl").splitlines()
@@ -118,7 +118,7 @@ class TestKeys:
             {"key": "mortal", "ttl": 1000},
         ]
 
-    def test_are_those_that_fit(self, default):
+    def test_are_those_that_match(self, default):
         default.set_many({"user:1": 1, "user:2": 2, "page:1": 3})
         assert len(told("keys", "user:*")) == 2
         assert len(told("keys", "--limit", "1")) == 1
@@ -132,7 +132,7 @@ class TestKeys:
         assert [one["key"] for one in told("keys", "--key-version", "2")] == ["second"]
         assert [one["key"] for one in told("keys", "--cache", "pages")] == ["page"]
 
-    def test_are_alone_in_a_pipe_and_with_the_time_on_a_terminal(self, default):
+    def test_have_a_time_to_live_on_a_terminal_only(self, default):
         default.set("key", 1, 1000)
         assert output("keys") == "key\n"
         assert output("keys", out=Terminal()) == "       ttl  key\n      1000  key\n"
@@ -182,7 +182,7 @@ class TestKeys:
             assert "secret" in output("keys")
 
     @pytest.mark.filterwarnings("ignore:Cache key")
-    def test_cannot_play_with_the_terminal(self, default):
+    def test_are_escaped_for_the_terminal(self, default):
         default.set("\x1b[31mred\n\udc80", 1)
         assert "'\\x1b[31mred\\n\\udc80'" in output("keys")
         assert told("keys")[0]["key"] == "\x1b[31mred\n\udc80"
@@ -228,13 +228,13 @@ class TestGet:
         ],
         ids=repr,
     )
-    def test_writes_as_json_what_is_no_json(self, default, value, expected):
+    def test_represents_other_values_in_json(self, default, value, expected):
         default.set("key", value)
         answer = told("get", "key")
         assert {name: answer[name] for name in answer if name in ("value", "repr")} == expected
         assert answer["type"] == type(value).__name__
 
-    def test_of_a_missing_key_fails_for_people_and_says_so_to_scripts(self):
+    def test_of_a_missing_key_fails_or_is_null_in_json(self):
         with pytest.raises(CommandError, match="there is no value under 'key'"):
             output("get", "key")
         assert told("get", "key") == {"key": "key", "found": False}
@@ -253,7 +253,7 @@ class TestDelete:
         assert told("delete", "b", "c") == {"deleted": 2}
         assert default.keys("*") == []
 
-    def test_takes_patterns_if_told_to(self, default):
+    def test_takes_patterns_with_an_option(self, default):
         default.set_many({"user:1": 1, "user:2": 2, "page:1": 3, "*": 4})
         assert told("delete", "*") == {"deleted": 1}
         assert output("delete", "--pattern", "user:*", "none*") == "deleted 2 entries of 'default'\n"
@@ -266,14 +266,14 @@ class TestDelete:
 
 
 class TestClear:
-    def test_empties_one_cache_and_says_which(self, default):
+    def test_clears_one_cache_and_names_it(self, default):
         default.set_many({"a": 1, "b": 2})
         caches["pages"].set("page", 1)
         assert output("clear") == "cleared 2 entries of 'default'\n"
         assert default.keys("*") == []
         assert told("clear", "--cache", "pages") == {"pages": {"cleared": 1}}
 
-    def test_empties_several_or_all(self, default):
+    def test_clears_several_or_all(self, default):
         for alias in ("default", "pages", "unnamed"):
             caches[alias].set("key", 1)
         assert told("clear", "--cache", "pages", "--cache", "default") == {
@@ -286,11 +286,11 @@ class TestClear:
             "cleared 1 entry of 'unnamed'",
         ]
 
-    def test_takes_named_ones_or_all(self):
+    def test_needs_names_or_all(self):
         with pytest.raises(CommandError, match="not allowed with"):
             output("clear", "--all", "--cache", "pages")
 
-    def test_of_all_where_there_are_none_is_refused(self):
+    def test_of_all_without_any_is_refused(self):
         with (
             override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}),
             pytest.raises(CommandError, match="CACHES has no cache of nearcache"),
@@ -300,7 +300,7 @@ class TestClear:
 
 class TestCache:
     @actions
-    def test_that_is_not_ours_is_refused_and_ours_are_told(self, arguments):
+    def test_that_is_not_ours_is_refused_with_a_list_of_ours(self, arguments):
         for alias in ("django", "nowhere", "unheard of"):
             with pytest.raises(CommandError, match=rf"no nearcache cache '{alias}'.*default, pages, unnamed"):
                 output(*arguments, "--cache", alias)
@@ -319,14 +319,14 @@ class TestCache:
             output(*arguments)
 
     @pytest.mark.parametrize("arguments", ACTIONS[:-1], ids=lambda arguments: arguments[0])
-    def test_of_other_processes_cannot_be_seen_and_it_says_so(self, default, arguments):
+    def test_note_tells_that_other_processes_have_caches_of_their_own(self, default, arguments):
         default.set("key", 1)
         text = note(*arguments, "--cache", "default")
         assert text.startswith("Note: 'default' is a LocalCache: each process has its own.")
         assert f"the one of its own process (pid {os.getpid()})" in text
         assert "can neither see nor change those of other processes" in text
 
-    def test_of_other_processes_are_several_caches(self):
+    def test_note_is_in_the_plural_for_several_caches(self):
         text = note("stats")
         assert text.startswith("Note: 'default', 'pages' and 'unnamed' are LocalCaches: each process has")
         assert "those of its own process" in text
@@ -334,11 +334,11 @@ class TestCache:
 
 class TestCommandLine:
     @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["get"], ["delete"], ["keys", "a", "b"]])
-    def test_that_is_wrong_is_refused(self, arguments):
+    def test_bad_arguments_are_refused(self, arguments):
         with pytest.raises(CommandError, match="Error:"):
             output(*arguments)
 
-    def test_is_a_program_s(self):
+    def test_works_as_a_program(self):
         program = """
             from django.conf import settings
             settings.configure(
@@ -355,7 +355,7 @@ class TestCommandLine:
         assert json.loads("".join(lines[1:])) == {"default": {"cleared": 0}}
 
     @pytest.mark.skipif(os.name != "posix", reason="a shell's pipe")
-    def test_ends_quietly_if_its_reader_does(self):
+    def test_ends_quietly_if_the_pipe_is_closed(self):
         program = """
             import os, sys
             from django.conf import settings

@@ -91,7 +91,7 @@ class TestList:
         assert not directory.exists()
         assert not configured["pages"].exists()
 
-    def test_has_each_file_with_its_caches(self, directory, configured):
+    def test_shows_each_file_with_its_caches(self, directory, configured):
         create(configured["default"], configured["pages"], directory / "old")
         found = told()
         assert {path: one["aliases"] for path, one in found.items()} == {
@@ -104,7 +104,7 @@ class TestList:
             assert 0 <= time.time() - one["opened"] < 60
             assert one["created"] is None or one["created"] <= one["opened"] + 1
 
-    def test_has_the_processes_that_live(self, configured):
+    def test_shows_living_processes(self, configured):
         path = configured["default"]
         create(path)
         assert (told()[str(path)]["in_use"], told()[str(path)]["pids"]) == (False, [])
@@ -124,14 +124,14 @@ class TestList:
         assert site.endswith(f"1: {pid}  default, again")
         assert summary == "unused: 1 file (1.0 MB); delete with --remove"
 
-    def test_has_when_a_file_was_opened_last(self, configured):
+    def test_shows_when_a_file_was_last_opened(self, configured):
         path = configured["default"]
         create(path)
         os.utime(path, (time.time() - 3 * 86_400, path.stat().st_mtime))
         assert " 3 days " in files()[0]
         assert " 3 days " in files()[0], "that it was listed is no opening"
 
-    def test_has_files_of_other_versions(self, directory):
+    def test_shows_files_of_other_versions(self, directory):
         path = directory / "old"
         create(path)
         with path.open("r+b") as file:
@@ -140,7 +140,7 @@ class TestList:
         assert told()[str(path)]["kind"] == "other version"
         assert "- (other version)" in files()[0]
 
-    def test_leaves_out_what_is_no_cache(self, directory, configured):
+    def test_omits_other_files(self, directory, configured):
         directory.mkdir(mode=0o700)
         (directory / "notes").write_text("something else")
         (directory / "empty").touch()
@@ -148,7 +148,7 @@ class TestList:
         assert told("--remove") == {}
         assert sorted(path.name for path in directory.iterdir()) == ["empty", "folder", "notes"]
 
-    def test_notes_what_cannot_be_used_as_configured(self, configured):
+    def test_notes_files_that_cannot_be_used_as_configured(self, configured):
         configured["pages"].write_text("something else")
         out, errors = files("--remove")
         assert "no cache files" not in errors
@@ -166,14 +166,14 @@ class TestList:
         ):
             files()
 
-    def test_is_for_linux(self, monkeypatch):
+    def test_needs_linux(self, monkeypatch):
         monkeypatch.delattr(_core, "inspect_file")
         with pytest.raises(CommandError, match="64-bit Linux only"):
             files()
 
 
 class TestRemove:
-    def test_deletes_what_no_process_has_open(self, directory, configured):
+    def test_deletes_files_that_no_process_has_open(self, directory, configured):
         create(configured["pages"], directory / "old")
         with opened_elsewhere(configured["default"]):
             out, errors = files("--remove")
@@ -185,13 +185,13 @@ class TestRemove:
             assert errors == ""
             assert list(told()) == [str(configured["default"])]
 
-    def test_tells_scripts_what_it_deleted(self, directory, configured):
+    def test_prints_deleted_files_in_json(self, directory, configured):
         create(directory / "old")
         with opened_elsewhere(configured["default"]):
             removed = {path: one["removed"] for path, one in told("--remove").items()}
         assert removed == {str(directory / "old"): True, str(configured["default"]): False}
 
-    def test_leaves_a_file_that_is_opened_after_it_was_listed(self, configured, monkeypatch):
+    def test_keeps_a_file_that_is_opened_after_the_listing(self, configured, monkeypatch):
         path = configured["default"]
         create(path)
         inspect = _core.inspect_file
@@ -207,7 +207,7 @@ class TestRemove:
         assert out == "removed 0 files (0.0 MB); 1 file is in use\n"
         assert path.exists()
 
-    def test_deletes_what_killed_creators_left(self, directory, configured):
+    def test_deletes_files_left_by_killed_creators(self, directory, configured):
         directory.mkdir(mode=0o700)
         pages = configured["pages"]
         left = [
@@ -221,7 +221,7 @@ class TestRemove:
         assert {path for path, one in told("--remove").items() if one["removed"]} == set(map(str, left))
         assert all(path.exists() for path in others), "not in the user's directory, or of another name"
 
-    def test_while_the_site_runs_keeps_its_processes_together(self, configured):
+    def test_keeps_the_file_of_running_processes(self, configured):
         path = configured["default"]
         create(path)
         with opened_elsewhere(path) as one:

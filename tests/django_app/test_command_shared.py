@@ -69,7 +69,7 @@ def elsewhere(path, program):
     subprocess.run([sys.executable, "-c", program, path], check=True, timeout=60)
 
 
-def test_says_that_it_made_the_file(default, path):
+def test_reports_that_it_created_the_file(default, path):
     note = run("stats")[1]
     assert f"{path}, the file of 'default', did not exist" in note
     assert f"uid {os.geteuid()}" in note
@@ -77,7 +77,7 @@ def test_says_that_it_made_the_file(default, path):
     assert run("stats", "--cache", "default")[1] == ""
 
 
-def test_sees_and_changes_what_other_processes_have(default, path):
+def test_shows_and_changes_entries_of_other_processes(default, path):
     elsewhere(path, "cache.set_many({'user:1': [1], 'user:2': 2, 'page': 'x'}); cache.get('page')")
     assert {one["key"] for one in told("keys")} == {"user:1", "user:2", "page"}
     assert told("get", "user:1")["value"] == [1]
@@ -88,14 +88,14 @@ def test_sees_and_changes_what_other_processes_have(default, path):
     elsewhere(path, "assert cache.get('page') is None")
 
 
-def test_has_no_note_of_other_processes(default):
+def test_has_no_note_about_other_processes(default):
     del caches["default"]  # its file is there by now, as that of a site
     assert run("keys")[1] == ""
     assert "'local' is a LocalCache" in run("stats")[1]
     assert "default" not in run("stats")[1]
 
 
-def test_stats_say_which_file_it_is(default, path):
+def test_stats_name_the_file(default, path):
     text, _ = run("stats", "--cache", "default")
     assert f"default is the file {path}" in text
     assert "recoveries" in text
@@ -111,7 +111,7 @@ def test_verify_reports(default, path):
     assert 100 < report["payload"] < report["memory"]
 
 
-def test_verify_of_a_broken_file_fails_and_says_what(default, path):
+def test_verify_of_a_broken_file_fails_with_the_reason(default, path):
     for n in range(200):
         default.set(f"key{n}", "x" * 2000)
     with path.open("r+b") as file:
@@ -143,7 +143,7 @@ def test_verify_of_all_reports_the_valid_files_beside_a_broken_one(default, path
 @pytest.mark.parametrize(
     ("arguments", "method"), [(["delete", "key"], "delete"), (["verify"], "_verify")], ids=" ".join
 )
-def test_a_stopped_process_is_no_traceback(default, monkeypatch, arguments, method):
+def test_a_stopped_process_is_an_error_without_traceback(default, monkeypatch, arguments, method):
     def held(*_, **__):
         raise TimeoutError("nearcache: the file: another process holds the lock")
 
@@ -153,12 +153,12 @@ def test_a_stopped_process_is_no_traceback(default, monkeypatch, arguments, meth
     assert str(raised.value) == "nearcache: the file: another process holds the lock"
 
 
-def test_verify_needs_a_file(default):
+def test_verify_needs_a_shared_cache(default):
     with pytest.raises(CommandError, match=r"'local' has no file to verify; the SharedCaches.*: default"):
         run("verify", "--cache", "local")
 
 
-def test_verify_of_all_needs_a_file():
+def test_verify_of_all_needs_a_shared_cache():
     only = {"default": {"BACKEND": "nearcache.django.LocalCache"}}
     with (
         override_settings(CACHES=only),

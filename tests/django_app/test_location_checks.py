@@ -44,7 +44,7 @@ def messages(**configured):
 
 
 class TestOneFile:
-    def test_is_warned_of_if_no_cache_has_a_location(self):
+    def test_is_a_warning_if_no_cache_has_a_location(self):
         subclass = shared(BACKEND=f"{__name__}.Subclass", LOCATION="")
         (message,) = messages(default=shared(), renditions=subclass, sessions=shared())
         assert isinstance(message, checks.Warning)
@@ -55,10 +55,10 @@ class TestOneFile:
         assert "clearing one clears the others" in message.msg
         assert "Give each a LOCATION" in message.hint
 
-    def test_is_fine_if_it_is_meant(self):
+    def test_is_fine_with_an_explicit_location(self):
         assert messages(default=shared(LOCATION="one"), renditions=shared(LOCATION="one")) == []
 
-    def test_is_fine_if_it_is_one_cache_s(self):
+    def test_is_fine_for_a_single_cache(self):
         local = {"BACKEND": "nearcache.django.LocalCache"}
         assert messages(default=shared(), renditions=shared(LOCATION="own"), local=local, more=local) == []
         assert messages(default={"BACKEND": "no.such.Backend"}, local=local) == []
@@ -66,12 +66,12 @@ class TestOneFile:
     def test_is_registered(self):
         assert check_locations in checks.registry.registry.registered_checks
 
-    def test_of_two_sizes_is_an_error_that_names_the_remedy(self):
+    def test_of_two_sizes_is_an_error_with_advice(self):
         SharedCache("", shared())
         with pytest.raises(ImproperlyConfigured, match="give each a LOCATION of its own"):
             SharedCache("", {"OPTIONS": {"MAX_MEMORY": "2MB"}})
 
-    def test_of_two_sizes_in_two_processes_is_logged_with_the_remedy(self, memory, caplog):
+    def test_of_two_sizes_in_two_processes_is_logged_with_advice(self, memory, caplog):
         program = """
             import sys
             from nearcache.django import SharedCache
@@ -86,7 +86,7 @@ class TestOneFile:
 
 
 class TestDefaultName:
-    def test_shows_the_settings_module(self):
+    def test_contains_the_settings_module(self):
         with override_settings(SETTINGS_MODULE="mysite.settings"):
             assert location.default_name().startswith("default-mysite.settings-")
         with override_settings(SETTINGS_MODULE="müsite/" + "x" * 200):
@@ -95,7 +95,7 @@ class TestDefaultName:
         assert len(name) < 128
         assert location.path_of(name).name == name
 
-    def test_is_of_module_and_key(self):
+    def test_depends_on_module_and_key(self):
         names = set()
         for module in ("a.settings", "b.settings", ""):
             for key in ("one", "two"):
@@ -169,7 +169,7 @@ location.SHARED_MEMORY = Path(os.environ["TEST_MEMORY"])
         assert process.returncode == 0, errors
         return output + errors
 
-    def test_is_warned_of(self, tmp_path, monkeypatch):
+    def test_is_a_warning(self, tmp_path, monkeypatch):
         text = self.check(tmp_path, monkeypatch, RANDOM)
         assert "(nearcache.W011) CACHES['default'] is a SharedCache without a LOCATION" in text
         assert "imported 'project_settings' got another one" in text
@@ -178,30 +178,30 @@ location.SHARED_MEMORY = Path(os.environ["TEST_MEMORY"])
     def test_is_fine_with_a_location(self, tmp_path, monkeypatch):
         assert "no issues" in self.check(tmp_path, monkeypatch, RANDOM, "'LOCATION': 'name'")
 
-    def test_is_not_warned_of_if_it_is_none(self, tmp_path, monkeypatch):
+    def test_is_no_warning_if_the_key_is_fixed(self, tmp_path, monkeypatch):
         assert "no issues" in self.check(tmp_path, monkeypatch, STABLE)
 
-    def test_is_fine_if_it_is_made_for_want_of_one_in_the_environment(self, tmp_path, monkeypatch):
+    def test_is_fine_as_a_fallback_for_the_environment(self, tmp_path, monkeypatch):
         key = RANDOM + "import os\nSECRET_KEY = os.environ.get('PROJECT_KEY') or SECRET_KEY\n"
         assert "nearcache.W011" in self.check(tmp_path, monkeypatch, key)
         monkeypatch.setenv("PROJECT_KEY", "one that stays")
         assert "no issues" in self.check(tmp_path, monkeypatch, key)
 
-    def test_is_not_looked_for_if_the_file_was_there(self, tmp_path, monkeypatch):
+    def test_is_not_checked_if_the_file_exists(self, tmp_path, monkeypatch):
         counting = STABLE + f"\nopen({str(tmp_path / 'imports')!r}, 'a').write('.')\n"
         self.check(tmp_path, monkeypatch, counting)
         assert (tmp_path / "imports").read_text() == ".."
         self.check(tmp_path, monkeypatch, counting)
         assert (tmp_path / "imports").read_text() == "..."
 
-    def test_of_settings_that_print_is_read_all_the_same(self, tmp_path, monkeypatch):
+    def test_of_settings_that_print_is_found(self, tmp_path, monkeypatch):
         assert "no issues" in self.check(tmp_path, monkeypatch, STABLE + "\nprint('hello')\n")
 
-    def test_of_settings_that_fail_a_second_time_is_left_alone(self, tmp_path, monkeypatch):
+    def test_of_settings_that_fail_a_second_time_is_ignored(self, tmp_path, monkeypatch):
         once = STABLE + f"\nopen({str(tmp_path / 'once')!r}, 'x').close()\n"
         assert "no issues" in self.check(tmp_path, monkeypatch, once)
 
-    def test_of_a_program_s_settings_is_left_alone(self):
+    def test_of_settings_without_a_module_is_ignored(self):
         assert os.environ.get("DJANGO_SETTINGS_MODULE") is None
         with override_settings(SECRET_KEY=os.urandom(8).hex()):
             assert messages(default=shared()) == []

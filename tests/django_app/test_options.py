@@ -37,7 +37,7 @@ class TestDefaults:
     def test_bound_is_64_mb(self, make_cache):
         assert limits(make_cache()) == (UNBOUND, 64 * MIB, UNBOUND)
 
-    def test_django_makes_one_of_its_path_alone(self):
+    def test_backend_alone_is_enough(self):
         cache = CacheHandler({"default": {"BACKEND": "nearcache.django.LocalCache"}})["default"]
         assert type(cache) is LocalCache
         assert limits(cache) == (UNBOUND, 64 * MIB, UNBOUND)
@@ -50,7 +50,7 @@ class TestDefaults:
     def test_no_options_are_the_default(self, make_cache):
         assert limits(make_cache(OPTIONS={})) == limits(make_cache())
 
-    def test_settings_are_left_as_they_were(self):
+    def test_settings_are_not_changed(self):
         params = {"TIMEOUT": 7, "OPTIONS": {"MAX_ENTRIES": 10, "MAX_MEMORY": "1MB"}}
         LocalCache("options-kept", params)
         assert params == {"TIMEOUT": 7, "OPTIONS": {"MAX_ENTRIES": 10, "MAX_MEMORY": "1MB"}}
@@ -74,7 +74,7 @@ class TestInterplay:
             ({"EVICTION": "s3-fifo", "MAX_ENTRIES": 10}, (10, UNBOUND, UNBOUND)),
         ],
     )
-    def test_options_together(self, make_cache, options, expected):
+    def test_combined_options(self, make_cache, options, expected):
         assert limits(make_cache(OPTIONS=options)) == expected
 
     def test_max_entries_alone_bounds_no_memory(self, make_cache):
@@ -230,7 +230,7 @@ class TestMaxEntries:
         assert repr(value) in text
         assert "whole number of at least 1" in text
 
-    def test_django_s_parameter_beside_the_options_counts(self):
+    def test_django_s_parameter_beside_the_options_is_used(self):
         cache = LocalCache("options-params", {"max_entries": "7", "OPTIONS": {"MAX_ENTRIES": 9}})
         assert cache._max_entries == 7
 
@@ -295,7 +295,7 @@ class TestCullFrequency:
         assert repr(value) in text
         assert "whole number of at least 0" in text
 
-    def test_django_s_parameter_beside_the_options_counts(self):
+    def test_django_s_parameter_beside_the_options_is_used(self):
         cache = LocalCache("options-params", {"cull_frequency": "2", "OPTIONS": {"CULL_FREQUENCY": 9}})
         assert cache._cull_frequency == 2
 
@@ -391,7 +391,7 @@ class TestMessages:
         assert "MAX_MEMORY" in text
         assert len(text) < 1500
 
-    def test_number_that_cannot_be_shown_is_named(self):
+    def test_number_too_large_to_show_is_described(self):
         assert "MAX_ENTRIES is a huge int" in complaint(OPTIONS={"MAX_ENTRIES": 10**10_000})
 
 
@@ -428,7 +428,7 @@ class TestTimeout:
         assert "number of seconds" in text
         assert "None" in text
 
-    def test_lower_case_counts(self):
+    def test_lower_case_is_accepted(self):
         assert LocalCache("options-timeout", {"timeout": 5, "TIMEOUT": 7}).default_timeout == 5
 
     def test_lower_case_is_checked(self):
@@ -442,7 +442,7 @@ class TestLocation:
         make_cache(LOCATION=value).set("key", value)
         assert make_cache(LOCATION=value).get("key") == value
 
-    def test_names_are_told_apart(self, make_cache):
+    def test_names_are_distinguished(self, make_cache):
         make_cache(LOCATION="options-a").set("key", "a")
         assert make_cache(LOCATION="options-A").get("key") is None
 
@@ -464,7 +464,7 @@ class TestLocation:
 
 class TestOptions:
     @refused(None, [], [("MAX_ENTRIES", 3)], "MAX_ENTRIES=3", 3, {"MAX_ENTRIES"})
-    def test_refused_if_no_dictionary(self, value):
+    def test_refused_if_not_a_dictionary(self, value):
         text = complaint(OPTIONS=value)
         assert "OPTIONS" in text
         assert repr(value) in text
@@ -485,7 +485,7 @@ class TestOptions:
             ("CLOK", "CLOCK"),
         ],
     )
-    def test_unknown_one_is_refused_and_guessed(self, name, meant):
+    def test_unknown_one_is_refused_with_a_suggestion(self, name, meant):
         text = complaint(OPTIONS={"MAX_ENTRIES": 10, name: 1})
         assert repr(name) in text
         assert f"Did you mean {meant!r}?" in text

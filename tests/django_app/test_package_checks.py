@@ -88,7 +88,7 @@ class TestLocalCache:
 
     @pytest.mark.parametrize("identity", IN_USE)
     @pytest.mark.parametrize("backend", [OURS, f"{__name__}.Subclass"])
-    def test_that_a_package_uses_is_warned_of(self, identity, backend):
+    def test_used_by_a_package_is_a_warning(self, identity, backend):
         (message,) = messages(backend, **IN_USE[identity])
         assert isinstance(message, checks.Warning)
         assert message.id == identity
@@ -98,7 +98,7 @@ class TestLocalCache:
         assert f"add '{identity}' to SILENCED_SYSTEM_CHECKS" in message.hint
 
     @pytest.mark.parametrize(("identity", "setting"), NAMES_THE_CACHE.items())
-    def test_is_the_one_that_the_setting_names(self, identity, setting):
+    def test_is_that_of_the_package_s_setting(self, identity, setting):
         changed = {**IN_USE[identity], setting: "other"}
         assert messages(OURS, LOCMEM, **changed) == []
         (message,) = messages(LOCMEM, OURS, **changed)
@@ -106,7 +106,7 @@ class TestLocalCache:
         assert "CACHES['other']" in message.msg
         assert setting in message.hint
 
-    def test_is_warned_of_once_for_each_package(self):
+    def test_is_one_warning_for_each_package(self):
         changed = {key: value for settings in IN_USE.values() for key, value in settings.items()}
         changed["INSTALLED_APPS"] = [app for x in IN_USE.values() for app in x.get("INSTALLED_APPS", [])]
         assert identities(**changed) == list(IN_USE)
@@ -127,7 +127,7 @@ class TestSilence:
         assert messages() == []
 
     @pytest.mark.parametrize(("identity", "setting"), NAMES_THE_CACHE.items())
-    def test_alias_that_does_not_exist_is_not_ours_to_report(self, identity, setting):
+    def test_unknown_alias_is_left_to_django(self, identity, setting):
         assert messages(**{**IN_USE[identity], setting: "none"}) == []
 
     @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ class TestSilence:
         assert messages(**IN_USE[identity]) == []
 
     @pytest.mark.parametrize("engine", ["cache", "cached_db"])
-    def test_sessions_likewise(self, engine, monkeypatch):
+    def test_checks_of_sessions_too(self, engine, monkeypatch):
         engine = f"django.contrib.sessions.backends.{engine}"
         with override_settings(SESSION_ENGINE=engine, CACHES={"default": {"BACKEND": OURS}}):
             assert len(check_sessions()) == 1
@@ -224,9 +224,9 @@ class TestThrottles:
         assert self.aliases(f"{__name__}.Elsewhere") == []
 
     @pytest.mark.parametrize("path", ["no.such.Throttle", "nonsense", ""])
-    def test_class_that_cannot_be_imported_is_not_ours_to_report(self, path):
+    def test_class_that_cannot_be_imported_is_left_to_the_package(self, path):
         assert self.aliases(path) == []
 
-    def test_alias_is_told_once(self):
+    def test_alias_is_reported_once(self):
         rest = "rest_framework.throttling"
         assert self.aliases(f"{rest}.AnonRateThrottle", f"{rest}.UserRateThrottle") == ["default"]

@@ -69,7 +69,7 @@ def series(registry):
 
 
 class TestDjangoNames:
-    def test_are_django_prometheus_s_for_all_of_ours_together(self, configured, registry):
+    def test_sum_all_our_caches(self, configured, registry):
         caches["default"].set("key", 1)
         caches["default"].get_many(["key", "missing", "none"])
         caches["bounded"].get("missing")
@@ -94,7 +94,7 @@ class TestDjangoNames:
 
 
 class TestOwnNames:
-    def test_tell_what_stats_tells(self, configured, registry):
+    def test_have_the_values_of_stats(self, configured, registry):
         cache = caches["bounded"]
         cache.set_many({"a": 1, "b": 2, "c": 3})
         cache.get_many(["a", "b", "c"])
@@ -108,13 +108,13 @@ class TestOwnNames:
         assert found['nearcache_memory_bytes{cache="bounded"}'] == stats.memory
         assert found['nearcache_max_entries{cache="bounded"}'] == 2
 
-    def test_leave_out_bounds_that_are_none(self, configured, registry):
+    def test_omit_bounds_that_are_none(self, configured, registry):
         found = series(registry)
         assert 'nearcache_max_memory_bytes{cache="bounded"}' not in found
         assert 'nearcache_max_entries{cache="default"}' not in found
         assert found['nearcache_max_memory_bytes{cache="default"}'] == 64 * 1024**2
 
-    def test_tell_of_a_store_once(self, configured, registry):
+    def test_report_a_store_once(self, configured, registry):
         labels = {match for name in series(registry) for match in re.findall(r'cache="(.*)"', name)}
         assert labels == {"default", "bounded"}
 
@@ -122,7 +122,7 @@ class TestOwnNames:
         described = {metric.name for metric in CacheCollector().describe()}
         assert described == {metric.name for metric in registry.collect()}
 
-    def test_are_read_anew_every_time(self, configured, registry):
+    def test_are_read_at_each_collection(self, configured, registry):
         before = series(registry)['nearcache_sets_total{cache="default"}']
         caches["default"].set("key", 1)
         assert series(registry)['nearcache_sets_total{cache="default"}'] == before + 1
@@ -142,7 +142,7 @@ class TestShared:
         with override_settings(CACHES={"default": {"BACKEND": OURS}, "shared": shared, "again": shared}):
             yield path
 
-    def test_tells_what_all_processes_did(self, path, registry):
+    def test_counts_all_processes(self, path, registry):
         caches["shared"].set("key", 1)
         program = """
             import sys
@@ -161,7 +161,7 @@ class TestShared:
         # Another name of the file is not another cache.
         assert not [name for name in found if 'cache="again"' in name]
 
-    def test_has_counters_that_a_local_cache_has_not(self, path, registry):
+    def test_has_counters_that_a_local_cache_lacks(self, path, registry):
         of = {
             alias: {name.partition("{")[0] for name in series(registry) if f'cache="{alias}"' in name}
             for alias in ("default", "shared")
@@ -175,18 +175,18 @@ class TestRegistry:
         with override_settings(CACHES={"default": {"BACKEND": LOCMEM}}):
             assert series(registry) == {}
 
-    def test_takes_a_second_collector_not_and_stays_as_it_was(self, configured, registry):
+    def test_refuses_a_second_collector_and_is_unchanged(self, configured, registry):
         with pytest.raises(ValueError, match="Duplicated timeseries"):
             register(registry)
         assert 'nearcache_entries{cache="default"}' in series(registry)
 
-    def test_with_somebody_s_same_names_refuses(self):
+    def test_refuses_names_that_exist(self):
         registry = CollectorRegistry()
         Counter("django_cache_get_total", "Somebody's", registry=registry)
         with pytest.raises(ValueError, match="Duplicated timeseries"):
             register(registry)
 
-    def test_registering_looks_at_no_caches(self):
+    def test_registering_opens_no_caches(self):
         with override_settings(CACHES={"default": {"BACKEND": OURS, "OPTIONS": {"NONSENSE": 1}}}):
             register(CollectorRegistry(auto_describe=True))
 
@@ -198,7 +198,7 @@ class TestBesideDjangoPrometheus:
 
     @pytest.mark.parametrize("theirs", ["first", "last"])
     @pytest.mark.parametrize("namespace", ["", "shop"])
-    def test_both_are_told_together_whoever_comes_first(self, theirs, namespace):
+    def test_both_are_exported_in_either_order(self, theirs, namespace):
         use = "caches['theirs'].set('key', 1); caches['theirs'].get('key')\n"
         program = f"{use if theirs == 'first' else ''}register()\n{use if theirs == 'last' else ''}" + (
             "caches['default'].get('missing')\ncaches['theirs'].get('key')\n"
@@ -211,7 +211,7 @@ class TestBesideDjangoPrometheus:
         assert found[f'{prefix}django_cache_get_total{{backend="nearcache"}}'] == 1
         assert found[f'{prefix}django_cache_get_misses_total{{backend="nearcache"}}'] == 1
 
-    def test_each_name_is_told_once(self):
+    def test_each_name_is_exported_once(self):
         pytest.importorskip("django_prometheus")
         program = "register()\nprint(generate_latest(REGISTRY).decode().strip())"
         text = run("-W", "ignore::DeprecationWarning", "-c", f"EXTRA = {{}}{SITE}{program}")
@@ -232,7 +232,7 @@ print(generate_latest(REGISTRY).decode().strip())
 
 
 class TestExtra:
-    def test_that_is_missing_is_named(self):
+    def test_missing_package_is_named(self):
         program = """
 import sys
 sys.modules["prometheus_client"] = None

@@ -117,7 +117,7 @@ class TestConnections:
         assert type(caches["other"]) is LocMemCache
         assert cache.set.__self__ is caches["default"]
 
-    def test_whoever_asks_first(self):
+    def test_first_access_through_django_s_caches(self):
         assert django.core.cache.caches["other"] is caches["other"]
 
     def test_each_thread_has_its_own(self):
@@ -226,7 +226,7 @@ class TestContexts:
         assert not failures
 
     @pytest.mark.skipif(not hasattr(local, "_Storage"), reason="asgiref before 3.13")
-    def test_values_of_another_thread_are_not_taken(self):
+    def test_values_of_another_thread_are_not_used(self):
         stored = vars(caches._connections._storage)["_data"]
         mine = self.same()
         foreign = local._Storage(threading.get_ident() + 1, {"default": "foreign"})
@@ -241,7 +241,7 @@ class TestContexts:
 class TestProxy:
     """Beside the connection: what Django's proxy is and does."""
 
-    def test_is_djangos_kind(self):
+    def test_has_the_type_of_djangos(self):
         assert isinstance(cache, ConnectionProxy)
         assert isinstance(caches, CacheHandler)
 
@@ -305,7 +305,7 @@ class TestProxy:
                 pickle.dumps(proxy)
         assert "default" in repr(vars(cache))
 
-    def test_attributes_put_behind_its_back(self):
+    def test_attributes_set_directly(self):
         proxy = type(cache)(django.core.cache.caches, "other")
         assert proxy.get.__self__ is caches["other"]
         vars(proxy)["get"] = "own"
@@ -378,7 +378,7 @@ def own():
 
 
 @pytest.mark.usefixtures("_layout")
-class TestMethodsFoundAgain:
+class TestCachedMethods:
     """A thread keeps the methods it found last; that must never be seen."""
 
     def test_are_the_backends(self, own):
@@ -401,7 +401,7 @@ class TestMethodsFoundAgain:
         monkeypatch.undo()
         assert cache.get("key") == own.get("key") == 1
 
-    def test_another_built_in_method_put_in_its_place(self, own):
+    def test_replaced_by_another_built_in_method(self, own):
         Own.get = Own.has_key
         assert cache.get("key") is cache.get("key") is own.get("key") is True
         Own.get = dict.get
@@ -411,7 +411,7 @@ class TestMethodsFoundAgain:
         del Own.get
         assert cache.get("key") == 1
 
-    def test_property_put_in_its_place(self, own):
+    def test_replaced_by_a_property(self, own):
         asked = []
         Own.get = property(lambda self: asked.append(self) or self.has_key)
         assert cache.get("key") is True
@@ -420,7 +420,7 @@ class TestMethodsFoundAgain:
         del Own.get
         assert cache.get("key") == 1
 
-    def test_property_that_raises_is_asked_once(self, own):
+    def test_property_that_raises_is_read_once(self, own):
         asked = []
 
         def fail(self):
@@ -433,7 +433,7 @@ class TestMethodsFoundAgain:
         assert asked == [own]
 
     @pytest.mark.parametrize("special", ["__getattribute__", "__getattr__"])
-    def test_class_that_looks_up_its_own_way(self, own, special):
+    def test_class_with_its_own_getattribute(self, own, special):
         def answer(self, name):
             return "own way" if name == "get" else object.__getattribute__(self, name)
 
@@ -444,7 +444,7 @@ class TestMethodsFoundAgain:
         delattr(Own, special)
         assert cache.get("key") == 1
 
-    def test_patched_again_and_again(self, own):
+    def test_patched_repeatedly(self, own):
         for answer in range(5):
             for target in (cache, own, Own):
                 with mock.patch.object(target, "get", return_value=answer) as patched:
@@ -483,7 +483,7 @@ class TestMethodsFoundAgain:
         assert cache.get("key") == 1
         assert cache.mark == own.mark == 2999
 
-    def test_more_methods_than_are_kept(self, own):
+    def test_more_methods_than_are_cached(self, own):
         names = [name for name in dir(own) if not name.startswith("_")]
         assert len(names) > 30
         for _ in range(3):
@@ -514,7 +514,7 @@ class TestMethodsFoundAgain:
         object.__setattr__(proxy, "_connections", {"default": "a string"})
         assert proxy.upper() == "A STRING"
 
-    def test_missing_attribute_tells_the_same(self, own):
+    def test_missing_attribute_has_the_same_error(self, own):
         errors = []
         for proxy in (cache, cache, django.core.cache.cache):
             with pytest.raises(AttributeError) as raised:
@@ -539,13 +539,13 @@ class TestMethodsFoundAgain:
         cache.set("key", number)
         return backend
 
-    def test_no_backend_is_kept_but_the_last(self, own):
+    def test_only_the_last_backend_is_cached(self, own):
         seen = weakref.ref(copy_context().run(self.another, 1))
         assert cache.get.__self__ is own
         gc.collect()
         assert seen() is None
 
-    def test_backend_that_uses_the_cache_at_its_end(self, own):
+    def test_backend_that_uses_the_cache_when_destroyed(self, own):
         seen = []
         Own.ended = staticmethod(lambda _: seen.append((cache.get.__self__, cache.get("key"))))
         for number in range(1, 6):
@@ -554,7 +554,7 @@ class TestMethodsFoundAgain:
             gc.collect()
             assert seen == [(own, 1)] * number
 
-    def test_thread_that_ended_keeps_none(self, own):
+    def test_ended_thread_keeps_no_backend(self, own):
         seen = []
         thread = thread_of_its_own(lambda: seen.append(weakref.ref(self.another(1))))
         thread.start()
@@ -596,7 +596,7 @@ class TestMethodsFoundAgain:
             thread.join()
         assert not failures
 
-    def test_nothing_is_kept_of_a_class_changed_back(self, own):
+    def test_class_changed_back_is_not_cached(self, own):
         def get(_, key):
             return key
 
@@ -612,7 +612,7 @@ class TestMethodsFoundAgain:
 class TestFork:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
     @isolated
-    def test_child_has_what_the_thread_kept(self):
+    def test_child_has_the_cached_methods(self):
         settings.configure(CACHES=SETTINGS)
         cache.set("key", 1)
         assert cache.get.__self__ is caches["default"]
@@ -656,7 +656,7 @@ class TestOptIn:
         signals.request_finished.send(sender=None)
 
     @isolated
-    def test_is_off_unless_asked_for(self):
+    def test_is_off_by_default(self):
         start_project()
         assert type(django.core.cache.cache) is ConnectionProxy
         assert type(django.core.cache.caches) is CacheHandler

@@ -99,7 +99,7 @@ def test_local_cache_alone(configured):
     assert opened(configured("localcache://")).stats().max_memory == 64 * MIB
 
 
-def test_timeout_of_none_is_as_the_page_says(configured):
+def test_timeout_of_none_is_as_documented(configured):
     settings = configured(f"localcache://none-{configured.package}?timeout=None")
     if configured.package == "django-environ":
         assert opened(settings).ttl("key") is None

@@ -49,7 +49,7 @@ class TestPage:
         assert set(CACHE_STATUS.values()) | set(LOCK_STATUS.values()) == STATUSES
 
     @pytest.mark.parametrize("name", CACHE)
-    def test_is_true_of_our_cache_s_signatures(self, name):
+    def test_matches_our_cache_s_signatures(self, name):
         if CACHE_STATUS[name] == "not there":
             assert not hasattr(LocalCache, name)
             return
@@ -58,7 +58,7 @@ class TestPage:
         assert not takes(getattr(LocalCache, name), {"client"})
 
     @pytest.mark.parametrize("name", LOCK)
-    def test_is_true_of_our_lock_s_signatures(self, cache, name):
+    def test_matches_our_lock_s_signatures(self, cache, name):
         lock = cache.lock("key")
         if LOCK_STATUS[name] == "not there":
             assert not hasattr(lock, name)
@@ -118,7 +118,7 @@ class TestDifferences:
         cache.set("key", 1, None)
         assert cache.touch("key", None) is True
 
-    def test_incr_version_gives_the_default_timeout(self, cache):
+    def test_incr_version_uses_the_default_timeout(self, cache):
         cache.set("key", 1, 50)
         cache.incr_version("key")
         assert cache.ttl("key", version=2) == 300
@@ -248,7 +248,7 @@ class TestBesideTheServer:
         with redis_cache.lock("lock", timeout=0):
             assert redis_cache.ttl("lock") is None
 
-    def test_locks_are_held_and_handed_over_alike(self, redis_cache, make_cache):
+    def test_locks_behave_the_same(self, redis_cache, make_cache):
         for cache in (make_cache(), redis_cache):
             one, other = cache.lock("lock", timeout=50), cache.lock("lock", timeout=50)
             assert one.acquire(token="mine") is True

@@ -38,7 +38,7 @@ class TestDifferences:
             clock.advance(10)
             assert each.delete("key") is answer
 
-    def test_delete_of_an_entry_set_with_no_time_to_live(self, cache, locmem):
+    def test_delete_of_an_entry_set_with_timeout_zero(self, cache, locmem):
         for each, answer in ((cache, False), (locmem, True)):
             each.set("key", 1, 0)
             assert each.delete("key") is answer
@@ -49,7 +49,7 @@ class TestDifferences:
         with pytest.raises(OverflowError):
             locmem.set("key", 1, HUGE)
 
-    def test_timeout_that_is_no_number(self, cache, locmem):
+    def test_timeout_that_is_not_a_number(self, cache, locmem):
         for each, left in ((cache, "old"), (locmem, "new")):
             each.set("key", "old")
             with pytest.raises(TypeError):

@@ -141,7 +141,7 @@ class TestLruIsLocMemCachesOrder:
         ],
         ids=["get", "get_many", "set", "incr", "get_or_set", "add", "touch", "has_key", "in"],
     )
-    def test_what_saves_an_entry(self, make_cache, make_locmem, use, saved):
+    def test_which_uses_keep_an_entry(self, make_cache, make_locmem, use, saved):
         for cache in (
             make_cache(EVICTION="lru", MAX_ENTRIES=4, CULL_FREQUENCY=4),
             make_locmem(MAX_ENTRIES=4, CULL_FREQUENCY=4),
@@ -163,7 +163,7 @@ class TestHandlesOfOneStore:
     """The limit belongs to the handle that writes, the entries to the store."""
 
     @pytest.mark.parametrize(("first", "second"), [((10, 3), (4, 2)), ((3, 1), (12, 4)), ((5, 0), (10, 3))])
-    def test_with_limits_of_their_own_do_as_locmem_s(self, make_cache, make_locmem, first, second):
+    def test_with_different_limits_behave_as_in_locmem(self, make_cache, make_locmem, first, second):
         ours, django = [], []
         location = new_location()
         for max_entries, frequency in (first, second):
@@ -176,7 +176,7 @@ class TestHandlesOfOneStore:
             assert outcome(ours[one], *operation) == outcome(django[one], *operation)
             assert survivors(ours[0]) == survivors(django[0]), operation
 
-    def test_hold_what_the_one_that_wrote_last_allows(self, make_cache):
+    def test_limit_of_the_last_writer_applies(self, make_cache):
         location = new_location()
         small, large = (
             make_cache(LOCATION=location, MAX_ENTRIES=5),
@@ -210,7 +210,7 @@ class TestLiveLimits:
             cache.set_many(dict.fromkeys(range(100), 1))
             assert cache.stats().entries == limit
 
-    def test_lru_limits_assigned_do_as_locmem_s(self, make_cache, make_locmem):
+    def test_lru_limits_assigned_behave_as_in_locmem(self, make_cache, make_locmem):
         cache, locmem = make_cache(EVICTION="lru", MAX_ENTRIES=10), make_locmem(MAX_ENTRIES=10)
         chance = random.Random("live limits")
         for step, operation in enumerate(random_operations(2_000, seed="live limits")):
@@ -244,7 +244,7 @@ class TestLiveLimits:
         assert cache.stats().max_memory == 64_000
 
     @pytest.mark.parametrize("value", [10e9, 1e300, 10**400, "1e300", 2**63], ids=str)
-    def test_limit_beyond_any_store_is_none(self, make_cache, value):
+    def test_limit_larger_than_any_store_is_no_limit(self, make_cache, value):
         cache = make_cache(MAX_ENTRIES=1)
         cache._max_entries = value
         cache.set_many(dict.fromkeys(range(500), 1))
@@ -256,7 +256,7 @@ class TestLiveLimits:
         ["many", "", 1.5, "1.5", math.inf, math.nan, "inf", "nan", True, False, b"10", [10]],
         ids=repr,
     )
-    def test_limit_that_is_no_number_is_refused_and_the_old_one_stays(self, make_cache, name, value):
+    def test_limit_that_is_not_a_number_is_refused_and_the_old_one_stays(self, make_cache, name, value):
         cache = make_cache(MAX_ENTRIES=10, CULL_FREQUENCY=2, MAX_MEMORY=5_000)
         before = getattr(cache, name)
         with pytest.raises(
@@ -286,7 +286,7 @@ class TestDefaultPolicy:
         assert cache.stats().evictions == 0
 
     @pytest.mark.parametrize(("limit", "frequency"), [(10, 1), (10, 2), (10, 3), (30, 7), (10, 0), (300, 3)])
-    def test_with_cull_frequency_evicts_that_part_at_once(self, make_cache, limit, frequency):
+    def test_cull_frequency_sets_the_part_evicted_at_once(self, make_cache, limit, frequency):
         cache = make_cache(MAX_ENTRIES=limit, CULL_FREQUENCY=frequency)
         cache.set_many(dict.fromkeys(range(limit), 1))
         assert cache.stats().entries == limit
@@ -296,7 +296,7 @@ class TestDefaultPolicy:
         assert cache.stats().entries == limit - culled + 1
         assert "more" in cache
 
-    def test_cull_frequency_alone_is_of_django_s_300_entries(self, make_cache):
+    def test_cull_frequency_alone_applies_to_django_s_300_entries(self, make_cache):
         cache = make_cache(CULL_FREQUENCY=3)
         cache.set_many(dict.fromkeys(range(301), 1))
         assert cache.stats().entries == 201
@@ -306,7 +306,7 @@ class TestDefaultPolicy:
         assert cache.stats().entries == 10_000
         assert len(cache.get_many(range(10_000))) == 10_000
 
-    def test_keeps_what_is_used_over_and_over(self, make_cache):
+    def test_keeps_frequently_used_entries(self, make_cache):
         cache = make_cache(MAX_ENTRIES=100)
         cache.set_many(dict.fromkeys(("hot", "hotter"), 1))
         for number in range(10_000):
@@ -315,7 +315,7 @@ class TestDefaultPolicy:
         assert cache.get_many(["hot", "hotter"]) == {"hot": 1, "hotter": 1}
 
     @given(st.integers(1, 12), st.lists(OPERATION, min_size=15, max_size=60))
-    def test_never_holds_more_than_max_entries_nor_a_wrong_value(self, make_cache, limit, operations):
+    def test_never_exceeds_max_entries_nor_returns_a_wrong_value(self, make_cache, limit, operations):
         """The cache may forget, but what it tells is what was stored last."""
         cache = make_cache(MAX_ENTRIES=limit)
         written = {}
@@ -408,7 +408,7 @@ class TestMaxMemory:
             assert cache.stats().memory <= 20_000
         assert cache.get("sum") == bytes(15_000)
 
-    def test_and_max_entries_hold_together(self, make_cache):
+    def test_max_memory_and_max_entries_both_apply(self, make_cache):
         cache = make_cache(MAX_MEMORY=50_000, MAX_ENTRIES=20)
         for number in range(100):
             cache.set(number, bytes(10))

@@ -117,7 +117,7 @@ class Forking:
 
 class TestFork:
     @isolated
-    def test_child_uses_the_cache_at_once(self):
+    def test_child_can_use_the_cache_at_once(self):
         cache = new_cache(MAX_ENTRIES=1000)
         cache.set("known", "known")
         with hammered(cache) as rounds:
@@ -149,7 +149,7 @@ class TestFork:
         assert len(forked) == 100
 
     @isolated
-    def test_child_has_threads_of_its_own(self):
+    def test_child_can_start_threads(self):
         cache = new_cache(MAX_ENTRIES=1000)
         cache.set("known", "known")
 
@@ -165,7 +165,7 @@ class TestFork:
                 in_child(work)
 
     @isolated
-    def test_children_have_children(self):
+    def test_children_can_fork(self):
         cache = new_cache()
         cache.set("depth", 0)
 
@@ -209,7 +209,7 @@ class SlowModule(types.ModuleType):
 
 class TestForkWithinTheFirstCall:
     @isolated
-    def test_child_is_not_kept_waiting_by_what_another_thread_was_importing(self):
+    def test_child_does_not_wait_for_an_import_of_another_thread(self):
         cache = new_cache()
         sys.modules["uuid"] = SlowModule("uuid")
         thread = threading.Thread(target=lambda: cache.set("id", [Decimal(1)]))
@@ -235,7 +235,7 @@ class TestForkWithinTheFirstCall:
 
 class TestSeparation:
     @isolated
-    def test_writes_of_the_child_do_not_show_in_the_parent(self):
+    def test_parent_does_not_see_writes_of_the_child(self):
         cache = new_cache()
         cache.set_many({"changed": "parent's", "deleted": "parent's", "number": 1})
 
@@ -255,7 +255,7 @@ class TestSeparation:
         assert cache.get("changed") == "parent's"
 
     @isolated
-    def test_writes_of_the_parent_do_not_show_in_the_child(self):
+    def test_child_does_not_see_writes_of_the_parent(self):
         cache = new_cache()
         cache.set("key", "before")
         written, write = os.pipe()
@@ -315,7 +315,7 @@ class TestForkHandlers:
 
 class TestForkWithinACall:
     @isolated
-    def test_a_value_forks_when_it_is_pickled(self):
+    def test_value_may_fork_when_it_is_pickled(self):
         cache = new_cache()
         cache.set("known", "known")
         value = Forking()
@@ -328,7 +328,7 @@ class TestForkWithinACall:
         assert cache.get("value") == "made in the parent"
 
     @isolated
-    def test_a_value_forks_when_it_is_evicted(self):
+    def test_value_may_fork_when_it_is_evicted(self):
         cache = new_cache(MAX_ENTRIES=3)
         children = []
         value = uuid.uuid4()
@@ -381,7 +381,7 @@ class TestMultiprocessing:
         assert cache.get_many(["key", "number", "new"]) == {"key": "parent's", "number": 1}
 
     @isolated
-    def test_pool_of_forked_workers_reads_what_was_filled_before(self):
+    def test_forked_pool_reads_entries_of_the_parent(self):
         cache = new_cache()
         cache.set_many({key: str(key) for key in range(100)})
         with hammered(cache), multiprocessing.get_context("fork").Pool(2) as pool:

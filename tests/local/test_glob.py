@@ -86,12 +86,12 @@ def each(table):
 
 class TestPattern:
     @each(FITTING)
-    def test_stands_for(self, cache, pattern, text):
+    def test_matches(self, cache, pattern, text):
         assert fits(cache, pattern, text)
         assert redis_glob.matches(pattern, text)
 
     @each(NOT_FITTING)
-    def test_does_not_stand_for(self, cache, pattern, text):
+    def test_does_not_match(self, cache, pattern, text):
         assert not fits(cache, pattern, text)
         assert not redis_glob.matches(pattern, text)
 
@@ -99,14 +99,14 @@ class TestPattern:
     @given(patterns, texts)
     @example("*a*b*[^-]*", "aabb-")
     @example("[a-]b]", "]b]")
-    def test_means_what_it_does_to_redis(self, cache, pattern, text):
+    def test_matches_as_in_redis(self, cache, pattern, text):
         assert fits(cache, pattern, text) == redis_glob.matches(pattern, text)
 
     @given(texts)
-    def test_stands_for_any_text_that_it_escapes(self, cache, text):
+    def test_escaped_text_matches_itself(self, cache, text):
         assert fits(cache, "".join(f"\\{character}" for character in text), text)
 
-    def test_of_many_stars_takes_no_time_to_speak_of(self, cache):
+    def test_many_stars_are_matched_quickly(self, cache):
         """The oracle would take more steps than there are atoms."""
         text = "a" * 240
         assert not fits(cache, "*a" * 120 + "b", text)

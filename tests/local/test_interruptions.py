@@ -64,7 +64,7 @@ class TestGarbageCollector:
         use(cache)
 
     @isolated
-    def test_trees_are_whole_while_finalizers_change_what_is_stored(self):
+    def test_stored_trees_are_consistent_while_finalizers_change_them(self):
         cache = new_cache()
         gc.set_threshold(1)
         changes = 0
@@ -116,7 +116,7 @@ class TestInterruptions:
         assert cache.get("counter") == signals + rounds
 
     @isolated
-    def test_handler_s_exception_comes_out_of_a_call(self):
+    def test_exception_of_a_signal_handler_is_raised_by_the_call(self):
         cache = new_cache()
         cache.set("key", "before")
 

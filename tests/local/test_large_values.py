@@ -17,7 +17,7 @@ class TestTooLargeValue:
     )
 
     @LARGE
-    def test_is_not_stored_but_counted_and_the_old_value_is_gone(self, cache, large):
+    def test_is_rejected_and_counted_and_the_old_value_is_removed(self, cache, large):
         cache.set("key", "old")
         assert cache.set("key", large) is None
         assert cache.get("key") is None
@@ -32,7 +32,7 @@ class TestTooLargeValue:
         assert cache.stats().evictions == 0
 
     @LARGE
-    def test_is_named_by_set_many(self, cache, large):
+    def test_is_reported_by_set_many(self, cache, large):
         assert cache.set_many({"a": 1, 5: large, "b": 2, "c": large}) == [5, "c"]
         assert cache.get_many(["a", 5, "b", "c"]) == {"a": 1, "b": 2}
         assert cache.stats().rejections == 2
@@ -43,21 +43,21 @@ class TestTooLargeValue:
         assert "key" not in cache
         assert cache.stats().rejections == 1
 
-    def test_is_not_added_to_an_existing_value_which_stays(self, cache):
+    def test_is_not_added_over_an_existing_value(self, cache):
         cache.set("key", "old")
         assert cache.add("key", b"x" * 10_000) is False
         assert cache.get("key") == "old"
 
-    def test_is_given_by_get_or_set(self, cache):
+    def test_is_returned_by_get_or_set(self, cache):
         assert cache.get_or_set("key", b"x" * 10_000) == b"x" * 10_000
         assert "key" not in cache
 
-    def test_as_a_sum_is_returned_and_the_old_value_is_gone(self, cache):
+    def test_sum_is_returned_and_the_old_value_is_removed(self, cache):
         cache.set("key", "a")
         assert cache.incr("key", "b" * 10_000) == "a" + "b" * 10_000
         assert cache.get("key") is None
         assert cache.stats().rejections == 1
 
-    def test_with_a_large_key_is_rejected_too(self, cache):
+    def test_large_key_is_rejected_too(self, cache):
         cache.validate_key = lambda key: None
         assert cache.set_many({"k" * 10_000: 1}) == ["k" * 10_000]

@@ -36,7 +36,7 @@ class TestLocation:
         make_cache(LOCATION=location).set("key", 1)
         assert make_cache(LOCATION=location).get("key") == 1
 
-    def test_is_not_locmem_s(self, make_cache, make_locmem):
+    def test_is_separate_from_locmem_s(self, make_cache, make_locmem):
         location = new_location()
         make_locmem(LOCATION=location).set("key", 1)
         assert make_cache(LOCATION=location).get("key") is None

@@ -117,7 +117,7 @@ class TestOwnMethods:
 
 
 class TestPlainClass:
-    def test_only_these_methods_are_c_s(self):
+    def test_only_these_methods_are_written_in_c(self):
         assert {
             name for name in (*PUBLIC, *OURS) if not inspect.isfunction(getattr(LocalCache, name))
         } == ENGINE_S

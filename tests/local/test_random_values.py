@@ -97,7 +97,7 @@ NESTED = st.recursive(LEAVES, containers, max_leaves=30)
 
 class TestAnyValue:
     @given(NESTED)
-    def test_comes_out_as_it_went_in_and_as_from_locmem(self, cache, locmem, value):
+    def test_is_returned_as_stored_and_as_by_locmem(self, cache, locmem, value):
         before = describe(value)
         cache.set("key", value)
         locmem.set("key", value)
@@ -106,7 +106,7 @@ class TestAnyValue:
         assert describe(locmem.get("key")) == before
 
     @given(containers(NESTED))
-    def test_shares_nothing_that_can_change(self, cache, value):
+    def test_shares_no_mutable_object(self, cache, value):
         before = describe(value)
         cache.set("key", value)
         first = cache.get("key")

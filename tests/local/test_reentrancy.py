@@ -125,7 +125,7 @@ class TestPickling:
 
 class TestKeys:
     @isolated
-    def test_key_uses_the_cache_when_it_is_made_text(self):
+    def test_key_uses_the_cache_when_it_is_converted_to_text(self):
         cache = new_cache()
         recorder = Recorder(cache, "another")
 
@@ -489,7 +489,7 @@ class TestFinalizers:
         assert 0 < cache.stats().entries <= 5
 
     @isolated
-    def test_callbacks_of_one_large_value_s_victims_use_the_cache(self):
+    def test_callbacks_of_all_entries_evicted_by_a_large_value_use_the_cache(self):
         cache = LocalCache(LOCATION, {"OPTIONS": {"MAX_MEMORY": 20_000}})
         recorder = Recorder(cache, "callback")
         stored = 0

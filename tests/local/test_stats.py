@@ -30,7 +30,7 @@ class TestCounts:
         """Return a cache whose time stands still."""
         return make_cache(CLOCK=clock.path)
 
-    def test_of_a_new_store_are_zero(self, cache):
+    def test_are_zero_in_a_new_store(self, cache):
         stats = cache.stats()
         assert type(stats) is Stats
         assert set(counts_and_entries(cache).values()) == {0}
@@ -75,7 +75,7 @@ class TestCounts:
         after = counts_and_entries(cache)
         assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == counted
 
-    def test_count_a_read_of_what_has_expired_as_a_miss(self, cache, clock):
+    def test_count_a_read_of_an_expired_entry_as_a_miss(self, cache, clock):
         cache.set("key", 1, 10)
         clock.advance(10)
         cache.get("key")
@@ -97,7 +97,7 @@ class TestCounts:
         assert cache.stats().evictions == 15
         assert cache.stats().entries == 10
 
-    def test_tell_memory(self, cache):
+    def test_include_memory(self, cache):
         cache.set("key", b"x" * 100_000)
         assert 100_000 < cache.stats().memory < 101_000
         cache.set("key", b"")
@@ -117,11 +117,11 @@ class TestCounts:
         ],
         ids=["ASCII", "Latin-1", "bytes", "bytearray", "int", "list"],
     )
-    def test_tell_no_less_memory_than_a_value_takes(self, cache, value):
+    def test_memory_is_at_least_the_size_of_a_value(self, cache, value):
         cache.set("key", value)
         assert 100_000 <= cache.stats().memory <= 500_000
 
-    def test_tell_the_hit_ratio(self, cache):
+    def test_include_the_hit_ratio(self, cache):
         cache.set("key", 1)
         cache.get_many(["key", "key", "key", "missing"])
         assert cache.stats().hit_ratio == 0.75
@@ -139,7 +139,7 @@ class TestCounts:
         with pytest.raises(AttributeError):
             stats.misses = 5
 
-    def test_say_all_in_their_repr(self, cache):
+    def test_are_all_in_the_repr(self, cache):
         cache.set("key", 1)
         cache.get_many(["key", "missing", "none"])
         memory = cache.stats().memory
@@ -159,12 +159,12 @@ class TestCapacity:
         stats = make_cache(MAX_ENTRIES=10, MAX_MEMORY="2MB").stats()
         assert (stats.max_entries, stats.max_memory) == (10, 2 * MIB)
 
-    def test_is_none_for_no_bound(self, make_cache):
+    def test_is_none_without_a_bound(self, make_cache):
         assert make_cache().stats().max_entries is None
         assert make_cache().stats().max_memory == 64 * MIB
         assert make_cache(MAX_ENTRIES=10).stats().max_memory is None
 
-    def test_is_the_handle_s(self, make_cache):
+    def test_is_that_of_the_handle(self, make_cache):
         location = new_location()
         one, other = (make_cache(LOCATION=location, MAX_ENTRIES=bound) for bound in (5, 10))
         one.set("key", 1)
@@ -183,7 +183,7 @@ class TestAge:
         assert type(first) is float
         assert 0 <= first <= cache.stats().age
 
-    def test_is_no_part_of_equality(self, cache):
+    def test_does_not_affect_equality(self, cache):
         first = cache.stats()
         while (later := cache.stats()).age == first.age:
             pass
@@ -200,7 +200,7 @@ class TestReset:
         cache.set("last", 1)
         return cache
 
-    def test_starts_all_counts_anew_and_keeps_what_is_stored(self, make_cache):
+    def test_sets_all_counts_to_zero_and_keeps_the_entries(self, make_cache):
         cache = self.fill(make_cache)
         before = cache.stats()
         assert before.hits * before.misses * before.sets * before.deletes * before.evictions > 0
@@ -213,21 +213,21 @@ class TestReset:
         assert (after.max_entries, after.max_memory) == (before.max_entries, before.max_memory)
         assert cache.get("last") == 1
 
-    def test_lets_the_age_begin_anew(self, cache):
+    def test_restarts_the_age(self, cache):
         while (before := cache.stats().age) == 0:
             pass
         cache.reset_stats()
         reset = cache.stats().age
         assert reset < before + 1
 
-    def test_is_for_every_handle_of_the_store(self, make_cache):
+    def test_affects_every_handle_of_the_store(self, make_cache):
         location = new_location()
         one, other = make_cache(LOCATION=location), make_cache(LOCATION=location)
         one.get("key")
         other.reset_stats()
         assert one.stats().misses == 0
 
-    def test_has_a_twin(self, cache):
+    def test_has_an_asynchronous_variant(self, cache):
         cache.get("key")
         assert asyncio.run(cache.astats()).misses == 1
         asyncio.run(cache.areset_stats())
@@ -235,7 +235,7 @@ class TestReset:
         assert cache.stats().misses == 0
 
     @pytest.mark.parametrize("name", [*COUNTS, "max_entries", "max_memory", "age"])
-    def test_is_the_only_way_to_change_them(self, cache, name):
+    def test_is_the_only_way_to_change_counts(self, cache, name):
         with pytest.raises(AttributeError):
             setattr(cache.stats(), name, 5)
 
@@ -244,7 +244,7 @@ class TestThreads:
     THREADS = 32
     ROUNDS = 50
 
-    def test_see_sums_that_only_grow_while_32_of_them_write(self, make_cache):
+    def test_counts_only_grow_while_32_threads_write(self, make_cache):
         cache = make_cache(MAX_ENTRIES=500)
         start = threading.Barrier(self.THREADS + 1)
 
@@ -277,7 +277,7 @@ class TestThreads:
         assert last.deletes + last.evictions == writes
         assert last.entries == 0
 
-    def test_may_reset_meanwhile(self, cache):
+    def test_reset_is_possible_while_threads_write(self, cache):
         done = threading.Event()
 
         def write():

@@ -107,7 +107,7 @@ def run_now(coroutine):
 
 class TestOverriddenMethods:
     @uses
-    def test_are_called_as_those_of_a_locmem_subclass(self, make_cache, make_locmem, use):
+    def test_are_called_as_in_a_locmem_subclass(self, make_cache, make_locmem, use):
         calls = []
         for cache in (make_cache(backend=SpyingCache), make_locmem(backend=SpyingLocMem)):
             cache.set("there", 1)
@@ -133,7 +133,7 @@ class TestOverriddenMethods:
         ],
         ids=ASYNC_USES,
     )
-    def test_are_called_by_the_asynchronous_ones(self, make_cache, use, methods):
+    def test_are_called_by_all_asynchronous_methods(self, make_cache, use, methods):
         cache = make_cache(backend=SpyingCache)
         cache.set("there", 1)
         cache.calls.clear()
@@ -143,7 +143,7 @@ class TestOverriddenMethods:
     @pytest.mark.parametrize(
         "name", [name for name in PUBLIC if f"a{name}" in PUBLIC and name != "get_or_set"]
     )
-    def test_are_called_by_their_asynchronous_twins(self, make_cache, name):
+    def test_are_called_by_their_asynchronous_variants(self, make_cache, name):
         """As Django does from 6.1 on, but in the same thread. (aget_or_set() can't: it may have to await.)"""
         calls = []
 
@@ -161,7 +161,7 @@ class TestOverriddenMethods:
             run_now(getattr(cache, f"a{name}")(*(one.name for one in required)))
         assert len(calls) == 1
 
-    def test_may_change_values_on_their_way(self, make_cache):
+    def test_may_transform_values(self, make_cache):
         class Compressing(LocalCache):
             def get(self, key, default=None, version=None):
                 value = super().get(key, None, version)
@@ -175,7 +175,7 @@ class TestOverriddenMethods:
         assert cache.get_many("abc") == {"a": "1", "b": "2"}
         assert LocalCache.get(cache, "a") == "<1>"
 
-    def test_may_refuse(self, make_cache):
+    def test_may_raise(self, make_cache):
         class ReadOnly(LocalCache):
             def set(self, *args, **kwargs):
                 raise PermissionError("read only")
@@ -188,7 +188,7 @@ class TestOverriddenMethods:
     def test_set_many_of_an_overridden_set_returns_a_list_as_django_s(self, make_cache):
         assert make_cache(backend=SpyingCache).set_many({"a": 1}) == []
 
-    def test_get_backend_timeout_decides_for_every_write(self, make_cache, clock):
+    def test_get_backend_timeout_is_used_by_every_write(self, make_cache, clock):
         seen = []
 
         class Halving(LocalCache):
@@ -320,7 +320,7 @@ class TestOwnInit:
         cache.key_prefix = ""
         assert cache.get("key") is None
 
-    def test_that_forgets_super_is_told_so_at_the_first_use(self):
+    def test_without_super_raises_a_clear_error_at_the_first_use(self):
         class Forgetful(LocalCache):
             def __init__(self, name, params):
                 pass
@@ -445,10 +445,10 @@ class TestInstanceAttributes:
     @pytest.mark.parametrize(
         "name", ["_max_entries", "_cull_frequency", "default_timeout", "key_prefix", "version"]
     )
-    def test_django_s_attributes_are_there(self, cache, name):
+    def test_django_s_attributes_exist(self, cache, name):
         assert name in vars(cache)
 
-    def test_other_instances_are_not_touched(self, make_cache):
+    def test_other_instances_are_not_affected(self, make_cache):
         one, two = make_cache(), make_cache()
         one.get = lambda *args, **kwargs: "wrapped"
         assert one.get_many(["a"]) == {"a": "wrapped"}
@@ -470,7 +470,7 @@ class TestMockPatch:
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
-    def test_of_an_instance_is_seen_and_undone(self, make_cache, make_locmem, name, use):
+    def test_of_an_instance_takes_effect_and_is_undone(self, make_cache, make_locmem, name, use):
         for cache in (make_cache(), make_locmem()):
             made = "key" if name.startswith("make") else None
             with mock.patch.object(cache, name, return_value=made) as patched:
@@ -481,7 +481,7 @@ class TestMockPatch:
             cache.set("after", 1)
             assert cache.get_many(["after"]) == {"after": 1}
 
-    def test_of_the_class_is_seen_by_direct_calls_and_by_caches_made_meanwhile(self, make_cache):
+    def test_of_the_class_affects_direct_calls_and_new_caches(self, make_cache):
         # A cache that is there already learns of a method it calls by itself only if that is assigned to it.
         before = make_cache()
         with mock.patch.object(type(before), "get", return_value=5) as patched:
@@ -491,7 +491,7 @@ class TestMockPatch:
         assert patched.call_count == 2
         assert before.get("key") is None
 
-    def test_of_an_attribute_is_seen_and_undone(self, cache):
+    def test_of_an_attribute_takes_effect_and_is_undone(self, cache):
         cache.set("key", 1)
         with mock.patch.object(cache, "version", 2), mock.patch.object(cache, "key_prefix", "p"):
             assert cache.get("key") is None
@@ -508,12 +508,12 @@ class TestMockPatch:
         with pytest.raises(AttributeError):
             double.nonsense()
 
-    def test_of_pickle_is_seen(self, cache):
+    def test_of_pickle_takes_effect(self, cache):
         with mock.patch("pickle.dumps", side_effect=ZeroDivisionError), pytest.raises(ZeroDivisionError):
             cache.set("key", object())
 
 
-class TestKinship:
+class TestDjangoCompatibility:
     def test_is_a_django_cache(self, cache):
         assert isinstance(cache, BaseCache)
         assert isinstance(cache, LocalCache)
@@ -530,7 +530,7 @@ class TestKinship:
         assert found.default_timeout == 5
 
     @pytest.mark.parametrize("name", PUBLIC)
-    def test_every_public_name_of_django_s_is_there(self, cache, name):
+    def test_has_every_public_name_of_django_s_caches(self, cache, name):
         assert callable(getattr(cache, name))
 
     @pytest.mark.parametrize("name", PUBLIC)

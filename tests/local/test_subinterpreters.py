@@ -30,7 +30,7 @@ def run_in_subinterpreters(program, count):
 
 class TestSubinterpreters:
     @isolated
-    def test_import_is_refused_where_the_main_interpreter_has_none(self):
+    def test_import_is_refused_if_the_main_interpreter_has_not_imported_it(self):
         assert run_in_subinterpreters(IMPORT, 2) == [0, 0]
         # And is possible in the main one still.
         from nearcache.django import LocalCache  # noqa: PLC0415
@@ -40,7 +40,7 @@ class TestSubinterpreters:
         assert cache.get("key") == [1]
 
     @isolated
-    def test_import_is_refused_beside_the_main_interpreters(self):
+    def test_import_is_refused_if_the_main_interpreter_has_imported_it(self):
         from nearcache.django import LocalCache  # noqa: PLC0415
 
         cache = LocalCache("main", {})

@@ -56,7 +56,7 @@ class TestImport:
             == "[]"
         )
 
-    def test_second_import_gives_the_same_stores(self):
+    def test_second_import_has_the_same_stores(self):
         assert (
             python("""
             import importlib, sys
@@ -71,7 +71,7 @@ class TestImport:
             == "False value"
         )
 
-    def test_it_works_under_the_optimizer(self):
+    def test_works_with_python_s_optimizer(self):
         program = (
             "from nearcache.django import LocalCache as C; c = C('', {}); c.set(1, [2]); print(c.get(1))"
         )
@@ -85,7 +85,7 @@ class TestImport:
         assert (process.returncode, process.stdout, process.stderr) == (0, "[2]\n", "")
 
     @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has the GIL")
-    def test_free_threaded_python_stays_so(self):
+    def test_does_not_enable_the_gil(self):
         assert (
             python("""
             import sys
@@ -102,12 +102,12 @@ class TestDistribution:
         assert nearcache.__version__ == _core.__version__ == version
         assert version[0].isdigit()
 
-    def test_it_is_typed(self):
+    def test_has_type_information(self):
         files = importlib.resources.files("nearcache")
         assert files.joinpath("py.typed").is_file()
         assert "class Backend" in files.joinpath("_core.pyi").read_text()
 
-    def test_it_needs_django(self):
+    def test_requires_django(self):
         (requirement,) = [
             requirement
             for requirement in importlib.metadata.requires("nearcache")
@@ -122,7 +122,7 @@ class TestDistribution:
             assert getattr(module, name)
 
     @pytest.mark.parametrize("owner", [nearcache, nearcache.django, LocalCache, _core.Backend, _core.Stats])
-    def test_all_that_is_public_is_documented(self, owner):
+    def test_every_public_name_is_documented(self, owner):
         assert inspect.getdoc(owner)
         members = [
             member

@@ -97,7 +97,7 @@ class TestGunicorn:
         with Gunicorn(tmp_path, SITE, WORKERS, options) as server:
             yield server
 
-    def test_workers_have_one_cache(self, server, options):
+    def test_workers_share_one_cache(self, server, options):
         visitor = Visitor(server.address())
         answers = []
         while server.in_time() and len({answer["worker"] for answer in answers}) < WORKERS:

@@ -131,7 +131,7 @@ KILLED_SITE = SETTINGS + textwrap.dedent("""
 
 
 class TestKilledGunicornWorkers:
-    def test_leave_the_others_a_whole_cache(self, tmp_path, file):
+    def test_leave_a_valid_cache(self, tmp_path, file):
         killed = set()
         with Gunicorn(tmp_path, KILLED_SITE, workers=3, options=()) as server:
             with Visitors(server.address(), 3) as visitors:
@@ -176,7 +176,7 @@ ASYNC_SITE = SETTINGS + textwrap.dedent("""
 
 
 class TestUvicorn:
-    def test_workers_have_one_cache(self, tmp_path, file):
+    def test_workers_share_one_cache(self, tmp_path, file):
         (tmp_path / "site_of_test.py").write_text(ASYNC_SITE)
         options = ("--workers=2", "--host=127.0.0.1", "--port=0", "--lifespan=off")
         with Program(tmp_path, "-m", "uvicorn", *options, "site_of_test:application") as server:
@@ -253,7 +253,7 @@ JOBS = SETTINGS + textwrap.dedent("""
 
 
 class TestCelery:
-    def test_processes_have_one_cache(self, tmp_path):
+    def test_processes_share_one_cache(self, tmp_path):
         (tmp_path / "jobs_of_test.py").write_text(JOBS)
         options = ("--pool=prefork", "--concurrency=2", "-Ofair", "--without-gossip", "--without-mingle")
         command = ("-m", "celery", "-A", "jobs_of_test", "worker", "--loglevel=INFO", *options)

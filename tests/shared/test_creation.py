@@ -57,7 +57,7 @@ class TestDefaultSize:
         total(of_file_system)
         assert location.default_size(directory / "cache") == expected
 
-    def test_is_64_mb_where_the_file_system_does_not_tell(self, directory, monkeypatch):
+    def test_is_64_mb_if_the_file_system_reports_no_size(self, directory, monkeypatch):
         def fail(_):
             raise OSError(errno.ENOSYS, "no")
 
@@ -90,7 +90,7 @@ class TestDefaultSize:
         assert not caplog.records
         assert (directory / "set").stat().st_size == 12 * MIB, "a size that is set is honoured"
 
-    def test_below_the_smallest_size_is_an_error(self, directory, total):
+    def test_below_the_minimum_is_an_error(self, directory, total):
         total(2 * MIB - BLOCK)
         with pytest.raises(ImproperlyConfigured) as raised:
             SharedCache(str(directory / "cache"), {})
@@ -164,7 +164,7 @@ class TestSmallSharedMemory:
         """
         assert in_namespace(64 * MIB, program) == "0 failed"
 
-    def test_a_size_that_does_not_fit_is_refused_with_what_there_is(self):
+    def test_a_size_that_does_not_fit_is_refused_with_the_free_space(self):
         program = """
             for size in ("64MB", "65MB"):
                 cache = SharedCache("fits", {"OPTIONS": {"MAX_MEMORY": "60MB"}})

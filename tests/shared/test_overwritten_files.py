@@ -20,7 +20,7 @@ def path(shared_memory):
 class TestOverwrittenFile:
     """The process is idle meanwhile. One that reads or writes is killed by SIGBUS."""
 
-    def test_truncated_is_replaced_and_that_is_logged(self, path):
+    def test_truncated_file_is_replaced_with_a_warning(self, path):
         told = python(
             """
             cache = opened()
@@ -38,7 +38,7 @@ class TestOverwrittenFile:
         assert "SIGBUS" in warning
         assert values == ["None", f"2 {MIB}"]
 
-    def test_with_another_cache_is_opened_again(self, path):
+    def test_file_with_another_cache_is_reopened_with_a_warning(self, path):
         python("opened().set('key', 'copied')", path.with_name("other"))
         told = python(
             """
@@ -55,7 +55,7 @@ class TestOverwrittenFile:
         assert "was overwritten while it was in use" in warning
         assert value == "copied"
 
-    def test_with_something_else_is_said_to_be_so(self, path):
+    def test_file_with_other_content_is_reported(self, path):
         told = python(
             """
             cache = opened()
@@ -74,7 +74,7 @@ class TestOverwrittenFile:
         assert "holds something that is no shared cache" in warning
         assert value == "alive"
 
-    def test_verify_looks_before_it_reads(self, path):
+    def test_verify_checks_the_size_before_it_reads(self, path):
         told = python(
             """
             cache = opened()
@@ -87,7 +87,7 @@ class TestOverwrittenFile:
         assert "was truncated to 0 bytes" in warning
         assert entries == "0"
 
-    def test_restored_by_a_rename_is_noticed(self, path):
+    def test_file_replaced_by_a_rename_is_reopened(self, path):
         python("opened().set('key', 'backup')", path)
         backup = path.with_name("backup")
         backup.write_bytes(path.read_bytes())

@@ -27,7 +27,7 @@ def forked(work, *arguments):
 
 
 class TestProcesses:
-    def test_another_program_has_what_was_stored(self, path):
+    def test_another_program_reads_what_was_stored(self, path):
         cache = opened(path)
         cache.set_many({"text": "värde", "list": [1, {"a": None}], "number": 7})
         told = python(
@@ -42,13 +42,13 @@ class TestProcesses:
         assert cache.get("number") == 8
         assert (cache.get("back"), cache.ttl("back")) == (b"bytes", 100)
 
-    def test_it_is_there_after_all_have_ended(self, path):
+    def test_entries_outlive_all_processes(self, path):
         python("opened(path).set('key', 'value', None)", path)
         assert python("print(opened(path).get('key'))", path) == "value"
         assert opened(path).get("key") == "value"
 
     @pytest.mark.parametrize("method", ["fork", "spawn"])
-    def test_increments_of_all_are_counted(self, path, method):
+    def test_no_increment_is_lost(self, path, method):
         cache = opened(path)
         cache.set("count", 0)
         context = multiprocessing.get_context(method)
@@ -60,14 +60,14 @@ class TestProcesses:
         assert [worker.exitcode for worker in workers] == [0] * 4
         assert cache.get("count") == 200_000
 
-    def test_sums_of_objects_are_counted_too(self, path):
+    def test_no_sum_made_in_python_is_lost(self, path):
         cache = opened(path)
         cache.set("count", 0.5)
         with forked(increment, str(path), 2000), forked(increment, str(path), 2000):
             increment(str(path), 2000)
         assert cache.get("count") == 6000.5
 
-    def test_handles_inherited_by_fork_go_on(self, path):
+    def test_inherited_handles_work_after_a_fork(self, path):
         cache = opened(path)
 
         def child():
@@ -81,7 +81,7 @@ class TestProcesses:
             pass
         assert (cache.get("key"), cache.get("n")) == ("child's", 2)
 
-    def test_statistics_are_of_the_whole_machine(self, path):
+    def test_statistics_cover_all_processes(self, path):
         cache = opened(path)
         cache.set("key", 1)
         cache.get("key")
@@ -94,7 +94,7 @@ class TestProcesses:
         assert 0 <= stats.age < 100
         assert "unreadable=0" in repr(stats)
 
-    def test_killed_amid_writes_leaves_it_whole(self, path):
+    def test_file_stays_valid_if_writers_are_killed(self, path):
         cache = opened(path)
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline:
@@ -110,7 +110,7 @@ class TestProcesses:
             cache.set("mine", 1)
         cache.verify()
 
-    def test_threads_go_on_while_one_waits_for_a_stopped_process(self, path):
+    def test_threads_run_while_one_waits_for_a_stopped_process(self, path):
         cache = opened(path)
         refused = []
         for _ in range(200):
@@ -156,13 +156,13 @@ def write_for_ever(path):
 
 
 class TestLocks:
-    def test_is_one_for_all_processes(self, path):
+    def test_excludes_other_processes(self, path):
         cache = opened(path)
         with cache.lock("lock"):
             assert python("print(opened(path).lock('lock').acquire(blocking=False))", path) == "False"
         assert python("print(opened(path).lock('lock').acquire(blocking=False))", path) == "True"
 
-    def test_of_a_holder_that_died_is_free(self, path):
+    def test_is_free_after_its_holder_died(self, path):
         cache = opened(path)
         child = multiprocessing.get_context("fork").Process(target=hold, args=(str(path),), daemon=True)
         child.start()
@@ -178,7 +178,7 @@ class TestLocks:
         assert cache.ttl("lock") == 50
         lock.release()
 
-    def test_is_lost_if_its_entry_goes(self, path):
+    def test_is_lost_if_its_entry_is_removed(self, path):
         cache = opened(path)
         lock = cache.lock("lock")
         lock.acquire()

@@ -62,7 +62,7 @@ class TestChangeOfUser:
         )
         assert told.splitlines() == ["free: False", "3 0 0"]
 
-    def test_child_of_the_user_that_never_used_the_parents_cache_has_its_own_file(self, path):
+    def test_child_with_another_user_opens_a_file_of_its_own_if_the_parent_opened_none(self, path):
         path.parent.chmod(0o777)
         told = python(
             """
@@ -77,7 +77,7 @@ class TestChangeOfUser:
         )
         assert told.split() == [str(NOBODY)] * 2
 
-    def test_threads_open_the_file_that_the_process_has(self, path):
+    def test_threads_open_the_file_of_the_process(self, path):
         told = python(
             """
             from pathlib import Path
@@ -104,7 +104,7 @@ class TestChangeOfUser:
         )
         assert told.splitlines() == ["True False root's 1"]
 
-    def test_another_name_is_another_file_and_that_is_logged(self, path):
+    def test_another_name_is_another_file_with_a_warning(self, path):
         path.parent.chmod(0o777)
         told = python(
             """
@@ -124,7 +124,7 @@ class TestChangeOfUser:
         assert name == f"nearcache-{NOBODY}"
         assert f"opens LOCATION 'others' as uid {NOBODY}, and opened other caches as uid 0" in warning
 
-    def test_that_it_goes_on_with_the_file_is_logged_once(self, path):
+    def test_continued_use_of_the_file_is_logged_once(self, path):
         told = python(
             """
             cache = opened()
@@ -142,7 +142,7 @@ class TestChangeOfUser:
         (warning,) = told.splitlines()
         assert f"opened the file as uid 0 and runs as uid {NOBODY} now" in warning
 
-    def test_process_without_descriptors_is_told_of_it(self, path):
+    def test_process_without_free_descriptors_gets_an_error(self, path):
         told = python(
             """
             cache = opened()
@@ -164,13 +164,13 @@ class TestChangeOfUser:
         assert "kept" in told
         assert f"this process opened it as uid 0, and runs as uid {NOBODY} now" in told
 
-    def test_file_of_root_is_refused_with_the_remedy(self, path):
+    def test_file_of_root_is_refused_with_advice(self, path):
         python("opened()", path)
         os.chown(path, NOBODY, NOBODY)
         with pytest.raises(ImproperlyConfigured, match=r"uid 65534; this process runs as uid 0.*chown 0"):
             opened(path)
 
-    def test_file_given_to_the_user_is_the_workers(self, path):
+    def test_file_given_to_the_user_is_used(self, path):
         python("opened().set('key', 'warm')", path)
         os.chown(path, NOBODY, NOBODY)
         told = python("become_nobody(); print(opened().get('key')); opened().set('key', 1)", path)
@@ -292,7 +292,7 @@ class TestDaemon:
     time.sleep(60)
     """
 
-    def test_holds_its_lock_whatever_it_closed(self, daemon):
+    def test_keeps_its_lock_after_closing_all_descriptors(self, daemon):
         cache, _ = daemon("cache.lock('lock').acquire()", self.READY)
         assert cache.get("pid")
         assert not cache.lock("lock").acquire(blocking=False)
@@ -300,7 +300,7 @@ class TestDaemon:
         cache.delete("pid")
         assert cache.lock("lock").acquire(blocking_timeout=10)
 
-    def test_that_held_a_lock_before_has_it_again_after_a_second(self, path):
+    def test_recovers_its_lock_within_a_second(self, path):
         told = python(
             """
             cache = opened()
@@ -323,7 +323,7 @@ class TestDaemon:
         assert "free: False" in told
         assert "had lost its registration" in told
 
-    def test_writes_into_none_of_the_files_that_it_opened_since(self, daemon, path):
+    def test_does_not_write_into_files_it_opened_later(self, daemon, path):
         cache, output = daemon(
             """
             time.sleep(1.1)
@@ -340,7 +340,7 @@ class TestDaemon:
 
 
 class TestManyProcesses:
-    def test_as_many_as_the_option_says_can_write(self, path):
+    def test_max_processes_can_write(self, path):
         told = python(
             """
             cache = opened(MAX_PROCESSES=100)
@@ -361,7 +361,7 @@ class TestManyProcesses:
         )
         assert told.split() == ["90"]
 
-    def test_one_more_is_refused_by_the_options_name(self, path):
+    def test_one_process_more_is_refused(self, path):
         told = python(
             """
             cache = opened(MAX_PROCESSES=1)
@@ -382,13 +382,13 @@ class TestManyProcesses:
         assert value == "value"
         assert re.search(r"1 processes have .* open, .* a larger MAX_PROCESSES", error)
 
-    def test_another_number_recreates_the_file_and_that_is_logged(self, path, caplog):
+    def test_another_number_recreates_the_file_with_a_warning(self, path, caplog):
         python("opened().set('key', 1)", path)
         assert opened(path, MAX_PROCESSES=65).get("key") is None
         (record,) = caplog.records
         assert "another MAX_PROCESSES" in record.getMessage()
 
-    def test_the_default_may_be_said(self, path):
+    def test_the_default_may_be_given(self, path):
         python("opened().set('key', 1)", path)
         assert opened(path, MAX_PROCESSES=64).get("key") == 1
 
@@ -400,11 +400,11 @@ class TestManyProcesses:
             opened(path, MAX_PROCESSES=4)
 
     @pytest.mark.parametrize("number", [0, -1, 16_385, 1.5, "many", True])
-    def test_bad_number(self, path, number):
+    def test_bad_number_is_refused(self, path, number):
         with pytest.raises(ImproperlyConfigured, match=r"MAX_PROCESSES is .* from 1 to 16384"):
             opened(path, MAX_PROCESSES=number)
 
-    def test_more_than_a_small_file_has_room_for(self, path):
+    def test_more_processes_than_a_small_file_has_room_for_are_refused(self, path):
         with pytest.raises(
             ImproperlyConfigured, match="of 1048576 bytes has slots for 1 to 512 processes, not 513"
         ):

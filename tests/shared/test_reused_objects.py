@@ -47,7 +47,7 @@ def in_a_child(work):
     [text(), "é" * LENGTH, "\u20ac" * 300, b"b" * LENGTH, 1 << 8 * LENGTH, mark_safe(text())],
     ids=["ascii", "latin-1", "utf-8", "bytes", "int", "safe"],
 )
-def test_what_nobody_can_change_is_the_same_object_again(cache, value):
+def test_immutable_value_is_returned_as_the_same_object(cache, value):
     cache.set("key", value)
     found = cache.get("key")
     assert found == value
@@ -55,13 +55,13 @@ def test_what_nobody_can_change_is_the_same_object_again(cache, value):
     assert cache.get("key") is found
 
 
-def test_what_can_be_changed_is_another_object_every_time(cache):
+def test_mutable_value_is_returned_as_a_new_object(cache):
     cache.set("key", {"text": text()})
     cache.get("key")["text"] = "changed"
     assert cache.get("key") == {"text": text()}
 
 
-def test_a_safe_string_is_not_taken_for_its_text(cache):
+def test_safe_string_and_plain_string_are_not_confused(cache):
     for value in (text(), SafeString(text()), text()):
         cache.set("key", value)
         assert type(cache.get("key")) is type(value)
@@ -86,14 +86,14 @@ def test_another_process_writes_another_value_of_the_same_length(cache):
     ],
     ids=["delete", "clear", "touch", "set"],
 )
-def test_what_is_gone_from_the_file_is_gone(cache, remove):
+def test_removed_value_is_not_returned(cache, remove):
     cache.set("key", text())
     assert cache.get("key") is cache.get("key")
     in_a_child(lambda: remove(cache))
     assert cache.get("key") is None
 
 
-def test_a_hit_counts_as_any_other(cache):
+def test_hit_is_counted(cache):
     cache.set("key", text())
     cache.reset_stats()
     for _ in range(5):
@@ -101,7 +101,7 @@ def test_a_hit_counts_as_any_other(cache):
     assert (cache.stats().hits, cache.stats().misses) == (5, 0)
 
 
-def test_little_is_kept(cache):
+def test_memory_for_objects_is_bounded(cache):
     for number in range(300):
         cache.set(f"key-{number}", text(number))
     found = [cache.get(f"key-{number}") for number in range(300)]
@@ -110,7 +110,7 @@ def test_little_is_kept(cache):
     assert 0 < len(kept) * LENGTH <= MAY_KEEP
 
 
-def test_a_large_value_is_not_kept(cache):
+def test_large_value_is_not_reused(cache):
     cache.set("key", "x" * (MAY_KEEP // 2))
     assert cache.get("key") is not cache.get("key")
 

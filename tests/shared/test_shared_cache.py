@@ -35,22 +35,22 @@ class TestFile:
         assert cache.path.stat().st_size == MIB
         assert cache.path.stat().st_blocks * 512 >= MIB, "a full file system shows now, and not later"
 
-    def test_of_a_path_is_there(self, path):
+    def test_of_a_path_is_at_that_path(self, path):
         assert opened(path).path == path
         assert path.is_file()
 
-    def test_without_a_name_is_the_projects(self, memory):
+    def test_without_a_location_is_the_project_s(self, memory):
         cache = opened("")
         assert cache.path.name.startswith("default-")
         assert opened("").path == cache.path
         with override_settings(SECRET_KEY="another project's"):
             assert opened("").path != cache.path
 
-    def test_without_a_name_nor_a_secret_is_refused(self, memory):
+    def test_without_a_location_and_a_secret_key_is_refused(self, memory):
         with override_settings(SECRET_KEY=""):
             assert "needs a LOCATION" in complaint("")
 
-    def test_deleted_while_in_use_is_made_again_for_all(self, path):
+    def test_deleted_while_in_use_is_recreated_for_all(self, path):
         cache = opened(path)
         cache.set("old", 1)
         path.unlink()
@@ -60,7 +60,7 @@ class TestFile:
         cache.set("new", 2)
         assert python("print(opened(path).get('new'))", path) == "2"
 
-    def test_replaced_while_in_use_is_the_new_one_whatever_its_size(self, path):
+    def test_replaced_while_in_use_is_reopened_with_any_size(self, path):
         cache = opened(path)
         cache.set("old", 1)
         python("opened(path, MAX_MEMORY='2MB').set('new', 2)", path)
@@ -69,7 +69,7 @@ class TestFile:
         assert cache.stats().max_memory == 2 * MIB
         assert path.stat().st_size == 2 * MIB
 
-    def test_of_another_size_is_made_anew_and_that_is_told(self, path, caplog):
+    def test_of_another_size_is_recreated_with_a_warning(self, path, caplog):
         python("opened(path).set('old', 1)", path)
         with caplog.at_level(logging.WARNING, "nearcache"):
             assert opened(path, MAX_MEMORY="2MB").get("old") is None
@@ -78,7 +78,7 @@ class TestFile:
         assert f"{path} was recreated" in record.getMessage()
         assert f"it had {MIB} bytes, and MAX_MEMORY is {2 * MIB}" in record.getMessage()
 
-    def test_of_another_format_is_made_anew_and_that_is_told(self, path, caplog):
+    def test_of_another_format_is_recreated_with_a_warning(self, path, caplog):
         python("opened(path).set('old', 1)", path)
         with path.open("r+b") as file:
             file.seek(8)
@@ -88,7 +88,7 @@ class TestFile:
         (record,) = caplog.records
         assert "format of another release" in record.getMessage()
 
-    def test_that_is_as_it_should_be_is_not_told_of(self, path, caplog):
+    def test_with_the_same_settings_is_opened_without_a_warning(self, path, caplog):
         python("opened(path).set('old', 1)", path)
         with caplog.at_level(logging.WARNING, "nearcache"):
             assert opened(path).get("old") == 1
@@ -99,7 +99,7 @@ class TestFile:
         text = complaint(path, OPTIONS={"MAX_MEMORY": "2MB"})
         assert "is open in this process with MAX_MEMORY 1048576" in text
 
-    def test_is_verified(self, path):
+    def test_can_be_verified(self, path):
         cache = opened(path)
         cache.set_many({"a": "x" * 100, "b": 1})
         found = cache.verify()
@@ -107,14 +107,14 @@ class TestFile:
         assert found.payload == len(":1:a") + 100 + len(":1:b") + 8
         assert found.payload < found.memory < found.payload + 100
 
-    def test_of_somebody_is_left_alone(self, path):
+    def test_of_another_program_is_not_overwritten(self, path):
         path.write_bytes(os.urandom(MIB))
         path.chmod(0o600)
         before = path.read_bytes()
         assert f"{path} holds something that is no shared cache" in complaint(path)
         assert path.read_bytes() == before
 
-    def test_damaged_while_in_use_costs_misses_only(self, path):
+    def test_damaged_while_in_use_causes_only_misses(self, path):
         cache = opened(path)
         cache.set_many({f"key{n}": f"value{n}" * 20 for n in range(1000)})
         with path.open("r+b") as file:
@@ -131,51 +131,51 @@ class TestFile:
 
 class TestBadLocation:
     @pytest.mark.parametrize("name", ["a/b", "../up", ".hidden", "-dash", "spa ce", "ä", "x" * 129, "nul\0"])
-    def test_of_no_name(self, memory, name):
+    def test_bad_name(self, memory, name):
         assert "LOCATION is" in complaint(name)
 
     @pytest.mark.parametrize("value", [None, 5, b"bytes", ["list"]])
-    def test_of_no_text(self, memory, value):
+    def test_not_a_string(self, memory, value):
         with pytest.raises(ImproperlyConfigured, match="a name or an absolute path"):
             SharedCache(value, {})
 
-    def test_where_there_is_no_directory(self, memory):
+    def test_missing_directory(self, memory):
         assert "there is no directory" in complaint(memory / "none" / "cache")
 
-    def test_where_nobody_can_look(self, memory):
+    def test_too_long_directory_name(self, memory):
         assert "LOCATION is" in complaint(f"/{'x' * 300}/cache")
 
-    def test_that_is_a_directory(self, memory):
+    def test_directory(self, memory):
         assert "not a regular file" in complaint(memory)
 
-    def test_that_is_a_pipe(self, path):
+    def test_pipe(self, path):
         os.mkfifo(path)
         assert "not a regular file" in complaint(path)
 
-    def test_that_is_a_link(self, memory, path):
+    def test_symbolic_link(self, memory, path):
         opened(memory / "target")
         path.symlink_to(memory / "target")
         assert "not a regular file" in complaint(path)
 
-    def test_that_others_may_write(self, path):
+    def test_file_writable_by_others(self, path):
         path.touch()
         path.chmod(0o666)
         assert "can be written by others" in complaint(path)
 
-    def test_in_a_directory_open_to_others(self, memory):
+    def test_directory_writable_by_others(self, memory):
         (memory / f"nearcache-{os.geteuid()}").mkdir(mode=0o755)
         (memory / f"nearcache-{os.geteuid()}").chmod(0o755)
         assert "chmod 700" in complaint("name")
 
-    def test_in_a_directory_that_is_none(self, memory):
+    def test_symbolic_link_in_place_of_the_directory(self, memory):
         (memory / f"nearcache-{os.geteuid()}").symlink_to(memory)
         assert "not a directory of this user" in complaint("name")
 
-    def test_where_there_is_no_shared_memory(self, memory, monkeypatch):
+    def test_machine_without_shared_memory(self, memory, monkeypatch):
         monkeypatch.setattr(location, "SHARED_MEMORY", memory / "none")
         assert "LOCATION be the absolute path" in complaint("name")
 
-    def test_on_a_platform_without(self, monkeypatch):
+    def test_unsupported_platform(self, monkeypatch):
         class Elsewhere(SharedCache):
             @property
             def _open_shared(self):
@@ -189,27 +189,27 @@ class TestBadOptions:
     @pytest.mark.parametrize(
         "size", [0, 1, MIB - 1, "1023KB", 1024**4 + 1, "2TB", "much", None, True, 1.5e6 + 0.5]
     )
-    def test_size(self, path, size):
+    def test_bad_size_is_refused(self, path, size):
         text = complaint(path, OPTIONS={"MAX_MEMORY": size})
         assert "MAX_MEMORY is" in text
 
-    def test_unknown(self, path):
+    def test_unknown_option_is_refused_with_a_suggestion(self, path):
         text = complaint(path, OPTIONS={"MAX_MEMROY": 1})
         assert "Did you mean 'MAX_MEMORY'? SharedCache has MAX_MEMORY" in text
         assert "EVICTION" in complaint(path, OPTIONS={"EVICTION": "lru"})
 
-    def test_no_room(self, path):
+    def test_file_without_room_is_refused(self, path):
         text = complaint(path, OPTIONS={"MAX_MEMORY": "1TB"})
         assert "no room" in text
         assert not path.exists()
 
-    def test_of_locmem_are_taken(self, path):
+    def test_options_of_locmem_are_accepted(self, path):
         opened(path, MAX_ENTRIES=3, CULL_FREQUENCY=2).set_many({str(n): n for n in range(10)})
         assert opened(path).stats().entries == 10
 
 
 class TestValues:
-    def test_too_large_is_refused_counted_and_told_of_once(self, path, caplog):
+    def test_too_large_value_is_rejected_counted_and_logged_once(self, path, caplog):
         cache = opened(path)
         cache.set("key", "old")
         with caplog.at_level(logging.WARNING, "nearcache"):
@@ -222,12 +222,12 @@ class TestValues:
         assert "key" in record.getMessage()
 
     @pytest.mark.parametrize("share", [16])
-    def test_of_a_part_of_the_file_is_stored(self, path, share):
+    def test_large_value_is_stored(self, path, share):
         cache = opened(path)
         cache.set("key", b"x" * (MIB // share))
         assert cache.get("key") == b"x" * (MIB // share)
 
-    def test_key_too_long_is_an_error(self, path):
+    def test_too_long_key_is_an_error(self, path):
         cache = opened(path)
         cache.validate_key = lambda key: None
         key = "k" * 65_536
@@ -240,7 +240,7 @@ class TestValues:
         cache.set("k" * 65_000, 1)
         assert cache.get("k" * 65_000) == 1
 
-    def test_that_cannot_be_read_here_is_a_miss_told_of_once(self, path, caplog):
+    def test_value_that_cannot_be_unpickled_is_a_miss_logged_once(self, path, caplog):
         cache = opened(path)
         python(
             """
@@ -262,7 +262,7 @@ class TestValues:
         assert "elsewhere" in record.getMessage()
         assert cache.get_or_set("one", 5) is not None
 
-    def test_what_interrupts_is_raised(self, path):
+    def test_interruption_is_raised(self, path):
         cache = opened(path)
         cache.set("key", Interrupting())
         with pytest.raises(KeyboardInterrupt):
@@ -272,7 +272,7 @@ class TestValues:
         "number",
         [0, -1, 2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 2**64, 10**1000, -(10**1000), 0.0, -0.0, math.inf],
     )
-    def test_numbers_come_out_as_they_went_in(self, path, number):
+    def test_numbers_are_returned_as_stored(self, path, number):
         cache = opened(path)
         cache.set("key", number)
         found = cache.get("key")
@@ -282,7 +282,7 @@ class TestValues:
         ("value", "delta"),
         [(1, 1), (2**63 - 1, 1), (-(2**63), -1), (2**100, 1), (1, 2**70), (True, 1), (1, 0.5)],
     )
-    def test_sums_are_python_s(self, path, value, delta):
+    def test_sums_are_those_of_python(self, path, value, delta):
         cache = opened(path)
         cache.set("key", value, 100)
         assert cache.incr("key", delta) == value + delta
@@ -290,7 +290,7 @@ class TestValues:
         assert cache.ttl("key") == 100
 
     @pytest.mark.parametrize("use", ["incr", "set"])
-    def test_that_is_written_all_the_time_stays(self, path, use):
+    def test_value_that_is_written_repeatedly_stays(self, path, use):
         cache = opened(path)
         cache.set("key", 0)
         for number in range(5000):
@@ -311,13 +311,13 @@ def interrupt():
 
 
 class TestOthers:
-    def test_is_no_local_cache(self, path):
+    def test_is_not_a_local_cache(self, path):
         cache = opened(path)
         assert not isinstance(cache, LocalCache)
         with pytest.raises(TypeError, match="no file"):
             LocalCache("verified", {})._verify()
 
-    def test_child_that_cannot_register_reads_and_says_why_it_cannot_write(self, path):
+    def test_child_that_cannot_register_reads_and_reports_why_it_cannot_write(self, path):
         told = python(
             """
             import os, resource
@@ -338,5 +338,5 @@ class TestOthers:
         assert "Too many open files" in told
         assert told.endswith(" parent's")
 
-    def test_path_may_be_a_path(self, path):
+    def test_location_may_be_a_path_object(self, path):
         assert SharedCache(Path(path), {"OPTIONS": {"MAX_MEMORY": MIB}}).path == path

@@ -112,7 +112,7 @@ READS = {
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_a_call_waits_once_and_lets_threads_run(cache, path, read):
+def test_read_waits_once_and_lets_threads_run(cache, path, read):
     cache.set_many(dict.fromkeys(KEYS, "text"))
     with stopped_writer(path, KEYS), running_thread(0.002) as times:
         start = time.monotonic()
@@ -134,7 +134,7 @@ def test_other_entries_are_read_at_once(cache, path):
         assert cache.stats().misses == before.misses + 1
 
 
-def test_what_was_cleared_is_missing_at_once(cache, path):
+def test_cleared_entries_are_missing_at_once(cache, path):
     cache.set_many(dict.fromkeys(KEYS, "text"))
     cache.clear()
     cache.set("another", 1)  # empties the rings, and leaves the slots
@@ -182,7 +182,7 @@ def _vanishing():
     return Vanishing()
 
 
-def test_incr_of_what_cannot_be_read_is_of_a_missing_key(cache, monkeypatch):
+def test_incr_of_an_unreadable_value_is_incr_of_a_missing_key(cache, monkeypatch):
     cache.set("key", Vanishing())
     monkeypatch.setattr(Vanishing, "there", False)
     assert cache.get("key") is None
@@ -190,7 +190,7 @@ def test_incr_of_what_cannot_be_read_is_of_a_missing_key(cache, monkeypatch):
         cache.incr("key")
 
 
-def test_keys_that_are_no_text_are_left_out(path):
+def test_keys_that_are_not_utf8_are_omitted(path):
     cache = SharedCache(str(path), {"OPTIONS": {"MAX_MEMORY": 1024**2}})
     cache.set("other-0000", 1)
     file = File(path)

@@ -37,7 +37,7 @@ def check(*command, **environment):
     return result.stdout
 
 
-def test_the_project_has_errors_to_find():
+def test_project_has_expected_errors():
     assert len(expected_errors()) == 10
 
 
