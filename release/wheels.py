@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 from matrix import PYTHONS, find_python
-
 from release.steps import DIST, StepError, run, tool
 
 PLATFORM = "manylinux2014"

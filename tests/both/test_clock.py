@@ -298,7 +298,7 @@ class TestCustomClock:
     @pytest.mark.parametrize(
         "path", ["no_such_module.read", f"{__name__}.no_such", f"{__name__}.START", "time"]
     )
-    def test_bad_path_is_improperly_configured(self, make_cache, path):
+    def test_path_of_no_function_is_improperly_configured(self, make_cache, path):
         with pytest.raises(ImproperlyConfigured, match=f"CLOCK is '{path}'"):
             make_cache(CLOCK=path)
 

@@ -485,7 +485,7 @@ class TestBadTimes:
         with pytest.raises(ValueError, match=rf"{name} must be a number of seconds, .*, not "):
             make_lock("key", **{name: bad})
 
-    def test_timeout_zero(self, make_lock):
+    def test_timeout_of_nothing(self, make_lock):
         with pytest.raises(ValueError, match=r"timeout must be a number of seconds, more than 0, not 0\.0"):
             make_lock("key", timeout=0)
 

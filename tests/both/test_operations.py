@@ -383,7 +383,7 @@ class TestIncrOfAMissingKey:
         assert make_cache(backend=Overtaken).incr("key", ignore_key_check=True) == 11
 
     @pytest.mark.local_only("bounds of memory")
-    def test_too_large_value_is_an_error(self, make_cache):
+    def test_what_does_not_fit_is_an_error(self, make_cache):
         with pytest.raises(ValueError, match="under the key 'key': it does not fit into the cache"):
             make_cache(MAX_MEMORY=1024).incr("key", "x" * 2000, ignore_key_check=True)
 

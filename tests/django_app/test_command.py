@@ -234,7 +234,7 @@ class TestGet:
         assert {name: answer[name] for name in answer if name in ("value", "repr")} == expected
         assert answer["type"] == type(value).__name__
 
-    def test_of_a_missing_key_fails_or_is_null_in_json(self):
+    def test_of_a_missing_key_fails_for_people_and_says_so_to_scripts(self):
         with pytest.raises(CommandError, match="there is no value under 'key'"):
             output("get", "key")
         assert told("get", "key") == {"key": "key", "found": False}

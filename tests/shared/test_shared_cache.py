@@ -46,7 +46,7 @@ class TestFile:
         with override_settings(SECRET_KEY="another project's"):
             assert opened("").path != cache.path
 
-    def test_without_a_location_and_a_secret_key_is_refused(self, memory):
+    def test_without_a_name_nor_a_secret_is_refused(self, memory):
         with override_settings(SECRET_KEY=""):
             assert "needs a LOCATION" in complaint("")
 
@@ -131,38 +131,38 @@ class TestFile:
 
 class TestBadLocation:
     @pytest.mark.parametrize("name", ["a/b", "../up", ".hidden", "-dash", "spa ce", "ä", "x" * 129, "nul\0"])
-    def test_bad_name(self, memory, name):
+    def test_of_no_name(self, memory, name):
         assert "LOCATION is" in complaint(name)
 
     @pytest.mark.parametrize("value", [None, 5, b"bytes", ["list"]])
-    def test_not_a_string(self, memory, value):
+    def test_of_no_text(self, memory, value):
         with pytest.raises(ImproperlyConfigured, match="a name or an absolute path"):
             SharedCache(value, {})
 
-    def test_missing_directory(self, memory):
+    def test_where_there_is_no_directory(self, memory):
         assert "there is no directory" in complaint(memory / "none" / "cache")
 
     def test_too_long_directory_name(self, memory):
         assert "LOCATION is" in complaint(f"/{'x' * 300}/cache")
 
-    def test_directory(self, memory):
+    def test_that_is_a_directory(self, memory):
         assert "not a regular file" in complaint(memory)
 
-    def test_pipe(self, path):
+    def test_that_is_a_pipe(self, path):
         os.mkfifo(path)
         assert "not a regular file" in complaint(path)
 
-    def test_symbolic_link(self, memory, path):
+    def test_that_is_a_link(self, memory, path):
         opened(memory / "target")
         path.symlink_to(memory / "target")
         assert "not a regular file" in complaint(path)
 
-    def test_file_writable_by_others(self, path):
+    def test_that_others_may_write(self, path):
         path.touch()
         path.chmod(0o666)
         assert "can be written by others" in complaint(path)
 
-    def test_directory_writable_by_others(self, memory):
+    def test_in_a_directory_open_to_others(self, memory):
         (memory / f"nearcache-{os.geteuid()}").mkdir(mode=0o755)
         (memory / f"nearcache-{os.geteuid()}").chmod(0o755)
         assert "chmod 700" in complaint("name")
@@ -171,11 +171,11 @@ class TestBadLocation:
         (memory / f"nearcache-{os.geteuid()}").symlink_to(memory)
         assert "not a directory of this user" in complaint("name")
 
-    def test_machine_without_shared_memory(self, memory, monkeypatch):
+    def test_where_there_is_no_shared_memory(self, memory, monkeypatch):
         monkeypatch.setattr(location, "SHARED_MEMORY", memory / "none")
         assert "LOCATION be the absolute path" in complaint("name")
 
-    def test_unsupported_platform(self, monkeypatch):
+    def test_on_a_platform_without(self, monkeypatch):
         class Elsewhere(SharedCache):
             @property
             def _open_shared(self):
@@ -189,21 +189,21 @@ class TestBadOptions:
     @pytest.mark.parametrize(
         "size", [0, 1, MIB - 1, "1023KB", 1024**4 + 1, "2TB", "much", None, True, 1.5e6 + 0.5]
     )
-    def test_bad_size_is_refused(self, path, size):
+    def test_size(self, path, size):
         text = complaint(path, OPTIONS={"MAX_MEMORY": size})
         assert "MAX_MEMORY is" in text
 
-    def test_unknown_option_is_refused_with_a_suggestion(self, path):
+    def test_unknown(self, path):
         text = complaint(path, OPTIONS={"MAX_MEMROY": 1})
         assert "Did you mean 'MAX_MEMORY'? SharedCache has MAX_MEMORY" in text
         assert "EVICTION" in complaint(path, OPTIONS={"EVICTION": "lru"})
 
-    def test_file_without_room_is_refused(self, path):
+    def test_no_room(self, path):
         text = complaint(path, OPTIONS={"MAX_MEMORY": "1TB"})
         assert "no room" in text
         assert not path.exists()
 
-    def test_options_of_locmem_are_accepted(self, path):
+    def test_of_locmem_are_taken(self, path):
         opened(path, MAX_ENTRIES=3, CULL_FREQUENCY=2).set_many({str(n): n for n in range(10)})
         assert opened(path).stats().entries == 10
 
