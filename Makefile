@@ -31,19 +31,19 @@ test-orders: prerequisites ## the shared cache's loads and stores in all the ord
 	RUSTFLAGS="--cfg nearcache_loom" CARGO_TARGET_DIR=target/orders cargo test --locked --release -p nearcache --lib orders
 
 test-sanitizer: ## the tests with threads under ThreadSanitizer (wants clang and Rust's sources: see the script)
-	tests/thread_sanitizer.sh
+	tests/support/thread_sanitizer.sh
 
 test-python: build ## the Python package's tests, Django's own suite among them
 	$(BIN)/python -m pytest
 
 test-tools: build $(VENV)/.tools ## what ddtrace, Sentry, OpenTelemetry, mypy and pyright see of our caches (pyright needs node)
-	$(BIN)/python -m pytest tests/test_tools.py tests/test_types.py tests/test_django_redis.py
+	$(BIN)/python -m pytest tests/project/test_tools.py tests/typed tests/docs/test_from_django_redis.py
 
 test-matrix: build ## the Python tests on every supported Python and Django (MATRIX_FLAGS="--pair 3.14/6.1" for one)
-	$(BIN)/python tests/matrix.py $(MATRIX_FLAGS)
+	$(BIN)/python tests/support/matrix.py $(MATRIX_FLAGS)
 
 pythons: build ## the interpreters that test-matrix wants and the machine lacks (PYTHONS="3.14 3.14t" for some)
-	$(BIN)/python tests/pythons.py $(PYTHONS)
+	$(BIN)/python tests/support/pythons.py $(PYTHONS)
 
 test-packages: build $(PACKAGES)/.locked ## the tests of other packages (axes, cachalot, DRF, ...) with our caches
 	$(BIN)/python -m pytest tests/packages $(PACKAGES_FLAGS)
@@ -68,14 +68,16 @@ bench: prerequisites ## the engine's benchmarks
 compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCache, SharedCache and their rivals
 	@$(BIN)/python -m benchmarks.compare $(COMPARE_FLAGS)
 
-memory: build ## what a full LocalCache takes, beside MAX_MEMORY
-	@$(BIN)/python -m benchmarks.memory
+memory: build ## the resident size of a full LocalCache, beside MAX_MEMORY
+	@$(BIN)/python -m benchmarks.overhead memory
 
 overhead: build ## what Django's proxy and ours cost in front of a backend, and an import
-	@$(BIN)/python -m benchmarks.overhead
+	@$(BIN)/python -m benchmarks.overhead proxies
+	@echo
+	@$(BIN)/python -m benchmarks.overhead imports
 
 wheels: build $(VENV)/.release ## a wheel for every supported Python, and the sdist, into dist/ (WHEELS_FLAGS="--python 3.14")
-	@PYTHONPATH=tests $(BIN)/python -m release.wheels $(WHEELS_FLAGS)
+	@PYTHONPATH=tests/support $(BIN)/python -m release.wheels $(WHEELS_FLAGS)
 
 release-check: build $(VENV)/.release ## whether this checkout can be released (RELEASE_FLAGS=--rehearsal before it is prepared)
 	@$(BIN)/python -m release.check $(RELEASE_FLAGS)

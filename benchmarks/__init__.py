@@ -1,1 +1,1 @@
-"""`make compare`: one set of operations, timed on Django's cache backends and on other Python caches."""
+"""Benchmarks: `compare` times operations beside other caches, `overhead` measures what surrounds them."""

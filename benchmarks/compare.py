@@ -1,26 +1,179 @@
 """Time the same cache operations on Django's backends, nearcache and other Python caches.
 
-Run as `make compare` or `python -m benchmarks.compare`. A rival that lacks its library or
-server is skipped.
+Run as `make compare` or `python -m benchmarks.compare`. A rival whose library or server is missing is
+skipped.
+
+Each rival has a process of its own, the worker. Only one worker is busy at any moment, or the two of a pair.
+Within a round every operation is timed on one rival after another, so that a noisy moment of the machine
+affects all of them. The best of all rounds counts.
 """
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .chart import svg
-from .race import Race, chosen
-from .report import markdown_text, text
-from .results import Results
-from .rivals import BASELINE, RIVALS
+from .operations import AT_ONCE, EMPTY_LOOP, OPERATIONS, Operation
+from .report import markdown_text, svg, text
+from .results import Rates, Results, Timings
+from .rivals import BASELINE, FLOOR, RIVALS, Rival
+from .worker import Worker
 
 ROOT = Path(__file__).resolve().parent.parent
 JSON, SVG = Path("docs/compare.json"), Path("docs/compare.svg")  # below the root
 
 REPEATS, BURST_MS = 25, 30.0
 QUICK_REPEATS, QUICK_BURST_MS = 5, 10.0
+
+# How long before the start a pair gets its request, so that both processes are ready by then.
+NOTICE_NS = 5_000_000
+# How many bursts long a pair works, since its processes do not begin and end at exactly the same time.
+PAIR_BURSTS = 2
+
+Progress = Callable[[str], None]
+
+
+class PairError(Exception):
+    """A worker failed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two workers of one rival that have opened the same place."""
+
+    first: Worker
+    second: Worker
+    burst_ms: float
+
+    @property
+    def rival(self) -> Rival:
+        """Return the rival of both."""
+        return self.first.rival
+
+    def time(self, operation: Operation, rates: Rates) -> None:
+        """Time the first worker alone, then both at once; append the rates."""
+        for worker in (self.first, self.second):
+            worker.send({"operation": operation.name, "prepare": True})
+            raise_failure(worker.answer())
+        rates.one.append(self.rate(operation, self.first))
+        rates.both.append(self.rate(operation, self.first, self.second))
+
+    def rate(self, operation: Operation, *workers: Worker) -> float:
+        """Run all workers at once; return their calls a second, until the last of them ended."""
+        start = time.monotonic_ns() + NOTICE_NS
+        until = start + int(PAIR_BURSTS * self.burst_ms * 1e6)
+        for worker in workers:
+            worker.send({"operation": operation.name, "start": start, "until": until})
+        answers = [worker.answer() for worker in workers]
+        for answer in answers:
+            raise_failure(answer)
+        calls = sum(int(answer["calls"]) for answer in answers)
+        return calls * 1e9 / (max(int(answer["ended"]) for answer in answers) - start)
+
+
+def raise_failure(answer: dict[str, Any]) -> None:
+    """Raise `PairError` if an answer reports a failure."""
+    if problem := answer.get("error") or answer.get("died"):
+        raise PairError(problem)
+
+
+class Race:
+    """The comparison while it runs."""
+
+    def __init__(self, rivals: Sequence[Rival], results: Results, warn: Progress) -> None:
+        """Prepare; `run` starts the workers."""
+        self.rivals = rivals
+        self.results = results
+        self.warn = warn
+        self.running: list[Worker] = []
+        self.pairs: list[Pair] = []
+        # (rival, operation) that failed once and are not timed again
+        self.broken: set[tuple[str, str]] = set()
+
+    def run(self, repeats: int, burst_ms: float, progress: Progress) -> None:
+        """Time all operations on all rivals; fill the results."""
+        with contextlib.ExitStack() as stack:
+            workers = [stack.enter_context(Worker(rival, burst_ms)) for rival in self.rivals]
+            self.running = [worker for worker in workers if self.started(worker)]
+            for worker in [worker for worker in self.running if makes_pairs(worker.rival)]:
+                other = stack.enter_context(Worker(worker.rival, burst_ms, worker.place))
+                self.join(Pair(worker, other, burst_ms))
+            for repeat in range(1, repeats + 1):
+                for operation in (EMPTY_LOOP, *OPERATIONS):
+                    progress(f"round {repeat} of {repeats}: {operation.name}")
+                    for worker in list(self.running):
+                        if worker.rival.django or not operation.django:
+                            self.time(worker, operation)
+                for operation in AT_ONCE:
+                    progress(f"round {repeat} of {repeats}: {operation.name}, two processes at once")
+                    for pair in list(self.pairs):
+                        if pair.rival.django or not operation.django:
+                            self.time_pair(pair, operation)
+            progress("")
+
+    def started(self, worker: Worker) -> bool:
+        """Store the versions of a worker's greeting, or the reason why its rival is skipped."""
+        hello = worker.greeting()
+        if "versions" in hello:
+            self.results.timings[worker.rival.name] = Timings(hello["versions"])
+            return True
+        self.skip(worker.rival, hello.get("unavailable") or hello["died"])
+        return False
+
+    def join(self, pair: Pair) -> None:
+        """Add a pair to those that are timed, if its second worker opened the same place."""
+        hello = pair.second.greeting()
+        if "versions" in hello:
+            self.pairs.append(pair)
+        else:
+            self.warn(f"failed: {pair.rival.title}, twice: {hello.get('unavailable') or hello['died']}")
+
+    def time(self, worker: Worker, operation: Operation) -> None:
+        """Have a worker time one burst; store the result or the failure."""
+        rival = worker.rival
+        if (rival.name, operation.name) in self.broken:
+            return
+        worker.send({"operation": operation.name})
+        answer = worker.answer()
+        if "ns" in answer:
+            self.results.timings[rival.name].note(operation.name, answer["ns"])
+        elif "error" in answer:
+            self.broken.add((rival.name, operation.name))
+            self.warn(f"failed: {rival.title}, {operation.name}: {answer['error']}")
+        else:
+            self.running.remove(worker)
+            self.warn(f"failed: {rival.title}, {operation.name}: {answer['died']}")
+
+    def time_pair(self, pair: Pair, operation: Operation) -> None:
+        """Time one worker of a pair and both at once; store the result or the failure."""
+        name = pair.rival.name
+        if (name, operation.name) in self.broken:
+            return
+        try:
+            pair.time(operation, self.results.timings[name].rates_of(operation.name))
+        except PairError as error:
+            self.pairs.remove(pair)
+            self.warn(f"failed: {pair.rival.title}, twice, {operation.name}: {error}")
+
+    def skip(self, rival: Rival, reason: str) -> None:
+        """Record and print why a rival is skipped."""
+        self.results.skipped[rival.name] = reason
+        self.warn(f"skipped: {rival.title}: {reason}")
+
+
+def makes_pairs(rival: Rival) -> bool:
+    """Tell whether pairs are timed: of rivals with a place, and of dicts, which show the machine's limit."""
+    return rival.place is not None or rival.name == FLOOR
+
+
+def chosen(names: Sequence[str]) -> list[Rival]:
+    """Return the rivals of these names, in the order of the table."""
+    return [rival for rival in RIVALS.values() if rival.name in names]
 
 
 def names(value: str) -> list[str]:
@@ -67,13 +220,13 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def progress(words: str) -> None:
-    """Show on a terminal, in one line that is overwritten, what is being done."""
+    """Show the progress on a terminal, in one line that is overwritten."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
 
 
 def warn(words: str) -> None:
-    """Say what did not go as planned."""
+    """Print a warning."""
     progress("")
     print(words, file=sys.stderr, flush=True)
 
@@ -108,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warn("interrupted")
         return 130
     if BASELINE not in results.timings:
-        return 1  # without it there is nothing to compare with; why has been said
+        return 1  # there is nothing to compare with; the reason has been printed
     print(markdown_text(results) if options.markdown else text(results))
     write(options, results)
     return 0

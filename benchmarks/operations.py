@@ -1,4 +1,4 @@
-"""What is timed: the operations, the keys they use and the values under those keys.
+"""The operations that are timed, their keys and their values.
 
 An operation is source text, as in `timeit`, so that nothing but the statement itself stands inside the timed
 loop. It is run for each `key, value` of `items()`: several hundred keys in turn, never one hot entry. Each
@@ -97,7 +97,7 @@ class Operation:
         return [(list(group), group) for group in groups]
 
 
-# Timed like an operation and subtracted from all others: what `for key, value in items` costs by itself.
+# The cost of `for key, value in items` alone: timed like an operation and subtracted from all others.
 EMPTY_LOOP = Operation("empty loop", "pass", "True", "empty:{}", stored=False, django=False)
 
 OPERATIONS = (
@@ -133,7 +133,7 @@ OPERATIONS = (
     ),
 )
 
-# What two processes do at once.
+# Those that are timed by two processes at once.
 AT_ONCE = tuple(
     each for each in OPERATIONS if each.name in {"get int", "get 1 KB str", "set 1 KB str", "incr"}
 )

@@ -12,15 +12,16 @@ from .rivals import BASELINE, OURS, RIVALS, SHARED
 
 @dataclass
 class Rates:
-    """Calls a second of one operation, of every time: by one process, and by two at once."""
+    """Calls a second of one operation, in each round: by one process, and by two at once."""
 
     one: list[float] = field(default_factory=list)
     both: list[float] = field(default_factory=list)
 
     @property
     def gain(self) -> float:
-        """Return how many times the calls of one process two make."""
-        return max(self.both) / max(self.one)
+        """Return the calls of two processes as a multiple of one's."""
+        # On a busy machine a process may complete no call within a short burst.
+        return max(self.both) / max(1.0, *self.one)
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Timings:
     rates: dict[str, Rates] = field(default_factory=dict)  # by operation
 
     def rates_of(self, operation: str) -> Rates:
-        """Return the rates of an operation, to add to."""
+        """Return the rates of an operation, to append to."""
         return self.rates.setdefault(operation, Rates())
 
     def note(self, operation: str, ns: float) -> None:
@@ -53,9 +54,9 @@ class Timings:
 
 @dataclass(frozen=True)
 class Expectation:
-    """How fast one of ours has to be: this many times the speed of another rival.
+    """The least speed of one of ours, as a multiple of another rival's.
 
-    Against nobody, it is two processes at once, against one.
+    Without another rival it is the speed of two processes at once, as a multiple of one's.
     """
 
     operation: str
@@ -64,8 +65,8 @@ class Expectation:
     of: str = OURS
 
 
-# Below 1 it is the time that is limited: by 1.6 times that of the fastest raw cache that knows expiry, and
-# for SharedCache by 2.5 times LocalCache's.
+# Below 1 they limit the time: to 1.6 times that of the fastest raw cache with expiry, and for SharedCache to
+# 2.5 times that of LocalCache.
 EXPECTATIONS = (
     Expectation("get int", 22),
     Expectation("get 1 KB str", 22),
@@ -92,7 +93,7 @@ EXPECTATIONS = (
 
 @dataclass
 class Results:
-    """All that a comparison found out."""
+    """The results of all rivals."""
 
     repeats: int
     burst_ms: float
@@ -110,24 +111,24 @@ class Results:
         return reference / cost if cost and reference else None
 
     def met(self) -> list[tuple[Expectation, float | None]]:
-        """Return every expectation of those of ours that took part, with the ratio found."""
+        """Return the expectations of those of ours that were timed, with the ratios found."""
         present = [each for each in EXPECTATIONS if each.of in self.timings]
         return [(each, self.found(each)) for each in present]
 
     def found(self, expectation: Expectation) -> float | None:
-        """Return the ratio that an expectation is of."""
+        """Return the ratio that an expectation is about."""
         of, operation = expectation.of, expectation.operation
         if expectation.against is not None:
             return self.ratio(of, operation, expectation.against)
         return self.gain(of, operation)
 
     def gain(self, rival: str, operation: str) -> float | None:
-        """Return how many times the calls of one process two make at once; None if they were not timed."""
+        """Return the calls of two processes at once as a multiple of one's; None if they were not timed."""
         rates = self.timings[rival].rates.get(operation)
         return rates.gain if rates and rates.both else None
 
     def environment(self) -> dict[str, Any]:
-        """Return what the numbers depend on; nothing that names the machine."""
+        """Return what the numbers depend on, without the machine's name."""
         return {
             "implementation": platform.python_implementation(),
             "python": platform.python_version(),

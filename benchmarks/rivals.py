@@ -1,10 +1,10 @@
-"""Who is timed: every rival, how it is opened, and how it spells the operations.
+"""The caches that are compared: how each is opened, and how it spells the operations.
 
 Django backends are opened as a project opens them, through `CACHES` and `caches["default"]`, with the
 default TIMEOUT of 300 seconds. Raw libraries get the same 300 seconds where they know time to live. Every
-cache has room for all entries: what is compared is the cost of an operation, not eviction.
+cache has room for all entries: the cost of an operation is compared, not eviction.
 
-What processes share lies in a place: a directory, or a server. One process makes it, any number open it.
+A place is what processes share: a directory or a server. One process makes it, any number open it.
 """
 
 import contextlib
@@ -18,20 +18,19 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from .servers import UnavailableError, memcached, redis_server, version
-from .stores import Lmdb, managed, manager
+from .servers import Lmdb, UnavailableError, managed, manager, memcached, redis_server, version
 
 TIMEOUT = 300  # Django's default
 CAPACITY = 1_000_000  # entries; far more than are ever stored
 MEMORY = 256 * 1024**2  # bytes, where that is what counts
 
-Names = Mapping[str, Any]  # what the statements may name; always a `cache`
+Names = Mapping[str, Any]  # of the statements; always a `cache`
 Opened = AbstractContextManager[Names]
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a rival writes what every cache can do: two statements to time, two expressions to check with."""
+    """A rival's source code: two statements to time, two expressions to check the results."""
 
     get: str = "cache.get(key)"
     set: str = "cache.set(key, value)"
@@ -64,7 +63,7 @@ class Rival:
             raise UnavailableError(f"{error}; {self.hint}") from error
 
     def versions(self) -> dict[str, str]:
-        """Return the version of everything that takes part."""
+        """Return the versions of libraries and servers."""
         found = {name: metadata.version(name) for name in self.distributions}
         return found | {program: version(program, flag) for program, flag in self.servers.items()}
 
@@ -89,7 +88,7 @@ def directory(parent: str | None = None) -> AbstractContextManager[str]:
 
 
 def in_memory() -> AbstractContextManager[str]:
-    """Make a directory in memory for `with`, if there is memory with names."""
+    """Make a directory for `with`, in `/dev/shm` if that exists."""
     return directory("/dev/shm" if Path("/dev/shm").is_dir() else None)
 
 
@@ -99,12 +98,12 @@ def locmem(_: str) -> Opened:
 
 
 def nearcache(_: str) -> Opened:
-    """Open what this project is about."""
+    """Open our cache of one process."""
     return backend("nearcache.django.LocalCache", OPTIONS={"MAX_MEMORY": MEMORY})
 
 
 def shared(place: str) -> Opened:
-    """Open our cache for all processes, in a directory."""
+    """Open our cache of all processes, in a directory."""
     return backend("nearcache.django.SharedCache", LOCATION=f"{place}/cache", OPTIONS={"MAX_MEMORY": MEMORY})
 
 

@@ -1,28 +1,35 @@
-"""Redis and memcached for one program: on loopback, on a free port, keeping nothing, gone when it is."""
+"""What processes share: Redis and memcached, LMDB, and the dict of a multiprocessing manager.
+
+Servers listen on loopback, on a free port, write nothing to disk, and end with the program that uses them.
+"""
 
 import contextlib
 import os
+import pickle
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from importlib import import_module
+from multiprocessing.managers import DictProxy, SyncManager
+from typing import Any
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 
-# Becomes the server. Beside it, a shell reads a pipe that only the program has the other end of and never
-# writes to: when that ends, however the program did, the shell stops the server.
+# Becomes the server. Beside it, a shell reads a pipe whose other end only the program has, which never
+# writes to it: when the program ends, in whatever way, the pipe ends, and the shell stops the server.
 GUARDED = 'exec 3<&0; (read -r _; kill $$) <&3 3<&- 2>/dev/null & exec "$@" </dev/null 3<&-'
 
 
 class UnavailableError(Exception):
-    """A rival that cannot take part; the message says why and what to do."""
+    """A library or server is missing; the message says which and how to install it."""
 
 
 @contextlib.contextmanager
 def redis_server(memory: int) -> Iterator[int]:
-    """Run Redis with so many bytes, which keeps what was used last and nothing on disk; yield its port."""
+    """Run Redis with this memory, eviction by LRU and no persistence; yield its port."""
     port = free_port()
     options = {
         "bind": "127.0.0.1",
@@ -40,9 +47,9 @@ def redis_server(memory: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def memcached(memory: int) -> Iterator[int]:
-    """Run memcached with so many bytes; yield its port."""
+    """Run memcached with this memory; yield its port."""
     port = free_port()
-    # memcached refuses to run as root unless it is told whom to become.
+    # memcached refuses to run as root unless another user is given.
     user = ["-u", "nobody"] if os.getuid() == 0 else []
     options = ["-l", "127.0.0.1", "-p", str(port), "-m", str(memory // 1024**2), *user]
     with running("memcached", "memcached", options, port):
@@ -104,3 +111,53 @@ def await_port(program: str, process: "subprocess.Popen[bytes]", port: int) -> N
             return
         time.sleep(0.02)
     raise UnavailableError(f"{program} accepted no connection within {START_SECONDS:.0f} s")
+
+
+class Lmdb:
+    """LMDB in the shape of a cache: values pickled, no expiry."""
+
+    def __init__(self, path: str, size: int) -> None:
+        """Open the directory, without syncing: a cache may lose entries in a crash."""
+        self.begin = import_module("lmdb").open(path, map_size=size, writemap=True, sync=False).begin
+
+    def get(self, key: str) -> Any:
+        """Return a value, or None."""
+        with self.begin() as transaction:
+            found = transaction.get(key.encode())
+        return None if found is None else pickle.loads(found)
+
+    def set(self, key: str, value: Any) -> None:
+        """Store a value."""
+        with self.begin(write=True) as transaction:
+            transaction.put(key.encode(), pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+
+
+class Manager(SyncManager):
+    """A process that keeps one dict for all that connect to it."""
+
+
+ENTRIES: dict[Any, Any] = {}  # the one dict, in the manager's process
+# Not secret: the socket is in a private directory.
+SECRET = b"not secret"
+
+
+def entries() -> dict[Any, Any]:
+    """Return the dict, in the manager's process."""
+    return ENTRIES
+
+
+Manager.register("entries", entries, DictProxy)
+
+
+@contextlib.contextmanager
+def manager() -> Iterator[str]:
+    """Run a manager; yield its address."""
+    with Manager(authkey=SECRET) as running:
+        yield str(running.address)
+
+
+def managed(address: str) -> Any:
+    """Return the dict of the manager at an address, as `multiprocessing.Manager().dict()` does."""
+    connected = Manager(address, SECRET)
+    connected.connect()
+    return connected.entries()  # type: ignore[attr-defined]

@@ -1,14 +1,13 @@
 """One rival in a process of its own: reads an operation's name, times it, writes the result.
 
-Run as `python -m benchmarks.worker RIVAL BURST_MS [PLACE]`; without a place it makes one. One JSON object a
-line, on standard input and output:
+`Worker` starts the process `python -m benchmarks.worker RIVAL BURST_MS [PLACE]`, which makes a place if none
+is given. They exchange one JSON object a line, on the process's standard input and output:
 
     {"operation": NAME}                             one burst           {"ns": NANOSECONDS PER CALL}
     {"operation": NAME, "prepare": true}            before the next     {"prepared": true}
     {"operation": NAME, "start": NS, "until": NS}   calls meanwhile     {"calls": NUMBER, "ended": NS}
 
-The worker ends, and everything that it started ends with it, when its standard input does: whatever becomes
-of the parent, nothing is left behind.
+The process and everything that it started end when its standard input ends, whatever happens to the parent.
 """
 
 import asyncio
@@ -17,6 +16,7 @@ import gc
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -30,11 +30,12 @@ from .servers import UnavailableError
 
 # Entries live 300 s. They are stored again long before that, however long the whole comparison takes.
 FRESH_SECONDS = 120
+EXIT_SECONDS = 10
 
 # One event loop for the life of the process, as a server has.
 LOOP = asyncio.new_event_loop()
 
-# The names a statement uses are parameters, hence fast locals, as they would be inside a view.
+# The names of a statement are parameters, and so fast locals, as in a view.
 SOURCE = """
 {define} burst({names}, items, passes, clock):
     elapsed = 0
@@ -65,14 +66,14 @@ def failures({names}, items):
 
 
 class Timed:
-    """An operation compiled for one rival, with as many calls to a burst as take the time wanted."""
+    """An operation compiled for one rival, with as many calls a burst as take the time wanted."""
 
     def __init__(self, operation: Operation, rival: Rival, names: Names, burst_ns: int) -> None:
         """Compile, store what has to be there, check every item, calibrate."""
         self.operation = operation
         self.names = names
         self.items = operation.items()
-        # Each process has an order of its own: all at the same entry at once is not what processes do.
+        # Each process has an order of its own, since real processes seldom use one entry at the same time.
         self.shuffled = list(self.items)
         Random(os.getpid()).shuffle(self.shuffled)
         self.pairs = operation.pairs() if operation.stored else []
@@ -126,11 +127,11 @@ class Timed:
         return self.elapsed() / (self.passes * len(self.items))
 
     def run_from(self, start: int, until: int) -> tuple[int, int]:
-        """Call again and again between two points in time; return the calls and when the last had ended.
+        """Call repeatedly between two points in time; return the calls and when the last had ended.
 
-        Time is `time.monotonic_ns`, which all processes have in common.
+        The clock is `time.monotonic_ns`, which all processes have in common.
         """
-        # The clock is looked at about so many times a burst.
+        # Read the clock about 50 times a burst.
         count = max(1, self.passes * len(self.items) // 50)
         arguments = {**self.names, "items": cycle(self.shuffled), "count": count}
         gc.disable()
@@ -174,7 +175,7 @@ def answers(rival: Rival, names: Names, requests: TextIO, burst_ns: int) -> Iter
 
 
 def answer(timed: Timed, request: dict[str, Any]) -> dict[str, Any]:
-    """Do what is asked; return the result."""
+    """Carry out a request; return the answer."""
     if "prepare" in request:
         timed.refresh()
         return {"prepared": True}
@@ -185,7 +186,7 @@ def answer(timed: Timed, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(rival: Rival, burst_ns: int, place: str | None, requests: TextIO, replies: BinaryIO) -> None:
-    """Open the rival, say hello with its versions and its place, then answer requests until they end."""
+    """Open the rival, write its versions and its place, then answer requests until the input ends."""
 
     def reply(message: dict[str, Any]) -> None:
         replies.write(json.dumps(message).encode() + b"\n")
@@ -207,14 +208,68 @@ def serve(rival: Rival, burst_ns: int, place: str | None, requests: TextIO, repl
             reply(each)
 
 
+class Worker:
+    """A rival's process, as the parent sees it."""
+
+    def __init__(self, rival: Rival, burst_ms: float, place: str | None = None) -> None:
+        """Start the process, which makes a place or opens one; `greeting` waits until it is ready."""
+        self.rival = rival
+        self.place = place
+        places = [] if place is None else [place]
+        # A session of its own: Ctrl-C reaches the parent alone, and the process group has all that the worker
+        # starts.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", rival.name, str(burst_ms), *places],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdin
+        assert self.process.stdout
+        self.requests, self.replies = self.process.stdin, self.process.stdout
+
+    def __enter__(self) -> "Worker":
+        """Return the worker."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the process's input, wait, then kill it with all that it started."""
+        with contextlib.suppress(BrokenPipeError):
+            self.requests.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(EXIT_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.replies.close()
+        self.process.wait()
+
+    def greeting(self) -> dict[str, Any]:
+        """Return the first answer: versions and place, or the reason why the rival is unavailable."""
+        greeting = self.answer()
+        self.place = greeting.get("place", self.place)
+        return greeting
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a request."""
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(request), file=self.requests, flush=True)
+
+    def answer(self) -> dict[str, Any]:
+        """Return the next answer, or the exit status of a process that has ended."""
+        if line := self.replies.readline():
+            return dict(json.loads(line))
+        return {"died": f"the process ended with status {self.process.wait()}"}
+
+
 def main() -> None:
     """Serve one rival on standard input and output."""
     name, milliseconds, *place = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped then, too
-    # Whatever a library prints must not end up among the replies.
+    # Output of libraries must not be mixed with the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    with contextlib.suppress(BrokenPipeError):  # the parent is gone, and with it the need for an answer
+    with contextlib.suppress(BrokenPipeError):  # the parent has ended
         burst_ns = int(float(milliseconds) * 1e6)
         serve(RIVALS[name], burst_ns, place[0] if place else None, sys.stdin, replies)
 

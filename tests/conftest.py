@@ -1,8 +1,7 @@
-"""Django, configured as little as will do, and fixtures that make caches."""
+"""Minimal settings for Django, and fixtures that make caches."""
 
 import itertools
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import pytest
 from django.conf import settings
 from django.core.cache.backends.locmem import LocMemCache
 
-from manual_clock import CLOCK, START
+from support.caches import new_location
+from support.manual_clock import CLOCK, START
 
 settings.configure(
     SECRET_KEY="tests",
@@ -22,9 +22,9 @@ settings.configure(
 )
 django.setup()
 
-from nearcache.django import LocalCache, SharedCache, location  # noqa: E402 (as in a project: after the settings)
+from nearcache.django import LocalCache, SharedCache, location  # noqa: E402 (after the settings, as in a project)
 
-# The same examples in every run, and none is too slow: the machine may be.
+# The same examples in every run, and no deadline, since the machine may be slow.
 hypothesis.settings.register_profile(
     "nearcache",
     derandomize=True,
@@ -34,50 +34,28 @@ hypothesis.settings.register_profile(
     suppress_health_check=[
         hypothesis.HealthCheck.function_scoped_fixture,
         hypothesis.HealthCheck.too_slow,
-        # The same test with each of our backends.
+        # A test runs with each of our backends.
         hypothesis.HealthCheck.differing_executors,
     ],
 )
 hypothesis.settings.load_profile("nearcache")
 
-# What Django reads beside OPTIONS.
+# Settings that Django reads beside OPTIONS.
 PARAMS = {"LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "OPTIONS"}
 
-_numbers = itertools.count(1)
-
-
-def new_location():
-    """Return a name that no other store has."""
-    return f"test-{next(_numbers)}"
-
-
-# The modules whose tests are of what all our caches do: they run with each.
-OF_ALL = {
-    *("test_async", "test_clock", "test_conditional_set", "test_copying", "test_keys", "test_lifetimes"),
-    *("test_locks", "test_operations", "test_patterns", "test_timeouts", "test_ttl", "test_unpicklable"),
-    "test_values",
-}
-
-# The bytes that the files of all tests take.
+# The bytes that the files of all tests need.
 SHARED_FILES = 2 * 1024**3
-
-
-def pytest_generate_tests(metafunc):
-    """Let the tests of `OF_ALL` that make caches run with each of our backends."""
-    of_all = metafunc.module.__name__ in OF_ALL and not metafunc.definition.get_closest_marker("local_only")
-    if "backend" in metafunc.fixturenames and of_all and sys.platform == "linux":
-        metafunc.parametrize("backend", [LocalCache, SharedCache], ids=["local", "shared"])
 
 
 @pytest.fixture
 def backend():
-    """Return the class of the caches that a test makes."""
+    """Return the class of the caches that `make_cache` makes."""
     return LocalCache
 
 
 @pytest.fixture(scope="session")
 def shared_memory():
-    """Return a directory for the files of shared caches, in memory where there is one for that."""
+    """Return a directory for the files of SharedCaches, in `/dev/shm` if that has room."""
     parent = Path("/dev/shm")
     has_room = parent.is_dir() and shutil.disk_usage(parent).free > SHARED_FILES
     directory = Path(tempfile.mkdtemp(prefix="nearcache-tests-", dir=parent if has_room else None))
@@ -86,14 +64,14 @@ def shared_memory():
 
 
 def _of_its_size(name, params):
-    """Make a shared cache; those of other sizes have other files."""
+    """Make a SharedCache; each size has a file of its own."""
     size = params.get("OPTIONS", {}).get("MAX_MEMORY")
     return SharedCache(name if size is None else f"{name}-{size}", params)
 
 
 def _factory(default_backend, made, new_location=new_location):
     def make(*, backend=default_backend, **settings):
-        """Make a cache from what would stand in CACHES; what is no setting of Django's goes into OPTIONS.
+        """Make a cache from the settings in CACHES; settings that Django does not know go into OPTIONS.
 
         ``LOCATION`` is a new one unless given.
         """
@@ -114,7 +92,7 @@ def make_cache(backend, request, monkeypatch):
     """Return a function that makes caches: ``make_cache(TIMEOUT=5, MAX_ENTRIES=10)``."""
     made = []
     if backend is SharedCache:
-        # A process has its files open as long as it lives: so there are few, used again.
+        # A process never closes its files, so the tests use a few of them again and again.
         monkeypatch.setattr(location, "SHARED_MEMORY", request.getfixturevalue("shared_memory"))
         names = (f"test-{number}" for number in itertools.count(1))
         yield _factory(_of_its_size, made, names.__next__)
@@ -128,13 +106,13 @@ def make_cache(backend, request, monkeypatch):
 
 @pytest.fixture
 def cache(make_cache):
-    """Return a new cache of ours with nothing but defaults."""
+    """Return a new cache of ours with default settings."""
     return make_cache()
 
 
 @pytest.fixture
 def make_locmem():
-    """Return what `make_cache` is, for Django's own LocMemCache."""
+    """Return a function like `make_cache` for Django's LocMemCache."""
     made = []
     yield _factory(LocMemCache, made)
     for cache in made:
@@ -143,17 +121,18 @@ def make_locmem():
 
 @pytest.fixture
 def locmem(make_locmem):
-    """Return a new LocMemCache with nothing but defaults."""
+    """Return a new LocMemCache with default settings."""
     return make_locmem()
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Return a clock that stands still: set ``.now`` or ``.advance(seconds)``.
+    """Return a clock that stands still: set `.now` or call `.advance(seconds)`.
 
     A LocalCache reads it if made with ``CLOCK=clock.path``; every LocMemCache does.
     """
     CLOCK.now = START
     monkeypatch.setattr("django.core.cache.backends.base.time", CLOCK)
     monkeypatch.setattr("django.core.cache.backends.locmem.time", CLOCK)
-    return CLOCK
+    yield CLOCK
+    CLOCK.now = START

@@ -1,4 +1,4 @@
-"""Django's own tests, run with LocalCache where they name LocMemCache.
+"""Django's own cache tests, with our backends in place of LocMemCache.
 
     source.py      fetches the source package of the installed Django, pinned by hash
     patched.py     makes a copy of its tests which names our backend
@@ -6,6 +6,6 @@
     runner.py      Django's test runner, which holds the run to exceptions.py
     exceptions.py  the tests that may fail, and why
 
-tests/test_django_suite.py starts it all. This folder's parent is put on PYTHONPATH for that, so the copy can
+test_django_suite.py starts it all. This folder's parent is put on PYTHONPATH for that, so the copy can
 import these modules; nothing in them is copied.
 """

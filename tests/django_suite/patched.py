@@ -1,4 +1,4 @@
-"""A copy of Django's tests in which our backend stands wherever LocMemCache stood.
+"""A copy of Django's tests with our backend in place of LocMemCache.
 
 The copy is made while the source package is read, and lies in `build/django-suite/`. Its folder is named
 after all that it is made from, and gets that name when it is whole: an old or a half copy is never used.
@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from django_suite import source
-from sdist import ROOT, digest
+from support.sdist import ROOT, digest
 
 BUILD = ROOT / "build" / "django-suite"
 
-# What runtests.py needs to run the suites in tests/test_django_suite.py.
+# What runtests.py needs to run the suites in test_django_suite.py.
 FILES = ("runtests.py", "test_sqlite.py", "urls.py")
 FOLDERS = ("cache", "sessions_tests", "template_tests", "templates")
 

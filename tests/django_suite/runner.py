@@ -1,7 +1,7 @@
 """Django's test runner, held to exceptions.py.
 
 A test listed there must fail: if it passes, or is not there at all, the run fails. What ran is written to a
-file, for tests/test_django_suite.py to see that a green run is not an empty one.
+file, for test_django_suite.py to see that a green run is not an empty one.
 """
 
 import json

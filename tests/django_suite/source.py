@@ -4,8 +4,8 @@ from pathlib import Path
 
 import django
 
-import sdist
-from sdist import ROOT, SourceError
+from support import sdist
+from support.sdist import ROOT, SourceError
 
 CACHE = ROOT / ".cache" / "django-suite"
 

@@ -1,4 +1,4 @@
-"""A table of what ran, at the end."""
+"""Prints a table of the suites that ran."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the settings of a run are made of: `CACHES` with the backend of the run, and databases.
+"""Parts of the settings of a run: `CACHES` with the backend of the run, and databases.
 
 The tests that start a run say in environment variables which it is.
 """

@@ -1,4 +1,4 @@
-"""A pytest plugin that holds a run to exceptions.py and writes down what its tests did."""
+"""A pytest plugin that applies exceptions.py to a run and writes its counts to a file."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The source packages of what is installed in `build/packages`, unpacked there.
+"""Unpacks the source packages of the packages installed in `build/packages`.
 
 requirements/packages.txt has their versions and hashes.
 """
@@ -10,8 +10,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import sdist
-from sdist import ROOT
+from support import sdist
+from support.sdist import ROOT
 
 LOCKED = ROOT / "requirements" / "packages.txt"
 CACHE = ROOT / ".cache" / "packages"

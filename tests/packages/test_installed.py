@@ -1,4 +1,4 @@
-"""What the packages' own guards and our system checks say, with the real packages on a site of their own."""
+"""The packages' own checks and our system checks, each in a site with the real package."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from packages.source import PYTHON
-from sdist import ROOT
+from support.sdist import ROOT
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 LOCAL = "nearcache.django.LocalCache"

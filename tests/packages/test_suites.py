@@ -10,7 +10,7 @@ import pytest
 from packages.environment import BACKENDS, environment
 from packages.source import PYTHON, unpack
 from packages.suites import HERE, SUITES
-from sdist import SourceError
+from support.sdist import SourceError
 
 TIMEOUT_SECONDS = 600
 

@@ -1,6 +1,6 @@
-"""What type checkers say of a project that uses our caches: test_types.py runs them.
+"""Code of a project that uses our caches, for the type checkers that test_types.py runs.
 
-A line that ends with ``# error`` has to be refused, every other to pass.
+Type checkers must report an error in each line that ends with `# error`, and no other.
 """
 
 from collections.abc import AsyncIterator

@@ -1,0 +1,1 @@
+"""LocalCache alone: eviction, forks, reentrant calls, subclasses."""

@@ -1,0 +1,1 @@
+"""The package as installed, and tracing tools that projects use with it."""

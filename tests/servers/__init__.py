@@ -1,0 +1,1 @@
+"""The caches in real programs: gunicorn, uvicorn, Celery, `manage.py runserver`."""

@@ -1,0 +1,1 @@
+"""SharedCache alone: its file, and the processes that share it."""

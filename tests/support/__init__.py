@@ -1,0 +1,1 @@
+"""Helpers of the tests, and the commands that run them on other Pythons and under ThreadSanitizer."""

@@ -1,0 +1,1 @@
+"""The types of the caches, as mypy and pyright see them."""
