@@ -11,13 +11,13 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from nearcache.django.asynchronous import AsyncTwins
+from nearcache.django.async_methods import AsyncMethods
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Backend(AsyncTwins):
+class Backend(AsyncMethods):
     """The base of our caches.
 
     Subclasses may override any method, and any may be assigned on an instance. If a method that an instance

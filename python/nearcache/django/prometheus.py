@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from django.conf import settings
 
 from nearcache import Stats
-from nearcache.django.configured import our_caches
+from nearcache.django.aliases import nearcache_caches
 from nearcache.django.shared import SharedCache
 
 try:
@@ -151,7 +151,7 @@ def _unregister(registry: CollectorRegistry, counter: Counter) -> bool:
 def _stores() -> dict[str, Stats]:
     """Return the statistics of each store by the first alias that has it."""
     aliases: dict[object, str] = {}
-    ours = our_caches()
+    ours = nearcache_caches()
     for alias, cache in ours.items():
         one = cache.path if isinstance(cache, SharedCache) else settings.CACHES[alias].get("LOCATION", "")
         aliases.setdefault(one, alias)

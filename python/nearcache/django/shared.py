@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from nearcache.django import inherited
+from nearcache.django import open_files
 from nearcache.django.backend import Backend
 from nearcache.django.location import default_size, file_for, files_of_other_keys, status
 from nearcache.django.options import DEFAULT_MAX_MEMORY, SharedOptions
@@ -56,7 +56,7 @@ class SharedCache(Backend):
         self._max_entries = self._cull_frequency = None  # they do not apply
         if options.reverse_key_function is not None:
             self.reverse_key_func = options.reverse_key_function
-        known = inherited.file_of(options.location)
+        known = open_files.find_inherited(options.location)
         self.path: Path = known or file_for(options.location)
         size = options.max_memory or default_size(self.path)
         self._max_memory = size
@@ -67,7 +67,7 @@ class SharedCache(Backend):
             self._open_shared(str(self.path), size, options.max_processes, options.clock)
         except (ValueError, OSError) as error:
             raise ImproperlyConfigured(f"nearcache: {error}") from error
-        inherited.remember(options.location, self.path)
+        open_files.record(options.location, self.path)
         after = status(self.path)
         is_new = before is None or (after is not None and _differ(before, after))
         if is_new and options.max_memory is None and size < DEFAULT_MAX_MEMORY:

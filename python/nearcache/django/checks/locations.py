@@ -12,7 +12,7 @@ from django.conf import Settings, settings
 from django.core.cache import caches
 from django.core.checks import CheckMessage, Warning
 
-from nearcache.django.configured import our_aliases
+from nearcache.django.aliases import nearcache_aliases
 from nearcache.django.location import default_name
 from nearcache.django.shared import SharedCache
 
@@ -25,7 +25,9 @@ _PRINT_NAME = "from nearcache.django.location import default_name; print(default
 
 def check_locations(**kwargs: Any) -> list[CheckMessage]:
     """Warn of caches that share a file by accident, and of a file that no other process will find."""
-    unnamed = [alias for alias in our_aliases(SharedCache) if not settings.CACHES[alias].get("LOCATION")]
+    unnamed = [
+        alias for alias in nearcache_aliases(SharedCache) if not settings.CACHES[alias].get("LOCATION")
+    ]
     found: list[CheckMessage] = []
     if len(unnamed) > 1:
         text = (

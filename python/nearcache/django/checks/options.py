@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning
 
-from nearcache.django.configured import is_a
+from nearcache.django.aliases import is_backend
 from nearcache.django.options import WITHOUT_EFFECT
 from nearcache.django.shared import SharedCache
 
@@ -16,7 +16,7 @@ def check_options(**kwargs: Any) -> list[CheckMessage]:
     """Warn of options that a SharedCache takes and does not heed."""
     found: list[CheckMessage] = []
     for alias, params in settings.CACHES.items():
-        if not is_a(params.get("BACKEND", ""), SharedCache):
+        if not is_backend(params.get("BACKEND", ""), SharedCache):
             continue
         # Django takes them beside OPTIONS, too, in lower case.
         given = {*params.get("OPTIONS", {}), *(name.upper() for name in params if name.islower())}

@@ -17,8 +17,8 @@ from django.core.cache import cache as default_cache
 from django.core.checks import CheckMessage, Warning
 from django.utils.module_loading import import_string
 
-from nearcache.django.checks.processes import one_process
-from nearcache.django.configured import is_a
+from nearcache.django.aliases import is_backend
+from nearcache.django.checks.environment import is_single_process
 from nearcache.django.local import LocalCache
 from nearcache.django.proxy import cache as our_default_cache
 
@@ -41,7 +41,7 @@ class Use:
 
 def check_packages(**kwargs: Any) -> list[CheckMessage]:
     """Warn if a package uses a LocalCache for what all processes have to see."""
-    if one_process():
+    if is_single_process():
         return []
     return [
         _warning(use, alias) for use in USES for alias in dict.fromkeys(use.aliases()) if _is_local(alias)
@@ -49,7 +49,7 @@ def check_packages(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _is_local(alias: str) -> bool:
-    return is_a(settings.CACHES.get(alias, {}).get("BACKEND", ""), LocalCache)
+    return is_backend(settings.CACHES.get(alias, {}).get("BACKEND", ""), LocalCache)
 
 
 def _warning(use: Use, alias: str) -> CheckMessage:

@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning
 
-from nearcache.django.checks.processes import one_process
-from nearcache.django.configured import is_a
+from nearcache.django.aliases import is_backend
+from nearcache.django.checks.environment import is_single_process
 from nearcache.django.local import LocalCache
 
 _HINT = (
@@ -20,10 +20,10 @@ _HINT = (
 
 def check_sessions(**kwargs: Any) -> list[CheckMessage]:
     """Warn of sessions in a cache that other processes do not see."""
-    if one_process():
+    if is_single_process():
         return []
     alias = settings.SESSION_CACHE_ALIAS
-    if not is_a(settings.CACHES.get(alias, {}).get("BACKEND", ""), LocalCache):
+    if not is_backend(settings.CACHES.get(alias, {}).get("BACKEND", ""), LocalCache):
         return []
     if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache":
         text = (

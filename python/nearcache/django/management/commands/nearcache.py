@@ -16,13 +16,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from nearcache import Stats
+from nearcache.django.aliases import nearcache_aliases
 from nearcache.django.backend import Backend
-from nearcache.django.configured import our_aliases
 from nearcache.django.local import LocalCache
 from nearcache.django.management.arguments import declare
-from nearcache.django.management.files import HEADS, CacheFile, as_json_object, find_files, row, total
-from nearcache.django.management.keys import KeyListing
-from nearcache.django.management.text import aligned, counted, listed, shown
+from nearcache.django.management.file_listing import HEADS, CacheFile, as_json_object, find_files, row, total
+from nearcache.django.management.formatting import aligned, counted, listed, shown
+from nearcache.django.management.key_listing import KeyListing
 from nearcache.django.shared import SharedCache
 
 # What only a SharedCache counts.
@@ -60,7 +60,7 @@ class Command(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _run(self, action: str, *, aliases: list[str] | None, every: bool, **options: Any) -> None:
-        ours = our_aliases(SharedCache) if every and action == "verify" else our_aliases()
+        ours = nearcache_aliases(SharedCache) if every and action == "verify" else nearcache_aliases()
         takes_all = every or (action == "stats" and not aliases and ours)
         chosen = _opened(ours if takes_all else aliases or ["default"])
         if not chosen and action != "verify":
@@ -256,7 +256,7 @@ class Command(BaseCommand):
 
 def _opened(aliases: list[str]) -> dict[str, Backend]:
     """Return our caches of these aliases. Raises `CommandError` if they are not ours."""
-    ours = our_aliases()
+    ours = nearcache_aliases()
     unknown = [alias for alias in aliases if alias not in ours]
     if unknown:
         raise CommandError(
@@ -267,7 +267,7 @@ def _opened(aliases: list[str]) -> dict[str, Backend]:
 
 
 def _nothing_to_verify(local: list[str]) -> str:
-    shared = our_aliases(SharedCache)
+    shared = nearcache_aliases(SharedCache)
     there = f"the SharedCaches in CACHES are: {', '.join(shared) or 'none'}."
     if not local:
         return there

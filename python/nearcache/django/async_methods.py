@@ -14,10 +14,10 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from nearcache import _core
 from nearcache.django.locks import AsyncLock
-from nearcache.django.sync import SyncMethods, with_prefix
+from nearcache.django.sync_methods import SyncMethods, with_prefix
 
 
-class AsyncTwins(SyncMethods):
+class AsyncMethods(SyncMethods):
     """The asynchronous half of our caches."""
 
     async def aget(self, key: Any, default: Any = None, version: Any = None) -> Any:

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache import _core
-from nearcache.django.configured import our_aliases
+from nearcache.django.aliases import nearcache_aliases
 from nearcache.django.location import own_directory, path_of
-from nearcache.django.management.text import age, counted, megabytes, shown
+from nearcache.django.management.formatting import age, counted, megabytes, shown
 from nearcache.django.options import SharedOptions
 from nearcache.django.shared import SharedCache
 
@@ -73,7 +73,7 @@ def find_files() -> tuple[list[CacheFile], list[str]]:
 
 def _aliases_by_path() -> dict[Path, list[str]]:
     found: dict[Path, list[str]] = {}
-    for alias in our_aliases(SharedCache):
+    for alias in nearcache_aliases(SharedCache):
         params = settings.CACHES[alias]
         location = SharedOptions.parse(params.get("LOCATION", ""), params).location
         found.setdefault(path_of(location), []).append(alias)

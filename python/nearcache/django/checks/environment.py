@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core import mail
 
 
-def one_process() -> bool:
+def is_single_process() -> bool:
     """Tell whether this is development or a test run.
 
     ``DEBUG`` is development. Django and pytest-django make ``mail.outbox`` for a test run.

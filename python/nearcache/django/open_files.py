@@ -25,7 +25,7 @@ class _Opened:
 _OPENED: dict[str, _Opened] = {}
 
 
-def file_of(location: str) -> Path | None:
+def find_inherited(location: str) -> Path | None:
     """Return the file that this process opened for a ``LOCATION`` as another user, or None.
 
     Logs a warning if there is none and this process opened other caches as another user.
@@ -47,6 +47,6 @@ def file_of(location: str) -> Path | None:
     return None
 
 
-def remember(location: str, path: Path) -> None:
+def record(location: str, path: Path) -> None:
     """Remember that this process has a file open, and as which user it opened it first."""
     _OPENED.setdefault(location, _Opened(path, os.geteuid()))
