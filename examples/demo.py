@@ -14,12 +14,12 @@ import argparse
 import signal
 import sys
 
-from harness.journeys import Journeys
 from harness.progress import Progress
 from harness.report import NAMES, Outcome, problems, table
 from harness.server import Server, ServerError, prepare
-from harness.stores import empty_store, why_not
+from harness.storage import empty_store, why_not
 from harness.traffic import Length, send
+from harness.workload import Journeys
 
 CLIENTS = 4
 # A site runs for days, and what its first seconds were like matters little: they are not part of the figures.

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from release.steps import ROOT, StepError, run, tool
+from release.commands import ROOT, StepError, run, tool
 
 
 def main() -> int:

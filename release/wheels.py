@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from matrix import PYTHONS, find_python
-from release.steps import DIST, StepError, run, tool
+from release.commands import DIST, StepError, run, tool
 
 PLATFORM = "manylinux2014"
 MAX_MEGABYTES = 3

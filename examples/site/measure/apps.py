@@ -4,8 +4,8 @@ from django.apps import AppConfig
 from django.core.cache import caches
 from django.db.backends.signals import connection_created
 
-from measure.cache import CountingCache
 from measure.counters import QUERIES, counters
+from measure.counting_cache import CountingCache
 
 # Opening and closing transactions is not asking the database for anything.
 TRANSACTION_CONTROL = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK")

@@ -17,7 +17,7 @@ from django.shortcuts import aget_object_or_404, get_object_or_404, redirect, re
 from django.views.decorators.cache import cache_page
 from django.views.decorators.http import require_GET, require_POST
 
-from shop import visits
+from shop import visitor_state
 from shop.models import RATING, Author, Book, Category
 
 FIVE_MINUTES = 5 * 60
@@ -73,8 +73,8 @@ def book(request, pk):
     title = get_object_or_404(Book.objects.select_related("author", "category"), pk=pk)
     context = {
         "book": title,
-        "views": visits.count_view(pk),
-        "recent": visits.book_cards(visits.remember(request.session, pk)),
+        "views": visitor_state.count_view(pk),
+        "recent": visitor_state.book_cards(visitor_state.remember(request.session, pk)),
     }
     return render(request, "shop/book.html", context)
 
@@ -94,13 +94,13 @@ async def rating(request, pk):
 @require_POST
 def add_to_basket(request, pk):
     title = get_object_or_404(Book.objects.only("pk"), pk=pk)
-    visits.add_to_basket(request.session, title.pk)
+    visitor_state.add_to_basket(request.session, title.pk)
     return redirect("basket")
 
 
 @require_GET
 def basket(request):
-    copies = visits.basket(request.session)
+    copies = visitor_state.basket(request.session)
     books = Book.objects.filter(pk__in=copies).select_related("author")
     lines = [(title, copies[title.pk], title.price * copies[title.pk]) for title in books]
     return render(request, "shop/basket.html", {"lines": lines, "total": sum(price for *_, price in lines)})

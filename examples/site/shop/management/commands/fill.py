@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 from django.db import transaction
 from django.utils.text import slugify
 
-from shop import words
+from shop import sample_text
 from shop.models import Author, Book, Category, Order, OrderLine, Review
 
 SEED = 20240229
@@ -67,12 +67,12 @@ class Stock:
             model.objects.bulk_create(rows, batch_size=BATCH)
 
     def categories(self):
-        for pk, name in enumerate(words.CATEGORIES, start=1):
+        for pk, name in enumerate(sample_text.CATEGORIES, start=1):
             yield Category(pk=pk, name=name, slug=slugify(name))
 
     def authors(self):
         for pk in range(1, AUTHORS + 1):
-            place = self.random.choice(words.PLACES)
+            place = self.random.choice(sample_text.PLACES)
             yield Author(pk=pk, name=self.person(), about=f"Lives in {place}, and writes before breakfast.")
 
     def books(self):
@@ -81,7 +81,7 @@ class Stock:
                 pk=pk,
                 title=self.title(),
                 author_id=self.random.randint(1, AUTHORS),
-                category_id=self.random.randint(1, len(words.CATEGORIES)),
+                category_id=self.random.randint(1, len(sample_text.CATEGORIES)),
                 price=Decimal(self.random.randint(499, 4999)) / 100,
                 published=self.day(),
                 blurb=f"Begins where “{self.title()}” should have ended.",
@@ -90,7 +90,7 @@ class Stock:
     def reviews(self):
         for book in self.popular_books(REVIEWS):
             stars = self.random.choices((1, 2, 3, 4, 5), weights=(1, 2, 4, 8, 6))[0]
-            text = self.random.choice(words.OPINIONS[stars])
+            text = self.random.choice(sample_text.OPINIONS[stars])
             yield Review(book_id=book, reader=self.person(), stars=stars, text=text, written=self.day())
 
     def orders(self):
@@ -107,11 +107,11 @@ class Stock:
         return self.random.choices(range(1, BOOKS + 1), cum_weights=self.popularity, k=count)
 
     def person(self):
-        return f"{self.random.choice(words.FIRST_NAMES)} {self.random.choice(words.LAST_NAMES)}"
+        return f"{self.random.choice(sample_text.FIRST_NAMES)} {self.random.choice(sample_text.LAST_NAMES)}"
 
     def title(self):
-        adjective, noun = self.random.choice(words.ADJECTIVES), self.random.choice(words.NOUNS)
-        return f"The {adjective} {noun} of {self.random.choice(words.PLACES)}"
+        adjective, noun = self.random.choice(sample_text.ADJECTIVES), self.random.choice(sample_text.NOUNS)
+        return f"The {adjective} {noun} of {self.random.choice(sample_text.PLACES)}"
 
     def day(self):
         return OPENING_DAY + timedelta(days=self.random.randrange(DAYS_OPEN))
