@@ -1,4 +1,4 @@
-"""Which of the caches in ``CACHES`` are ours."""
+"""Finds the aliases in ``CACHES`` whose backend is a nearcache backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from nearcache.django.backend import Backend
 
 
 def is_backend(path: str, kind: type[Backend]) -> bool:
-    """Tell whether a backend is of this class or a subclass. What cannot be imported Django reports."""
+    """Returns whether a dotted path names a backend class or a subclass of it.
+
+    False if it cannot be imported; Django reports that error when it opens the cache.
+    """
     try:
         backend = import_string(path)
     except ImportError:
@@ -19,10 +22,10 @@ def is_backend(path: str, kind: type[Backend]) -> bool:
 
 
 def nearcache_aliases(kind: type[Backend] = Backend) -> list[str]:
-    """Return the aliases of our caches of a class, in the order of ``CACHES``."""
+    """Returns the aliases whose backend is ``kind`` or a subclass, in the order of ``CACHES``."""
     return [alias for alias, params in settings.CACHES.items() if is_backend(params.get("BACKEND", ""), kind)]
 
 
 def nearcache_caches() -> dict[str, Backend]:
-    """Return this thread's handles of our caches by alias, in the order of ``CACHES``."""
+    """Returns the nearcache backends of this thread by alias, in the order of ``CACHES``. Opens them."""
     return {alias: cache for alias in nearcache_aliases() if isinstance(cache := caches[alias], Backend)}

@@ -1,8 +1,9 @@
-"""The cache files that this process has open, for a process that changes its user.
+"""The cache files that this process has opened, by ``LOCATION``.
 
-A server may open caches as root and then serve as another user, as ``gunicorn --preload -u nobody`` does.
-Its workers go on using the files they inherited. A thread of theirs that opens the same ``LOCATION`` again
-must get the same file, although a plain name stands for another path under another user, who may not open it.
+Needed when a process changes its user. ``gunicorn --preload -u nobody`` opens the caches as root and serves
+requests as ``nobody``; the workers keep using the files that root opened. A plain name as ``LOCATION``
+resolves to a different path for each user, so a thread that opens the same ``LOCATION`` again would get a
+different file. This table gives it the path of the first one.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ class _Opened:
     user: int
 
 
-# By LOCATION. Only ever added to, so that threads and children of ``fork`` need no lock.
+# By LOCATION. Entries are only added, so threads and forked children need no lock.
 _OPENED: dict[str, _Opened] = {}
 
 
 def find_inherited(location: str) -> Path | None:
-    """Return the file that this process opened for a ``LOCATION`` as another user, or None.
+    """Returns the path that this process opened for a ``LOCATION`` as another user, or None.
 
-    Logs a warning if there is none and this process opened other caches as another user.
+    Logs a warning if the process opened other caches, but not this one, as another user.
     """
     user = os.geteuid()
     opened = _OPENED.get(location)
@@ -37,8 +38,8 @@ def find_inherited(location: str) -> Path | None:
     others = {one.user for one in list(_OPENED.values())} - {user}
     if others:
         _LOG.warning(
-            "nearcache: this process opens LOCATION %r as uid %d, and opened other caches as uid %s: a plain "
-            "name is a file of its own for each user, so processes of uid %s do not share this one. See "
+            "nearcache: LOCATION %r is opened as uid %d, but this process opened other caches as uid %s. A "
+            "plain name is a separate file for each user, so processes of uid %s do not share this cache. See "
             "'Users' in docs/shared-cache.md.",
             location,
             user,
@@ -48,5 +49,5 @@ def find_inherited(location: str) -> Path | None:
 
 
 def record(location: str, path: Path) -> None:
-    """Remember that this process has a file open, and as which user it opened it first."""
+    """Records the path and the effective user of a ``LOCATION``. Keeps the first record."""
     _OPENED.setdefault(location, _Opened(path, os.geteuid()))

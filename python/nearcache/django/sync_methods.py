@@ -1,9 +1,10 @@
-"""The plain methods that are Python functions around the engine's.
+"""The synchronous cache methods that are Python functions.
 
-Tools look into Python functions: `unittest.mock` binds ``self``, ``typing.get_type_hints`` finds the
-annotations, tracers rewrite the code, Django 6.1 compares their ``__func__``. ``get``, ``set``, ``add`` and
-``delete`` stay the engine's own, because a function around them costs time at every call;
-`nearcache.django.traced` has functions for them, too.
+Each calls the method of the same name in ``nearcache._core``. They are Python functions because tools inspect
+functions: `unittest.mock` binds ``self``, ``typing.get_type_hints`` reads the annotations, tracers replace
+the code, and Django 6.1 compares ``__func__``. ``get``, ``set``, ``add`` and ``delete`` are inherited from
+``nearcache._core`` directly, because a Python function around them would make every call slower.
+`nearcache.django.traced` defines those four as Python functions, too.
 """
 
 from __future__ import annotations
@@ -18,42 +19,45 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from nearcache import _core
 from nearcache.django.locks import Lock
 
-# Other callers may add and delete a key meanwhile, but not this often.
-_ATTEMPTS = 10
+# How often `incr` retries when other callers add and delete the same key at the same time.
+_INCR_ATTEMPTS = 10
 
-# A number of the unit that a method names, or a `timedelta`.
+# A `timedelta`, or a number in the unit that the method documents.
 Duration = SupportsFloat | SupportsIndex | timedelta
 
 _Cache = TypeVar("_Cache", bound=BaseCache)
 
 
 def with_prefix(cache: _Cache, prefix: str) -> _Cache:
-    """Return another handle on the store of a cache, with that ``KEY_PREFIX``."""
+    """Returns a copy of a cache that has another ``KEY_PREFIX`` and the same entries."""
     handle = copy.copy(cache)
     handle.key_prefix = prefix
     return handle
 
 
 class SyncMethods(_core.Backend, BaseCache):
-    """The synchronous half of our caches."""
+    """Defines the synchronous methods of nearcache's backends."""
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
-        """Set a new timeout for a key; return whether there was a value."""
+        """Sets the timeout of an entry, in seconds; returns whether the key was found.
+
+        None means that the entry never expires. A timeout of 0 or less deletes the entry.
+        """
         return _core.Backend.touch(self, key, timeout, version)
 
     def has_key(self, key: Any, version: Any = None) -> bool:
-        """Return whether there is a value under a key."""
+        """Returns whether the cache has an entry for a key. Does not read the value."""
         return _core.Backend.has_key(self, key, version)
 
     def incr(self, key: Any, delta: Any = 1, version: Any = None, *, ignore_key_check: bool = False) -> Any:
-        """Add ``delta`` to a value, atomically, keeping its expiry; return the sum.
+        """Adds ``delta`` to a value and returns the sum. Atomic; the expiry does not change.
 
-        Raises ValueError if there is no value, and whatever the addition raises. With ``ignore_key_check`` a
-        missing key is no error: ``delta`` is stored without an expiry.
+        If the key is missing, raises `ValueError`; with ``ignore_key_check``, stores ``delta`` without an
+        expiry and returns it. An exception that the addition raises is passed on.
         """
         if not ignore_key_check:
             return _core.Backend.incr(self, key, delta, version)
-        for _ in range(_ATTEMPTS):
+        for _ in range(_INCR_ATTEMPTS):
             try:
                 return _core.Backend.incr(self, key, delta, version)
             except ValueError:
@@ -61,83 +65,92 @@ class SyncMethods(_core.Backend, BaseCache):
                     raise
             if self.add(key, delta, None, version):
                 return delta
-        raise ValueError(f"cannot store {delta!r} under the key {key!r}: it does not fit into the cache")
+        raise ValueError(f"cannot store {delta!r} for the key {key!r}: the entry is too large for the cache")
 
     def get_many(self, keys: Iterable[Any], version: Any = None) -> dict[Any, Any]:
-        """Return a dict of those of the keys that there are values for."""
+        """Returns a dict of the given keys that were found, with their values."""
         return _core.Backend.get_many(self, keys, version)
 
     def set_many(
         self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: Any = None
     ) -> list[Any]:
-        """Store every value of a dict; return a list of the keys whose values were too large."""
+        """Stores every value of a mapping; returns a list of the keys whose values were too large to store.
+
+        ``timeout`` is in seconds and applies to all; None means that they never expire.
+        """
         return _core.Backend.set_many(self, data, timeout, version)
 
     def delete_many(self, keys: Iterable[Any], version: Any = None) -> None:
-        """Remove the values of all these keys."""
+        """Deletes the entries of the given keys. Keys that are missing are ignored."""
         _core.Backend.delete_many(self, keys, version)
 
     def clear(self) -> None:
-        """Remove everything from the store, whatever its prefix and version."""
+        """Deletes all entries of the cache, including those with another ``KEY_PREFIX`` or version.
+
+        Caches with the same ``LOCATION`` share their entries, so this empties all of them.
+        """
         _core.Backend.clear(self)
 
     def ttl(self, key: Any, version: Any = None) -> int | None:
-        """Return the seconds a key has to live, to the nearest: 0 if missing, None if it does not expire."""
+        """Returns the seconds until an entry expires, rounded; 0 if missing, None if it never expires."""
         return _core.Backend.ttl(self, key, version)
 
     def pttl(self, key: Any, version: Any = None) -> int | None:
-        """Return the milliseconds a key has to live: 0 if missing, None if it does not expire."""
+        """Returns the milliseconds until an entry expires; 0 if missing, None if it never expires."""
         return _core.Backend.pttl(self, key, version)
 
     def expire(self, key: Any, timeout: Duration, version: Any = None) -> bool:
-        """Let a key live for so many seconds from now; return whether there was a value.
+        """Lets an entry expire after a number of seconds, or a `timedelta`; returns whether the key was found.
 
-        Zero and less removes it.
+        A timeout of 0 or less deletes the entry.
         """
         return _core.Backend.expire(self, key, timeout, version)
 
     def pexpire(self, key: Any, timeout: Duration, version: Any = None) -> bool:
-        """Let a key live for so many milliseconds from now; return whether there was a value.
+        """Lets an entry expire after a number of milliseconds; returns whether the key was found.
 
-        Zero and less removes it.
+        ``timeout`` may also be a `timedelta`. A timeout of 0 or less deletes the entry.
         """
         return _core.Backend.pexpire(self, key, timeout, version)
 
     def expire_at(self, key: Any, when: float | datetime, version: Any = None) -> bool:
-        """Let a key live until a time; return whether there was a value.
+        """Lets an entry expire at a time; returns whether the key was found.
 
-        The time is in Unix seconds, or a ``datetime`` (naive: local time). A time in the past removes the
-        value.
+        ``when`` is in Unix seconds, or a `datetime`; a naive one is in local time. A time in the past deletes
+        the entry.
         """
         return _core.Backend.expire_at(self, key, when, version)
 
     def pexpire_at(self, key: Any, when: float | datetime, version: Any = None) -> bool:
-        """Let a key live until a time in Unix milliseconds, or a ``datetime``; see `expire_at`."""
+        """Lets an entry expire at a time in Unix milliseconds, or at a `datetime`; see `expire_at`."""
         return _core.Backend.pexpire_at(self, key, when, version)
 
     def persist(self, key: Any, version: Any = None) -> bool:
-        """Remove a key's expiry; return whether there was a value that was to expire."""
+        """Removes the expiry of an entry; returns whether the key was found and had one."""
         return _core.Backend.persist(self, key, version)
 
     def iter_keys(self, search: str, itersize: int | None = None, version: Any = None) -> Iterator[str]:
-        """Return an iterator over the keys of this prefix and version that match a glob, in no order.
+        """Returns an iterator over the keys that match a glob and have this ``KEY_PREFIX`` and version.
 
-        Keys come without prefix and version. The store is searched while the iterator is used: a key that is
-        there all the while is found once, one that comes or goes may be found or not. ``itersize`` has no
-        effect. Raises `ImproperlyConfigured` if a function makes the keys and nothing reverses it.
+        The keys are without prefix and version, and in no particular order. The cost is that of a walk over
+        all entries of the cache, in steps that follow the iterator. A key that exists during the whole walk
+        is returned once; a key that is added or deleted meanwhile may be returned or not. ``itersize`` has no
+        effect; django-redis has it. Raises `ImproperlyConfigured` if the cache has a ``KEY_FUNCTION`` and no
+        ``REVERSE_KEY_FUNCTION``.
         """
         return _core.Backend.iter_keys(self, search, itersize, version)
 
     def keys(self, search: str, version: Any = None) -> list[str]:
-        """Return a list of the keys of this prefix and version that match a glob; see `iter_keys`."""
+        """Returns a list of the keys that match a glob; see `iter_keys`."""
         return list(self.iter_keys(search, version=version))
 
     def delete_pattern(  # type: ignore[override]
         self, pattern: str, version: Any = None, prefix: str | None = None, itersize: int | None = None
     ) -> int:
-        """Delete the entries whose keys match a glob; return how many.
+        """Deletes the entries whose keys match a glob; returns how many.
 
-        ``prefix`` takes the place of this cache's ``KEY_PREFIX``. ``itersize`` has no effect.
+        Finds the keys as `iter_keys` does, at the same cost. ``prefix`` replaces the ``KEY_PREFIX`` of this
+        cache. ``itersize`` has no effect.
         """
         cache = self if prefix is None else with_prefix(self, prefix)
         return _core.Backend.delete_pattern(cache, pattern, version, itersize)
@@ -152,7 +165,7 @@ class SyncMethods(_core.Backend, BaseCache):
         blocking_timeout: float | None = None,
         thread_local: bool = True,
     ) -> Lock:
-        """Return a lock for all who share the cache; see `Lock` for what it does and its arguments."""
+        """Returns a `Lock` that is stored in this cache under ``key``; see `Lock` for the arguments."""
         return Lock(
             self,
             key,
@@ -165,9 +178,12 @@ class SyncMethods(_core.Backend, BaseCache):
         )
 
     def stats(self) -> _core.Stats:
-        """Return what the store has counted in this process, what it holds, and how much it may hold."""
+        """Returns the counters, the size and the capacity of the cache, as a `Stats` object.
+
+        A LocalCache counts for this process, a SharedCache for all processes that use the file.
+        """
         return _core.Backend.stats(self)
 
     def reset_stats(self) -> None:
-        """Set the counts and the age of `stats` to zero, for every handle of the store. Entries stay."""
+        """Sets the counters and the age in `stats` to zero, for all users of the cache. Keeps the entries."""
         _core.Backend.reset_stats(self)
