@@ -100,9 +100,9 @@ class SyncMethods(_core.Backend, BaseCache):
         return _core.Backend.pttl(self, key, version)
 
     def expire(self, key: Any, timeout: Duration, version: Any = None) -> bool:
-        """Lets an entry expire after a number of seconds, or a `timedelta`; returns whether the key was found.
+        """Lets an entry expire after a number of seconds; returns whether the key was found.
 
-        A timeout of 0 or less deletes the entry.
+        ``timeout`` may also be a `timedelta`. A timeout of 0 or less deletes the entry.
         """
         return _core.Backend.expire(self, key, timeout, version)
 
