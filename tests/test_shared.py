@@ -447,7 +447,7 @@ class TestBadOptions:
 
     def test_unknown(self, path):
         text = complaint(path, OPTIONS={"MAX_MEMROY": 1})
-        assert "Did you mean 'MAX_MEMORY'? SharedCache has MAX_MEMORY" in text
+        assert "Did you mean 'MAX_MEMORY'? SharedCache accepts MAX_MEMORY" in text
         assert "EVICTION" in complaint(path, OPTIONS={"EVICTION": "lru"})
 
     def test_no_room(self, path):

@@ -1,4 +1,4 @@
-"""When a site runs in one process, so that a cache per process is no fault."""
+"""Detects environments in which a site normally runs in one process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from django.core import mail
 
 
 def is_single_process() -> bool:
-    """Tell whether this is development or a test run.
+    """Returns whether this is development (``DEBUG``) or a test run.
 
-    ``DEBUG`` is development. Django and pytest-django make ``mail.outbox`` for a test run.
+    Django and pytest-django create ``mail.outbox`` for a test run.
     """
     return bool(settings.DEBUG) or hasattr(mail, "outbox")
