@@ -1,8 +1,8 @@
-"""Who visits what: an endless, repeatable sequence of page visits.
+"""Generates the requests of the demo: an endless, reproducible sequence of page visits.
 
-Visitors come, look at some books and shelves, put a book into the basket now and then, and leave. Pages are
-visited as they are on the web: a few very often, most hardly ever (Zipf's law). The sequence depends on the
-seed and the sitemap alone, so every cache can be given the very same visits.
+Each simulated visitor looks at some books and categories, sometimes puts a book into the basket, and leaves.
+The popularity of pages follows Zipf's law: a few are visited very often, most of them rarely. The sequence
+depends only on the seed and the sitemap, so all caches get the same requests.
 """
 
 from itertools import accumulate, count
@@ -10,50 +10,54 @@ from random import Random
 from typing import NamedTuple
 
 SEED = 7
-# How many visitors of one client are on the site at any time, and how likely one leaves after a page.
+# The number of visitors that one client simulates at a time.
 VISITORS_AT_ONCE = 25
-LEAVING = 0.07
-# What visitors do next, and how often.
-HABITS = {"book": 44, "category": 26, "rating": 10, "author": 8, "home": 6, "buy": 4, "basket": 2}
+# The probability that a visitor leaves after a page.
+LEAVE_PROBABILITY = 0.07
+# The relative frequency of the actions of a visitor.
+ACTION_WEIGHTS = {"book": 44, "category": 26, "rating": 10, "author": 8, "home": 6, "buy": 4, "basket": 2}
 
 
-class Step(NamedTuple):
-    """One request by one visitor."""
+class Request(NamedTuple):
+    """One request of one visitor."""
 
     visitor: int
     method: str
     path: str
 
 
-class Journeys:
-    """All that can be visited, and how likely each page is."""
+class Workload:
+    """Generates requests for the pages in a sitemap."""
 
     def __init__(self, sitemap):
-        self._books = Ranking(path for path in sitemap if path.startswith("/book/"))
-        self._authors = Ranking(path for path in sitemap if path.startswith("/author/"))
-        self._categories = Ranking(path for path in sitemap if path.startswith("/category/"))
+        self._books = ZipfChoice(path for path in sitemap if path.startswith("/book/"))
+        self._authors = ZipfChoice(path for path in sitemap if path.startswith("/author/"))
+        self._categories = ZipfChoice(path for path in sitemap if path.startswith("/category/"))
 
-    def steps(self, client):
-        """What the visitors of one client do. Their steps mix, but each one's stay in order."""
+    def requests(self, client):
+        """Yields the requests of one client without end: those of its visitors, interleaved at random."""
         random = Random(f"{SEED} {client}")
         numbers = count()
-        present = [(next(numbers), self._journey(random)) for _ in range(VISITORS_AT_ONCE)]
+        visitors = [(next(numbers), self._visit(random)) for _ in range(VISITORS_AT_ONCE)]
         while True:
-            place = random.randrange(VISITORS_AT_ONCE)
-            visitor, journey = present[place]
-            step = next(journey, None)
-            if step is None:
-                present[place] = next(numbers), self._journey(random)
+            index = random.randrange(VISITORS_AT_ONCE)
+            visitor, visit = visitors[index]
+            request = next(visit, None)
+            if request is None:
+                visitors[index] = next(numbers), self._visit(random)
             else:
-                yield Step(visitor, *step)
+                yield Request(visitor, *request)
 
-    def _journey(self, random):
-        """One visitor's requests. The first is for a book: that page hands out the token that forms need."""
-        habits, weights = list(HABITS), list(accumulate(HABITS.values()))
+    def _visit(self, random):
+        """Yields the method and path of each request of one visitor.
+
+        The first page is that of a book, because it sets the CSRF token.
+        """
+        actions, weights = list(ACTION_WEIGHTS), list(accumulate(ACTION_WEIGHTS.values()))
         book = self._books.pick(random)
         yield "GET", book
-        while random.random() > LEAVING:
-            match random.choices(habits, cum_weights=weights)[0]:
+        while random.random() > LEAVE_PROBABILITY:
+            match random.choices(actions, cum_weights=weights)[0]:
                 case "book":
                     book = self._books.pick(random)
                     yield "GET", book
@@ -72,8 +76,8 @@ class Journeys:
                     yield "GET", "/basket/"
 
 
-class Ranking:
-    """Pages of one kind, the most visited first: the n-th is visited in proportion to 1/n."""
+class ZipfChoice:
+    """Chooses pages at random; the n-th page with a probability proportional to 1/n."""
 
     def __init__(self, paths):
         self._paths = list(paths)

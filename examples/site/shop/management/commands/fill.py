@@ -1,6 +1,6 @@
-"""`manage.py fill`: stock the shop with books, reviews and orders.
+"""`manage.py fill`: fills the database with generated books, reviews and orders.
 
-They are the same every time, because the random seed is fixed.
+The data is the same every time, because the random seed is fixed.
 """
 
 from datetime import date, timedelta
@@ -29,30 +29,30 @@ DAYS_OPEN = 3_600
 
 
 class Command(BaseCommand):
-    """Fills an empty database, all or nothing; leaves a filled one alone."""
+    """Fills the database in one transaction. Does nothing if it already has books."""
 
-    help = "Stock the shop with generated authors, books, reviews and orders."
+    help = "Fills the database with generated authors, books, reviews and orders."
 
     def handle(self, **_):
         with transaction.atomic():
             if Book.objects.exists():
-                self.stdout.write("The shop is stocked already.")
+                self.stdout.write("The database already has books; nothing was changed.")
                 return
-            Stock(Random(SEED)).fill()
-            # For a look at the admin. The demo listens on this machine only, hence the simple password.
+            Generator(Random(SEED)).fill()
+            # A user for the admin site. The password is simple because the demo listens on this machine only.
             get_user_model().objects.create_superuser("demo", password="demo")
-        self.stdout.write(f"Stocked {BOOKS} books, {REVIEWS} reviews and {ORDERS} orders.")
+        self.stdout.write(f"Created {BOOKS} books, {REVIEWS} reviews and {ORDERS} orders.")
 
 
-class Stock:
-    """Everything in the shop, drawn from one random number generator.
+class Generator:
+    """Generates the data of the shop from one random number generator.
 
-    Keys are given, not left to the database, so that the addresses of the pages are always the same.
+    Sets the primary keys itself, so that the URLs of the pages are always the same.
     """
 
     def __init__(self, random):
         self.random = random
-        # A few books are read by many: the n-th is bought and reviewed in proportion to 1/n.
+        # The n-th book is bought and reviewed with a frequency proportional to 1/n (Zipf's law).
         self.popularity = list(accumulate(1 / rank for rank in range(1, BOOKS + 1)))
 
     def fill(self):
@@ -99,7 +99,8 @@ class Stock:
 
     def order_lines(self):
         for order in range(1, ORDERS + 1):
-            # A set: a book is on one line of an order only. Sorted: the order of a set is nobody's promise.
+            # A book is on at most one line of an order. Sorted, because the order of a set is not
+            # reproducible.
             for book in sorted(set(self.popular_books(self.random.randint(*LINES_PER_ORDER)))):
                 yield OrderLine(order_id=order, book_id=book, quantity=self.random.randint(1, 3))
 
