@@ -161,7 +161,7 @@ class TestLostLock:
             lock.reacquire()
         with pytest.raises(LockNotOwnedError, match="cannot release the lock 'key'"):
             lock.release()
-        with pytest.raises(LockError, match="not held by this object"):
+        with pytest.raises(LockError, match="not acquired by this caller"):
             lock.release()
 
     def test_tells_at_the_end_of_the_block(self, clock, make_lock):
@@ -215,7 +215,7 @@ class TestLostLock:
         with other:
             for method in (lock.release, lock.reacquire, lambda: lock.extend(5)):
                 with pytest.raises(
-                    LockError, match=r"the lock 'key': it is not held by this object"
+                    LockError, match=r"the lock 'key': it was not acquired by this caller"
                 ) as caught:
                     method()
                 assert type(caught.value) is LockError
@@ -257,7 +257,7 @@ class TestTokens:
         one, other = make_lock("key"), make_lock("key")
         one.acquire(token="mine")
         assert not other.acquire(token="mine", blocking=False)
-        with pytest.raises(LockError, match="not held by this object"):
+        with pytest.raises(LockError, match="not acquired by this caller"):
             other.release()
         assert one.owned()
 
@@ -408,7 +408,7 @@ class TestThreads:
         lock = cache.lock("key")
         lock.acquire()
         assert self.in_a_thread(lock.owned) is False
-        assert "not held by this object" in str(self.in_a_thread(lock.release))
+        assert "not acquired by this caller" in str(self.in_a_thread(lock.release))
         assert lock.owned()
 
     def test_may_hand_over_a_lock_that_is_not_thread_local(self, cache):

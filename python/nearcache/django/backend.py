@@ -36,13 +36,13 @@ class Backend(AsyncMethods):
     def __copy__(self) -> Self:
         """Returns another cache object with the same entries; its attributes can be changed separately."""
         kind = type(self)
-        handle = kind.__new__(kind)
-        vars(handle).update(vars(self))
+        copied = kind.__new__(kind)
+        vars(copied).update(vars(self))
         for name in _slots(kind):
             if hasattr(self, name):
-                setattr(handle, name, getattr(self, name))
-        handle._open_as(self)
-        return handle
+                setattr(copied, name, getattr(self, name))
+        copied._open_as(self)
+        return copied
 
     def __reduce__(self) -> NoReturn:
         """Raises `TypeError`: a cache can be neither pickled nor deep-copied, as is true of LocMemCache."""

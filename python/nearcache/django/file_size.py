@@ -1,4 +1,4 @@
-"""The default size of the file of a `SharedCache`, for which ``MAX_MEMORY`` is not set."""
+"""The size of the file of a `SharedCache` if ``MAX_MEMORY`` is not set."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ def default_name() -> str:
         ) from error
     module = str(getattr(settings, "SETTINGS_MODULE", ""))
     digest = salted_hmac("nearcache.location", module, secret=secret, algorithm="sha256").hexdigest()
-    shown = re.sub(r"[^A-Za-z0-9_.]", "_", module)[:_MAX_MODULE_LENGTH]
-    return "-".join(filter(None, ["default", shown, digest[:16]]))
+    module_part = re.sub(r"[^A-Za-z0-9_.]", "_", module)[:_MAX_MODULE_LENGTH]
+    return "-".join(filter(None, ["default", module_part, digest[:16]]))
 
 
 def _make_own_directory() -> None:

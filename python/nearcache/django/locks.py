@@ -81,7 +81,7 @@ class _LockBase:
     def _held_token(self, purpose: str) -> str:
         token = self._token
         if token is None:
-            raise LockError(f"cannot {purpose} the lock {self.key!r}: it is not held by this object")
+            raise LockError(f"cannot {purpose} the lock {self.key!r}: it was not acquired by this caller")
         return token
 
     def _attempt(
@@ -205,7 +205,7 @@ class Lock(_LockBase):
     def release(self) -> None:
         """Releases the lock.
 
-        Raises `LockError` if this object does not hold it, `LockNotOwnedError` if it held it and lost it.
+        Raises `LockError` if the caller has not acquired it, `LockNotOwnedError` if it has lost it.
         """
         self._release()
 
@@ -223,11 +223,11 @@ class Lock(_LockBase):
         return True
 
     def locked(self) -> bool:
-        """Returns whether the lock is held, by this object or another holder."""
+        """Returns whether the lock is held, by the caller or another holder."""
         return self._locked()
 
     def owned(self) -> bool:
-        """Returns whether this object holds the lock."""
+        """Returns whether the caller holds the lock."""
         return self._owned()
 
 

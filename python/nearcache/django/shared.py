@@ -65,20 +65,23 @@ class SharedCache(Backend):
             self.reverse_key_func = options.reverse_key_function
         inherited = open_files.find_inherited(options.location)
         self.path: Path = inherited or file_for(options.location)
-        size = options.max_memory or default_size(self.path)
-        self._max_memory = size
+        self._max_memory: int = options.max_memory or default_size(self.path)
         before = status(self.path)
         # `manage.py nearcache` warns if it created the file: the site must be using another one.
         self.was_missing = before is None and inherited is None
         try:
-            self._open_shared(str(self.path), size, options.max_processes, options.clock)
+            self._open_shared(str(self.path), self._max_memory, options.max_processes, options.clock)
         except (ValueError, OSError) as error:
             raise ImproperlyConfigured(f"nearcache: {error}") from error
         open_files.record(options.location, self.path)
+        self._log_creation(before, is_default_size=options.max_memory is None)
+
+    def _log_creation(self, before: os.stat_result | None, *, is_default_size: bool) -> None:
+        """Logs a warning if opening the file created it with a small size, beside others, or over another."""
         after = status(self.path)
         is_new = before is None or (after is not None and _is_other_file(before, after))
-        if is_new and options.max_memory is None and size < DEFAULT_MAX_MEMORY:
-            _warn_of_small_default(self.path, size)
+        if is_new and is_default_size and self._max_memory < DEFAULT_MAX_MEMORY:
+            _warn_of_small_default(self.path, self._max_memory)
         if before is None:
             _warn_of_other_keys(self.path)
         elif after is not None and is_new:

@@ -30,9 +30,9 @@ _Cache = TypeVar("_Cache", bound=BaseCache)
 
 def with_prefix(cache: _Cache, prefix: str) -> _Cache:
     """Returns a copy of a cache that has another ``KEY_PREFIX`` and the same entries."""
-    handle = copy.copy(cache)
-    handle.key_prefix = prefix
-    return handle
+    copied = copy.copy(cache)
+    copied.key_prefix = prefix
+    return copied
 
 
 class SyncMethods(_core.Backend, BaseCache):

@@ -68,9 +68,9 @@ class Command(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _run(self, action: str, *, aliases: list[str] | None, every: bool, **options: Any) -> None:
-        ours = nearcache_aliases(SharedCache) if every and action == "verify" else nearcache_aliases()
-        use_all = every or (action == "stats" and not aliases and ours)
-        chosen = _open(ours if use_all else aliases or ["default"])
+        available = nearcache_aliases(SharedCache) if every and action == "verify" else nearcache_aliases()
+        use_all = every or (action == "stats" and not aliases and available)
+        chosen = _open(available if use_all else aliases or ["default"])
         if not chosen and action != "verify":
             raise CommandError("CACHES has no nearcache cache.")
         self._note_local_caches([alias for alias, cache in chosen.items() if isinstance(cache, LocalCache)])
@@ -265,12 +265,12 @@ class Command(BaseCommand):
 
 def _open(aliases: list[str]) -> dict[str, Backend]:
     """Opens the caches of these aliases. Raises `CommandError` if one is not a nearcache cache."""
-    ours = nearcache_aliases()
-    unknown = [alias for alias in aliases if alias not in ours]
+    available = nearcache_aliases()
+    unknown = [alias for alias in aliases if alias not in available]
     if unknown:
         raise CommandError(
             f"CACHES has no nearcache {'cache' if len(unknown) == 1 else 'caches'} {listed(unknown)}; "
-            f"expected one of: {', '.join(ours) or 'none'}."
+            f"expected one of: {', '.join(available) or 'none'}."
         )
     return {alias: cache for alias in aliases if isinstance(cache := caches[alias], Backend)}
 
