@@ -141,7 +141,7 @@ def _timeout(params: Mapping[str, Any]) -> int | None:
 def _reverse_key_function(
     params: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Callable[[str], str] | None:
-    # django-redis reads it from OPTIONS; beside OPTIONS is where Django has KEY_FUNCTION.
+    # django-redis reads it beside OPTIONS, where Django reads KEY_FUNCTION.
     function = params.get("REVERSE_KEY_FUNCTION", options.get("REVERSE_KEY_FUNCTION"))
     return read_reverse_key_function(function)
 
