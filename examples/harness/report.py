@@ -15,9 +15,9 @@ LABEL_WIDTH = 29
 COLUMN_WIDTH = 14
 NOTHING = "-"
 NOTES = """\
-The figures are the sum of four server processes. All caches got the same requests after the same warm-up, and
-a few more after a restart of all processes. Values computed: cache misses. Queries saved: compared with no
-cache. Sessions lost: evicted while in use, or unknown to the process that handled the request. The Redis
+The figures are for four server processes together. All caches got the same requests after the same warm-up,
+and a few more after a restart of all processes. Values computed: cache misses. Queries saved: compared with
+no cache. Sessions lost: evicted while in use, or unknown to the process that handled the request. A Redis
 server is not restarted with the site, and uses the same processors."""
 
 
