@@ -16,8 +16,8 @@ class LocalCache(Backend):
     A replacement for ``django.core.cache.backends.locmem.LocMemCache`` with the same semantics: ``get``
     returns a value that shares no mutable object with the cache, and caches with the same ``LOCATION`` share
     their entries. When the cache is full, it evicts the entries that are least likely to be read again. The
-    documentation lists the options. Assigning ``_max_entries``, ``_max_memory`` or ``_cull_frequency`` on an
-    open cache takes effect on the next write.
+    options are in docs/reference/settings.md. Assigning ``_max_entries``, ``_max_memory`` or
+    ``_cull_frequency`` on an open cache takes effect on the next write.
     """
 
     def __init__(self, name: str, params: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def find_inherited(location: str) -> Path | None:
         _LOG.warning(
             "nearcache: LOCATION %r is opened as uid %d, but this process opened other caches as uid %s. A "
             "plain name is a separate file for each user, so processes of uid %s do not share this cache. "
-            "See 'Users' in docs/shared-cache.md.",
+            "See 'Users' in docs/how-to/operate-shared-cache.md.",
             location,
             user,
             *[" and ".join(map(str, sorted(others)))] * 2,

@@ -42,8 +42,8 @@ class SharedCache(Backend):
     Needs no server. The entries survive a restart of all processes, and a process may be killed at any
     instruction. Runs on 64-bit Linux. Values of type ``None``, ``bool``, ``int``, ``float``, ``str`` and
     ``bytes`` are stored directly; all others are pickled. A value that this process cannot unpickle is a
-    miss, counted in ``stats().unreadable``. The documentation lists the options and says who may write the
-    file.
+    miss, counted in ``stats().unreadable``. The options are in docs/reference/settings.md;
+    docs/explanation/trust.md says who may write the file.
     """
 
     def __init__(self, name: str, params: dict[str, Any]) -> None:
