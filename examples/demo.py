@@ -1,39 +1,39 @@
-"""Serves the bookshop without a cache and with Django's and nearcache's; compares how they do.
+"""Serves a Django bookshop without a cache and with several cache backends, and compares them.
 
     python examples/demo.py             the comparison
-    python examples/demo.py --check     the same, failing if the figures cannot be right
+    python examples/demo.py --check     the same; exits 1 if the figures are inconsistent
     python examples/demo.py --serve     the site with LocalCache, until Ctrl-C
 
-RedisCache takes part where a redis-server is installed, which is started for it and stopped.
+If redis-server is installed, the demo starts one for RedisCache and stops it at the end.
 
-All get the same visits in the same order. The first cache is given a number of seconds, and the next one gets
-exactly as many requests: hit ratios do not compare if one cache saw more of the traffic than the other.
+All backends get the same requests in the same order. The first cache runs for a number of seconds, and the
+others get exactly as many requests, because hit ratios are comparable only for the same number of requests.
 """
 
 import argparse
 import signal
 import sys
 
-from harness.journeys import Journeys
 from harness.progress import Progress
 from harness.report import NAMES, Outcome, problems, table
 from harness.server import Server, ServerError, prepare
-from harness.stores import empty_store, why_not
-from harness.traffic import Length, send
+from harness.storage import temporary_storage, unavailable_reason
+from harness.traffic import RunLength, send
+from harness.workload import Workload
 
 CLIENTS = 4
-# A site runs for days, and what its first seconds were like matters little: they are not part of the figures.
+# The share of the time in which the cache fills. A site runs for days, so the figures leave it out.
 WARM_UP_SHARE = 0.4
-# So soon after a restart a cache that lost everything has hardly begun to fill.
-AFTER_RESTART = Length(requests_by_client=[75] * CLIENTS)
-# Without a cache the figures settle early.
+# Few enough requests that a cache which is empty after a restart does not fill up.
+AFTER_RESTART = RunLength(requests_by_client=[75] * CLIENTS)
+# Without a cache there is nothing to fill, so less time is enough.
 NO_CACHE_SHARE = 0.4
 
 
 def main():
     options = parse_arguments()
     progress = Progress()
-    # As an exception, it ends the `with` blocks, and with them the server.
+    # Raises an exception on SIGTERM, so that the `with` blocks stop the servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         progress.stage("preparing the database ...")
@@ -54,21 +54,21 @@ def main():
 def compare(options, progress):
     outcomes = []
     lengths = None
-    left_out = {cache: reason for cache in NAMES if (reason := why_not(cache))}
-    if named := next((cache for cache in options.backends or () if cache in left_out), None):
-        raise ServerError(f"{NAMES[named]}: {left_out[named]}")
+    left_out = {cache: reason for cache in NAMES if (reason := unavailable_reason(cache))}
+    if missing := next((cache for cache in options.backends or () if cache in left_out), None):
+        raise ServerError(f"{NAMES[missing]} is not available: {left_out[missing]}")
     for cache in options.backends or [cache for cache in NAMES if cache not in left_out]:
         if cache == "none":
             outcome = measure(cache, *split(options.seconds * NO_CACHE_SHARE), progress)
         else:
             outcome = measure(cache, *(lengths or split(options.seconds)), progress)
-            lengths = [Length(requests_by_client=part.requests_by_client) for part in outcome.parts]
+            lengths = [RunLength(requests_by_client=part.requests_by_client) for part in outcome.parts]
         outcomes.append(outcome)
     progress.clear()
     print(table(outcomes))
     if not options.backends:
         for cache, reason in left_out.items():
-            print(f"\nLeft out: {NAMES[cache]}, since {reason}")
+            print(f"\nLeft out: {NAMES[cache]} ({reason})")
     found = list(problems(outcomes))
     for problem in found:
         print(f"problem: {problem}", file=sys.stderr)
@@ -76,42 +76,42 @@ def compare(options, progress):
 
 
 def split(seconds):
-    return Length(seconds * WARM_UP_SHARE), Length(seconds * (1 - WARM_UP_SHARE))
+    return RunLength(seconds * WARM_UP_SHARE), RunLength(seconds * (1 - WARM_UP_SHARE))
 
 
 def measure(cache, warm_up_length, length, progress):
-    """Serve the site with one cache and let the visitors in."""
+    """Serves the site with one cache, sends requests, restarts it, and sends requests again."""
     name = NAMES[cache]
     progress.stage(f"{name}: starting the server ...")
-    with empty_store(cache) as location:
+    with temporary_storage(cache) as location:
         with Server(cache, location) as server:
-            journeys = Journeys(server.get("/sitemap.txt").decode().split())
-            steps = [journeys.steps(client) for client in range(3 * CLIENTS)]
-            warm_up = visit(
-                server, steps[CLIENTS : 2 * CLIENTS], warm_up_length, f"{name}, warming up", progress
+            workload = Workload(server.get("/sitemap.txt").decode().split())
+            requests = [workload.requests(client) for client in range(3 * CLIENTS)]
+            warm_up = send_requests(
+                server, requests[CLIENTS : 2 * CLIENTS], warm_up_length, f"{name}, warming up", progress
             )
-            traffic, counted = counted_visit(server, steps[:CLIENTS], length, name, progress)
+            traffic, counted = send_and_count(server, requests[:CLIENTS], length, name, progress)
         with Server(cache, location) as server:
-            again = counted_visit(server, steps[2 * CLIENTS :], AFTER_RESTART, f"{name}, restarted", progress)
-    return Outcome(cache, warm_up, traffic, counted, *again)
+            restarted = send_and_count(
+                server, requests[2 * CLIENTS :], AFTER_RESTART, f"{name}, restarted", progress
+            )
+    return Outcome(cache, warm_up, traffic, counted, *restarted)
 
 
-def counted_visit(server, steps, length, title, progress):
-    """Let the visitors in; return what they saw, and what the site counted meanwhile."""
+def send_and_count(server, requests, length, title, progress):
+    """Sends requests; returns what the clients measured, and what the site counted during that time."""
     before = server.stats()
-    traffic = visit(server, steps, length, title, progress)
+    traffic = send_requests(server, requests, length, title, progress)
     return traffic, {key: number - before[key] for key, number in server.stats().items()}
 
 
-def visit(server, steps, length, title, progress):
-    progress.stage(f"{title}: {len(steps)} clients, {length} ...")
+def send_requests(server, requests, length, title, progress):
+    progress.stage(f"{title}: {len(requests)} clients, {length} ...")
     return send(
         server,
-        steps,
+        requests,
         length,
-        lambda seconds, requests: progress.update(
-            f"{title}: {requests:,} requests in {seconds:.1f} s, of {length}"
-        ),
+        lambda seconds, sent: progress.update(f"{title}: {sent:,} requests in {seconds:.1f} s, of {length}"),
     )
 
 
@@ -132,38 +132,41 @@ def serve(port, progress):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--serve", action="store_true", help="serve the site with LocalCache until Ctrl-C")
+    parser.add_argument("--port", type=port, default=8000, help="the port for --serve (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="exit 1 if the figures are inconsistent")
     parser.add_argument(
-        "--port", type=port, default=8000, help="where --serve listens (default: %(default)s)"
-    )
-    parser.add_argument("--check", action="store_true", help="exit 1 if the figures cannot be right")
-    parser.add_argument(
-        "--seconds", type=positive, default=10.0, help="for each cache, about (default: %(default)s)"
+        "--seconds",
+        type=positive,
+        default=10.0,
+        help="seconds for each cache, approximately (default: %(default)s)",
     )
     parser.add_argument(
         "--backends",
         type=backends,
         metavar="NAME,...",
-        help=f"which to compare (default: {','.join(NAMES)}, as far as they can run here)",
+        help=f"the backends to compare (default: all that are available of {','.join(NAMES)})",
     )
     return parser.parse_args()
 
 
 def positive(text):
     if (number := float(text)) <= 0:
-        raise argparse.ArgumentTypeError("must be more than 0")
+        raise argparse.ArgumentTypeError(f"is {text}; expected more than 0")
     return number
 
 
 def port(text):
     if not 0 <= (number := int(text)) <= 65535:
-        raise argparse.ArgumentTypeError("must be from 0 (any free port) to 65535")
+        raise argparse.ArgumentTypeError(f"is {text}; expected 0 (any free port) to 65535")
     return number
 
 
 def backends(text):
     names = text.split(",")
     if unknown := [name for name in names if name not in NAMES]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}")
+        raise argparse.ArgumentTypeError(
+            f"unknown: {', '.join(unknown)}; expected one or more of {','.join(NAMES)}"
+        )
     return names
 
 

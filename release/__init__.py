@@ -1,1 +1,1 @@
-"""What a release takes: `make wheels` and `make release-check`."""
+"""The programs for a release: `make wheels` and `make release-check`."""

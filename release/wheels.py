@@ -1,7 +1,7 @@
-"""Builds a wheel for each supported Python, and the source package, into dist/: `make wheels`.
+"""Builds a wheel for each supported Python, and the sdist, into dist/: `make wheels`.
 
-zig links the wheels against an old glibc, so that they run on every distribution since manylinux2014's. Each
-wheel is checked: its tag (by auditwheel), its size, and that it works in a clean environment.
+zig links the wheels against an old glibc, so that they run on every distribution that manylinux2014 covers.
+Each wheel is checked: its platform tag (with auditwheel), its size, and that it works in a new environment.
 """
 
 import argparse
@@ -11,12 +11,12 @@ import tempfile
 from pathlib import Path
 
 from matrix import PYTHONS, find_python
-from release.steps import DIST, StepError, run, tool
+from release.commands import DIST, StepError, run, tool
 
 PLATFORM = "manylinux2014"
 MAX_MEGABYTES = 3
-# Both backends work, in a project that installed nothing else.
-SMOKE = """
+# Uses both backends in an environment that has only the wheel and its dependencies.
+SMOKE_TEST = """
 import nearcache
 from django.conf import settings
 settings.configure(SECRET_KEY="smoke")
@@ -30,7 +30,9 @@ print(nearcache.__version__)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--python", action="append", choices=PYTHONS, help="only this one (may be repeated)")
+    parser.add_argument(
+        "--python", action="append", choices=PYTHONS, help="build only for this version; may be repeated"
+    )
     versions = parser.parse_args().python or PYTHONS
     shutil.rmtree(DIST, ignore_errors=True)
     failures = 0
@@ -49,7 +51,7 @@ def main() -> int:
 def build(version: str) -> Path:
     python = find_python(version)
     if python is None:
-        raise StepError("no such interpreter here (make pythons)")
+        raise StepError("the interpreter is not installed. Run: make pythons")
     with tempfile.TemporaryDirectory() as out:
         flags = ("--release", "--locked", "--zig", "--compatibility", PLATFORM)
         tool("maturin", "build", *flags, "--interpreter", python, "--out", out)
@@ -59,19 +61,19 @@ def build(version: str) -> Path:
 
 
 def check(wheel: Path, version: str) -> str:
-    """Return what is known of a wheel. Raises `StepError` if it is not fit to be released."""
+    """Checks a wheel and returns a summary. Raises `StepError` if it cannot be released."""
     megabytes = wheel.stat().st_size / 1e6
     if megabytes > MAX_MEGABYTES:
-        raise StepError(f"{wheel.name} has {megabytes:.1f} MB, more than {MAX_MEGABYTES}")
+        raise StepError(f"{wheel.name} has {megabytes:.1f} MB; expected at most {MAX_MEGABYTES} MB")
     audit = tool("auditwheel", "show", wheel)
     if f'"{PLATFORM}' not in audit and '"manylinux_2_17' not in audit:
-        raise StepError(f"auditwheel does not call {wheel.name} a {PLATFORM} wheel:\n{audit}")
+        raise StepError(f"{wheel.name} is not a {PLATFORM} wheel according to auditwheel:\n{audit}")
     with tempfile.TemporaryDirectory() as scratch:
         python = Path(scratch, "bin", "python")
         run(find_python(version) or "", "-m", "venv", scratch)
         run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
-        told = run(python, "-W", "error", "-c", SMOKE % str(Path(scratch, "cache")), cwd=Path(scratch))
-    return f"{megabytes:.2f} MB, {PLATFORM}, works (version {told.strip()})"
+        output = run(python, "-W", "error", "-c", SMOKE_TEST % str(Path(scratch, "cache")), cwd=Path(scratch))
+    return f"{megabytes:.2f} MB, {PLATFORM}, works (version {output.strip()})"
 
 
 if __name__ == "__main__":

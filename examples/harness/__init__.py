@@ -1,1 +1,1 @@
-"""What `demo.py` is made of: the server, the visitors it gets, and how both are shown."""
+"""The parts of `demo.py`: server, storage, workload, traffic, progress and report."""

@@ -1,11 +1,12 @@
-"""How the demo serves the site: four processes, as a small deployment of Django would.
+"""The gunicorn configuration of the demo: four worker processes, as in a small Django deployment.
 
-They have no connections that are kept open, so whoever is free answers, as behind a proxy.
+Connections are not kept alive, so each request goes to a free worker, as behind a reverse proxy.
 
-A worker that dies is not replaced, as gunicorn would: the new one's empty cache would pass for the old one's.
+If a worker dies, the server stops instead of replacing it: the cache of the new worker would be empty, which
+would distort the figures.
 
-The server must not outlive the demo, however that ends. So the demo holds the other end of the server's
-standard input and never writes to it: when it reads as closed, the demo is gone, and the server stops.
+The server stops when the demo ends, even if the demo is killed: the demo holds the other end of the server's
+standard input and writes nothing to it, and each worker stops the server when it reads the end of the file.
 """
 
 import os
@@ -15,23 +16,23 @@ from threading import Thread
 workers = 4
 graceful_timeout = 2
 loglevel = "warning"
-# It would be left in the home directory.
+# gunicorn would leave the socket in the home directory.
 control_socket_disable = True
 
 
 def post_worker_init(worker):
-    # In the worker, not its parent: a process that forks had better have no threads.
-    Thread(target=_stop_with_the_demo, args=(worker.ppid,), daemon=True).start()
+    # In the workers, because the parent forks, and a process that forks should have no threads.
+    Thread(target=_stop_server_at_eof, args=(worker.ppid,), daemon=True).start()
 
 
 def child_exit(server, worker):
-    # Also called when the server stops as it should: then this changes nothing.
+    # Also called during a normal shutdown, where the signal has no effect.
     os.kill(server.pid, signal.SIGTERM)
 
 
-def _stop_with_the_demo(server_pid):
+def _stop_server_at_eof(server_pid):
     while os.read(0, 1):
         pass
-    # A server that is gone already has another parent in its place, which is not ours to stop.
+    # If the server has already exited, this process has another parent, which must not be stopped.
     if os.getppid() == server_pid:
         os.kill(server_pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Says on standard error what is going on: one line that changes on a terminal, a line a stage elsewhere."""
+"""Shows progress on standard error: one updated line on a terminal, otherwise one line for each stage."""
 
 import sys
 
@@ -6,23 +6,23 @@ ERASE_LINE = "\r\x1b[K"
 
 
 class Progress:
-    """The display. Standard output stays free for the result."""
+    """Writes progress messages to a stream, standard error by default."""
 
     def __init__(self, stream=sys.stderr):
         self._stream = stream
         self._is_terminal = stream.isatty()
 
     def stage(self, text):
-        """Something new begins."""
+        """Shows that a stage begins."""
         self._write(f"{ERASE_LINE}{text}" if self._is_terminal else f"{text}\n")
 
     def update(self, text):
-        """It goes on."""
+        """Updates the text of the stage, on a terminal only."""
         if self._is_terminal:
             self.stage(text)
 
     def clear(self):
-        """Leave the line to others."""
+        """Erases the line, so that other output can follow."""
         if self._is_terminal:
             self._write(ERASE_LINE)
 

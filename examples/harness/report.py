@@ -1,4 +1,4 @@
-"""What was measured with each cache, the table that compares them, and what is wrong with it, if anything."""
+"""The results of the demo: `Outcome` for one cache, the comparison as a table, and consistency checks."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,15 @@ LABEL_WIDTH = 29
 COLUMN_WIDTH = 14
 NOTHING = "-"
 NOTES = """\
-Four server processes, counted together. The caches got the same requests, after the same warm-up; after a
-restart of all processes, a few more. Values computed: what was asked of the cache and was not there. Queries
-saved: compared with no cache. Sessions lost: evicted while in use, or unknown to the process that answered,
-basket and all. A Redis server is not restarted with the site, and takes its share of the processors."""
+The figures are for four server processes together. All caches got the same requests after the same warm-up,
+and a few more after a restart of all processes. Values computed: cache misses. Queries saved: compared with
+no cache. Sessions lost: evicted while in use, or unknown to the process that handled the request. A Redis
+server is not restarted with the site, and uses the same processors."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One cache under traffic: what the clients saw and what the site counted meanwhile."""
+    """The result for one cache: what the clients measured, and what the site counted during that time."""
 
     cache: str
     warm_up: Traffic
@@ -56,13 +56,13 @@ class Outcome:
         return self.counted[counter] / max(self.traffic.requests, 1)
 
     def latency_ms(self, share):
-        """The latency that this share of the requests did not exceed."""
+        """Returns a quantile of the latencies, in milliseconds; ``share`` is from 0 to 1."""
         latencies = self.traffic.latencies
         return 1000 * latencies[min(int(share * len(latencies)), len(latencies) - 1)] if latencies else 0.0
 
 
 def table(outcomes):
-    """The comparison: a column for each cache."""
+    """Returns the comparison as text, with a column for each cache."""
     baseline = next((outcome for outcome in outcomes if outcome.cache == "none"), None)
     rows = [
         ("", [NAMES[outcome.cache] for outcome in outcomes]),
@@ -71,14 +71,14 @@ def table(outcomes):
         ("latency, p99 (ms)", [f"{outcome.latency_ms(0.99):.1f}" for outcome in outcomes]),
         ("hit ratio of all processes", [_shown(outcome, outcome.hit_ratio) for outcome in outcomes]),
         (
-            "  right after a restart",
+            "  after a restart",
             [_shown(outcome, outcome.hit_ratio_after_restart) for outcome in outcomes],
         ),
         ("values computed per request", [f"{outcome.per_request('misses'):.2f}" for outcome in outcomes]),
         ("queries per request", [f"{outcome.per_request('queries'):.2f}" for outcome in outcomes]),
         ("queries saved", [_queries_saved(outcome, baseline) for outcome in outcomes]),
         ("sessions lost", [f"{outcome.traffic.lost_sessions:,}" for outcome in outcomes]),
-        ("requests made", [f"{outcome.traffic.requests:,}" for outcome in outcomes]),
+        ("requests sent", [f"{outcome.traffic.requests:,}" for outcome in outcomes]),
     ]
     lines = [
         f"{label:<{LABEL_WIDTH}}" + "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
@@ -90,17 +90,17 @@ def table(outcomes):
 
 
 def problems(outcomes):
-    """What is wrong with the figures, a sentence each; nothing if all is well."""
+    """Yields a message for each inconsistency in the figures."""
     for outcome in outcomes:
         name, traffic, counted = NAMES[outcome.cache], outcome.traffic, outcome.counted
         if outcome.failures:
-            yield f"{name}: {len(outcome.failures)} requests failed, the first: {outcome.failures[0]}"
+            yield f"{name}: {len(outcome.failures)} requests failed; the first one: {outcome.failures[0]}"
         elif not traffic.requests:
-            yield f"{name}: no request was made"
+            yield f"{name}: no requests were sent"
         elif counted["requests"] != traffic.requests:
-            yield f"{name}: {traffic.requests} requests were made, but the site counted {counted['requests']}"
+            yield f"{name}: {traffic.requests} requests were sent, but the site counted {counted['requests']}"
         if outcome.cache != "none" and not counted["hits"]:
-            yield f"{name}: the cache never had a hit"
+            yield f"{name}: the cache had no hits"
 
 
 def _ratio_of(counted):

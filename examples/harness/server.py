@@ -1,7 +1,7 @@
-"""The example site, served by gunicorn in a process of its own.
+"""Runs the example site with gunicorn, in separate processes.
 
-The listening socket is opened here and inherited by the server. So nobody can take a free port in between,
-and a port that is taken is noticed before anything is started.
+The demo opens the listening socket, and the server inherits it. So no other program can take the port in
+between, and an error about a port in use is reported before the server starts.
 """
 
 import json
@@ -23,16 +23,16 @@ SECONDS_TO_START = 30
 SECONDS_TO_STOP = 5
 LINES_OF_LOG_SHOWN = 15
 
-# What the server's processes share, beside a cache that they may share, too.
+# The file in which the server processes count; see site/measure/counters.py.
 COUNTERS = DATA_DIR / "counters"
 
 
 class ServerError(Exception):
-    """The site could not be prepared or served. The message is meant for the user."""
+    """The site could not be prepared or served. The message is shown to the user."""
 
 
 def prepare():
-    """Create the database and stock the shop; quick if that was done before."""
+    """Creates the database and fills it with generated data, unless that was done before."""
     DATA_DIR.mkdir(parents=True, exist_ok=True)
     for command in ("migrate", "fill"):
         arguments = [sys.executable, "manage.py", command, "--verbosity=0"]
@@ -50,7 +50,7 @@ def prepare():
 
 
 class Server:
-    """The site with one of its caches, for `with`: it runs inside the block and not a moment longer."""
+    """Runs the site with one cache; a context manager that stops the server at the end of the block."""
 
     def __init__(self, cache, location=None, port=0):
         self._log = DATA_DIR / f"gunicorn-{cache}.log"
@@ -69,12 +69,12 @@ class Server:
                 stdin=subprocess.PIPE,  # see gunicorn_conf.py
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the demo, which then stops the server
+                start_new_session=True,  # Ctrl-C interrupts only the demo, which then stops the server
             )
 
     def __enter__(self):
         try:
-            self._wait_until_it_answers()
+            self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
@@ -88,26 +88,28 @@ class Server:
         return f"http://{HOST}:{self.port}/"
 
     def stats(self):
-        """The counters of the site."""
+        """Returns the counters of the site by name."""
         return json.loads(self.get("/__stats__"))
 
     def get(self, path):
-        """Fetch a page that has to be there."""
+        """Returns the body of a page. Raises `ServerError` unless the status is 200."""
         try:
             status, body = self._fetch(path, timeout=10)
         except (OSError, HTTPException) as error:
-            raise ServerError(self._with_log(f"the site did not answer {path}: {error}")) from error
+            raise ServerError(self._with_log(f"no response to {path}: {error}")) from error
         if status != 200:
-            raise ServerError(self._with_log(f"the site answered {path} with status {status}"))
+            raise ServerError(self._with_log(f"the response to {path} has status {status}; expected 200"))
         return body
 
     def check(self):
-        """Raise `ServerError` if the server is no longer there."""
+        """Raises `ServerError` if the server has exited."""
         if self._process.poll() is not None:
-            raise ServerError(self._with_log(f"the server ended by itself (exit {self._process.returncode})"))
+            raise ServerError(
+                self._with_log(f"the server exited unexpectedly with status {self._process.returncode}")
+            )
 
     def wait(self):
-        """Wait for as long as the server runs. It never returns: a server that ends is a `ServerError`."""
+        """Waits until the server exits, then raises `ServerError`. Never returns."""
         self._process.wait()
         self.check()
 
@@ -121,7 +123,7 @@ class Server:
                 self._process.wait()
         self._process.stdin.close()
 
-    def _wait_until_it_answers(self):
+    def _wait_until_ready(self):
         deadline = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < deadline:
             self.check()
@@ -130,7 +132,7 @@ class Server:
                 return
             except (OSError, HTTPException):
                 time.sleep(0.1)
-        raise ServerError(self._with_log(f"the server did not answer within {SECONDS_TO_START} seconds"))
+        raise ServerError(self._with_log(f"the server did not respond within {SECONDS_TO_START} seconds"))
 
     def _fetch(self, path, timeout):
         connection = HTTPConnection(HOST, self.port, timeout=timeout)
@@ -143,7 +145,7 @@ class Server:
 
     def _with_log(self, message):
         log = self._log.read_text(errors="replace")
-        return f"{message}\nThe end of {os.path.relpath(self._log)}:\n{_tail(log)}"
+        return f"{message}\nThe last lines of {os.path.relpath(self._log)}:\n{_tail(log)}"
 
 
 def _listen(port):
@@ -151,7 +153,9 @@ def _listen(port):
         return socket.create_server((HOST, port))
     except OSError as error:
         reason = os.strerror(error.errno)
-        raise ServerError(f"cannot listen on port {port}: {reason}; --port chooses another") from error
+        raise ServerError(
+            f"cannot listen on port {port}: {reason}; choose another port with --port"
+        ) from error
 
 
 def _environment(cache, location=None):
@@ -165,4 +169,4 @@ def _environment(cache, location=None):
 
 def _tail(text):
     lines = text.strip().splitlines()[-LINES_OF_LOG_SHOWN:]
-    return "\n".join(f"  {line}" for line in lines) or "  (it is empty)"
+    return "\n".join(f"  {line}" for line in lines) or "  (empty)"

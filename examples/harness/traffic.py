@@ -1,7 +1,7 @@
-"""Sends the visits as real HTTP requests, a few at a time, and takes the time.
+"""Sends requests over HTTP from several threads and measures the latencies.
 
-It shares the machine with the server it measures, so it does as little as it can: it reads each answer to its
-end and looks at nothing but the status and the cookies.
+It runs on the same machine as the server that it measures, so it does little work: it reads each response to
+the end, and evaluates only the status and the cookies.
 """
 
 from collections import defaultdict
@@ -15,13 +15,13 @@ from time import perf_counter
 from harness.server import HOST
 
 TIMEOUT = 15
-# A site this broken need not be asked further.
-FAILURES_BEFORE_GIVING_UP = 50
+# After so many failures, the run stops.
+MAX_FAILURES = 50
 
 
 @dataclass(frozen=True)
-class Length:
-    """How long to go on: for some seconds, or until each client has made its number of requests."""
+class RunLength:
+    """The length of a run: a number of seconds, or a number of requests for each client."""
 
     seconds: float | None = None
     requests_by_client: list[int] | None = None
@@ -34,7 +34,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What came of it."""
+    """The result of a run."""
 
     seconds: float
     latencies: list[float]  # seconds, one per request, sorted
@@ -47,16 +47,16 @@ class Traffic:
         return len(self.latencies)
 
 
-def send(server, steps_by_client, length, on_progress):
-    """Let each client take its steps, all at the same time.
+def send(server, requests_by_client, length, on_progress):
+    """Sends the requests of all clients, each client in a thread; returns a `Traffic`.
 
-    `on_progress(seconds, requests)` is called a few times a second. Raises `ServerError` if the server ends.
+    Calls `on_progress(seconds, requests)` about ten times a second. Raises `ServerError` if the server exits.
     """
     stop = Event()
-    quotas = length.requests_by_client or [None] * len(steps_by_client)
+    quotas = length.requests_by_client or [None] * len(requests_by_client)
     clients = [
-        Client(server.port, islice(steps, quota), stop)
-        for steps, quota in zip(steps_by_client, quotas, strict=True)
+        Client(server.port, islice(requests, quota), stop)
+        for requests, quota in zip(requests_by_client, quotas, strict=True)
     ]
     started = perf_counter()
     try:
@@ -84,55 +84,55 @@ def send(server, steps_by_client, length, on_progress):
 
 
 class Client(Thread):
-    """One request at a time, of several visitors. A daemon: it does not keep the demo from ending."""
+    """Sends the requests of several visitors, one at a time. A daemon thread, so that the demo can exit."""
 
-    def __init__(self, port, steps, stop):
+    def __init__(self, port, requests, stop):
         super().__init__(daemon=True)
         self.latencies = []
         self.failures = []
         self.lost_sessions = 0
         self.finished = None
-        self._steps = steps
+        self._requests = requests
         self._stop_event = stop
         self._connection = HTTPConnection(HOST, port, timeout=TIMEOUT)
         self._cookies = defaultdict(dict)  # by visitor
 
     def run(self):
-        for step in self._steps:
-            self._take(step)
-            if len(self.failures) >= FAILURES_BEFORE_GIVING_UP:
+        for request in self._requests:
+            self._send(request)
+            if len(self.failures) >= MAX_FAILURES:
                 self._stop_event.set()
             if self._stop_event.is_set():
                 break
         self.finished = perf_counter()
         self._connection.close()
 
-    def _take(self, step):
-        cookies = self._cookies[step.visitor]
+    def _send(self, request):
+        cookies = self._cookies[request.visitor]
         headers = (
             {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
         )
-        if step.method == "POST":
+        if request.method == "POST":
             headers["X-CSRFToken"] = cookies.get("csrftoken", "")
         started = perf_counter()
         try:
-            self._connection.request(step.method, step.path, headers=headers)
+            self._connection.request(request.method, request.path, headers=headers)
             response = self._connection.getresponse()
             response.read()
         except (OSError, HTTPException) as error:
-            self._connection.close()  # the next request opens it anew
-            self.failures.append(f"{step.method} {step.path}: {error!r}")
+            self._connection.close()  # the next request reconnects
+            self.failures.append(f"{request.method} {request.path}: {error!r}")
             return
         finally:
             self.latencies.append(perf_counter() - started)
         if response.status >= 400:
-            self.failures.append(f"{step.method} {step.path}: status {response.status}")
+            self.failures.append(f"{request.method} {request.path}: status {response.status}")
         self._keep_cookies(cookies, response.headers.get_all("Set-Cookie", ()))
 
     def _keep_cookies(self, cookies, headers):
         for header in headers:
             name, _, value = header.partition(";")[0].partition("=")
-            # The site hands out a session when there is none. Who had one before has lost it, basket and all.
+            # The site starts a new session only if there is none: the visitor has lost the previous one.
             if name == "sessionid" and cookies.get(name, value) != value:
                 self.lost_sessions += 1
             cookies[name] = value

@@ -1,4 +1,4 @@
-"""A cache near the code: Django cache backends on a Rust engine.
+"""Django cache backends written in Rust, for one process or for all processes of one machine.
 
 Set ``"BACKEND": "nearcache.django.LocalCache"`` in ``CACHES``; see `nearcache.django`.
 """

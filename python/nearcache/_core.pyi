@@ -1,3 +1,5 @@
+"""The extension module, written in Rust (``crates/nearcache-python``)."""
+
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from os import PathLike
@@ -20,26 +22,73 @@ __version__: str
 
 def fast_types(
     proxy: type, handler: type, find_place: Callable[[Any], tuple[Any, type] | None]
-) -> tuple[type, type]: ...
-def real_number(given: Any) -> float | None: ...
+) -> tuple[type, type]:
+    """Returns fast subclasses of Django's ``ConnectionProxy`` and ``CacheHandler``.
 
-# These two are in the builds that have SharedCache: those for 64-bit Linux.
+    ``find_place`` takes a `Local` of asgiref and returns what `nearcache.django.proxy.find_place` returns.
+    The subclasses are created once for each process.
+    """
+
+def real_number(given: Any) -> float | None:
+    """Returns a real number as a float, by the rules for timeouts; None for any other object."""
+
+# These two exist only in builds with SharedCache, for 64-bit Linux.
 def inspect_file(
     path: str | PathLike[str],
-) -> tuple[str, int, float | None, float | None, bool, list[int]]: ...
-def remove_unused_file(path: str | PathLike[str]) -> bool: ...
+) -> tuple[str, int, float | None, float | None, bool, list[int]]:
+    """Describes a cache file without changing it.
+
+    Returns its kind (``"cache"``, ``"other version"`` or ``"unfinished"``), its size in bytes, when it was
+    created and last opened (Unix seconds, or None), whether a process has it open, and the pids of those
+    processes. Raises `ValueError` if it is not a cache file, `OSError` if it is missing or belongs to another
+    user.
+    """
+
+def remove_unused_file(path: str | PathLike[str]) -> bool:
+    """Removes a cache file unless a process has it open; returns whether it was removed.
+
+    A process that opens the file at the same time either prevents its removal or creates a new file. Raises
+    the errors of `inspect_file`.
+    """
 
 @disjoint_base
 class Backend:
+    """Implements the cache methods of the backends.
+
+    Use `nearcache.django.LocalCache` or `nearcache.django.SharedCache`, which derive from it. Ready for use
+    after ``_open_local``, ``_open_shared`` or ``_open_as``.
+    """
+
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
-    def _open_local(self, name: str, eviction: str, clock: tuple[Any, str] | None) -> None: ...
-    def _open_as(self, other: Backend) -> None: ...
+    def _open_local(self, name: str, eviction: str, clock: tuple[Any, str] | None) -> None:
+        """Opens the LocalCache with a ``LOCATION``.
+
+        ``eviction`` is ``"adaptive"``, ``"s3-fifo"`` or ``"lru"``; ``clock`` is a module and the name of a
+        function in it. Raises `ValueError` if the cache is open with another ``eviction``.
+        """
+
+    def _open_as(self, other: Backend) -> None:
+        """Opens the cache that another backend has open. The attributes are not copied."""
+
     def _open_shared(
         self, path: str, size: int, processes: int | None, clock: tuple[Any, str] | None
-    ) -> None: ...
-    def _verify(self) -> tuple[int, int, int, int, int]: ...
-    def _panic(self, key: Any) -> None: ...
-    def get(self, key: Any, default: Any = None, version: Any = None) -> Any: ...
+    ) -> None:
+        """Opens the cache file at a path.
+
+        Creates it if it is missing or has another size or number of processes. ``size`` is in bytes. Raises
+        `ValueError` if this process has it open with another size or number of processes, `OSError` if it
+        cannot be opened.
+        """
+
+    def _verify(self) -> tuple[int, int, int, int, int]:
+        """Checks the whole file; returns the fields of `nearcache.django.Verification`."""
+
+    def _panic(self, key: Any) -> None:
+        """Panics in Rust while the entry is locked; for tests."""
+
+    def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
+        """Returns the value of a key, or ``default`` if the key is missing."""
+
     @overload
     def set(
         self,
@@ -50,7 +99,14 @@ class Backend:
         *,
         nx: Literal[False] = False,
         xx: Literal[False] = False,
-    ) -> None: ...
+    ) -> None:
+        """Stores a value for ``timeout`` seconds; None means that it never expires.
+
+        Without ``timeout``, the ``TIMEOUT`` of the cache applies. With ``nx``, stores the value only if the
+        key is missing; with ``xx``, only if the key is present. In both cases returns whether the value was
+        stored; otherwise returns None. Atomic. Raises `ValueError` if both are true.
+        """
+
     @overload
     def set(
         self,
@@ -84,81 +140,202 @@ class Backend:
         nx: bool = False,
         xx: bool = False,
     ) -> bool | None: ...
-    def add(self, key: Any, value: Any, timeout: Any = ..., version: Any = None) -> bool: ...
-    def touch(self, key: Any, timeout: Any = ..., version: Any = None) -> bool: ...
-    def incr(self, key: Any, delta: Any = ..., version: Any = None) -> Any: ...
-    def has_key(self, key: Any, version: Any = None) -> bool: ...
-    def delete(self, key: Any, version: Any = None) -> bool: ...
-    def get_many(self, keys: Iterable[Any], version: Any = None) -> dict[Any, Any]: ...
-    def set_many(self, data: Mapping[Any, Any], timeout: Any = ..., version: Any = None) -> list[Any]: ...
-    def delete_many(self, keys: Iterable[Any], version: Any = None) -> None: ...
-    def clear(self) -> None: ...
-    def ttl(self, key: Any, version: Any = None) -> int | None: ...
-    def pttl(self, key: Any, version: Any = None) -> int | None: ...
+    def add(self, key: Any, value: Any, timeout: Any = ..., version: Any = None) -> bool:
+        """Stores a value if the key is missing; returns whether it was stored. Atomic."""
+
+    def touch(self, key: Any, timeout: Any = ..., version: Any = None) -> bool:
+        """Sets the timeout of an entry, in seconds; returns whether the key was found."""
+
+    def incr(self, key: Any, delta: Any = ..., version: Any = None) -> Any:
+        """Adds ``delta`` to a value and returns the sum. Atomic; the expiry does not change.
+
+        Raises `ValueError` if the key is missing. An exception that the addition raises is passed on.
+        """
+
+    def has_key(self, key: Any, version: Any = None) -> bool:
+        """Returns whether the cache has an entry for a key."""
+
+    def delete(self, key: Any, version: Any = None) -> bool:
+        """Deletes an entry; returns whether the key was found."""
+
+    def get_many(self, keys: Iterable[Any], version: Any = None) -> dict[Any, Any]:
+        """Returns a dict of the given keys that were found, with their values."""
+
+    def set_many(self, data: Mapping[Any, Any], timeout: Any = ..., version: Any = None) -> list[Any]:
+        """Stores every value of a mapping; returns the keys whose values were too large to store."""
+
+    def delete_many(self, keys: Iterable[Any], version: Any = None) -> None:
+        """Deletes the entries of the given keys. Keys that are missing are ignored."""
+
+    def clear(self) -> None:
+        """Deletes all entries of the cache, including those with another ``KEY_PREFIX`` or version."""
+
+    def ttl(self, key: Any, version: Any = None) -> int | None:
+        """Returns the seconds until an entry expires, rounded; 0 if missing, None if it never expires."""
+
+    def pttl(self, key: Any, version: Any = None) -> int | None:
+        """Returns the milliseconds until an entry expires; 0 if missing, None if it never expires."""
+
     def expire(
         self, key: Any, timeout: SupportsFloat | SupportsIndex | timedelta, version: Any = None
-    ) -> bool: ...
+    ) -> bool:
+        """Lets an entry expire after a number of seconds; returns whether the key was found.
+
+        ``timeout`` may also be a `timedelta`. A timeout of 0 or less deletes the entry.
+        """
+
     def pexpire(
         self, key: Any, timeout: SupportsFloat | SupportsIndex | timedelta, version: Any = None
-    ) -> bool: ...
-    def expire_at(self, key: Any, when: float | datetime, version: Any = None) -> bool: ...
-    def pexpire_at(self, key: Any, when: float | datetime, version: Any = None) -> bool: ...
-    def persist(self, key: Any, version: Any = None) -> bool: ...
-    def iter_keys(self, search: str, itersize: int | None = None, version: Any = None) -> Iterator[str]: ...
-    def delete_pattern(self, pattern: str, version: Any = None, itersize: int | None = None) -> int: ...
-    def _acquire(self, key: Any, token: str, timeout: float | None, version: Any) -> bool: ...
-    def _release(self, key: Any, token: str, version: Any) -> bool: ...
-    def _holds(self, key: Any, token: str, version: Any) -> bool: ...
-    def _extend(self, key: Any, token: str, seconds: float, on_top: bool, version: Any) -> bool: ...
-    def stats(self) -> Stats: ...
-    def reset_stats(self) -> None: ...
+    ) -> bool:
+        """Lets an entry expire after a number of milliseconds; returns whether the key was found.
+
+        ``timeout`` may also be a `timedelta`. A timeout of 0 or less deletes the entry.
+        """
+
+    def expire_at(self, key: Any, when: float | datetime, version: Any = None) -> bool:
+        """Lets an entry expire at a time; returns whether the key was found.
+
+        ``when`` is in Unix seconds, or a `datetime`; a naive one is in local time. A time in the past deletes
+        the entry.
+        """
+
+    def pexpire_at(self, key: Any, when: float | datetime, version: Any = None) -> bool:
+        """Lets an entry expire at a time in Unix milliseconds, or at a `datetime`; see `expire_at`."""
+
+    def persist(self, key: Any, version: Any = None) -> bool:
+        """Removes the expiry of an entry; returns whether the key was found and had one."""
+
+    def iter_keys(self, search: str, itersize: int | None = None, version: Any = None) -> Iterator[str]:
+        """Returns an iterator over the keys that match a glob and have this ``KEY_PREFIX`` and version.
+
+        Reads all entries of the cache, about a thousand at a time. ``itersize`` has no effect. Raises
+        `ImproperlyConfigured` if the cache has a ``KEY_FUNCTION`` and no ``REVERSE_KEY_FUNCTION``.
+        """
+
+    def delete_pattern(self, pattern: str, version: Any = None, itersize: int | None = None) -> int:
+        """Deletes the entries whose keys match a glob; returns how many. ``itersize`` has no effect."""
+
+    def _acquire(self, key: Any, token: str, timeout: float | None, version: Any) -> bool:
+        """Acquires a lock for a token; returns whether it was free.
+
+        ``timeout`` is in seconds; None means that the lock never expires.
+        """
+
+    def _release(self, key: Any, token: str, version: Any) -> bool:
+        """Releases a lock; returns whether it was held with this token."""
+
+    def _holds(self, key: Any, token: str, version: Any) -> bool:
+        """Returns whether a lock is held with this token."""
+
+    def _extend(self, key: Any, token: str, seconds: float, on_top: bool, version: Any) -> bool:
+        """Sets the remaining time of a lock to ``seconds``, or adds them with ``on_top``.
+
+        Returns whether the lock was held with this token.
+        """
+
+    def stats(self) -> Stats:
+        """Returns the counters, the size and the capacity of the cache."""
+
+    def reset_stats(self) -> None:
+        """Sets the counters and the age in `stats` to zero, for all users of the cache. Keeps the entries."""
 
 @final
 class KeyIterator(Iterator[str]):
+    """Iterates over the keys that match a glob; created by `Backend.iter_keys`."""
+
     def __iter__(self) -> KeyIterator: ...
     def __next__(self) -> str: ...
     @property
-    def _others(self) -> int: ...
-    def _next_some(self) -> list[str] | None: ...
-    def _delete_some(self) -> int | None: ...
+    def _others(self) -> int:
+        """The number of keys left out so far because they have another prefix, version or key function."""
+
+    def _next_some(self) -> list[str] | None:
+        """Returns the keys among about the next thousand entries, possibly none; None at the end."""
+
+    def _delete_some(self) -> int | None:
+        """Deletes the matching entries among about the next thousand; returns how many. None at the end."""
 
 @final
 class Stats:
+    """Counters, size and capacity of a cache; returned by ``cache.stats()``.
+
+    The counters start when the cache is created, or at `Backend.reset_stats`. Those of a LocalCache count
+    this process, those of a SharedCache all processes. Two are equal if all attributes except ``age`` are
+    equal.
+    """
+
     @property
-    def hits(self) -> int: ...
+    def hits(self) -> int:
+        """Reads that found an entry."""
+
     @property
-    def misses(self) -> int: ...
+    def misses(self) -> int:
+        """Reads that found no entry."""
+
     @property
-    def hit_ratio(self) -> float | None: ...
+    def hit_ratio(self) -> float | None:
+        """Hits divided by reads, from 0 to 1; None before the first read."""
+
     @property
-    def sets(self) -> int: ...
+    def sets(self) -> int:
+        """Values stored."""
+
     @property
-    def deletes(self) -> int: ...
+    def deletes(self) -> int:
+        """Entries deleted by a caller. Expired entries do not count."""
+
     @property
-    def evictions(self) -> int: ...
+    def evictions(self) -> int:
+        """Entries evicted because the cache was full. Expired entries do not count."""
+
     @property
-    def expirations(self) -> int: ...
+    def expirations(self) -> int:
+        """Entries removed because they had expired."""
+
     @property
-    def rejections(self) -> int: ...
+    def rejections(self) -> int:
+        """Values rejected because they were too large."""
+
     @property
-    def entries(self) -> int: ...
+    def entries(self) -> int:
+        """Entries in the cache now."""
+
     @property
-    def memory(self) -> int: ...
+    def memory(self) -> int:
+        """Estimated bytes that the entries use, including keys and metadata."""
+
     @property
-    def max_entries(self) -> int | None: ...
+    def max_entries(self) -> int | None:
+        """Capacity in entries; None if unlimited."""
+
     @property
-    def max_memory(self) -> int | None: ...
+    def max_memory(self) -> int | None:
+        """Capacity in bytes; None if unlimited."""
+
     @property
-    def age(self) -> float: ...
+    def age(self) -> float:
+        """Seconds since the counters started."""
+
     @property
-    def unreadable(self) -> int | None: ...
+    def unreadable(self) -> int | None:
+        """Values that were found but not unpickled; they count as misses. SharedCache only, else None."""
+
     @property
-    def recoveries(self) -> int | None: ...
+    def recoveries(self) -> int | None:
+        """Locks recovered from processes that died while writing. SharedCache only, else None."""
+
     @property
-    def damages(self) -> int | None: ...
+    def damages(self) -> int | None:
+        """Inconsistencies found in the file. SharedCache only, else None."""
+
     @property
-    def timeouts(self) -> int | None: ...
+    def timeouts(self) -> int | None:
+        """Calls that timed out waiting for the lock of another process. SharedCache only, else None."""
+
     @property
-    def written(self) -> int | None: ...
+    def written(self) -> int | None:
+        """Bytes written to store entries. SharedCache only, else None."""
+
     @property
-    def moved(self) -> int | None: ...
+    def moved(self) -> int | None:
+        """Bytes copied within the file to keep entries that are read. SharedCache only, else None."""

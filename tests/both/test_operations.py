@@ -384,7 +384,7 @@ class TestIncrOfAMissingKey:
 
     @pytest.mark.local_only("bounds of memory")
     def test_what_does_not_fit_is_an_error(self, make_cache):
-        with pytest.raises(ValueError, match="under the key 'key': it does not fit into the cache"):
+        with pytest.raises(ValueError, match="for the key 'key': the entry is too large"):
             make_cache(MAX_MEMORY=1024).incr("key", "x" * 2000, ignore_key_check=True)
 
     def test_counts_exactly_in_threads(self, cache):

@@ -450,9 +450,9 @@ class TestKeyFunction:
     @pytest.mark.parametrize(
         ("bad", "message"),
         [
-            (5, r"REVERSE_KEY_FUNCTION is 5, but must be a function"),
+            (5, r"REVERSE_KEY_FUNCTION is 5; expected a function"),
             ("nowhere.to.be.found", r"REVERSE_KEY_FUNCTION is 'nowhere.*cannot be imported"),
-            ("sys.version", r"REVERSE_KEY_FUNCTION is 'sys.version', but must be a function"),
+            ("sys.version", r"REVERSE_KEY_FUNCTION is 'sys.version'; expected a function"),
         ],
     )
     def test_bad_reverse_is_refused_at_once(self, make_cache, bad, message):

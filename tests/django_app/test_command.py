@@ -168,7 +168,7 @@ class TestKeys:
         default.set_many({store.cache_key_prefix + "secret": 1, "page": 2})
         for arguments in (["keys"], ["keys", "--ttl"], ["keys", "django.*"], ["keys", "--json"]):
             assert "secret" not in output(*arguments) + note(*arguments)
-        assert "hid 1 session key of 'default'" in note("keys")
+        assert "left out 1 session key of 'default'" in note("keys")
         assert [one["key"] for one in told("keys", "--limit", "1")] == ["page"]
         assert "secret" in output("keys", "--show-sessions")
         assert "session" not in note("keys", "--show-sessions")
@@ -177,7 +177,7 @@ class TestKeys:
         default.set_many({"own-engine:secret": 1, "own-store:secret": 2, "page": 3})
         with override_settings(SESSION_ENGINE=__name__):
             assert output("keys") == "page\n"
-            assert "hid 2 session keys of 'default'" in note("keys")
+            assert "left out 2 session keys of 'default'" in note("keys")
         with override_settings(SESSION_ENGINE="no.such.engine"):
             assert "secret" in output("keys")
 
@@ -235,7 +235,7 @@ class TestGet:
         assert answer["type"] == type(value).__name__
 
     def test_of_a_missing_key_fails_for_people_and_says_so_to_scripts(self):
-        with pytest.raises(CommandError, match="there is no value under 'key'"):
+        with pytest.raises(CommandError, match="key 'key' not found in"):
             output("get", "key")
         assert told("get", "key") == {"key": "key", "found": False}
 
@@ -293,7 +293,7 @@ class TestClear:
     def test_of_all_without_any_is_refused(self):
         with (
             override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}),
-            pytest.raises(CommandError, match="CACHES has no cache of nearcache"),
+            pytest.raises(CommandError, match="CACHES has no nearcache cache"),
         ):
             output("clear", "--all")
 
@@ -314,7 +314,7 @@ class TestCache:
         only = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
         with (
             override_settings(CACHES=only),
-            pytest.raises(CommandError, match=r"no nearcache cache 'default'\. Those of nearcache are: none"),
+            pytest.raises(CommandError, match=r"no nearcache cache 'default'; expected one of: none"),
         ):
             output(*arguments)
 
@@ -324,7 +324,7 @@ class TestCache:
         text = note(*arguments, "--cache", "default")
         assert text.startswith("Note: 'default' is a LocalCache: each process has its own.")
         assert f"the one of its own process (pid {os.getpid()})" in text
-        assert "can neither see nor change those of other processes" in text
+        assert "cannot see or change those of other processes" in text
 
     def test_note_is_in_the_plural_for_several_caches(self):
         text = note("stats")

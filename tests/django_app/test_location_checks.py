@@ -172,7 +172,7 @@ location.SHARED_MEMORY = Path(os.environ["TEST_MEMORY"])
     def test_is_a_warning(self, tmp_path, monkeypatch):
         text = self.check(tmp_path, monkeypatch, RANDOM)
         assert "(nearcache.W011) CACHES['default'] is a SharedCache without a LOCATION" in text
-        assert "imported 'project_settings' got another one" in text
+        assert "imported 'project_settings' got a different one" in text
         assert "HINT: Set LOCATION to a name" in text
 
     def test_is_fine_with_a_location(self, tmp_path, monkeypatch):

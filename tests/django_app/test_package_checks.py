@@ -93,7 +93,7 @@ class TestLocalCache:
         assert isinstance(message, checks.Warning)
         assert message.id == identity
         assert "CACHES['default']" in message.msg
-        assert "each process has its own" in message.msg
+        assert "process has its own" in message.msg
         assert "nearcache.django.SharedCache" in message.hint
         assert f"add '{identity}' to SILENCED_SYSTEM_CHECKS" in message.hint
 

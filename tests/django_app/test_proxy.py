@@ -670,6 +670,6 @@ class TestOptIn:
         assert cache.get("key") == 1
 
     def test_bad_setting(self):
-        said = "NEARCACHE_FAST_PROXY must be True or False, not 'yes'"
+        said = "NEARCACHE_FAST_PROXY is 'yes'; expected True or False"
         with override_settings(NEARCACHE_FAST_PROXY="yes"), pytest.raises(ImproperlyConfigured, match=said):
             apps.get_app_config("nearcache").ready()

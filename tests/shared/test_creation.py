@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from nearcache.django import SharedCache, location
+from nearcache.django import SharedCache, file_size
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
@@ -36,7 +36,7 @@ def total(monkeypatch):
 
     def set_total(size):
         found = SimpleNamespace(f_blocks=size // BLOCK, f_frsize=BLOCK)
-        monkeypatch.setattr(location.os, "statvfs", lambda _: found)
+        monkeypatch.setattr(file_size.os, "statvfs", lambda _: found)
 
     return set_total
 
@@ -55,14 +55,14 @@ class TestDefaultSize:
     )
     def test_is_at_most_half_of_the_file_system(self, directory, total, of_file_system, expected):
         total(of_file_system)
-        assert location.default_size(directory / "cache") == expected
+        assert file_size.default_size(directory / "cache") == expected
 
     def test_is_64_mb_if_the_file_system_reports_no_size(self, directory, monkeypatch):
         def fail(_):
             raise OSError(errno.ENOSYS, "no")
 
-        monkeypatch.setattr(location.os, "statvfs", fail)
-        assert location.default_size(directory / "cache") == 64 * MIB
+        monkeypatch.setattr(file_size.os, "statvfs", fail)
+        assert file_size.default_size(directory / "cache") == 64 * MIB
 
     def test_stays_the_same_in_a_process(self, directory, total):
         total(64 * MIB)

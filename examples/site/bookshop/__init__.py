@@ -1,1 +1,1 @@
-"""The project: settings, URLs and the WSGI entry point of a small bookshop."""
+"""The Django project of the example site: settings, URLs and the WSGI application."""

@@ -1,6 +1,6 @@
-"""Settings of the bookshop. One variable decides how it caches: DEMO_CACHE, a name of those below.
+"""Settings of the bookshop. The environment variable DEMO_CACHE chooses the cache backend.
 
-Everything else is the same for all, and each cache runs with its own defaults.
+All other settings are the same for all backends, and each backend runs with its defaults.
 """
 
 import os
@@ -21,25 +21,25 @@ BACKENDS = {
 }
 DEMO_CACHE = os.environ.get("DEMO_CACHE", "nearcache")
 if DEMO_CACHE not in BACKENDS:
-    raise SystemExit(f"DEMO_CACHE is {DEMO_CACHE!r}, but must be one of: {', '.join(BACKENDS)}")
+    raise SystemExit(f"DEMO_CACHE is {DEMO_CACHE!r}; expected one of: {', '.join(BACKENDS)}")
 
 CACHES = {"default": {"BACKEND": BACKENDS[DEMO_CACHE]}}
-# A server's address or the path of a file, for those that all processes share.
+# The URL of the Redis server, or the path of the file of a SharedCache.
 LOCATION = os.environ.get("DEMO_CACHE_LOCATION", "redis://127.0.0.1:6379" if DEMO_CACHE == "redis" else "")
 if LOCATION:
     CACHES["default"]["LOCATION"] = LOCATION
 
-# A cache that keeps nothing cannot keep a session either: without a cache, Django's default is the database.
+# DummyCache cannot store sessions, so without a cache they are in the database, which is Django's default.
 SESSION_ENGINE = f"django.contrib.sessions.backends.{'db' if DEMO_CACHE == 'none' else 'cache'}"
 
-# The check warns of sessions in a cache that each process has to itself, and it is right: the demo shows what
-# comes of that.
+# The check warns of sessions in a LocalCache, which other processes cannot see. The demo does this on
+# purpose, to count the lost sessions.
 SILENCED_SYSTEM_CHECKS = ["nearcache.W001"]
 
 # --- the site ----------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "measure",  # first: it has to be there before another application opens a cache or a database connection
+    "measure",  # first, so that it is ready before another app opens a cache or a database connection
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -80,7 +80,7 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA_DIR / "bookshop.sqlite3",
         "CONN_MAX_AGE": None,
-        # Readers and the one writer do not wait for each other, and a writer waits its turn rather than fail.
+        # With WAL, readers and the writer do not block each other. A second writer waits instead of failing.
         "OPTIONS": {
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             "transaction_mode": "IMMEDIATE",
@@ -96,7 +96,7 @@ STATIC_URL = "/static/"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-# A demonstration that listens on this machine only. Nothing here is meant for a site that others can reach.
+# These settings are for a demo that listens on this machine only. Do not use them on a public site.
 DEBUG = False
 SECRET_KEY = "a demonstration has no secrets to keep, but Django wants a long enough key"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]

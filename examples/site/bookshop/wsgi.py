@@ -1,4 +1,4 @@
-"""The WSGI entry point. It serves static files too: the demo has no web server in front of it that could."""
+"""The WSGI application. It serves static files, too, because the demo has no web server in front of it."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""Counts what the site does, from outside of the cache backends, so that all of them are counted alike."""
+"""Counts requests, queries, hits and misses of the site, in the same way for all cache backends."""

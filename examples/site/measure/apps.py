@@ -1,18 +1,18 @@
-"""Puts the counting in place when Django starts."""
+"""Installs the counters when Django starts."""
 
 from django.apps import AppConfig
 from django.core.cache import caches
 from django.db.backends.signals import connection_created
 
-from measure.cache import CountingCache
 from measure.counters import QUERIES, counters
+from measure.counting_cache import CountingCache
 
-# Opening and closing transactions is not asking the database for anything.
+# Statements that begin or end a transaction are not counted as queries.
 TRANSACTION_CONTROL = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
 
 class MeasureConfig(AppConfig):
-    """Wraps every cache and every database connection that is opened from now on."""
+    """Wraps every cache and every database connection that is opened after `ready`."""
 
     name = "measure"
 
@@ -23,7 +23,7 @@ class MeasureConfig(AppConfig):
 
 
 def count_queries_of(connection, **_):
-    # The signal comes with every reconnection, but the wrappers outlive the connection.
+    # Django sends the signal on every reconnection, but keeps the wrappers.
     if count_query not in connection.execute_wrappers:
         connection.execute_wrappers.append(count_query)
 

@@ -1,7 +1,7 @@
 """The counters of the site: requests, database queries, cache hits and misses.
 
-Any of its threads and processes may add: they lie in a file that all processes map, DEMO_COUNTERS. Without
-that variable each process counts for itself.
+All threads and processes add to the same counters: they are in the file named by the environment variable
+DEMO_COUNTERS, which all processes map. Without that variable, each process has its own counters.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ REQUESTS, QUERIES, HITS, MISSES = "requests", "queries", "hits", "misses"
 
 
 class Counters:
-    """Named numbers that only grow; `snapshot` sees all of them at one moment."""
+    """Named counters that several processes may share."""
 
     def __init__(self, path, *names):
         self._names = names
         self._row = Struct(f"={len(names)}Q")
-        self._lock = Lock()  # a file's lock does not tell threads apart
+        self._lock = Lock()  # flock() does not exclude the threads of a process from each other
         self._file = None
         if path:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -28,13 +28,15 @@ class Counters:
         self._map = mmap.mmap(-1 if self._file is None else self._file, self._row.size)
 
     def add(self, name, amount=1):
-        place = self._names.index(name)
+        """Adds to a counter, atomically."""
+        index = self._names.index(name)
         with self._locked():
             counts = list(self._row.unpack(self._map[:]))
-            counts[place] += amount
+            counts[index] += amount
             self._map[:] = self._row.pack(*counts)
 
     def snapshot(self):
+        """Returns all counters by name, read at one moment."""
         with self._locked():
             return dict(zip(self._names, self._row.unpack(self._map[:]), strict=True))
 

@@ -1,6 +1,6 @@
-"""Counts requests, and answers `/__stats__` with all counters as JSON.
+"""Counts requests, and serves all counters as JSON at `/__stats__`.
 
-It is the outermost middleware: asking for the counters changes none of them.
+The middleware is the outermost one, so that a request for the counters does not change them.
 """
 
 from django.http import JsonResponse
@@ -11,7 +11,7 @@ STATS_PATH = "/__stats__"
 
 
 class MeasureMiddleware:
-    """The outermost middleware."""
+    """Counts requests and serves the counters."""
 
     def __init__(self, get_response):
         self.get_response = get_response

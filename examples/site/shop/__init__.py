@@ -1,1 +1,1 @@
-"""The bookshop: authors, books, reviews, orders, and pages that cache in every way Django offers."""
+"""The bookshop app. Its pages use the cache in all the usual ways."""

@@ -1,4 +1,4 @@
-"""The shop in Django's admin. Tables of thousands of rows are searched for, not listed in a drop-down."""
+"""The admin site of the shop. Foreign keys to large tables use autocomplete fields, not drop-down lists."""
 
 from django.contrib import admin
 
@@ -7,21 +7,21 @@ from shop.models import Author, Book, Category, Order, OrderLine, Review
 
 @admin.register(Category)
 class CategoryAdmin(admin.ModelAdmin):
-    """Shelves."""
+    """Administers categories."""
 
     prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012 (Django's way to configure)
 
 
 @admin.register(Author)
 class AuthorAdmin(admin.ModelAdmin):
-    """Authors."""
+    """Administers authors."""
 
     search_fields = ("name",)
 
 
 @admin.register(Book)
 class BookAdmin(admin.ModelAdmin):
-    """Books."""
+    """Administers books."""
 
     list_display = ("title", "author", "category", "price", "published")
     list_filter = ("category",)
@@ -32,7 +32,7 @@ class BookAdmin(admin.ModelAdmin):
 
 @admin.register(Review)
 class ReviewAdmin(admin.ModelAdmin):
-    """Reviews."""
+    """Administers reviews."""
 
     list_display = ("book", "stars", "reader", "written")
     list_filter = ("stars",)
@@ -41,7 +41,7 @@ class ReviewAdmin(admin.ModelAdmin):
 
 
 class OrderLineInline(admin.TabularInline):
-    """The lines of an order, edited with it."""
+    """Edits the lines of an order on its page."""
 
     model = OrderLine
     extra = 0
@@ -50,7 +50,7 @@ class OrderLineInline(admin.TabularInline):
 
 @admin.register(Order)
 class OrderAdmin(admin.ModelAdmin):
-    """Orders."""
+    """Administers orders."""
 
     list_display = ("customer", "placed")
     date_hierarchy = "placed"

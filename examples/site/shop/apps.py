@@ -1,9 +1,9 @@
-"""Names the application."""
+"""The configuration of the app."""
 
 from django.apps import AppConfig
 
 
 class ShopConfig(AppConfig):
-    """The bookshop."""
+    """Configures the app `shop`."""
 
     name = "shop"

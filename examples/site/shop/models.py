@@ -1,18 +1,18 @@
-"""What the shop sells, what readers say of it and what they bought.
+"""The models of the shop: categories, authors, books, reviews and orders.
 
-What costs the database something to answer stands here; the views decide which answers to cache.
+The expensive queries are methods of the models and querysets; the views cache their results.
 """
 
 from django.db import models
 from django.db.models import Avg, Count, Sum
 from django.urls import reverse
 
-# What to ask a set of reviews for.
+# The aggregates of a queryset of reviews.
 RATING = {"stars": Avg("stars"), "count": Count("pk")}
 
 
 class Category(models.Model):
-    """A shelf."""
+    """A category of books."""
 
     name = models.CharField(max_length=60)
     slug = models.SlugField(unique=True)
@@ -29,7 +29,7 @@ class Category(models.Model):
 
 
 class Author(models.Model):
-    """Who wrote the books."""
+    """An author of books."""
 
     name = models.CharField(max_length=80)
     about = models.TextField()
@@ -44,31 +44,31 @@ class Author(models.Model):
         return reverse("author", args=[self.pk])
 
     def figures(self):
-        """How the author's books are read and sold."""
-        # Two queries: reviews and orders joined at once would multiply each other.
+        """Returns the number of books, the average stars and the copies sold, as a dict."""
+        # Two queries, because a join of both reviews and order lines would count rows several times.
         reviews = self.books.aggregate(books=Count("pk", distinct=True), stars=Avg("reviews__stars"))
         return reviews | self.books.aggregate(sold=Sum("lines__quantity", default=0))
 
 
 class BookQuerySet(models.QuerySet):
-    """Books, with what others think of them."""
+    """Queries for lists of books."""
 
     def with_stars(self):
-        """Adds `stars`, the average of the reviews."""
+        """Annotates the books with `stars`, the average of their reviews."""
         return self.annotate(stars=Avg("reviews__stars"))
 
     def bestsellers(self):
-        """The books by copies sold, most first, with `sold`."""
+        """Orders the books by copies sold, most first, and annotates them with `sold`."""
         return self.annotate(sold=Sum("lines__quantity", default=0)).order_by("-sold", "title")
 
     def bought_with(self, book):
-        """The other books of the orders that hold `book`, most often first."""
+        """Returns other books from the orders that contain `book`, the most frequent first."""
         together = self.filter(lines__order__lines__book=book).exclude(pk=book.pk)
         return together.annotate(times=Count("pk")).order_by("-times", "title")
 
 
 class Book(models.Model):
-    """A title on sale."""
+    """A book on sale."""
 
     title = models.CharField(max_length=120)
     author = models.ForeignKey(Author, models.CASCADE, related_name="books")
@@ -76,7 +76,7 @@ class Book(models.Model):
     price = models.DecimalField(max_digits=6, decimal_places=2)
     published = models.DateField()
     blurb = models.TextField()
-    # Part of the key of the cached page fragment: saving a book is enough to show it anew.
+    # Part of the key of the cached template fragment, so saving a book invalidates the fragment.
     updated = models.DateTimeField(auto_now=True)
 
     objects = BookQuerySet.as_manager()
@@ -91,7 +91,7 @@ class Book(models.Model):
         return reverse("book", args=[self.pk])
 
     def rating(self):
-        """Average and number of the reviews."""
+        """Returns the average and the number of the reviews, as a dict."""
         return self.reviews.aggregate(**RATING)
 
     def latest_reviews(self):
@@ -102,7 +102,7 @@ class Book(models.Model):
 
 
 class Review(models.Model):
-    """What a reader says of a book."""
+    """A review of a book by a reader."""
 
     book = models.ForeignKey(Book, models.CASCADE, related_name="reviews")
     reader = models.CharField(max_length=60)
@@ -118,7 +118,7 @@ class Review(models.Model):
 
 
 class Order(models.Model):
-    """What one customer bought at once."""
+    """An order of one customer."""
 
     customer = models.CharField(max_length=60)
     placed = models.DateField()
@@ -131,7 +131,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """Some copies of one book in an order."""
+    """A number of copies of one book in an order."""
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="lines")
     book = models.ForeignKey(Book, models.CASCADE, related_name="lines")

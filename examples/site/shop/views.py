@@ -1,4 +1,4 @@
-"""The pages of the shop. Each shows another way to use the cache:
+"""The pages of the shop. Each shows a different way to use the cache:
 
 - `home`, `author`: `get_or_set` around slow aggregates
 - `category`: the whole page with `cache_page`
@@ -17,7 +17,7 @@ from django.shortcuts import aget_object_or_404, get_object_or_404, redirect, re
 from django.views.decorators.cache import cache_page
 from django.views.decorators.http import require_GET, require_POST
 
-from shop import visits
+from shop import visitor_state
 from shop.models import RATING, Author, Book, Category
 
 FIVE_MINUTES = 5 * 60
@@ -50,7 +50,7 @@ def category(request, slug):
         "sorting": sorting if sorting in SORTINGS else "title",
         "sortings": SORTINGS,
         "page": Paginator(books, BOOKS_PER_PAGE).get_page(request.GET.get("page")),
-        # All pages of the shelf share this list, so it is worth an entry of its own.
+        # All pages of the category share this list, so it has a separate entry.
         "bestsellers": cache.get_or_set(f"bestsellers:{slug}", lambda: top(shelf.books), FIVE_MINUTES),
     }
     return render(request, "shop/category.html", context)
@@ -69,19 +69,19 @@ def author(request, pk):
 
 @require_GET
 def book(request, pk):
-    # The book is read every time: `updated` is part of the fragment's key. The rest is inside the fragment.
+    # The book is always read from the database, because `updated` is part of the key of the fragment.
     title = get_object_or_404(Book.objects.select_related("author", "category"), pk=pk)
     context = {
         "book": title,
-        "views": visits.count_view(pk),
-        "recent": visits.book_cards(visits.remember(request.session, pk)),
+        "views": visitor_state.count_view(pk),
+        "recent": visitor_state.book_cards(visitor_state.add_recent_book(request.session, pk)),
     }
     return render(request, "shop/book.html", context)
 
 
 @require_GET
 async def rating(request, pk):
-    """The stars of a book as JSON, as a script in another page would ask for them."""
+    """Returns the rating of a book as JSON, for scripts in other pages."""
     key = f"rating:{pk}"
     found = await cache.aget(key)
     if found is None:
@@ -94,13 +94,13 @@ async def rating(request, pk):
 @require_POST
 def add_to_basket(request, pk):
     title = get_object_or_404(Book.objects.only("pk"), pk=pk)
-    visits.add_to_basket(request.session, title.pk)
+    visitor_state.add_to_basket(request.session, title.pk)
     return redirect("basket")
 
 
 @require_GET
 def basket(request):
-    copies = visits.basket(request.session)
+    copies = visitor_state.basket(request.session)
     books = Book.objects.filter(pk__in=copies).select_related("author")
     lines = [(title, copies[title.pk], title.price * copies[title.pk]) for title in books]
     return render(request, "shop/basket.html", {"lines": lines, "total": sum(price for *_, price in lines)})
@@ -108,7 +108,7 @@ def basket(request):
 
 @require_GET
 def sitemap(request):
-    """Every page that is worth a visit, one path a line; of each kind, those worth most first."""
+    """Returns the paths of all pages, one on each line; of each kind, the most popular first."""
     paths = ["/"]
     lists = []
     for shelf in Category.objects.order_by("pk"):
@@ -121,5 +121,5 @@ def sitemap(request):
 
 
 def top(books):
-    """The ten bestsellers among `books`, as plain values: they are cheaper to keep than model instances."""
+    """Returns the ten bestsellers among `books` as dicts, which are cheaper to cache than model instances."""
     return list(books.bestsellers().values("pk", "title", "author__name", "price", "sold")[:10])

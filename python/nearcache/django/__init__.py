@@ -1,13 +1,16 @@
-"""Django's side of nearcache.
+"""Django cache backends and the tools around them.
 
-- `LocalCache`: the backend that takes LocMemCache's place, for one process.
-- `SharedCache`: one cache for all processes of the machine.
-- `Lock`, `AsyncLock`: what its ``lock`` and ``alock`` return; `LockError`, `LockNotOwnedError`: their errors.
-- `cache`, `caches`: Django's, found ten times faster, and typed.
-- As an app (``"nearcache.django"`` in ``INSTALLED_APPS``): system checks of how ``CACHES`` is used, and the
-  command ``manage.py nearcache``.
-- `nearcache.django.traced`: the same caches with every method a Python function, for tools that need it.
-- `nearcache.django.prometheus`: metrics, with the extra ``nearcache[prometheus]``.
+- `LocalCache`: a backend for one process, a replacement for LocMemCache.
+- `SharedCache`: a backend for all processes of one machine.
+- `Lock`, `AsyncLock`: the locks that ``cache.lock`` and ``cache.alock`` return. They raise `LockError` and
+  `LockNotOwnedError`.
+- `Verification`: the result of `SharedCache.verify`.
+- `cache`, `caches`: faster, typed replacements for ``django.core.cache.cache`` and ``caches``.
+- `nearcache.django.traced`: the same backends with every method as a Python function.
+- `nearcache.django.prometheus`: metrics for Prometheus; needs the extra ``nearcache[prometheus]``.
+
+With ``"nearcache.django"`` in ``INSTALLED_APPS``, Django has the system checks of `nearcache.django.checks`
+and the command ``manage.py nearcache``.
 """
 
 from nearcache.django.local import LocalCache

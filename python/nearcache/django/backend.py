@@ -1,7 +1,7 @@
-"""`Backend`: what our caches have in common, whatever they keep their entries in.
+"""`Backend`, the common base class of `LocalCache` and `SharedCache`.
 
-The engine, ``nearcache._core``, does the work. The plain methods are in `sync`, the ``a...`` methods in
-`asynchronous`, locks in `locks`.
+The extension module ``nearcache._core`` implements the cache. `SyncMethods` and `AsyncMethods` define the
+Python functions around it; `locks` defines the locks.
 """
 
 from __future__ import annotations
@@ -11,51 +11,48 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from nearcache.django.asynchronous import AsyncTwins
+from nearcache.django.async_methods import AsyncMethods
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Backend(AsyncTwins):
-    """The base of our caches.
+class Backend(AsyncMethods):
+    """Base class of nearcache's backends.
 
-    Subclasses may override any method, and any may be assigned on an instance. If a method that an instance
-    calls by itself (``make_key`` in ``get``, ``get`` in ``get_many``) is replaced on its class, only
-    instances made later notice.
+    Subclasses may override every method, and every method may be replaced on an instance. Some methods call
+    others: ``get`` calls ``make_key``, ``get_many`` calls ``get``. An instance looks up on creation which of
+    these are overridden, so replacing one on the class affects only instances that are created later.
     """
 
     pickle_protocol = pickle.HIGHEST_PROTOCOL
-    # Returns the key that a KEY_FUNCTION made a stored key of. A subclass may have it as a method.
+    # The inverse of KEY_FUNCTION: takes a stored key, returns the key. A subclass may define it as a method.
     reverse_key_func: Callable[[str], str] | None = None
-    # As Django's, but None is "no such bound".
+    # Django's attributes, except that None means unlimited.
     _max_entries: int | None  # type: ignore[assignment]
     _max_memory: int | None
     _cull_frequency: int | None  # type: ignore[assignment]
 
     def __copy__(self) -> Self:
-        """Return another handle on the same store, with settings of its own."""
+        """Returns another cache object with the same entries; its attributes can be changed separately."""
         kind = type(self)
-        handle = kind.__new__(kind)
-        vars(handle).update(vars(self))
+        copied = kind.__new__(kind)
+        vars(copied).update(vars(self))
         for name in _slots(kind):
             if hasattr(self, name):
-                setattr(handle, name, getattr(self, name))
-        handle._open_as(self)
-        return handle
+                setattr(copied, name, getattr(self, name))
+        copied._open_as(self)
+        return copied
 
     def __reduce__(self) -> NoReturn:
-        """Refuse pickling and deep copies, as LocMemCache does: a store belongs to its process or file.
-
-        Raises TypeError.
-        """
+        """Raises `TypeError`: a cache can be neither pickled nor deep-copied, as is true of LocMemCache."""
         raise TypeError(
-            f"cannot pickle {type(self).__name__!r} object: pass the cache's alias instead, and look it up "
-            "with django.core.cache.caches[alias] where it is needed"
+            f"cannot pickle {type(self).__name__!r} object: pass the alias of the cache instead, and use "
+            "django.core.cache.caches[alias] where the cache is needed"
         )
 
 
 def _slots(kind: type) -> list[str]:
-    """Return the names of the ``__slots__`` of a class and its bases, as `copy` finds them."""
+    """Returns the names in the ``__slots__`` of a class and its bases, as `copy.copy` does."""
     names: list[str] = copyreg._slotnames(kind)  # type: ignore[attr-defined]
     return names

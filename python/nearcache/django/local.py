@@ -1,4 +1,4 @@
-"""`LocalCache`: the cache of one process."""
+"""`LocalCache`, a cache in the memory of one process."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from nearcache.django.options import LocalOptions
 
 
 class LocalCache(Backend):
-    """Values in the memory of this process, for all of its threads, bounded and evicted by use.
+    """Caches entries in the memory of this process, shared by its threads.
 
-    Takes the place of ``django.core.cache.backends.locmem.LocMemCache`` and behaves as it does: a value that
-    comes out is never shared with the one inside, and ``LOCATION`` names the store.
-    docs/reference/settings.md has the options. Assigning ``_max_entries``, ``_max_memory`` and
-    ``_cull_frequency`` on a live cache takes effect.
+    A replacement for ``django.core.cache.backends.locmem.LocMemCache`` with the same semantics: ``get``
+    returns a value that shares no mutable object with the cache, and caches with the same ``LOCATION`` share
+    their entries. When the cache is full, it evicts the entries that are least likely to be read again. The
+    options are in docs/reference/settings.md. Assigning ``_max_entries``, ``_max_memory`` or
+    ``_cull_frequency`` on an open cache takes effect on the next write.
     """
 
     def __init__(self, name: str, params: dict[str, Any]) -> None:
-        """Open the store called ``name``. Raises `ImproperlyConfigured` for bad options."""
+        """Opens the cache with the ``LOCATION`` ``name`` and the settings ``params`` from ``CACHES``.
+
+        Raises `ImproperlyConfigured` if a setting is invalid.
+        """
         options = LocalOptions.parse(name, params)
         super().__init__({**params, "timeout": options.timeout})
         self._max_entries = options.max_entries

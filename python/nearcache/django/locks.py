@@ -1,9 +1,9 @@
-"""Locks that are entries of a cache: `lock` and `alock` of our caches make them.
+"""Locks that are stored as cache entries: `Lock` and `AsyncLock`, with the interface of redis-py's.
 
-A lock is held while the cache has an entry with its holder's token under its key, which is a key like any
-other. So it ends by itself when its timeout is over; and it ends, too, if the entry goes for another reason:
-if it is deleted or overwritten, by ``clear()``, or by eviction. Its holder is told of that when it releases
-or extends the lock. Where a lock must not be lost for want of room, give locks a cache of their own.
+A lock is an entry whose value is the token of the holder. Its key is an ordinary cache key. The lock is held
+as long as the entry exists with that token. It is released when the entry expires (the timeout of the lock),
+and it is lost if the entry is deleted, overwritten, cleared or evicted. `Lock.release` and `Lock.extend` then
+raise `LockNotOwnedError`. If locks must not be evicted, give them a separate cache.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from nearcache import _core
 
 
 class LockError(Exception):
-    """A lock was not got in time, or is asked for what only its holder may."""
+    """A lock was not acquired in time, or an operation needs a lock that is not held."""
 
 
 class LockNotOwnedError(LockError):
-    """The lock was held, but is no longer: it ran out, was evicted or was taken away."""
+    """The lock was held, but has expired or was evicted, deleted or overwritten."""
 
 
 @dataclass(frozen=True)
-class _Patience:
-    """One attempt to acquire a lock."""
+class _Attempt:
+    """One call of ``acquire``: the token to hold the lock with, and how long to wait for it."""
 
     token: str
     sleep: float
     deadline: float
 
     def next_wait(self) -> float | None:
-        """Return for how many seconds to wait before the next try; None if there is to be none."""
+        """Returns the seconds to wait before the next try, or None if the time to wait is over."""
         left = self.deadline - time.monotonic()
         return min(self.sleep, left, threading.TIMEOUT_MAX) if left > 0 else None
 
 
-class _Holding:
-    """What both kinds of lock do at once; they differ in how they wait."""
+class _LockBase:
+    """Implements what `Lock` and `AsyncLock` have in common. They differ only in how they wait."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class _Holding:
         self.blocking_timeout = blocking_timeout
         if blocking_timeout is not None:
             _checked("blocking_timeout", blocking_timeout)
-        # Holds the token, as redis-py's does: assign `local.token` to hand over a lock.
+        # Has the token as an attribute, as in redis-py. Assign `local.token` to hand over a lock.
         self.local: Any = SimpleNamespace(token=None)
 
     def __repr__(self) -> str:
@@ -73,47 +73,47 @@ class _Holding:
 
     @property
     def _token(self) -> str | None:
-        """Return the token this lock is held with; None if it is not held."""
-        # Another thread has no attribute.
+        """Returns the token of this holder, or None if it does not hold the lock."""
+        # In a thread other than the one that created the lock, the attribute is missing.
         token = getattr(self.local, "token", None)
         return None if token is None else _as_text(token)
 
     def _held_token(self, purpose: str) -> str:
         token = self._token
         if token is None:
-            raise LockError(f"cannot {purpose} the lock {self.key!r}: it is not held here")
+            raise LockError(f"cannot {purpose} the lock {self.key!r}: it was not acquired by this caller")
         return token
 
-    def _patience(
+    def _attempt(
         self,
         sleep: float | None,
         blocking: bool | None,
         blocking_timeout: float | None,
         token: str | bytes | None,
-    ) -> _Patience:
-        """Return how to wait. Arguments that are None are as the lock was made."""
+    ) -> _Attempt:
+        """Returns the attempt for the arguments of ``acquire``; None means the value given on creation."""
         if blocking_timeout is None:
             blocking_timeout = self.blocking_timeout
         blocking = self.blocking if blocking is None else blocking
-        most = math.inf if blocking_timeout is None else _checked("blocking_timeout", blocking_timeout)
-        return _Patience(
+        longest = math.inf if blocking_timeout is None else _checked("blocking_timeout", blocking_timeout)
+        return _Attempt(
             token=os.urandom(16).hex() if token is None else _as_text(token),
             sleep=self.sleep if sleep is None else _checked("sleep", sleep),
-            deadline=time.monotonic() + most if blocking else -math.inf,
+            deadline=time.monotonic() + longest if blocking else -math.inf,
         )
 
-    def _take(self, token: str) -> bool:
-        taken = self.cache._acquire(self.key, token, self.timeout, self.version)
-        if taken:
+    def _try_acquire(self, token: str) -> bool:
+        acquired = self.cache._acquire(self.key, token, self.timeout, self.version)
+        if acquired:
             self.local.token = token
-        return taken
+        return acquired
 
-    def _refused(self) -> LockError:
-        return LockError(f"the lock {self.key!r} was not free in time")
+    def _not_acquired(self) -> LockError:
+        return LockError(f"could not acquire the lock {self.key!r} in time: another holder has it")
 
-    def _lost(self, purpose: str) -> LockNotOwnedError:
+    def _not_owned(self, purpose: str) -> LockNotOwnedError:
         return LockNotOwnedError(
-            f"cannot {purpose} the lock {self.key!r}: it ran out, was evicted or was taken away meanwhile"
+            f"cannot {purpose} the lock {self.key!r}: it has expired or was evicted, deleted or overwritten"
         )
 
     def _locked(self) -> bool:
@@ -127,7 +127,7 @@ class _Holding:
         token = self._held_token("release")
         self.local.token = None
         if not self.cache._release(self.key, token, self.version):
-            raise self._lost("release")
+            raise self._not_owned("release")
 
     def _extend(self, additional_time: float, *, on_top: bool) -> None:
         token = self._held_token("extend")
@@ -135,36 +135,41 @@ class _Holding:
             raise LockError(f"cannot extend the lock {self.key!r}: it has no timeout")
         seconds = _checked("additional_time", additional_time, zero=False)
         if not self.cache._extend(self.key, token, seconds, on_top, self.version):
-            raise self._lost("extend")
+            raise self._not_owned("extend")
 
     def _reacquire(self) -> None:
-        # Without a timeout _extend says what is wrong.
+        # Without a timeout, _extend raises, and the number does not matter.
         self._extend(self.timeout or 1, on_top=False)
 
 
-class Lock(_Holding):
-    """A lock for threads, and a context manager that holds it.
+class Lock(_LockBase):
+    """A lock in a cache, for threads; a context manager. Created by ``cache.lock(key)``. Not reentrant.
 
-    ``timeout`` is how many seconds it is held at most; without one it is held until it is released. Who waits
-    asks again every ``sleep`` seconds, for ``blocking_timeout`` seconds at most (None: for ever), or not at
-    all if not ``blocking``; these three may be given to `acquire`, too. The thread that acquired it is the
-    one to release it, unless ``thread_local`` is False. It is not reentrant.
+    Excludes all users of the cache: with a LocalCache the threads of this process, with a SharedCache all
+    processes of the machine.
 
-    Raises `ValueError` for times that are none, and for a key that the cache has no room for; `LockError` on
-    entering if it was not free in time, and on leaving if it is not held any more.
+    - ``timeout``: seconds after which the lock is released by itself; None: never.
+    - ``sleep``: seconds between two tries while waiting.
+    - ``blocking``: whether `acquire` waits if the lock is taken.
+    - ``blocking_timeout``: seconds that `acquire` waits at most; None: without limit.
+    - ``thread_local``: whether only the thread that acquired the lock can release it.
+
+    Raises `TypeError` or `ValueError` if one of these numbers is invalid. Entering the context raises
+    `LockError` if the lock was not acquired in time; leaving it raises `LockError` if the lock is no longer
+    held.
     """
 
     def __init__(self, cache: _core.Backend, key: Any, *, thread_local: bool = True, **options: Any) -> None:
-        """Take what `LocalCache.lock` takes."""
+        """Creates a lock that is not held yet; see ``cache.lock`` for the arguments."""
         super().__init__(cache, key, **options)
         if thread_local:
             self.local = threading.local()
             self.local.token = None
 
     def __enter__(self) -> Lock:
-        """Acquire the lock. Raises `LockError` if it was not free in time."""
+        """Acquires the lock. Raises `LockError` if it was not acquired in time."""
         if not self.acquire():
-            raise self._refused()
+            raise self._not_acquired()
         return self
 
     def __exit__(
@@ -173,7 +178,7 @@ class Lock(_Holding):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the lock. Raises as `release`."""
+        """Releases the lock. Raises the errors of `release`."""
         self.release()
 
     def acquire(
@@ -183,53 +188,60 @@ class Lock(_Holding):
         blocking_timeout: float | None = None,
         token: str | bytes | None = None,
     ) -> bool:
-        """Wait for the lock and take it; return whether it was free in time.
+        """Acquires the lock, waiting for it if necessary; returns whether it was acquired in time.
 
-        Arguments that are None are as the lock was made. ``token`` is what to hold the lock with, instead of
-        a random one: another process that knows it can assign it to ``local.token`` and release the lock.
+        An argument that is None has the value given on creation. ``token`` identifies the holder and is
+        random by default: another process that knows the token can assign it to ``local.token`` and release
+        the lock. Raises `ValueError` if the cache cannot store the entry of the lock.
         """
-        patience = self._patience(sleep, blocking, blocking_timeout, token)
-        while not self._take(patience.token):
-            seconds = patience.next_wait()
+        attempt = self._attempt(sleep, blocking, blocking_timeout, token)
+        while not self._try_acquire(attempt.token):
+            seconds = attempt.next_wait()
             if seconds is None:
                 return False
             time.sleep(seconds)
         return True
 
     def release(self) -> None:
-        """Free the lock. Raises `LockError` if it is not held here, `LockNotOwnedError` if no longer."""
+        """Releases the lock.
+
+        Raises `LockError` if the caller has not acquired it, `LockNotOwnedError` if it has lost it.
+        """
         self._release()
 
     def extend(self, additional_time: float, replace_ttl: bool = False) -> bool:
-        """Add seconds to the time that is left, or replace it by them; return True. Raises as `release`."""
+        """Adds seconds to the remaining time, or with ``replace_ttl`` replaces it; returns True.
+
+        Raises `LockError` if the lock is not held or has no timeout, `LockNotOwnedError` if it was lost.
+        """
         self._extend(additional_time, on_top=not replace_ttl)
         return True
 
     def reacquire(self) -> bool:
-        """Begin the timeout anew; return True. Raises as `release`."""
+        """Sets the remaining time to the timeout of the lock; returns True. Raises the errors of `extend`."""
         self._reacquire()
         return True
 
     def locked(self) -> bool:
-        """Return whether anybody holds the lock."""
+        """Returns whether the lock is held, by the caller or another holder."""
         return self._locked()
 
     def owned(self) -> bool:
-        """Return whether it is held here, still."""
+        """Returns whether the caller holds the lock."""
         return self._owned()
 
 
-class AsyncLock(_Holding):
-    """As `Lock`, but awaited, with other tasks running meanwhile; and an asynchronous context manager.
+class AsyncLock(_LockBase):
+    """An asynchronous `Lock`, created by ``cache.alock(key)``. Other tasks run while it waits.
 
-    It belongs to no thread, and not to a task either: make one for each holder, as
-    ``async with cache.alock(key)`` does.
+    It is bound neither to a thread nor to a task: every task that uses the object holds the same lock. Create
+    one object for each holder, as in ``async with cache.alock(key)``.
     """
 
     async def __aenter__(self) -> AsyncLock:
-        """Acquire the lock. Raises `LockError` if it was not free in time."""
+        """Acquires the lock. Raises `LockError` if it was not acquired in time."""
         if not await self.acquire():
-            raise self._refused()
+            raise self._not_acquired()
         return self
 
     async def __aexit__(
@@ -238,7 +250,7 @@ class AsyncLock(_Holding):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the lock. Raises as `release`."""
+        """Releases the lock. Raises the errors of `release`."""
         await self.release()
 
     async def acquire(
@@ -248,53 +260,57 @@ class AsyncLock(_Holding):
         blocking_timeout: float | None = None,
         token: str | bytes | None = None,
     ) -> bool:
-        """See `Lock.acquire`."""
-        patience = self._patience(sleep, blocking, blocking_timeout, token)
-        while not self._take(patience.token):
-            seconds = patience.next_wait()
+        """Asynchronous `Lock.acquire`."""
+        attempt = self._attempt(sleep, blocking, blocking_timeout, token)
+        while not self._try_acquire(attempt.token):
+            seconds = attempt.next_wait()
             if seconds is None:
                 return False
             await asyncio.sleep(seconds)
         return True
 
     async def release(self) -> None:
-        """See `Lock.release`."""
+        """Asynchronous `Lock.release`."""
         self._release()
 
     async def extend(self, additional_time: float, replace_ttl: bool = False) -> bool:
-        """See `Lock.extend`."""
+        """Asynchronous `Lock.extend`."""
         self._extend(additional_time, on_top=not replace_ttl)
         return True
 
     async def reacquire(self) -> bool:
-        """See `Lock.reacquire`."""
+        """Asynchronous `Lock.reacquire`."""
         self._reacquire()
         return True
 
     async def locked(self) -> bool:
-        """See `Lock.locked`."""
+        """Asynchronous `Lock.locked`."""
         return self._locked()
 
     async def owned(self) -> bool:
-        """See `Lock.owned`."""
+        """Asynchronous `Lock.owned`."""
         return self._owned()
 
 
 def _as_text(token: str | bytes) -> str:
-    """Return a token as text. Text and the bytes it is encoded as are the same token. Raises `TypeError`."""
+    """Returns a token as text, so that text and its UTF-8 bytes are the same token. Raises `TypeError`."""
     if isinstance(token, bytes):
         return token.decode("utf-8", "backslashreplace")
     if not isinstance(token, str):
-        raise TypeError(f"token must be a str or bytes, not {token!r} ({type(token).__name__})")
+        raise TypeError(f"token is {token!r} ({type(token).__name__}); expected str or bytes")
     return token
 
 
 def _checked(name: str, seconds: float, *, zero: bool = True) -> float:
-    """Return a number of seconds, if it is one. Raises `TypeError` and `ValueError`."""
+    """Returns a number of seconds as a float.
+
+    Raises `TypeError` if it is not a number, `ValueError` if it is negative, not finite, or 0 unless
+    ``zero``.
+    """
     accepted = f"a number of seconds, {'0 or more' if zero else 'more than 0'}"
     number = None if isinstance(seconds, bool) else _core.real_number(seconds)
     if number is None:
-        raise TypeError(f"{name} must be {accepted}, not {seconds!r} ({type(seconds).__name__})")
+        raise TypeError(f"{name} is {seconds!r} ({type(seconds).__name__}); expected {accepted}")
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise ValueError(f"{name} must be {accepted}, not {number}")
+        raise ValueError(f"{name} is {number}; expected {accepted}")
     return number

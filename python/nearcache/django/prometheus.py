@@ -1,16 +1,18 @@
-"""Metrics of our caches for prometheus_client, with the extra ``nearcache[prometheus]``.
+"""Metrics for prometheus_client; needs the extra ``nearcache[prometheus]``.
 
     from nearcache.django.prometheus import register
 
-    register()  # once in a process, as in an AppConfig's ready()
+    register()  # once in each process, for example in AppConfig.ready()
 
-- ``django_cache_get_total``, ``django_cache_get_hits_total``, ``django_cache_get_misses_total``: named as by
-  django-prometheus, with the label ``backend="nearcache"`` for all of ours together, for its dashboards.
-- ``nearcache_...``, by ``cache``, which is the alias: what ``stats()`` counts.
+- ``django_cache_get_total``, ``django_cache_get_hits_total`` and ``django_cache_get_misses_total`` are sums
+  over all nearcache caches, with the label ``backend="nearcache"``. django-prometheus uses the same names, so
+  its dashboards show them.
+- ``nearcache_*`` are the numbers of ``stats()`` for each cache, with the alias as the label ``cache``.
 
-They cost nothing until they are asked for. A LocalCache is one process's, and so are its numbers: each
-process has to be asked. A SharedCache's are the whole machine's, whichever process is asked.
-prometheus_client's multiprocess mode, which adds up files, knows no collectors.
+The statistics are read when Prometheus scrapes; nothing is added to cache calls. The numbers of a LocalCache
+are those of one process, so scrape every process. The numbers of a SharedCache are those of the whole
+machine, in every process. The multiprocess mode of prometheus_client does not support collectors, so it has
+no metrics of nearcache.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from importlib.util import find_spec
 from django.conf import settings
 
 from nearcache import Stats
-from nearcache.django.configured import our_caches
+from nearcache.django.aliases import nearcache_caches
 from nearcache.django.shared import SharedCache
 
 try:
@@ -35,57 +37,61 @@ except ImportError as error:
 
 __all__ = ["CacheCollector", "register"]
 
-# As django-prometheus calls a kind of backend.
+# The value of the label "backend" of django-prometheus.
 _BACKEND = "nearcache"
-# A name, what it is, and what of the statistics it adds up.
+# Name, help text, and the attributes of Stats that are added up.
 _DJANGO_COUNTERS = (
     ("django_cache_get_total", "Total get requests on cache", ("hits", "misses")),
     ("django_cache_get_hits_total", "Total hits on cache", ("hits",)),
     ("django_cache_get_misses_total", "Total misses on cache", ("misses",)),
 )
 _COUNTERS = (
-    ("nearcache_hits_total", "Reads that found a value", "hits"),
-    ("nearcache_misses_total", "Reads that found none", "misses"),
+    ("nearcache_hits_total", "Reads that found an entry", "hits"),
+    ("nearcache_misses_total", "Reads that found no entry", "misses"),
     ("nearcache_sets_total", "Values stored", "sets"),
-    ("nearcache_deletes_total", "Live entries removed by a caller", "deletes"),
-    ("nearcache_evictions_total", "Live entries dropped for want of room", "evictions"),
-    ("nearcache_expirations_total", "Entries dropped because their time was over", "expirations"),
-    ("nearcache_rejections_total", "Values too large to be stored", "rejections"),
-    # Those of a SharedCache alone.
-    ("nearcache_unreadable_total", "Values that were found and could not be read", "unreadable"),
-    ("nearcache_recoveries_total", "Locks taken over from processes that died amid a write", "recoveries"),
-    ("nearcache_damages_total", "Times that something in the file was found damaged", "damages"),
-    ("nearcache_timeouts_total", "Times that another process's lock was waited for in vain", "timeouts"),
-    ("nearcache_written_bytes_total", "Bytes written to store values", "written"),
-    ("nearcache_moved_bytes_total", "Bytes copied within the file to keep what is asked for", "moved"),
+    ("nearcache_deletes_total", "Entries deleted by a caller", "deletes"),
+    ("nearcache_evictions_total", "Entries evicted because the cache was full", "evictions"),
+    ("nearcache_expirations_total", "Entries removed because they had expired", "expirations"),
+    ("nearcache_rejections_total", "Values rejected because they were too large", "rejections"),
+    # Only for a SharedCache.
+    ("nearcache_unreadable_total", "Values that were found but could not be unpickled", "unreadable"),
+    ("nearcache_recoveries_total", "Locks recovered from processes that died while writing", "recoveries"),
+    ("nearcache_damages_total", "Inconsistencies found in the file", "damages"),
+    ("nearcache_timeouts_total", "Calls that timed out waiting for the lock of another process", "timeouts"),
+    ("nearcache_written_bytes_total", "Bytes written to store entries", "written"),
+    ("nearcache_moved_bytes_total", "Bytes copied within the file to keep entries that are read", "moved"),
 )
 _GAUGES = (
-    ("nearcache_entries", "Entries held", "entries"),
-    ("nearcache_max_entries", "Entries there may be; absent for no bound", "max_entries"),
-    ("nearcache_memory_bytes", "Memory the entries are reckoned to take", "memory"),
-    ("nearcache_max_memory_bytes", "Memory the entries may take; absent for no bound", "max_memory"),
+    ("nearcache_entries", "Entries in the cache", "entries"),
+    ("nearcache_max_entries", "Capacity in entries; absent if unlimited", "max_entries"),
+    ("nearcache_memory_bytes", "Estimated memory used by the entries, in bytes", "memory"),
+    ("nearcache_max_memory_bytes", "Capacity in bytes; absent if unlimited", "max_memory"),
 )
 
 
 class CacheCollector(Collector):
-    """Reads the statistics of every cache of ours in ``CACHES``.
+    """Collects the statistics of all nearcache caches in ``CACHES``.
 
-    Aliases of one store, or of one file, are one: it is told of once, by the first of them.
+    Aliases that share their entries (one ``LOCATION``, one file) are reported once, under the first alias.
     """
 
     def __init__(self, shared: Sequence[Counter] = ()) -> None:
-        """Take the counters whose names ours have, too: what they count is told together with ours."""
+        """Creates a collector.
+
+        ``shared`` are counters with the same names as metrics of this collector, which reports their samples,
+        too.
+        """
         self._shared = tuple(shared)
         namespace = getattr(settings, "PROMETHEUS_METRIC_NAMESPACE", "")
         self._prefix = f"{namespace}_" if namespace else ""
 
     def describe(self) -> Iterable[Metric]:
-        """Return the metrics without their numbers. ``CACHES`` is not looked at."""
+        """Returns the metrics without samples. Does not read ``CACHES``."""
         return self._metrics({})
 
     def collect(self) -> Iterable[Metric]:
-        """Return the metrics as they are now."""
-        metrics = list(self._metrics(_stores()))
+        """Returns the metrics with their current values."""
+        metrics = list(self._metrics(_stats_by_alias()))
         shared = {metric.name: metric for counter in self._shared for metric in counter.collect()}
         for metric in metrics:
             if metric.name in shared:
@@ -110,10 +116,11 @@ class CacheCollector(Collector):
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> CacheCollector:
-    """Let a registry tell of our caches, too; return what it asks.
+    """Registers a `CacheCollector` with a registry and returns it.
 
-    If django-prometheus is installed and counts there under the same names for other caches, both are told
-    together. Raises `ValueError` if the registry has such names from elsewhere, as from an earlier call.
+    If django-prometheus is installed and its counters of the same names are in the registry, the collector
+    replaces them and reports their samples, too. Raises `ValueError` if the registry has another metric with
+    one of the names, for example from an earlier call.
     """
     shared = [counter for counter in _django_prometheus_counters() if _unregister(registry, counter)]
     collector = CacheCollector(shared)
@@ -127,7 +134,10 @@ def register(registry: CollectorRegistry = REGISTRY) -> CacheCollector:
 
 
 def _django_prometheus_counters() -> list[Counter]:
-    """Let django-prometheus make its counters now, if it is there: later it would find the names taken."""
+    """Returns the counters of django-prometheus, empty if it is not installed.
+
+    Imports it, because it could not create its counters after the names are taken.
+    """
     if find_spec("django_prometheus") is None:
         return []
     from django_prometheus.cache import metrics  # type: ignore[import-untyped]  # noqa: PLC0415 (optional)
@@ -140,7 +150,7 @@ def _django_prometheus_counters() -> list[Counter]:
 
 
 def _unregister(registry: CollectorRegistry, counter: Counter) -> bool:
-    """Take a counter out of a registry; return whether it was there."""
+    """Removes a counter from a registry; returns whether it was registered."""
     try:
         registry.unregister(counter)
     except KeyError:
@@ -148,11 +158,12 @@ def _unregister(registry: CollectorRegistry, counter: Counter) -> bool:
     return True
 
 
-def _stores() -> dict[str, Stats]:
-    """Return the statistics of each store by the first alias that has it."""
+def _stats_by_alias() -> dict[str, Stats]:
+    """Returns the statistics of all nearcache caches, under the first alias of each file or ``LOCATION``."""
     aliases: dict[object, str] = {}
-    ours = our_caches()
-    for alias, cache in ours.items():
-        one = cache.path if isinstance(cache, SharedCache) else settings.CACHES[alias].get("LOCATION", "")
-        aliases.setdefault(one, alias)
-    return {alias: ours[alias].stats() for alias in aliases.values()}
+    caches = nearcache_caches()
+    for alias, cache in caches.items():
+        location = settings.CACHES[alias].get("LOCATION", "")
+        identity = cache.path if isinstance(cache, SharedCache) else location
+        aliases.setdefault(identity, alias)
+    return {alias: caches[alias].stats() for alias in aliases.values()}

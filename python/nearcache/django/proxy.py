@@ -1,9 +1,9 @@
-"""Django's ``cache`` and ``caches``, without what it costs to find the backend.
+"""Faster, typed replacements for ``django.core.cache.cache`` and ``caches``.
 
-What they lead to are the same objects: ``caches[alias]`` is what ``django.core.cache.caches[alias]`` is in
-this thread or asynchronous context, whatever the backend, and ``cache`` stands for ``caches["default"]``.
-Settings overridden in tests, patched methods and backends closed at the end of a request are seen by both.
-How: docs/design/proxies.md.
+They return the same backend objects: ``caches[alias]`` is ``django.core.cache.caches[alias]`` of the current
+thread or asynchronous context, for every backend, and ``cache`` forwards to ``caches["default"]``. Overridden
+settings, patched methods and the closing of backends at the end of a request affect both alike. The design is
+in docs/design/proxies.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nearcache.django.backend import Backend
 
     class TypedCaches(DjangoCacheHandler):
-        """What `caches` is to type checkers: a handler of our caches."""
+        """The type of `caches` for type checkers: every alias is a nearcache backend."""
 
         def __getitem__(self, alias: str) -> Backend: ...
         def all(self, initialized_only: bool = False) -> list[Backend]: ...  # type: ignore[override]
@@ -36,9 +36,9 @@ STORAGE_SLOTS: Final = ("thread_id", "data")
 
 
 def find_place(connections: object) -> tuple[ContextVar[Any], type] | None:
-    """Where a `Local` has its values: the context variable, and the type of what is in it.
+    """Returns the context variable in which an asgiref `Local` stores its values, and the type of its value.
 
-    None if that is not known for this version of asgiref; then Django's own code is asked each time.
+    None if the version of asgiref is unknown; the proxies then use Django's own lookup.
     """
     storage = vars(connections).get("_storage")
     if type(storage) is not getattr(local, "_CVar", None):
@@ -46,7 +46,7 @@ def find_place(connections: object) -> tuple[ContextVar[Any], type] | None:
     variable = vars(storage).get("_data")
     if type(variable) is not ContextVar:
         return None
-    # From 3.13 on the values carry the thread they belong to; before they are a dictionary.
+    # In some versions of asgiref the value is a dict, in others a `_Storage` that also has the thread id.
     kind = getattr(local, "_Storage", dict)
     if kind is not dict and getattr(kind, "__slots__", None) != STORAGE_SLOTS:
         return None
@@ -55,18 +55,18 @@ def find_place(connections: object) -> tuple[ContextVar[Any], type] | None:
 
 CacheProxy, CacheHandler = _core.fast_types(ConnectionProxy, DjangoCacheHandler, find_place)
 
-# Type checkers see caches of ours. Django's own `caches` is for aliases that lead to other backends.
+# Typed as nearcache backends. For aliases with other backends, use Django's `caches`.
 caches: TypedCaches = CacheHandler()
-# One state for both: whatever is set on one is set on the other.
+# Shares its attributes with Django's handler, so that both have the same connections and settings.
 caches.__dict__ = vars(django_caches)
 cache: Backend = CacheProxy(django_caches, DEFAULT_CACHE_ALIAS)
 
 
 def speed_up_django() -> None:
-    """Let ``django.core.cache.cache`` and ``caches`` themselves be as fast, for all code that imports them.
+    """Makes ``django.core.cache.cache`` and ``caches`` themselves faster, for all code that imports them.
 
-    They stay the objects they are, and become of a subclass of their types. The app calls this for the
-    setting ``NEARCACHE_FAST_PROXY = True``.
+    Changes the class of both objects to a subclass; the objects stay the same. The app calls this if
+    ``NEARCACHE_FAST_PROXY`` is True.
     """
     object.__setattr__(django_cache, "__class__", CacheProxy)
     object.__setattr__(django_caches, "__class__", CacheHandler)

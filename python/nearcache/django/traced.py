@@ -1,11 +1,12 @@
-"""Our caches with every method a Python function, for tools that look into functions.
+"""The same caches with every method as a Python function, for tools that inspect functions.
 
     CACHES = {"default": {"BACKEND": "nearcache.django.traced.LocalCache"}}
 
-In `nearcache.django.LocalCache` and `SharedCache`, ``get``, ``set``, ``add`` and ``delete`` are C methods:
-ddtrace, ``mock.patch.object(..., autospec=True)`` and ``typing.get_type_hints`` cannot look into them. Here
-they are functions, and ``get_many``, ``set_many`` and ``delete_many`` call them for each key, as Django's own
-do. Both kinds of cache share their stores: only the methods differ.
+In `nearcache.django.LocalCache` and `SharedCache`, ``get``, ``set``, ``add`` and ``delete`` are C methods,
+which ddtrace, ``mock.patch.object(..., autospec=True)`` and ``typing.get_type_hints`` cannot inspect. Here
+they are Python functions, so each call takes longer; ``get_many``, ``set_many`` and ``delete_many`` call them
+for each key, as Django's do. A cache of this module and one of `nearcache.django` with the same ``LOCATION``
+share their entries.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ __all__ = ["LocalCache", "SharedCache"]
 
 
 class _Functions(Backend):
-    """The methods that are C's elsewhere."""
+    """Defines ``get``, ``set``, ``add`` and ``delete`` as Python functions."""
 
     def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
-        """Return the value stored under a key, or ``default``."""
+        """Returns the value of a key, or ``default`` if the key is missing."""
         return _core.Backend.get(self, key, default, version)
 
-    def set(  # type: ignore[override]  # one signature for the engine's overloads
+    def set(  # type: ignore[override]  # one signature instead of the overloads of _core
         self,
         key: Any,
         value: Any,
@@ -38,25 +39,26 @@ class _Functions(Backend):
         nx: bool = False,
         xx: bool = False,
     ) -> bool | None:
-        """Store a value for ``timeout`` seconds; None is no expiry.
+        """Stores a value for ``timeout`` seconds; None means that it never expires.
 
-        With ``nx`` only if there is none under the key, with ``xx`` only if there is one. Returns None, or
-        with either of the two whether it stored the value. Raises ValueError for both at once.
+        With ``nx``, stores it only if the key is missing; with ``xx``, only if the key is present. In both
+        cases returns whether the value was stored; otherwise returns None. Atomic. Raises `ValueError` if
+        both are true.
         """
         return _core.Backend.set(self, key, value, timeout, version, nx=nx, xx=xx)
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
-        """Store a value if there is none under the key; return whether it did. Atomic."""
+        """Stores a value if the key is missing; returns whether it was stored. Atomic."""
         return _core.Backend.add(self, key, value, timeout, version)
 
     def delete(self, key: Any, version: Any = None) -> bool:
-        """Remove a value; return whether there was one."""
+        """Deletes an entry; returns whether the key was found."""
         return _core.Backend.delete(self, key, version)
 
 
 class LocalCache(_Functions, local.LocalCache):
-    """A `nearcache.django.LocalCache` that tools can look into."""
+    """A `nearcache.django.LocalCache` whose methods are all Python functions."""
 
 
 class SharedCache(_Functions, shared.SharedCache):
-    """A `nearcache.django.SharedCache` that tools can look into."""
+    """A `nearcache.django.SharedCache` whose methods are all Python functions."""

@@ -1,7 +1,7 @@
-"""Checks of packages that need one cache for all processes.
+"""Checks third-party packages that need one cache for all processes (W004 to W009).
 
-Some of these packages refuse LocMemCache or warn of it. They know it by its name or its class, and LocalCache
-has neither. The settings say which cache a package uses and for what; the package itself is not imported.
+Some of these packages refuse LocMemCache or warn of it. They identify it by its name or class, so they do not
+recognise a LocalCache. The checks read the settings of a package and do not import it.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from django.core.cache import cache as default_cache
 from django.core.checks import CheckMessage, Warning
 from django.utils.module_loading import import_string
 
-from nearcache.django.checks.processes import one_process
-from nearcache.django.configured import is_a
+from nearcache.django.aliases import is_backend
+from nearcache.django.checks.environment import is_single_process
 from nearcache.django.local import LocalCache
-from nearcache.django.proxy import cache as our_default_cache
+from nearcache.django.proxy import cache as fast_default_cache
 
 
 @dataclass(frozen=True)
 class Use:
-    """What a package does with a cache."""
+    """How a package uses a cache, and what goes wrong if it is a LocalCache."""
 
     #: The id of the check.
     identity: str
-    #: Returns the aliases of the caches it uses: none if the package is not in use.
+    #: Returns the aliases of the caches that the package uses; empty if it is not in use.
     aliases: Callable[[], Iterable[str]]
-    #: What it does there.
+    #: What the package does with the cache: the beginning of the message.
     action: str
-    #: What goes wrong if each process has a cache of its own.
-    fault: str
-    #: How the package is told which cache to use.
-    choice: str
+    #: What goes wrong if each process has a separate cache: the end of the message.
+    consequence: str
+    #: Which setting chooses the cache: a sentence of the hint.
+    setting: str
 
 
 def check_packages(**kwargs: Any) -> list[CheckMessage]:
-    """Warn if a package uses a LocalCache for what all processes have to see."""
-    if one_process():
+    """Warns if a package uses a LocalCache for data that all processes have to see."""
+    if is_single_process():
         return []
     return [
         _warning(use, alias) for use in USES for alias in dict.fromkeys(use.aliases()) if _is_local(alias)
@@ -49,14 +49,14 @@ def check_packages(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _is_local(alias: str) -> bool:
-    return is_a(settings.CACHES.get(alias, {}).get("BACKEND", ""), LocalCache)
+    return is_backend(settings.CACHES.get(alias, {}).get("BACKEND", ""), LocalCache)
 
 
 def _warning(use: Use, alias: str) -> CheckMessage:
-    text = f"{use.action} in CACHES[{alias!r}], a LocalCache: each process has its own, so {use.fault}."
+    text = f"{use.action} in CACHES[{alias!r}], a LocalCache. Each process has its own, so {use.consequence}."
     hint = (
-        f"Use nearcache.django.SharedCache, which all processes of the machine share. {use.choice} If the "
-        f"site runs in one process only, add '{use.identity}' to SILENCED_SYSTEM_CHECKS."
+        f"Use nearcache.django.SharedCache, which all processes of the machine share. {use.setting} If the "
+        f"site runs in one process, add '{use.identity}' to SILENCED_SYSTEM_CHECKS."
     )
     return Warning(text, hint=hint, id=use.identity)
 
@@ -74,14 +74,15 @@ def _axes() -> Iterable[str]:
 def _constance() -> Iterable[str]:
     alias = _setting("CONSTANCE_DATABASE_CACHE_BACKEND", None)
     backend = _setting("CONSTANCE_BACKEND", "constance.backends.redisd.RedisBackend")
-    # Its other backends do not read the setting. A backend of the site's own may extend the one that does.
+    # The other backends of django-constance ignore the setting. A custom backend may extend one that reads
+    # it.
     others = ("constance.backends.redisd.", "constance.backends.memory.")
     if apps.is_installed("constance") and alias and not backend.startswith(others):
         yield alias
 
 
 def _ratelimit() -> Iterable[str]:
-    # Its decorators work without the app, which has only its checks.
+    # The decorators work without the app; the app only has checks.
     in_use = apps.is_installed("django_ratelimit") or hasattr(settings, "RATELIMIT_USE_CACHE")
     if in_use and _setting("RATELIMIT_ENABLE", True):
         yield _setting("RATELIMIT_USE_CACHE", DEFAULT_CACHE_ALIAS)
@@ -97,27 +98,27 @@ def _rest_framework() -> Iterable[str]:
     classes = configured.get("DEFAULT_THROTTLE_CLASSES") or ()
     for path in [classes] if isinstance(classes, str) else classes:
         yield from _throttle_alias(path)
-    # Views that name throttles of their own need the rates.
+    # If only rates are configured, views set throttle_classes themselves.
     if not classes and any((configured.get("DEFAULT_THROTTLE_RATES") or {}).values()):
         yield DEFAULT_CACHE_ALIAS
 
 
 def _throttle_alias(path: str) -> Iterable[str]:
-    """Return the alias of the cache that a throttle class uses, if any."""
+    """Returns the alias of the cache that a throttle class uses, if any."""
     if path.startswith("rest_framework.throttling."):
         return [DEFAULT_CACHE_ALIAS]
     try:
-        # Only the class itself says which cache it uses.
+        # The cache is an attribute of the class, so it has to be imported.
         cache = getattr(import_string(path), "cache", None)
     except ImportError:
-        return []  # REST framework reports it
-    if cache is default_cache or cache is our_default_cache:
+        return []  # REST framework reports this error
+    if cache is default_cache or cache is fast_default_cache:
         return [DEFAULT_CACHE_ALIAS]
     return [alias for alias in settings.CACHES if _is_local(alias) and caches[alias] is cache]
 
 
 def _allauth() -> Iterable[str]:
-    # There are limits by default; False turns those of an app off.
+    # The limits are on by default; False turns them off for one app.
     limits = {
         "allauth.account": "ACCOUNT_RATE_LIMITS",
         "allauth.mfa": "MFA_RATE_LIMITS",
@@ -127,7 +128,7 @@ def _allauth() -> Iterable[str]:
         yield DEFAULT_CACHE_ALIAS
 
 
-_LIMIT = "a client may make as many attempts at each process as it may make in all"
+_LIMIT = "a client gets the allowed number of attempts in every process"
 
 USES = (
     Use(
@@ -141,8 +142,8 @@ USES = (
         "nearcache.W005",
         _constance,
         "django-constance caches settings",
-        "a process goes on with the old value of a setting that another one has changed",
-        "CONSTANCE_DATABASE_CACHE_BACKEND names the cache; with None there is none.",
+        "a process keeps the old value of a setting after another process changed it",
+        "CONSTANCE_DATABASE_CACHE_BACKEND names the cache; None turns caching off.",
     ),
     Use(
         "nearcache.W006",
@@ -155,7 +156,7 @@ USES = (
         "nearcache.W007",
         _cachalot,
         "django-cachalot caches the results of queries",
-        "a process goes on with results that another one's writes have made stale",
+        "a process keeps stale results after another process wrote to the database",
         "CACHALOT_CACHE names the cache.",
     ),
     Use(
@@ -163,7 +164,7 @@ USES = (
         _rest_framework,
         "Django REST framework's throttles count requests",
         _LIMIT,
-        "The attribute `cache` of a throttle class is the cache it uses, by default the default cache.",
+        "The attribute `cache` of a throttle class sets its cache; the default is the default cache.",
     ),
     Use(
         "nearcache.W009",

@@ -1,1 +1,1 @@
-"""Management commands."""
+"""The management command ``nearcache`` and its parts."""

@@ -1,1 +1,1 @@
-"""One command a module."""
+"""The command `fill`."""

@@ -1,6 +1,6 @@
-"""`manage.py fill`: stock the shop with books, reviews and orders.
+"""`manage.py fill`: fills the database with generated books, reviews and orders.
 
-They are the same every time, because the random seed is fixed.
+The data is the same every time, because the random seed is fixed.
 """
 
 from datetime import date, timedelta
@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 from django.db import transaction
 from django.utils.text import slugify
 
-from shop import words
+from shop import sample_text
 from shop.models import Author, Book, Category, Order, OrderLine, Review
 
 SEED = 20240229
@@ -29,30 +29,30 @@ DAYS_OPEN = 3_600
 
 
 class Command(BaseCommand):
-    """Fills an empty database, all or nothing; leaves a filled one alone."""
+    """Fills the database in one transaction. Does nothing if it already has books."""
 
-    help = "Stock the shop with generated authors, books, reviews and orders."
+    help = "Fills the database with generated authors, books, reviews and orders."
 
     def handle(self, **_):
         with transaction.atomic():
             if Book.objects.exists():
-                self.stdout.write("The shop is stocked already.")
+                self.stdout.write("The database already has books; nothing was changed.")
                 return
-            Stock(Random(SEED)).fill()
-            # For a look at the admin. The demo listens on this machine only, hence the simple password.
+            Generator(Random(SEED)).fill()
+            # A user for the admin site. The password is simple because the demo listens on this machine only.
             get_user_model().objects.create_superuser("demo", password="demo")
-        self.stdout.write(f"Stocked {BOOKS} books, {REVIEWS} reviews and {ORDERS} orders.")
+        self.stdout.write(f"Created {BOOKS} books, {REVIEWS} reviews and {ORDERS} orders.")
 
 
-class Stock:
-    """Everything in the shop, drawn from one random number generator.
+class Generator:
+    """Generates the data of the shop from one random number generator.
 
-    Keys are given, not left to the database, so that the addresses of the pages are always the same.
+    Sets the primary keys itself, so that the URLs of the pages are always the same.
     """
 
     def __init__(self, random):
         self.random = random
-        # A few books are read by many: the n-th is bought and reviewed in proportion to 1/n.
+        # The n-th book is bought and reviewed with a frequency proportional to 1/n (Zipf's law).
         self.popularity = list(accumulate(1 / rank for rank in range(1, BOOKS + 1)))
 
     def fill(self):
@@ -67,12 +67,12 @@ class Stock:
             model.objects.bulk_create(rows, batch_size=BATCH)
 
     def categories(self):
-        for pk, name in enumerate(words.CATEGORIES, start=1):
+        for pk, name in enumerate(sample_text.CATEGORIES, start=1):
             yield Category(pk=pk, name=name, slug=slugify(name))
 
     def authors(self):
         for pk in range(1, AUTHORS + 1):
-            place = self.random.choice(words.PLACES)
+            place = self.random.choice(sample_text.PLACES)
             yield Author(pk=pk, name=self.person(), about=f"Lives in {place}, and writes before breakfast.")
 
     def books(self):
@@ -81,7 +81,7 @@ class Stock:
                 pk=pk,
                 title=self.title(),
                 author_id=self.random.randint(1, AUTHORS),
-                category_id=self.random.randint(1, len(words.CATEGORIES)),
+                category_id=self.random.randint(1, len(sample_text.CATEGORIES)),
                 price=Decimal(self.random.randint(499, 4999)) / 100,
                 published=self.day(),
                 blurb=f"Begins where “{self.title()}” should have ended.",
@@ -90,7 +90,7 @@ class Stock:
     def reviews(self):
         for book in self.popular_books(REVIEWS):
             stars = self.random.choices((1, 2, 3, 4, 5), weights=(1, 2, 4, 8, 6))[0]
-            text = self.random.choice(words.OPINIONS[stars])
+            text = self.random.choice(sample_text.OPINIONS[stars])
             yield Review(book_id=book, reader=self.person(), stars=stars, text=text, written=self.day())
 
     def orders(self):
@@ -99,7 +99,8 @@ class Stock:
 
     def order_lines(self):
         for order in range(1, ORDERS + 1):
-            # A set: a book is on one line of an order only. Sorted: the order of a set is nobody's promise.
+            # A book is on at most one line of an order. Sorted, because the order of a set is not
+            # reproducible.
             for book in sorted(set(self.popular_books(self.random.randint(*LINES_PER_ORDER)))):
                 yield OrderLine(order_id=order, book_id=book, quantity=self.random.randint(1, 3))
 
@@ -107,11 +108,11 @@ class Stock:
         return self.random.choices(range(1, BOOKS + 1), cum_weights=self.popularity, k=count)
 
     def person(self):
-        return f"{self.random.choice(words.FIRST_NAMES)} {self.random.choice(words.LAST_NAMES)}"
+        return f"{self.random.choice(sample_text.FIRST_NAMES)} {self.random.choice(sample_text.LAST_NAMES)}"
 
     def title(self):
-        adjective, noun = self.random.choice(words.ADJECTIVES), self.random.choice(words.NOUNS)
-        return f"The {adjective} {noun} of {self.random.choice(words.PLACES)}"
+        adjective, noun = self.random.choice(sample_text.ADJECTIVES), self.random.choice(sample_text.NOUNS)
+        return f"The {adjective} {noun} of {self.random.choice(sample_text.PLACES)}"
 
     def day(self):
         return OPENING_DAY + timedelta(days=self.random.randrange(DAYS_OPEN))

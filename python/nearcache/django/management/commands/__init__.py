@@ -1,1 +1,1 @@
-"""Management commands: `nearcache`."""
+"""The management command ``nearcache``."""

@@ -1,6 +1,6 @@
-"""What the shop remembers of visitors: views of a book, books seen lately, the basket.
+"""Data about visitors: view counters in the cache; recently viewed books and the basket in the session.
 
-Sessions may be stored as JSON, whose object keys are strings; only this module needs to know.
+Sessions may be serialized as JSON, where the keys of objects are strings. This module converts them.
 """
 
 from django.core.cache import cache
@@ -13,32 +13,35 @@ A_DAY = 24 * AN_HOUR
 
 
 def count_view(pk):
-    """Count one more view of a book and return how many it has had. A rough number: the cache may drop it."""
+    """Counts a view of a book and returns the number of views.
+
+    The number is approximate, because the cache may evict the counter.
+    """
     key = f"views:{pk}"
     try:
         return cache.incr(key)
     except ValueError:
         pass
-    # There is no count yet. `add` and not `set`: another thread may have begun to count since.
+    # The key is missing. `add` instead of `set`, because another thread may have added it meanwhile.
     if cache.add(key, 1, A_DAY):
         return 1
     try:
         return cache.incr(key)
     except ValueError:
-        return 1  # it came and went; one view lost
+        return 1  # added and evicted meanwhile; one view is lost
 
 
-def remember(session, pk):
-    """Put a book first among those seen lately and return the others, latest first."""
-    seen = session.get("recent", [])
-    others = [other for other in seen if other != pk]
-    if seen[:1] != [pk]:
+def add_recent_book(session, pk):
+    """Adds a book to the recently viewed ones and returns the others, the latest first."""
+    recent = session.get("recent", [])
+    others = [other for other in recent if other != pk]
+    if recent[:1] != [pk]:
         session["recent"] = [pk, *others][:RECENT_BOOKS]
     return others
 
 
 def book_cards(pks):
-    """The little that a link to a book shows, for several books: one read of the cache, at most one query."""
+    """Returns the data for links to several books, with one `get_many` and at most one query."""
     keys = {f"card:{pk}": pk for pk in pks}
     cards = cache.get_many(keys)
     missing = [pk for key, pk in keys.items() if key not in cards]
@@ -51,7 +54,7 @@ def book_cards(pks):
 
 
 def basket(session):
-    """The number of copies by book."""
+    """Returns the number of copies in the basket by primary key of the book."""
     return {int(pk): copies for pk, copies in session.get("basket", {}).items()}
 
 

@@ -1,4 +1,4 @@
-"""How the release's programs run their steps, and what they say of them."""
+"""Runs external commands for the release programs."""
 
 import os
 import subprocess
@@ -10,12 +10,12 @@ DIST = ROOT / "dist"
 
 
 class StepError(Exception):
-    """Something a release has to have is wrong; the message says what."""
+    """A step of the release failed; the message says why."""
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """Run a command and return its output. Raises `StepError` with the output if it fails."""
-    # maturin looks for zig by way of the Python that is first on PATH.
+    """Runs a command and returns its output. Raises `StepError` with the output if it fails."""
+    # maturin runs zig with the first Python on PATH, so this one has to be first.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     result = subprocess.run(
         [str(part) for part in command],
@@ -32,5 +32,5 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 
 def tool(name: str, *arguments: str | Path, cwd: Path = ROOT) -> str:
-    """Run a tool of this environment as `python -m`."""
+    """Runs a Python tool of this environment with `python -m`, as `run` does."""
     return run(sys.executable, "-m", name, *arguments, cwd=cwd)

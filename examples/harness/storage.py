@@ -1,6 +1,6 @@
-"""What keeps the entries of a cache while the site is restarted: a file, or a Redis server.
+"""The storage of a cache that survives a restart of the site: the file of a SharedCache, or a Redis server.
 
-The server is that of `make compare`, in `benchmarks/`.
+The code that starts the Redis server is in `benchmarks/`, for `make compare`.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ from harness.server import DATA_DIR, EXAMPLES, ServerError
 sys.path.append(str(EXAMPLES.parent))
 from benchmarks.servers import UnavailableError, find, redis_server
 
-# As much as nearcache's caches have by default.
+# The default MAX_MEMORY of nearcache.
 MEMORY = 64 * 1024**2
 SHARED_MEMORY = Path("/dev/shm")
 FILE = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else DATA_DIR) / f"nearcache-demo-{os.getpid()}"
 
 
-def why_not(cache):
-    """Say why a cache cannot take part; None if it can."""
+def unavailable_reason(cache):
+    """Returns why a cache cannot be used on this machine, or None if it can."""
     if cache == "shared" and sys.platform != "linux":
         return "it runs on Linux only"
     if cache != "redis":
@@ -33,8 +33,11 @@ def why_not(cache):
 
 
 @contextlib.contextmanager
-def empty_store(cache):
-    """Make what a cache keeps its entries in, empty, for `with`; give its LOCATION, None for the default."""
+def temporary_storage(cache):
+    """Creates empty storage for a cache and removes it at the end of the block.
+
+    Yields the LOCATION, or None for the default.
+    """
     if cache == "redis":
         try:
             with redis_server(MEMORY) as port:

@@ -1,4 +1,4 @@
-"""Which keys the command shows."""
+"""`KeyListing`: the keys that the command lists, without session keys."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from django.conf import settings
 from nearcache._core import KeyIterator
 from nearcache.django.backend import Backend
 
-# How the keys of Django's engines `cache` and `cached_db` begin. The rest is the session's cookie.
+# The prefix of the keys of Django's session engines `cache` and `cached_db`. The rest is the session cookie.
 _DJANGO_SESSIONS = "django.contrib.sessions.cache"
 
 
 class KeyListing:
-    """The keys of a cache that fit a pattern, and how many were left out.
+    """Iterates over the keys of a cache that match a glob pattern, and counts the keys it leaves out.
 
-    Session keys are hidden by default, because one is enough to take over a session.
+    Session keys are hidden by default, because a session key is enough to take over the session.
     """
 
     def __init__(self, cache: Backend, pattern: str, version: int | None, *, show_sessions: bool) -> None:
-        """Prepare to list; nothing is read before the first key is wanted."""
+        """Prepares the listing. The cache is read during the iteration."""
         self._found = cache.iter_keys(pattern, version=version)
         self._hidden_prefixes = () if show_sessions else session_prefixes()
-        #: Session keys passed over so far.
+        #: Number of session keys left out so far.
         self.hidden = 0
-        #: Whether the whole cache has been looked through.
+        #: Whether the whole cache has been read.
         self.ended = False
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the keys."""
+        """Yields the keys."""
         for key in self._found:
             if key.startswith(self._hidden_prefixes):
                 self.hidden += 1
@@ -40,17 +40,17 @@ class KeyListing:
 
     @property
     def others(self) -> int:
-        """The keys passed over so far that belong to another version or ``KEY_PREFIX``."""
+        """Returns the number of keys left out so far because they have another version or ``KEY_PREFIX``."""
         return self._found._others if isinstance(self._found, KeyIterator) else 0
 
 
 def session_prefixes() -> tuple[str, ...]:
-    """Return what the keys of sessions begin with: those of Django's engines and of the one in use."""
+    """Returns the prefixes of session keys, for Django's session engines and for the configured one."""
     found = {_DJANGO_SESSIONS}
     try:
         engine = import_module(settings.SESSION_ENGINE)
     except ImportError:
-        return tuple(found)  # an engine that does not exist has stored nothing
+        return tuple(found)  # an engine that cannot be imported has stored nothing
     store = getattr(engine, "SessionStore", None)
     for prefix in (getattr(engine, "KEY_PREFIX", None), getattr(store, "cache_key_prefix", None)):
         if isinstance(prefix, str) and prefix:

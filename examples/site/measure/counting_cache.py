@@ -1,8 +1,8 @@
-"""Counts the hits and misses of any cache by standing in front of it.
+"""Counts the hits and misses of any cache backend with a wrapper.
 
-A stand-in rather than a subclass: what a backend calls on itself (`LocMemCache.get_or_set` calls its own
-`get`, another backend may not) is its own affair and is not counted twice. What counts are the reads that can
-miss: `get`, `get_many` (each key), `get_or_set`, and their async twins. A stored `None` is a hit.
+A wrapper and not a subclass, so that calls inside a backend are not counted twice: `LocMemCache.get_or_set`
+calls its own `get`, other backends do not. Counts `get`, `get_many` (each key), `get_or_set` and their
+asynchronous counterparts. A stored `None` is a hit.
 """
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -13,7 +13,7 @@ MISSING = object()
 
 
 class CountingCache:
-    """A cache as `caches[alias]` hands it out. What is not a counted read passes through unseen."""
+    """Wraps a cache backend. Forwards all methods and counts the reads."""
 
     def __init__(self, cache):
         self._counted_cache = cache
@@ -41,27 +41,27 @@ class CountingCache:
         return _counted_get_many(await self._counted_cache.aget_many(keys, version=version), keys)
 
     def get_or_set(self, key, default, timeout=DEFAULT_TIMEOUT, version=None):
-        watched = WatchedDefault(default)
-        value = self._counted_cache.get_or_set(key, watched, timeout=timeout, version=version)
-        counters.add(MISSES if watched.was_asked else HITS)
+        recorded = RecordedDefault(default)
+        value = self._counted_cache.get_or_set(key, recorded, timeout=timeout, version=version)
+        counters.add(MISSES if recorded.was_called else HITS)
         return value
 
     async def aget_or_set(self, key, default, timeout=DEFAULT_TIMEOUT, version=None):
-        watched = WatchedDefault(default)
-        value = await self._counted_cache.aget_or_set(key, watched, timeout=timeout, version=version)
-        counters.add(MISSES if watched.was_asked else HITS)
+        recorded = RecordedDefault(default)
+        value = await self._counted_cache.aget_or_set(key, recorded, timeout=timeout, version=version)
+        counters.add(MISSES if recorded.was_called else HITS)
         return value
 
 
-class WatchedDefault:
-    """The default of a `get_or_set`: a cache asks for it exactly if it has no value."""
+class RecordedDefault:
+    """The default of `get_or_set`, which a backend calls only on a miss; records whether it was called."""
 
     def __init__(self, default):
         self._default = default
-        self.was_asked = False
+        self.was_called = False
 
     def __call__(self):
-        self.was_asked = True
+        self.was_called = True
         return self._default() if callable(self._default) else self._default
 
 

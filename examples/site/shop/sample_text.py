@@ -1,4 +1,4 @@
-"""The words from which `fill` makes names, titles and opinions."""
+"""The words from which the command `fill` generates names, titles and reviews."""
 
 CATEGORIES = (
     "Adventure", "Art", "Biography", "Children", "Computing", "Cookery", "Crime", "Drama", "Economics",
@@ -35,7 +35,7 @@ PLACES = (
     "Lagos", "Lisbon", "Minsk", "Naples", "Odesa", "Porto", "Riga", "Tartu", "Utrecht", "Vilnius",
 )  # fmt: skip
 
-# By the number of stars.
+# By number of stars.
 OPINIONS = {
     1: ("I gave it to my neighbour. We no longer speak.", "The cover is the best of it."),
     2: ("A short story that lost its way home.", "I wanted to like this more than I did."),

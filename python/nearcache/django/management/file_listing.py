@@ -1,4 +1,4 @@
-"""The files of SharedCaches: what they are, which processes use them, and the removal of unused ones."""
+"""Finds, describes and removes the files of SharedCaches."""
 
 from __future__ import annotations
 
@@ -12,46 +12,48 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache import _core
-from nearcache.django.configured import our_aliases
+from nearcache.django.aliases import nearcache_aliases
 from nearcache.django.location import own_directory, path_of
-from nearcache.django.management.text import age, counted, megabytes, shown
+from nearcache.django.management.formatting import age, counted, megabytes, printable
 from nearcache.django.options import SharedOptions
 from nearcache.django.shared import SharedCache
 
-HEADS = ["file", "size", "age", "opened ago", "processes", "cache"]
+HEADINGS = ["file", "size", "age", "opened ago", "processes", "cache"]
 
 
 @dataclass(frozen=True)
 class CacheFile:
-    """A cache file of this user."""
+    """A SharedCache file of this user."""
 
     path: Path
-    #: ``"cache"``, ``"other version"``, or ``"unfinished"``: a process began to create it.
+    #: ``"cache"``, ``"other version"`` (of the format), or ``"unfinished"`` (its creation was interrupted).
     kind: str
+    #: Bytes.
     size: int
-    #: Unix times, or None where the file system does not record them.
+    #: Unix times in seconds; None if the file system does not record them.
     created: float | None
     opened: float | None
-    #: Whether a living process has it open.
+    #: Whether a running process has the file open.
     in_use: bool
-    #: The processes that have it open; empty for another version's file.
+    #: The processes that have it open; empty for a file of another format version.
     pids: list[int]
-    #: The aliases in ``CACHES`` that use it.
+    #: The aliases in ``CACHES`` that use this file.
     aliases: list[str]
 
     def remove(self) -> bool:
-        """Remove the file unless a process has it open by now; return whether it was removed."""
+        """Removes the file unless a process has it open; returns whether it was removed."""
         return not self.in_use and _core.remove_unused_file(self.path)
 
 
 def find_files() -> tuple[list[CacheFile], list[str]]:
-    """Return the cache files in this user's directory and those in ``CACHES``, and what could not be read.
+    """Returns the cache files of this user, and error messages for those that could not be read.
 
-    Opens no cache. Raises `ImproperlyConfigured` for a bad ``LOCATION``.
+    Searches the directory of this user and the paths in ``CACHES``. Does not open the caches. Raises
+    `ImproperlyConfigured` if a ``LOCATION`` is invalid or the platform has no SharedCache.
     """
     if not hasattr(_core, "inspect_file"):
         raise ImproperlyConfigured(
-            f"nearcache: SharedCache runs on 64-bit Linux only, and this is {sys.platform}."
+            f"nearcache: SharedCache runs on 64-bit Linux only; this platform is {sys.platform}."
         )
     aliases = _aliases_by_path()
     files, problems = [], []
@@ -59,9 +61,9 @@ def find_files() -> tuple[list[CacheFile], list[str]]:
         try:
             kind, size, created, opened, in_use, pids = _core.inspect_file(path)
         except FileNotFoundError:
-            continue  # it is not there, or no longer
+            continue  # not created yet, or removed meanwhile
         except ValueError as error:
-            if path in aliases:  # what else lies in the directory is nobody's concern
+            if path in aliases:  # ignores other files in the directory
                 problems.append(str(error))
         except OSError as error:
             problems.append(str(error))
@@ -73,7 +75,7 @@ def find_files() -> tuple[list[CacheFile], list[str]]:
 
 def _aliases_by_path() -> dict[Path, list[str]]:
     found: dict[Path, list[str]] = {}
-    for alias in our_aliases(SharedCache):
+    for alias in nearcache_aliases(SharedCache):
         params = settings.CACHES[alias]
         location = SharedOptions.parse(params.get("LOCATION", ""), params).location
         found.setdefault(path_of(location), []).append(alias)
@@ -81,7 +83,7 @@ def _aliases_by_path() -> dict[Path, list[str]]:
 
 
 def _candidates(configured: dict[Path, list[str]]) -> Iterator[Path]:
-    """Yield each path once at which a cache file may be."""
+    """Yields the paths at which a cache file may be, each once."""
     own = own_directory()
     yield from sorted(own.iterdir()) if own.is_dir() else []
     for path in configured:
@@ -91,25 +93,24 @@ def _candidates(configured: dict[Path, list[str]]) -> Iterator[Path]:
 
 
 def as_json_object(file: CacheFile, removed: bool) -> dict[str, object]:
-    """Return a file as JSON has it."""
-    told = asdict(file)
-    return told | {"path": str(file.path), "removed": removed}
+    """Returns the JSON object for a file."""
+    return asdict(file) | {"path": str(file.path), "removed": removed}
 
 
-def row(file: CacheFile) -> list[str]:
-    """Return a file's cells below `HEADS`."""
+def table_row(file: CacheFile) -> list[str]:
+    """Returns the table row of a file; the columns are `HEADINGS`."""
     processes = ", ".join(map(str, file.pids)) or ("yes" if file.in_use else "none")
-    what = ", ".join(map(shown, file.aliases)) or "-"
+    aliases = ", ".join(map(printable, file.aliases)) or "-"
     return [
-        shown(str(file.path)),
+        printable(str(file.path)),
         megabytes(file.size),
         age(file.created),
         age(file.opened),
         f"{len(file.pids)}: {processes}" if file.pids else processes,
-        what if file.kind == "cache" else f"{what} ({file.kind})",
+        aliases if file.kind == "cache" else f"{aliases} ({file.kind})",
     ]
 
 
 def total(files: list[CacheFile]) -> str:
-    """Return how many files these are and what they take."""
+    """Returns the number of files and their total size as text."""
     return f"{counted(len(files), 'file')} ({megabytes(sum(file.size for file in files))})"
