@@ -62,7 +62,7 @@ lint: build docs ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences o
 # From scratch each time: warnings are only given for a page that is read. Needs no network.
 docs: build $(VENV)/.docs ## the documentation site, into build/docs; warnings are errors
 	@rm -rf build/docs
-	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env --jobs auto \
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env \
 		--doctree-dir build/doctrees docs build/docs
 	@echo "the site is build/docs/index.html"
 

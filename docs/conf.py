@@ -7,6 +7,7 @@ as a source file, becomes a link to the repository if pyproject.toml names its a
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -54,7 +55,7 @@ default_role = "py:obj"
 add_module_names = False
 python_use_unqualified_type_names = True
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True
 
 online = os.environ.get("NEARCACHE_DOCS_ONLINE") == "1"
 intersphinx_mapping = (
@@ -71,6 +72,9 @@ intersphinx_mapping = (
 # Without the inventories, names of other projects lead nowhere.
 nitpick_ignore_regex = [] if online else [(r"py:.*", r"(?!nearcache\b).*")]
 
+# The base class of the backends in Rust; the pages show `Backend`, which is what a project sees.
+nitpick_ignore = [("py:class", "nearcache._core.Backend")]
+
 html_theme = "furo"
 html_title = f"nearcache {release}"
 html_show_sphinx = False
@@ -84,7 +88,8 @@ def link_to_repository(app, doctree):
         path = _path(app.env, node)
         is_download = isinstance(node, addnodes.download_reference) and path.is_relative_to(DOCS)
         if path in PAGES:
-            node["reftarget"] = PAGES[path]
+            node["refdomain"], node["reftarget"] = "doc", PAGES[path]
+            node.setdefault("reftargetid", None)
         elif path.exists() and not is_download:
             node.replace_self(_reference(path.relative_to(ROOT).as_posix(), node))
 
@@ -94,7 +99,9 @@ def _path(env, node):
     target = node["reftarget"].partition("#")[0]
     if node.get("refdomain") == "doc":
         return (DOCS / f"{target}.md").resolve()  # MyST made it the name of a page
-    return Path(env.relfn2path(target, node["refdoc"])[1]).resolve()
+    path = Path(env.relfn2path(target, node["refdoc"])[1]).resolve()
+    # The page may be a file of the root, which a page of the site includes.
+    return path if path.exists() or node["refdoc"] not in PAGES.values() else ROOT / target
 
 
 def _reference(path, link):
@@ -104,6 +111,18 @@ def _reference(path, link):
     return nodes.reference("", "", *text, refuri=f"{REPOSITORY}/blob/main/{path}")
 
 
+def tidy_signature(app, what, name, obj, options, signature, returns):  # noqa: PLR0917 (Sphinx's)
+    """Leave out what says nothing: the type `Any`, the modules of types, and how Django makes a cache."""
+    if what == "class" and name.endswith(("Cache", "Backend")):
+        return "", None
+    if signature is not None:
+        signature = re.sub(r": (~?typing\.)?Any\b", "", signature).replace("Ellipsis", "DEFAULT_TIMEOUT")
+        signature = re.sub(r"~?\b(typing|collections\.abc|datetime)\.", "", signature)
+        signature = re.sub(r" = ", "=", signature)
+    return signature, None if returns in {"Any", "~typing.Any"} else returns
+
+
 def setup(app):
-    """Register the handler of links."""
+    """Register the handlers."""
     app.connect("doctree-read", link_to_repository)
+    app.connect("autodoc-process-signature", tidy_signature)

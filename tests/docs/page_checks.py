@@ -54,6 +54,7 @@ def _commands(block):
 def _simple_commands(command):
     """Return the words of each command of a pipeline or list."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True  # else a colon is a word
     words = []
     for word in lexer:
         if word in OPERATORS:

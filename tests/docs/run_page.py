@@ -1,4 +1,4 @@
-"""Runs the blocks of one page, in a process of its own: ``python run_page.py docs/how-to/locks.md``.
+"""Runs the blocks of pages, in a process of their own: ``python run_page.py docs/how-to/locks.md``.
 
 - A ``python`` block runs in the namespace of the page. Django has the caches ``default`` and ``local``
   (LocalCache) and ``shared`` (SharedCache), and a database in memory. ``await`` may stand at the top. If an
@@ -19,6 +19,7 @@ import io
 import sys
 import tempfile
 import tokenize
+import traceback
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,20 +43,33 @@ OURS = "nearcache.django."
 SHARED_MEMORY_LIMIT = 2 * 1024**2
 
 
-def main(page):
+def main(pages):
+    """Run each page; write what is wrong with one to stderr, below its path. Return whether all are right."""
+    faults = 0
     with tempfile.TemporaryDirectory() as folder:
-        run = PageRun(Path(folder))
-        for block in blocks_of(Path(page)):
-            run.check(block)
+        given = configure(Path(folder))
+        for number, page in enumerate(pages):
+            run = PageRun(Path(folder, str(number)), given)
+            try:
+                for block in blocks_of(Path(page)):
+                    run.check(block)
+            except BlockError as error:
+                print(f"{page}\n{error}", file=sys.stderr)
+                faults += 1
+            except Exception:
+                print(f"{page}\n{traceback.format_exc()}", file=sys.stderr)
+                faults += 1
+    return faults == 0
 
 
 class PageRun:
     """The state that the blocks of a page leave to the next."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, caches):
+        folder.mkdir()
         self.folder = folder
         self.namespace = {"__name__": "page"}
-        self.caches = configure(folder)
+        self.caches = caches
         self.number = 0
         self.is_skipping = False
 
@@ -224,7 +238,4 @@ def evaluate(block, statement, namespace):
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    try:
-        main(sys.argv[1])
-    except BlockError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(not main(sys.argv[1:]))
