@@ -34,9 +34,9 @@ class Block:
 
 
 def pages():
-    """Return the pages whose blocks are run: the site, but for the design pages."""
+    """Return the pages whose blocks are run: the README and the site, but for the design pages."""
     found = [page for section in SECTIONS for page in (DOCS / section).rglob("*.md")]
-    return [DOCS / "index.md", *sorted(found)]
+    return [ROOT / "README.md", DOCS / "index.md", *sorted(found)]
 
 
 def blocks_of(page, text=None, first_line=1):
