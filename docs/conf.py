@@ -45,7 +45,6 @@ author = PROJECT["authors"][0]["name"]
 copyright = author
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
-exclude_patterns = ["cache-url.md", "from-django-redis.md", "shared-cache.md", "tools.md"]
 nitpicky = True
 
 myst_enable_extensions = ["colon_fence", "deflist"]

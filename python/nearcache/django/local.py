@@ -14,8 +14,8 @@ class LocalCache(Backend):
     """Values in the memory of this process, for all of its threads, bounded and evicted by use.
 
     Takes the place of ``django.core.cache.backends.locmem.LocMemCache`` and behaves as it does: a value that
-    comes out is never shared with the one inside, and ``LOCATION`` names the store. Assigning
-    ``_max_entries``, ``_max_memory`` and ``_cull_frequency`` on a live cache takes effect.
+    comes out is never shared with the one inside, and ``LOCATION`` names the store. See the README for the
+    options. Assigning ``_max_entries``, ``_max_memory`` and ``_cull_frequency`` on a live cache takes effect.
     """
 
     def __init__(self, name: str, params: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ class SharedCache(Backend):
     No server: the file is mapped by every process. It survives restarts of all of them, and any of them may
     be killed at any instruction. Linux only. A value is kept as bytes: what is not ``None``, ``bool``,
     ``int``, ``float``, ``str`` or ``bytes`` is pickled, and a pickle that a process cannot read is a miss to
-    it, counted in ``stats().unreadable``. So whoever may write the file can run code in its processes.
+    it, counted in ``stats().unreadable``. See the README for the options and for who may write the file.
     """
 
     def __init__(self, name: str, params: dict[str, Any]) -> None:
