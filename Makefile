@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-packages test-tools test-sanitizer test-matrix pythons lint audit bench compare memory \
+.PHONY: help demo serve test test-rust test-orders test-python test-packages test-tools test-sanitizer test-matrix pythons lint docs audit bench compare memory \
 	overhead wheels release-check lock clean build prerequisites
 
 help: ## list the targets
@@ -48,7 +48,7 @@ pythons: build ## the interpreters that test-matrix wants and the machine lacks 
 test-packages: build $(PACKAGES)/.locked ## the tests of other packages (axes, cachalot, DRF, ...) with our caches
 	$(BIN)/python -m pytest tests/packages $(PACKAGES_FLAGS)
 
-lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences of dependencies
+lint: build docs ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences of dependencies, the documentation's links
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
@@ -58,6 +58,13 @@ lint: build ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences of dep
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest nearcache._core
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
 	else echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
+
+# From scratch each time: warnings are only given for a page that is read. Needs no network.
+docs: build $(VENV)/.docs ## the documentation site, into build/docs; warnings are errors
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env \
+		--doctree-dir build/doctrees docs build/docs
+	@echo "the site is build/docs/index.html"
 
 audit: ## known weaknesses of the Rust dependencies (fetches RustSec's database)
 	cargo deny --locked check advisories
@@ -90,6 +97,7 @@ lock: build ## resolve requirements/*.in into locked versions (needs network)
 	$(call lock,requirements/dev.in,3.10)
 	$(call lock,requirements/compare.in,3.10)
 	$(call lock,requirements/tools.in,3.10)
+	$(call lock,requirements/docs.in,3.10)
 	$(call lock,requirements/release.in,3.10)
 	$(call lock,requirements/packages.in,3.10)
 	$(call lock,requirements/matrix/django-5.2.in,3.10)
@@ -125,6 +133,10 @@ $(VENV)/.compare: requirements/compare.txt $(VENV)/.locked
 $(VENV)/.tools: requirements/tools.txt $(VENV)/.locked
 	@rm -rf $(VENV)/tools
 	@$(PIP_INSTALL) --target $(VENV)/tools -r requirements/tools.txt
+	@touch $@
+
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.locked
+	@$(PIP_INSTALL) -r requirements/docs.txt
 	@touch $@
 
 $(VENV)/.release: requirements/release.txt $(VENV)/.locked

@@ -1,0 +1,80 @@
+"""The reference is complete: it names every method, option, check, metric, statistic and action there is."""
+
+import argparse
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from nearcache import Stats
+from nearcache.django import LocalCache, SharedCache, locks, options
+from nearcache.django.backend import Backend
+from nearcache.django.management.commands.nearcache import Command
+
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
+PACKAGE = Path(inspect.getfile(Backend)).parent
+
+# Django's own, which a page mentions in words.
+IN_WORDS = {"make_key", "validate_key", "make_and_validate_key", "get_backend_timeout", "key_func"}
+
+
+def page(name):
+    return (REFERENCE / f"{name}.md").read_text()
+
+
+def public(owner):
+    return {name for name, _ in inspect.getmembers(owner, callable) if not name.startswith("_")}
+
+
+def test_methods():
+    documented = set(re.findall(r"automethod:: Backend\.(\w+)", page("backends")))
+    assert public(Backend) - IN_WORDS == documented
+    assert public(LocalCache) == public(Backend)
+    assert public(SharedCache) - public(Backend) <= {"verify"}
+
+
+def test_each_method_has_its_twin():
+    documented = re.findall(r"automethod:: Backend\.(\w+)", page("backends"))
+    plain, twins = documented[::2], documented[1::2]
+    assert twins == [f"a{name}" for name in plain]
+
+
+@pytest.mark.parametrize("name", sorted({*options.LOCAL, *options.SHARED, "NEARCACHE_FAST_PROXY"}))
+def test_options(name):
+    assert f"`{name}`" in page("settings")
+
+
+def test_checks():
+    sources = "".join(path.read_text() for path in (PACKAGE / "checks").glob("*.py"))
+    assert set(re.findall(r"nearcache\.[WE]\d{3}", sources)) == set(
+        re.findall(r"nearcache\.[WE]\d{3}", page("checks"))
+    )
+
+
+def test_metrics():
+    source = (PACKAGE / "prometheus.py").read_text()
+    names = set(re.findall(r'"((?:nearcache|django_cache)_\w+)"', source))
+    assert names == set(re.findall(r"`((?:nearcache|django_cache)_\w+)`", page("metrics")))
+
+
+def test_statistics():
+    (members,) = re.findall(r":members: (.+)", page("stats"))
+    fields = {name for name in vars(Stats) if not name.startswith("_")}
+    assert fields == set(members.split(", "))
+
+
+def test_actions_and_their_options():
+    parser = Command().create_parser("manage.py", "nearcache")
+    (actions,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    rows = dict(re.findall(r"^\| `(\w+)[^`]*` \|(.*)\|$", page("command"), re.MULTILINE))
+    assert set(actions.choices) == set(rows)
+    for name, action in actions.choices.items():
+        flags = {flag for one in action._actions for flag in one.option_strings if flag.startswith("--")}
+        own = flags - {flag for one in parser._actions for flag in one.option_strings} - {"--json"}
+        assert own == set(re.findall(r"--[a-z-]+", rows[name])), name
+
+
+@pytest.mark.parametrize("error", [locks.LockError, locks.LockNotOwnedError])
+def test_errors(error):
+    assert f"`nearcache.django.{error.__name__}`" in page("errors")
