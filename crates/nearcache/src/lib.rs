@@ -32,15 +32,14 @@
 mod clock;
 mod condition;
 mod error;
+mod intrinsics;
 mod key;
 pub mod local;
 mod memory;
 mod policy;
-mod prefetch;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod shared;
 mod stats;
-mod vector;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use condition::Condition;
