@@ -1,4 +1,5 @@
 //! The programs in `examples/` run to their end.
+#![allow(clippy::unwrap_used)] // in helper functions, as in tests
 
 use std::process::Command;
 

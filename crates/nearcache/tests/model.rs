@@ -1,4 +1,4 @@
-//! Random operations against a naive map, with a clock of our own; all invariants are checked after every step.
+//! Random operations on a cache and on a naive map, which must agree. All invariants are checked after every operation.
 #![allow(clippy::unwrap_used)] // in helper functions, as in tests
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use nearcache::{Clock, Eviction, ManualClock, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What the cache of these tests holds: a value that is its own weight, so that it can be told from the outside.
+/// A value that is its own weight, so that the tests know the weight.
 type Value = u32;
 
 #[derive(Clone, Debug)]
@@ -63,11 +63,11 @@ fn eviction() -> impl Strategy<Value = Eviction> {
     ]
 }
 
-/// The cache and the map that says what it may answer.
+/// A cache and its model.
 struct Pair {
     cache: Cache<Value, Arc<ManualClock>>,
     clock: Arc<ManualClock>,
-    /// Every value that was stored and not removed, with its expiry. The cache may have evicted it.
+    /// Every value that was stored and not removed, with its expiry time. The cache may have evicted it.
     model: HashMap<u8, (Value, Timestamp)>,
     max_entries: u64,
     max_weight: u64,
@@ -99,7 +99,7 @@ impl Pair {
         })
     }
 
-    /// What the model has under a key, if it is alive.
+    /// Returns the model's live value and its expiry time.
     fn live(&self, key: u8) -> Option<(Value, Timestamp)> {
         self.model
             .get(&key)
@@ -107,7 +107,7 @@ impl Pair {
             .filter(|(_, expires_at)| !expires_at.is_over(self.clock.now()))
     }
 
-    /// An answer must be the model's, or nothing; nothing is then no entry to the model either.
+    /// Checks that the cache returned what the model has, or nothing. In that case the model removes the key too.
     fn agree<T: PartialEq + std::fmt::Debug>(&mut self, key: u8, answer: Option<&T>, expected: Option<&T>) {
         if answer.is_some() {
             assert_eq!(answer, expected, "key {key}");
@@ -156,17 +156,17 @@ impl Pair {
             Op::Sleep(ms) => self.clock.advance(Duration::from_millis(ms)),
             Op::StepBack(ms) => {
                 let back = self.clock.now().as_unix_micros() - i64::try_from(ms).unwrap() * 1000;
-                // What was found dead may be gone for good, so the model forgets it as well.
+                // Expired entries may have been removed, so both remove them before the clock is set back.
                 let now = self.clock.now();
                 self.model.retain(|_, (_, expires_at)| !expires_at.is_over(now));
-                self.drop_dead(now);
+                self.remove_expired(now);
                 self.clock.set(Timestamp::from_unix_micros(back));
             }
         }
     }
 
-    /// Reads every key, so that the cache drops what is dead.
-    fn drop_dead(&self, now: Timestamp) {
+    /// Reads every key, so that the cache removes expired entries.
+    fn remove_expired(&self, now: Timestamp) {
         for key in 0..40_u8 {
             self.cache.raw().get(&[key], &now);
         }
@@ -182,7 +182,7 @@ impl Pair {
             assert_eq!(
                 self.cache.get(&[key]),
                 Some(value),
-                "the newest entry is never the victim"
+                "a new entry is never the victim"
             );
         } else {
             assert!(!self.cache.contains(&[key]));
@@ -195,7 +195,7 @@ impl Pair {
             .cache
             .insert_if_absent(&[key], value, ttl.map(Duration::from_millis))
         {
-            Ok(false) => assert!(self.live(key).is_some(), "key {key} was said to be there"),
+            Ok(false) => assert!(self.live(key).is_some(), "key {key} was present"),
             Ok(true) => {
                 self.model.insert(key, (value, expires_at));
             }
@@ -213,7 +213,7 @@ impl Pair {
             .insert_if_present(&[key], value, ttl.map(Duration::from_millis))
         {
             Ok(true) => {
-                assert!(self.live(key).is_some(), "key {key} was not there to be replaced");
+                assert!(self.live(key).is_some(), "key {key} was absent");
                 self.model.insert(key, (value, expires_at));
             }
             Ok(false) => self.agree(key, None::<&()>, None),
@@ -245,7 +245,7 @@ impl Pair {
             (value >= least).then_some(expires_at)
         });
         if set {
-            let (value, _) = expected.expect("what was changed is in the model");
+            let (value, _) = expected.expect("a changed entry is in the model");
             assert!(value >= least);
             self.model.insert(key, (value, expires_at));
             let alive = !expires_at.is_over(self.clock.now());
@@ -263,7 +263,9 @@ impl Pair {
             }
             Ok(false) => self.agree(key, None::<&()>, None),
             Err(_) => {
-                assert!(u64::from(expected.expect("it was there").0 + delta) > self.max_weight);
+                assert!(
+                    u64::from(expected.expect("a rejected update had an entry").0 + delta) > self.max_weight
+                );
                 self.model.remove(&key);
                 assert!(!self.cache.contains(&[key]));
             }
@@ -285,11 +287,11 @@ impl Pair {
         keys.sort_unstable();
         assert!(
             keys.windows(2).all(|pair| pair[0] != pair[1]),
-            "a key was met twice: {keys:?}"
+            "a key was returned twice: {keys:?}"
         );
         assert!(
             keys.iter().all(|&key| self.live(key).is_some()),
-            "a dead key was met: {keys:?}"
+            "an expired key was returned: {keys:?}"
         );
         self.model.retain(|key, _| keys.contains(key));
     }
@@ -318,7 +320,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn bounded_cache_agrees_with_a_map(
+    fn a_bounded_cache_agrees_with_a_map(
         eviction in eviction(), shards in 1..5_usize, max_entries in 1..30_u64, max_weight in 1..300_u64,
         ops in vec(op(), 1..300),
     ) {
@@ -330,7 +332,7 @@ proptest! {
     }
 
     #[test]
-    fn unbounded_cache_forgets_nothing(eviction in eviction(), shards in 1..5_usize, ops in vec(op(), 1..300)) {
+    fn an_unbounded_cache_evicts_nothing(eviction in eviction(), shards in 1..5_usize, ops in vec(op(), 1..300)) {
         let mut pair = Pair::new(eviction, shards, u64::MAX, u64::MAX);
         for op in &ops {
             pair.apply(op);
