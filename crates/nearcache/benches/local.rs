@@ -1,7 +1,7 @@
-//! What each operation of the local cache costs. Ratios between rows count, not times: machines differ and are noisy.
+//! The cost of each operation of the local cache. Compare rows, not times: machines differ and are noisy.
 //!
-//! Keys are 16 bytes, values `u64`, and entries expire in an hour, so that the clock is read. A bare `HashMap` is the limit: no
-//! lock, no bound, no expiry.
+//! Keys are 16 bytes, values `u64`, and entries expire after an hour, so that the clock is read. A bare `HashMap`, which has no
+//! lock, no capacity and no expiry, shows the lower bound.
 #![allow(missing_docs)] // criterion's macros
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ const POLICIES: [(&str, Eviction); 3] = [
 ];
 const HOUR: Option<Duration> = Some(Duration::from_secs(3600));
 
-/// Numbers in a fixed order that no cache can foresee.
+/// Generates a fixed sequence of numbers that looks random.
 struct Scatter(u64);
 
 impl Scatter {
@@ -36,7 +36,7 @@ impl Scatter {
         self.next() % bound
     }
 
-    /// A rank below `bound` with a chance that falls off as 1/rank.
+    /// Returns a rank below `bound`, with a probability proportional to 1/rank.
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -102,7 +102,7 @@ fn insert(criterion: &mut Criterion) {
     }
 }
 
-/// Get, and on a miss insert, over ten times as many keys as fit; prints the hit ratio it came to.
+/// Gets, and inserts on a miss, over ten times as many keys as fit. Prints the hit ratio.
 fn mix(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mix");
     for (policy, eviction) in POLICIES {

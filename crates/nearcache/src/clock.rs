@@ -1,92 +1,95 @@
-//! Time as the cache sees it: wall-clock microseconds, read through a [`Clock`].
+//! Time: microseconds of the wall clock, which caches read through a [`Clock`].
 //!
-//! Wall-clock and not monotonic time, because expiry times are shared with the outside (Django computes them from
-//! `time.time()`), and because tests that freeze the time of day must be able to freeze the cache with it.
+//! Wall-clock time instead of monotonic time, because expiry times are exchanged with other programs and survive in files, and
+//! because tests that freeze the time of day expect the cache to be frozen too.
+//!
+//! **Invariants.** Arithmetic on a [`Timestamp`] saturates. An entry stored for a time to live is live for at least that time, and at
+//! most one tick of the system's coarse clock longer ([`SystemClock`] states the one exception).
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 const MICROS_PER_SECOND: i64 = 1_000_000;
-/// The coarse clock is taken to lag by less than this, even where a virtual machine misses ticks.
+/// The coarse clock is assumed to lag by less than this, even where a virtual machine misses ticks.
 #[cfg(target_os = "linux")]
 const MAX_LAG_MICROS: i64 = MICROS_PER_SECOND / 10;
-/// From this on, a time to live is reckoned with the coarse clock. Below, programs and their tests sleep until an entry dies, and
-/// expect that to be exact.
-const COARSE_FROM: Duration = Duration::from_secs(60);
+/// The least time to live that is added to the coarse clock. Programs and tests sleep for shorter ones, and expect the entry to
+/// expire exactly then.
+const MIN_COARSE_TTL: Duration = Duration::from_secs(60);
 const MICROS_PER_MILLI: i64 = 1000;
 
 /// A point in time: microseconds since the Unix epoch (negative before 1970).
 ///
-/// All arithmetic saturates: a time too far away to be told is [`Timestamp::NEVER`].
+/// All arithmetic saturates: a time beyond the range, 292,000 years, is [`Timestamp::NEVER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The expiry of an entry that does not expire; later than every other time.
+    /// The expiry time of an entry that does not expire. Later than every other time.
     pub const NEVER: Self = Self(i64::MAX);
 
-    /// The time that is `micros` microseconds after the Unix epoch.
+    /// Makes the time that is `micros` microseconds after the Unix epoch.
     #[must_use]
     pub const fn from_unix_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the Unix epoch.
+    /// Returns the microseconds since the Unix epoch.
     #[must_use]
     pub const fn as_unix_micros(self) -> i64 {
         self.0
     }
 
-    /// This time plus `ttl`; [`Timestamp::NEVER`] if that lies beyond what can be told (292,000 years).
+    /// Returns this time plus `ttl`, or [`Timestamp::NEVER`] if that is beyond the range.
     #[must_use]
     pub fn after(self, ttl: Duration) -> Self {
         let micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(micros))
     }
 
-    /// This time in milliseconds, rounded up.
+    /// Returns this time in milliseconds, rounded up.
     const fn as_millis_rounded_up(self) -> i64 {
         let down = self.0.div_euclid(MICROS_PER_MILLI);
         down + (self.0.rem_euclid(MICROS_PER_MILLI) != 0) as i64
     }
 
-    /// Whether an entry that expires at this time is dead at `now`: at the very moment it already is.
+    /// Returns whether an entry that expires at this time has expired at `now`. It has if the two are equal.
     #[must_use]
     pub const fn is_over(self, now: Self) -> bool {
         self.0 <= now.0 && self.0 != i64::MAX
     }
 }
 
-/// Where a cache reads the time.
+/// A source of the present time.
 ///
-/// [`now`](Clock::now) is called with a shard locked, so it has to be quick and must not use the cache. A
-/// [`Timestamp`] is a clock that stands still: read a slow or fallible clock beforehand and pass what it said.
+/// Caches call it with a shard locked, so it has to be quick and must not use the cache. A [`Timestamp`] is a clock that stands
+/// still: a caller with a slow or fallible clock reads it beforehand and passes the result.
 pub trait Clock {
-    /// The present time. It may lag behind.
+    /// Returns the present time. It may lag behind.
     fn now(&self) -> Timestamp;
 
-    /// When an entry dies that is to live for `ttl` from now: not earlier than after `ttl`.
+    /// Returns when an entry expires that is stored now for `ttl`: not earlier than after `ttl`.
     ///
-    /// A clock whose `now` lags has to make up for that here. By default this is `now` and `ttl` together.
+    /// The default adds `ttl` to [`now`](Self::now). A clock whose `now` lags has to compensate for that here.
     fn expiry(&self, ttl: Duration) -> Timestamp {
         self.now().after(ttl)
     }
 
-    /// How long an entry that dies at `expires` has to live, in whole milliseconds: at no time more than the `ttl` that
-    /// [`expiry`](Self::expiry) was given, rounded up.
-    fn time_left(&self, expires: Timestamp) -> Duration {
-        millis_between(self.now(), expires)
+    /// Returns the remaining time of an entry that expires at `expires_at`, in whole milliseconds. It never exceeds the `ttl`
+    /// that was passed to [`expiry`](Self::expiry), rounded up.
+    fn time_left(&self, expires_at: Timestamp) -> Duration {
+        millis_between(self.now(), expires_at)
     }
 
-    /// Whether an entry that expires then is dead. A clock whose `now` is coarse may look more closely here; it may not be
-    /// asked about what lies more than a second after `now`.
-    fn has_passed(&self, expires: Timestamp) -> bool {
-        expires != Timestamp::NEVER && expires.is_over(self.now())
+    /// Returns whether an entry that expires at `expires_at` has expired. A clock whose `now` is coarse may read a more exact clock
+    /// here for times close to `now`; callers may skip the call for times more than a second after it.
+    fn has_passed(&self, expires_at: Timestamp) -> bool {
+        expires_at != Timestamp::NEVER && expires_at.is_over(self.now())
     }
 }
 
-/// The whole milliseconds from one time to another, both rounded up; zero if the second one is earlier.
+/// Returns the whole milliseconds from one time to another, both rounded up, or zero if the second one is earlier.
 fn millis_between(now: Timestamp, then: Timestamp) -> Duration {
     let millis = then
         .as_millis_rounded_up()
@@ -102,12 +105,15 @@ impl Clock for Timestamp {
 
 /// The system's wall clock.
 ///
-/// On Linux it is read as of the kernel's last tick (`CLOCK_REALTIME_COARSE`), so it stands still for 1 to 10 ms at a
-/// time (longer where a virtual machine is not given its turn); the exact clock costs four times as much, which would be a fifth of
-/// a `get`. It is read only for an entry that is about to die, so that none outlives its time, and to reckon a time to live of
-/// less than a minute. A longer one is reckoned from what the exact clock said when this tick was first seen, with the length
-/// of a tick on top. So an entry lives at least as long as it was told, and at most one tick longer. (A tick that comes late
-/// cuts a time of a minute and more short by as much.)
+/// On Linux, [`now`](Clock::now) reads the time of the kernel's last tick (`CLOCK_REALTIME_COARSE`), which changes every 1 to 10 ms.
+/// The exact clock costs four times as much, a fifth of a `get`. It is read only in two cases:
+///
+/// - for an entry that expires within 100 ms or so, so that no entry is returned after its expiry;
+/// - for the expiry of a time to live below one minute, which is exact to the microsecond.
+///
+/// A longer time to live is added to an upper bound of the present time: the exact clock as it was when this tick was first seen,
+/// plus the length of a tick. So an entry lives for at least its time to live, and at most one tick longer. The exception: if the
+/// kernel's tick is late, as it can be in a virtual machine, a time to live of a minute or more may be that much shorter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -119,18 +125,18 @@ impl Clock for SystemClock {
     }
 
     #[cfg(target_os = "linux")]
-    fn has_passed(&self, expires: Timestamp) -> bool {
-        if expires == Timestamp::NEVER {
+    fn has_passed(&self, expires_at: Timestamp) -> bool {
+        if expires_at == Timestamp::NEVER {
             return false;
         }
         let now = self.now();
-        let about_to_die = expires.0.saturating_sub(now.0) < MAX_LAG_MICROS;
-        expires.is_over(now) || about_to_die && expires.is_over(exact_now())
+        let expires_soon = expires_at.0.saturating_sub(now.0) < MAX_LAG_MICROS;
+        expires_at.is_over(now) || expires_soon && expires_at.is_over(exact_now())
     }
 
     #[cfg(target_os = "linux")]
     fn expiry(&self, ttl: Duration) -> Timestamp {
-        if ttl < COARSE_FROM {
+        if ttl < MIN_COARSE_TTL {
             exact_now().after(ttl)
         } else {
             upper_bound_of_now(self.now()).after(ttl)
@@ -138,13 +144,13 @@ impl Clock for SystemClock {
     }
 
     #[cfg(target_os = "linux")]
-    fn time_left(&self, expires: Timestamp) -> Duration {
-        let left = millis_between(exact_now(), expires);
-        // What was reckoned with the coarse clock may have a tick too much. Of what was not, a tick is taken off too, but not
-        // below the minute that tells the two apart, so that the time left only ever falls.
+    fn time_left(&self, expires_at: Timestamp) -> Duration {
+        let left = millis_between(exact_now(), expires_at);
+        // An expiry computed with the coarse clock may be a tick late. A tick is subtracted from all, because the two kinds cannot be
+        // told apart, but not below one minute, where all are exact. So the time left never rises.
         let tick =
             Duration::from_millis(u64::try_from(tick().as_micros().div_ceil(1000)).unwrap_or_default());
-        left.min(COARSE_FROM).max(left.saturating_sub(tick))
+        left.min(MIN_COARSE_TTL).max(left.saturating_sub(tick))
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -157,36 +163,36 @@ impl Clock for SystemClock {
     }
 }
 
-/// The wall clock, not as of the last tick.
+/// Reads the exact wall clock.
 #[cfg(target_os = "linux")]
 fn exact_now() -> Timestamp {
     from_timespec(rustix::time::clock_gettime(rustix::time::ClockId::Realtime))
 }
 
-/// The present time, or up to a tick later; for the price of the coarse clock, but once a tick. `coarse` is that clock's.
+/// Returns the present time, or up to a tick later. `coarse` is the coarse clock's time. Reads the exact clock once a tick.
 ///
-/// The coarse clock does not tell how far it lags behind: on some machines one tick more than on others. So the exact clock is
-/// read when a tick is first seen, and until the next tick it is not later than that and the length of a tick.
+/// How far the coarse clock lags differs between machines by a tick. So the exact clock is read when a tick is first seen. Until
+/// the next tick, that time plus the length of a tick is an upper bound.
 #[cfg(target_os = "linux")]
 fn upper_bound_of_now(coarse: Timestamp) -> Timestamp {
-    /// The tick seen last, by its lower bits, and in the lowest bits by how much the exact clock was ahead of it then.
-    static SEEN: AtomicI64 = AtomicI64::new(0);
+    /// The last tick that was seen (its lower bits), and in the lowest bits how far the exact clock was ahead of it.
+    static LAST_TICK: AtomicI64 = AtomicI64::new(0);
     const AHEAD_BITS: u32 = 20;
-    const MOST_AHEAD: i64 = (1 << AHEAD_BITS) - 1;
-    let seen = SEEN.load(Ordering::Relaxed);
-    let tick_of = |word: i64| word & !MOST_AHEAD;
-    if tick_of(seen) == coarse.0 << AHEAD_BITS && seen != 0 {
+    const MAX_AHEAD: i64 = (1 << AHEAD_BITS) - 1;
+    let last = LAST_TICK.load(Ordering::Relaxed);
+    let tick_of = |word: i64| word & !MAX_AHEAD;
+    if tick_of(last) == coarse.0 << AHEAD_BITS && last != 0 {
         return coarse
-            .after(Duration::from_micros((seen & MOST_AHEAD).cast_unsigned()))
+            .after(Duration::from_micros((last & MAX_AHEAD).cast_unsigned()))
             .after(tick());
     }
     let now = exact_now();
-    let ahead = now.0.saturating_sub(coarse.0).clamp(0, MOST_AHEAD);
-    SEEN.store(coarse.0 << AHEAD_BITS | ahead, Ordering::Relaxed);
+    let ahead = now.0.saturating_sub(coarse.0).clamp(0, MAX_AHEAD);
+    LAST_TICK.store(coarse.0 << AHEAD_BITS | ahead, Ordering::Relaxed);
     now
 }
 
-/// How long the coarse clock stands still: 1 to 10 ms, by the kernel's configuration.
+/// Returns the length of a tick of the coarse clock: 1 to 10 ms, depending on the kernel's configuration.
 #[cfg(target_os = "linux")]
 fn tick() -> Duration {
     static NANOS: AtomicI64 = AtomicI64::new(0);
@@ -204,7 +210,7 @@ fn from_timespec(time: rustix::time::Timespec) -> Timestamp {
     Timestamp(seconds.saturating_add(time.tv_nsec / 1000))
 }
 
-/// A clock that moves only when told to, for tests.
+/// A clock that moves only when it is set, for tests. It starts at the Unix epoch.
 ///
 /// ```
 /// use nearcache::{Clock, ManualClock};
@@ -224,7 +230,7 @@ impl ManualClock {
         self.set(self.now().after(by));
     }
 
-    /// Sets the clock, backwards too.
+    /// Sets the clock, forward or back.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.0, Ordering::Relaxed);
     }
@@ -245,12 +251,12 @@ impl<C: Clock + ?Sized> Clock for &C {
         (**self).expiry(ttl)
     }
 
-    fn time_left(&self, expires: Timestamp) -> Duration {
-        (**self).time_left(expires)
+    fn time_left(&self, expires_at: Timestamp) -> Duration {
+        (**self).time_left(expires_at)
     }
 
-    fn has_passed(&self, expires: Timestamp) -> bool {
-        (**self).has_passed(expires)
+    fn has_passed(&self, expires_at: Timestamp) -> bool {
+        (**self).has_passed(expires_at)
     }
 }
 
@@ -263,12 +269,12 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
         (**self).expiry(ttl)
     }
 
-    fn time_left(&self, expires: Timestamp) -> Duration {
-        (**self).time_left(expires)
+    fn time_left(&self, expires_at: Timestamp) -> Duration {
+        (**self).time_left(expires_at)
     }
 
-    fn has_passed(&self, expires: Timestamp) -> bool {
-        (**self).has_passed(expires)
+    fn has_passed(&self, expires_at: Timestamp) -> bool {
+        (**self).has_passed(expires_at)
     }
 }
 
@@ -295,40 +301,43 @@ mod tests {
     }
 
     #[test]
-    fn the_time_left_falls_from_the_time_given() {
-        let expires = Timestamp(10_500).after(20 * MILLI);
-        assert_eq!(Timestamp(10_500).time_left(expires), 20 * MILLI);
-        assert_eq!(Timestamp(10_501).time_left(expires), 20 * MILLI);
-        assert_eq!(Timestamp(11_001).time_left(expires), 19 * MILLI);
-        assert_eq!(Timestamp(40_000).time_left(expires), Duration::ZERO);
+    fn the_time_left_falls_from_the_ttl() {
+        let expires_at = Timestamp(10_500).after(20 * MILLI);
+        assert_eq!(Timestamp(10_500).time_left(expires_at), 20 * MILLI);
+        assert_eq!(Timestamp(10_501).time_left(expires_at), 20 * MILLI);
+        assert_eq!(Timestamp(11_001).time_left(expires_at), 19 * MILLI);
+        assert_eq!(Timestamp(40_000).time_left(expires_at), Duration::ZERO);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_expiry_by_the_system_is_at_most_a_tick_late_and_never_early() {
+    fn an_expiry_of_the_system_clock_is_at_most_a_tick_late_and_never_early() {
         for ttl in [2, 50, 1000, 59_999, 60_000, 60_001, 300_000].map(Duration::from_millis) {
-            // A machine that is busy may be late with a tick.
+            // The tick may be late on a busy machine.
             let mut cut_short = 0;
             for _ in 0..10_000 {
                 let before = exact_now();
-                let expires = SystemClock.expiry(ttl);
+                let expires_at = SystemClock.expiry(ttl);
                 let after = exact_now();
-                cut_short += usize::from(expires.after(MILLI) < before.after(ttl));
-                assert!(expires <= after.after(ttl).after(tick()), "{ttl:?} is too long");
-                assert!(SystemClock.time_left(expires) <= ttl);
+                cut_short += usize::from(expires_at.after(MILLI) < before.after(ttl));
+                assert!(
+                    expires_at <= after.after(ttl).after(tick()),
+                    "{ttl:?} is too long"
+                );
+                assert!(SystemClock.time_left(expires_at) <= ttl);
             }
-            let allowed = if ttl < COARSE_FROM { 0 } else { 1000 };
+            let allowed = if ttl < MIN_COARSE_TTL { 0 } else { 1000 };
             assert!(cut_short <= allowed, "{ttl:?} is cut short {cut_short} times");
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_time_left_by_the_system_only_ever_falls() {
-        let expires = exact_now().after(COARSE_FROM + 5 * tick());
+    fn the_time_left_of_the_system_clock_never_rises() {
+        let expires_at = exact_now().after(MIN_COARSE_TTL + 5 * tick());
         let mut last = Duration::MAX;
-        while last > COARSE_FROM.saturating_sub(5 * tick()) {
-            let left = SystemClock.time_left(expires);
+        while last > MIN_COARSE_TTL.saturating_sub(5 * tick()) {
+            let left = SystemClock.time_left(expires_at);
             assert!(left <= last, "{left:?} after {last:?}");
             last = left;
         }

@@ -1,21 +1,21 @@
-//! Why a write was not done. A miss is an `Option`, not an error.
+//! The errors of writes. A miss is `None`, not an error.
 
 use std::collections::TryReserveError;
 
-/// The value weighs more than the whole cache may hold, so it was not stored.
+/// The value weighs more than the capacity, so it was not stored.
 ///
-/// The entry that the key had before is removed: after a write, the old value must not be seen.
+/// The entry that the key had before was removed, because a value that was to be replaced must not be returned any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the value weighs {weight}, more than the cache's capacity of {capacity}")]
 pub struct Rejected {
     /// The weight of the rejected entry.
     pub weight: u64,
-    /// The weight that the cache may hold in all.
+    /// The greatest weight that is accepted.
     pub capacity: u64,
 }
 
 impl Rejected {
-    /// Returns the weight as entries keep it, if it fits the capacity (and into 4 GiB, whatever the capacity).
+    /// Returns the weight as entries keep it, if it is within the capacity, and below 2^32 whatever the capacity.
     pub(crate) fn check(weight: u64, capacity: u64) -> Result<u32, Self> {
         let capacity = capacity.min(u64::from(u32::MAX));
         u32::try_from(weight)
@@ -25,9 +25,9 @@ impl Rejected {
     }
 }
 
-/// The allocator had no memory for the operation, so it was not done.
+/// An allocation failed, so the operation was not done.
 ///
-/// The cache is valid and can be used. Entries of other keys may have been evicted or expired.
+/// The cache stays valid and usable. The operation may have removed entries of other keys, by eviction or expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("out of memory")]
 pub struct OutOfMemory;
@@ -38,29 +38,29 @@ impl From<TryReserveError> for OutOfMemory {
     }
 }
 
-/// Why a value was not stored.
+/// The reason why a value was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// The value is too large; the old one is removed.
+    /// The value weighs more than the capacity. The old entry was removed.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// There was no memory for the entry; the key has no entry (there was none to replace).
+    /// There was no memory for the entry. The key has no entry: replacing one needs no memory.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
 }
 
-/// Why [`update`](crate::local::Cache::update) did not store a new value.
+/// The reason why [`update`](crate::local::Cache::update) did not store a new value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError<E> {
-    /// The new value is too large; the old one is removed.
+    /// The new value weighs more than the capacity. The entry was removed.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// The function that computes the new value failed; the old value stays.
+    /// The function that computes the new value failed. The old value stays.
     #[error("{0}")]
     Function(E),
-    /// Other writers were faster every time, or the function itself writes the key; the latest value stays.
-    #[error("other writers of the key were faster {attempts} times")]
+    /// The key was written during every attempt, by other writers or by the function itself. The latest value stays.
+    #[error("gave up after {attempts} attempts, during each of which the key was written")]
     Overtaken {
         /// The number of attempts.
         attempts: u32,

@@ -1,24 +1,24 @@
-//! Keys and how they are hashed.
+//! Keys and their hashes in the local cache.
 //!
-//! Keys come from outside (users' input ends up in them), so the hash is seeded anew in every store. It is computed
-//! once an operation, and split: the middle bits choose the shard, all of them the place in the shard's table, and the
-//! lowest and highest tell the ghost. It is not kept with the entry, but computed anew when that leaves or the table grows.
+//! Keys may contain users' input, so every cache seeds its hash function anew. An operation hashes its key once: the middle bits
+//! choose the shard, the highest the index's bucket and the ghosts', the lowest are the fingerprints. Entries do not keep their
+//! hash; it is computed again when an entry is removed or the index grows.
 
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 
-/// The hash of a key: all that the tables know of it.
+/// The hash of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyHash(u64);
 
 impl KeyHash {
-    /// All of it.
-    pub(crate) const fn whole(self) -> u64 {
+    /// Returns all bits.
+    pub(crate) const fn bits(self) -> u64 {
         self.0
     }
 
-    /// The part that chooses the shard, in its lowest bits.
+    /// Returns the bits that choose the shard, in the lowest bits.
     pub(crate) const fn shard_bits(self) -> u64 {
         self.0 >> 32
     }
@@ -38,11 +38,12 @@ pub(crate) struct Key<'a> {
     pub(crate) hash: KeyHash,
 }
 
-/// Hashes keys with a seed of its own.
+/// Hashes keys with a seed of its own. Clones have the same seed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyHasher(RandomState);
 
 impl KeyHasher {
+    /// Hashes a key and returns both.
     pub(crate) fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
         Key {
             bytes,
@@ -50,6 +51,7 @@ impl KeyHasher {
         }
     }
 
+    /// Hashes a key.
     pub(crate) fn hash(&self, bytes: &[u8]) -> KeyHash {
         let mut hasher = self.0.build_hasher();
         hasher.write(bytes);

@@ -1,35 +1,35 @@
-//! What a cache counts.
+//! The statistics of the local cache.
 
 use std::ops::AddAssign;
 
-/// Counts since the cache was made or its statistics were reset, and what it holds now.
+/// The counts since a cache was made or its statistics were reset, and its present size.
 ///
-/// Each shard counts under its lock, which costs nothing; the sum is taken when asked for.
+/// Each shard counts under its lock, on a cache line that the lock has already loaded. Reading the statistics adds the shards up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Reads that found a live entry.
+    /// The reads that found a live entry.
     pub hits: u64,
-    /// Reads that did not.
+    /// The reads that found none.
     pub misses: u64,
-    /// Values stored: new, replaced and updated ones.
+    /// The values stored: new, replacing and updated ones.
     pub insertions: u64,
-    /// Live entries that a caller removed; `clear` counts each of its entries.
+    /// The live entries that callers removed. `clear` counts each entry.
     pub removals: u64,
-    /// Live entries dropped for want of room.
+    /// The entries evicted to make room.
     pub evictions: u64,
-    /// Entries dropped because their time was over.
+    /// The entries removed because they had expired.
     pub expirations: u64,
-    /// Values that were too large to be stored.
+    /// The values rejected because they weigh more than the capacity.
     pub rejections: u64,
-    /// Entries held now, dead ones included that have not been noticed yet.
+    /// The present number of entries, including expired ones that have not been removed yet.
     pub entries: u64,
-    /// What they weigh together.
+    /// The present weight of all entries.
     pub weight: u64,
 }
 
 impl Stats {
-    /// Hits among all reads, from 0 to 1; `None` before the first read.
+    /// Returns the share of hits among all reads, from 0 to 1, or `None` before the first read.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a ratio is shown to a few digits
     pub fn hit_ratio(&self) -> Option<f64> {

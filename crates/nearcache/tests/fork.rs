@@ -1,4 +1,4 @@
-//! A store frozen around `fork` can be used at once by the child, whatever the other threads were doing.
+//! The child of a `fork` can use a cache that was frozen around it at once, whatever the other threads were doing.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
@@ -8,18 +8,18 @@ use std::thread;
 use nearcache::local::Cache;
 
 const FORKS: u32 = 200;
-/// A child that waits for a lock for good is killed after this, and so seen.
+/// A child that deadlocks is killed after this time, and the test fails.
 const CHILD_SECONDS: u32 = 10;
 
-/// Uses the cache as a child does, and ends it: 0 if all was well.
+/// Uses the cache in the child, and exits with 0 if every operation worked.
 fn child(cache: &Cache<u64>) -> ! {
     let works = || {
         cache.insert(b"child", 1, None).is_ok()
             && cache.get(b"child") == Some(1)
-            && cache.store().validate().is_ok()
+            && cache.raw().validate().is_ok()
             && (0..1000_u64).all(|key| cache.insert(&key.to_le_bytes(), key, None).is_ok())
     };
-    // SAFETY: ends the process without running what belongs to the parent.
+    // SAFETY: both calls take plain integers. `_exit` ends the child without running the parent's destructors and exit handlers.
     #[allow(unsafe_code)]
     unsafe {
         libc::alarm(CHILD_SECONDS);
@@ -27,11 +27,11 @@ fn child(cache: &Cache<u64>) -> ! {
     }
 }
 
-/// Forks with the store at rest; returns the child's exit status.
+/// Forks while the cache is frozen, and returns the child's exit status.
 fn fork_once(cache: &Cache<u64>) -> i32 {
-    let frozen = cache.store().freeze();
-    // SAFETY: the child uses the cache, whose locks are this thread's to release, and the allocator, which glibc
-    // and musl make usable after a fork; then it ends.
+    let frozen = cache.raw().freeze();
+    // SAFETY: after a fork in a process with several threads, the child may use only what no other thread had locked. It uses the
+    // cache, whose locks this thread holds and releases, and the allocator, which glibc and musl make usable in the child.
     #[allow(unsafe_code)]
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");
@@ -40,7 +40,7 @@ fn fork_once(cache: &Cache<u64>) -> i32 {
         child(cache);
     }
     let mut status = 0;
-    // SAFETY: waits for the child just made; `status` is there to be written.
+    // SAFETY: `pid` is the child's, and `status` is a local variable that the call may write to.
     #[allow(unsafe_code)]
     let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
     assert_eq!(waited, pid);
@@ -48,7 +48,7 @@ fn fork_once(cache: &Cache<u64>) -> i32 {
 }
 
 #[test]
-fn child_of_a_frozen_store_is_not_kept_waiting() {
+fn the_child_of_a_frozen_cache_does_not_wait() {
     let cache = Cache::builder().shards(4).max_entries(500).build();
     let (done, writes) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -69,7 +69,11 @@ fn child_of_a_frozen_store_is_not_kept_waiting() {
     });
     assert!(
         writes.into_inner() > u64::from(FORKS),
-        "the other threads were at work"
+        "the other threads wrote meanwhile"
     );
-    assert_eq!(cache.get(b"child"), None, "what a child writes is its own");
+    assert_eq!(
+        cache.get(b"child"),
+        None,
+        "the parent does not see the child's writes"
+    );
 }

@@ -1,4 +1,4 @@
-//! What the cache promises, one promise a test.
+//! The guarantees of the local cache, one in each test.
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
 use std::convert::Infallible;
@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use nearcache::local::{Batch, Cache, Capacity, Draft, Store};
+use nearcache::local::{Batch, Cache, Capacity, NewEntry, RawCache};
 use nearcache::{Clock, Eviction, ManualClock, Rejected, Timestamp, UpdateError, WriteError};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ fn expired_entry_is_not_returned() {
 }
 
 #[test]
-fn expired_entries_leave_without_being_read() {
+fn expired_entries_are_removed_without_being_read() {
     type Write = fn(&Cache<(), Arc<ManualClock>>);
     let writes: [(&str, Write); 4] = [
         ("insert", |cache| cache.insert(b"counter", (), None).unwrap()),
@@ -49,12 +49,12 @@ fn expired_entries_leave_without_being_read() {
         }
         cache.insert(b"counter", (), None).unwrap();
         clock.advance(SECOND);
-        // One key is written all the while: the other shards are swept as well.
+        // Only one key is written, but the other shards are swept too.
         for _ in 0..10_000 {
             write(&cache);
         }
         assert_eq!(cache.len(), 1, "{name}, {shards} shards");
-        cache.store().validate().unwrap();
+        cache.raw().validate().unwrap();
     }
 }
 
@@ -69,7 +69,7 @@ fn touch_changes_the_expiry() {
     assert_eq!(cache.expires_at(b"key"), Some(Timestamp::NEVER));
     assert!(
         cache.expire_at(b"key", clock.now()),
-        "it was there, and is over at once"
+        "there was an entry, which expires at once"
     );
     assert!(!cache.touch(b"key", None));
 }
@@ -78,10 +78,10 @@ fn touch_changes_the_expiry() {
 fn update_keeps_the_expiry() {
     let (cache, clock) = with_clock();
     cache.insert(b"key", 1, Some(SECOND)).unwrap();
-    let expires = cache.expires_at(b"key");
+    let expires_at = cache.expires_at(b"key");
     clock.advance(SECOND / 2);
     cache.update(b"key", |n| Ok::<_, Infallible>(n + 1)).unwrap();
-    assert_eq!(cache.expires_at(b"key"), expires);
+    assert_eq!(cache.expires_at(b"key"), expires_at);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn failed_update_leaves_the_value() {
 }
 
 #[test]
-fn an_update_that_overtakes_itself_ends() {
+fn an_update_whose_function_writes_the_key_ends() {
     let (cache, _) = with_clock();
     cache.insert(b"key", 1, None).unwrap();
     let updated = cache.update(b"key", |n| {
@@ -109,7 +109,7 @@ fn an_update_that_overtakes_itself_ends() {
 }
 
 #[test]
-fn too_large_a_value_is_rejected_and_takes_the_old_one_along() {
+fn a_rejected_value_removes_the_old_one() {
     let cache = Cache::builder()
         .max_weight(10)
         .weigher(|_, weight| *weight)
@@ -135,7 +135,7 @@ fn too_large_a_value_is_rejected_and_takes_the_old_one_along() {
 }
 
 #[test]
-fn a_grown_value_makes_room_for_itself_by_others() {
+fn a_heavier_value_evicts_other_entries() {
     let cache = Cache::builder()
         .max_weight(10)
         .weigher(|_, weight| *weight)
@@ -149,7 +149,7 @@ fn a_grown_value_makes_room_for_itself_by_others() {
 }
 
 #[test]
-fn least_recently_used_goes_first() {
+fn lru_evicts_the_least_recently_used_entry() {
     let cache = Cache::builder()
         .max_entries(3)
         .eviction(Eviction::Lru)
@@ -159,7 +159,7 @@ fn least_recently_used_goes_first() {
         cache.insert(key, (), None).unwrap();
     }
     assert!(cache.get(b"a").is_some());
-    assert!(cache.contains(b"b"), "and to look is no use");
+    assert!(cache.contains(b"b"), "contains is not a use");
     cache.insert(b"d", (), None).unwrap();
     let left: Vec<_> = [b"a", b"b", b"c", b"d"]
         .iter()
@@ -169,7 +169,7 @@ fn least_recently_used_goes_first() {
 }
 
 #[test]
-fn a_batch_goes_before_the_write_that_finds_the_cache_full() {
+fn a_batch_is_evicted_before_the_write_that_finds_the_cache_full() {
     let batch = Batch::OneIn(3.try_into().unwrap());
     let cache = Cache::builder()
         .max_entries(9)
@@ -190,26 +190,26 @@ fn a_batch_goes_before_the_write_that_finds_the_cache_full() {
     assert_eq!(all.len(), 3);
 }
 
-/// How many of 50 keys in use are there after a scan of 40 times what the cache holds; they are asked for once in every
-/// so many keys of the scan.
-fn kept_through_a_scan(eviction: Eviction, asked_every: u32) -> usize {
+/// Returns how many of 50 keys are in the cache after a scan of 40 times its capacity, during which they are requested once in
+/// every `period` keys.
+fn kept_through_a_scan(eviction: Eviction, period: u32) -> usize {
     let cache = Cache::builder()
         .max_entries(100)
         .eviction(eviction)
         .shards(1)
         .build();
-    let ask_for_all = || {
+    let request_all = || {
         for key in 0..50_u32 {
             if cache.get(&key.to_le_bytes()).is_none() {
                 cache.insert(&key.to_le_bytes(), (), None).unwrap();
             }
         }
     };
-    (0..3).for_each(|_| ask_for_all());
+    (0..3).for_each(|_| request_all());
     for key in 1000..5000_u32 {
         cache.insert(&key.to_le_bytes(), (), None).unwrap();
-        if key % asked_every == 0 {
-            ask_for_all();
+        if key % period == 0 {
+            request_all();
         }
     }
     let kept = (0..50_u32).filter(|key| cache.contains(&key.to_le_bytes()));
@@ -217,13 +217,13 @@ fn kept_through_a_scan(eviction: Eviction, asked_every: u32) -> usize {
 }
 
 #[test]
-fn scans_do_not_wash_out_what_is_used() {
+fn scans_do_not_evict_used_entries() {
     assert_eq!(kept_through_a_scan(Eviction::S3Fifo, u32::MAX), 50);
     assert_eq!(kept_through_a_scan(Eviction::Adaptive, 500), 50);
     assert_eq!(kept_through_a_scan(Eviction::Lru, 500), 0);
 }
 
-/// The share of requests that hit when so many keys are asked for in turn, time and again.
+/// Returns the hit ratio when so many keys are requested in turn, a hundred times.
 fn loop_hit_ratio(eviction: Eviction, keys: u32, entries: u64) -> f64 {
     let cache = Cache::builder()
         .max_entries(entries)
@@ -239,16 +239,16 @@ fn loop_hit_ratio(eviction: Eviction, keys: u32, entries: u64) -> f64 {
 }
 
 #[test]
-fn adaptive_policy_gets_its_share_of_a_loop() {
+fn the_adaptive_policy_hits_in_a_loop() {
     // At best 0.1 of the requests can hit: the cache holds a tenth of the loop.
     assert!(loop_hit_ratio(Eviction::Lru, 1000, 100) < 0.001);
     assert!(loop_hit_ratio(Eviction::Adaptive, 1000, 100) > 0.06);
 }
 
 #[test]
-fn adaptive_policy_follows_recency_where_there_is_nothing_else() {
-    // First something that fills the main queue, so that the small one is small. Then every key is asked for twice, the
-    // second time when 160 others have come between: a small queue of a tenth has forgotten it, LRU has not.
+fn the_adaptive_policy_follows_recency_where_only_that_counts() {
+    // The first requests fill the main queue. Then every key is requested twice, with 160 others in between: a small queue of a
+    // tenth has evicted it by then, LRU has not.
     let hit_ratio = |eviction| {
         let cache = Cache::builder()
             .max_entries(200)
@@ -272,12 +272,12 @@ fn adaptive_policy_follows_recency_where_there_is_nothing_else() {
 }
 
 #[test]
-fn handles_with_limits_of_their_own_share_a_store() {
-    let store = Store::new(Eviction::S3Fifo, 1).unwrap();
-    let draft = |value| Draft {
+fn handles_with_different_capacities_share_a_raw_cache() {
+    let cache = RawCache::new(Eviction::S3Fifo, 1).unwrap();
+    let entry = |value| NewEntry {
         value,
         weight: 1,
-        expires: Timestamp::NEVER,
+        expires_at: Timestamp::NEVER,
     };
     let now = Timestamp::from_unix_micros(0);
     let wide = Capacity {
@@ -289,11 +289,11 @@ fn handles_with_limits_of_their_own_share_a_store() {
         ..Capacity::UNBOUNDED
     };
     for key in 0..10_u8 {
-        store.insert(&[key], draft(key), &wide, &now).unwrap();
+        cache.insert(&[key], entry(key), &wide, &now).unwrap();
     }
-    assert_eq!(store.len(), 10);
-    store.insert(b"x", draft(99), &narrow, &now).unwrap();
-    assert_eq!((store.len(), store.get(b"x", &now)), (4, Some(99)));
+    assert_eq!(cache.len(), 10);
+    cache.insert(b"x", entry(99), &narrow, &now).unwrap();
+    assert_eq!((cache.len(), cache.get(b"x", &now)), (4, Some(99)));
 }
 
 /// A value that uses the cache when it is dropped.
@@ -329,23 +329,23 @@ fn values_are_dropped_unlocked() {
     cache.insert(b"key", value(), None).unwrap(); // replaces
     cache.insert(b"b", value(), None).unwrap();
     cache.insert(b"c", value(), None).unwrap(); // evicts
-    cache.insert(b"d", value(), Some(Duration::ZERO)).unwrap(); // is dead on arrival
+    cache.insert(b"d", value(), Some(Duration::ZERO)).unwrap(); // has already expired
     drop(cache.remove(b"c"));
     cache.clear();
     assert_eq!((*calls.lock().unwrap(), cache.len()), (5, 0));
 }
 
-/// A value whose clone panics, which happens under the lock.
+/// A value whose clone panics. `get` clones under the lock.
 struct Bomb;
 
 impl Clone for Bomb {
     fn clone(&self) -> Self {
-        panic!("no second one");
+        panic!("cannot be cloned");
     }
 }
 
 #[test]
-fn a_panic_under_the_lock_empties_the_shard_and_no_more() {
+fn a_panic_under_the_lock_empties_the_shard() {
     let cache = Cache::builder().shards(1).build();
     cache.insert(b"bomb", Bomb, None).unwrap();
     let result = catch_unwind(AssertUnwindSafe(|| cache.get(b"bomb")));
@@ -353,11 +353,11 @@ fn a_panic_under_the_lock_empties_the_shard_and_no_more() {
     assert!(!cache.contains(b"bomb"));
     cache.insert(b"bomb", Bomb, None).unwrap();
     assert!(cache.contains(b"bomb"));
-    cache.store().validate().unwrap();
+    cache.raw().validate().unwrap();
 }
 
 #[test]
-fn times_beyond_the_end_never_come() {
+fn an_expiry_beyond_the_range_is_never() {
     let (cache, clock) = with_clock();
     cache.insert(b"key", 1, Some(Duration::MAX)).unwrap();
     assert_eq!(cache.expires_at(b"key"), Some(Timestamp::NEVER));
@@ -393,7 +393,7 @@ fn a_condition_may_use_the_cache() {
 }
 
 #[test]
-fn a_condition_that_writes_its_own_key_never_holds() {
+fn a_condition_that_writes_the_key_removes_nothing() {
     let cache = Cache::builder().build();
     cache.insert(b"key", 1, None).unwrap();
     let removed = cache.remove_if(b"key", |value| cache.insert(b"key", value + 1, None).is_ok());

@@ -1,20 +1,20 @@
-//! What an entry costs beside its key and value, counted at the allocator.
+//! The memory that an entry takes besides its key and value, counted by the allocator.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::cast_precision_loss)] // counts shown to one digit
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use nearcache::Eviction;
-use nearcache::local::{Cache, Store};
+use nearcache::local::{Cache, RawCache};
 
-/// The bar. A test here fails when a struct grows beyond it.
+/// The most bytes of bookkeeping an entry.
 const MAX_BOOKKEEPING: f64 = 48.0;
 const KEY_LEN: usize = 16;
 
 struct Counting;
 
 thread_local! {
-    /// Bytes that this thread has allocated, less what it has freed: the test harness, in another, counts for nothing.
+    /// The bytes that this thread has allocated and not freed. The test harness runs in another thread.
     static ALLOCATED: Cell<isize> = const { Cell::new(0) };
 }
 
@@ -22,17 +22,17 @@ fn count(bytes: usize, sign: isize) {
     ALLOCATED.set(ALLOCATED.get() + sign * bytes.cast_signed());
 }
 
-// SAFETY: every call is the system allocator's; only the bytes asked for are counted beside.
+// SAFETY: every call is passed on to the system allocator, which satisfies the trait's contract; counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 1);
-        // SAFETY: the caller's promise.
+        // SAFETY: our caller satisfies the contract of this method, which is the system allocator's too.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         count(layout.size(), -1);
-        // SAFETY: the caller's promise.
+        // SAFETY: our caller satisfies the contract of this method, which is the system allocator's too.
         unsafe { System.dealloc(start, layout) }
     }
 }
@@ -44,7 +44,7 @@ fn key(number: usize) -> [u8; KEY_LEN] {
     (number as u128).to_le_bytes()
 }
 
-/// Bytes an entry of a full cache takes beside its key and value, its part of table and ghosts included.
+/// Returns the bytes that an entry of a full cache takes besides its key and value, including its part of index and ghosts.
 fn bookkeeping(eviction: Eviction, entries: usize) -> f64 {
     let before = ALLOCATED.get();
     let cache = Cache::builder()
@@ -52,7 +52,7 @@ fn bookkeeping(eviction: Eviction, entries: usize) -> f64 {
         .eviction(eviction)
         .shards(1)
         .build();
-    // Some are asked for again, so that both queues and both ghosts fill up.
+    // Some entries are used again, so that both queues and both ghosts fill up.
     for number in 0..entries * 4 {
         cache.insert(&key(number), 0_u64, None).unwrap();
         for back in [10, entries / 3] {
@@ -64,7 +64,6 @@ fn bookkeeping(eviction: Eviction, entries: usize) -> f64 {
     taken as f64 / entries as f64 - (KEY_LEN + size_of::<u64>()) as f64
 }
 
-/// One test, since what is counted is the whole process's.
 #[test]
 fn bookkeeping_of_an_entry_is_at_most_48_bytes() {
     for eviction in [Eviction::Adaptive, Eviction::S3Fifo, Eviction::Lru] {
@@ -77,10 +76,10 @@ fn bookkeeping_of_an_entry_is_at_most_48_bytes() {
             measured.iter().all(|&bytes| bytes <= MAX_BOOKKEEPING),
             "{measured:?}"
         );
-        // What is counted against a limit on memory is what is taken, by a few bytes.
+        // `BOOKKEEPING`, which embedders count against a memory limit, is right to a few bytes.
         let mean = measured.iter().sum::<f64>() / measured.len() as f64;
         assert!(
-            (mean - Store::<u64>::BOOKKEEPING as f64).abs() < 5.0,
+            (mean - RawCache::<u64>::BOOKKEEPING as f64).abs() < 5.0,
             "{eviction:?}: {mean}"
         );
     }

@@ -1,4 +1,4 @@
-//! Random operations against a naive map, with a clock of our own; all invariants are checked after every step.
+//! Random operations on a cache and on a naive map, which must agree. All invariants are checked after every operation.
 #![allow(clippy::unwrap_used)] // in helper functions, as in tests
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use nearcache::{Clock, Eviction, ManualClock, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What the cache of these tests holds: a value that is its own weight, so that it can be told from the outside.
+/// A value that is its own weight, so that the tests know the weight.
 type Value = u32;
 
 #[derive(Clone, Debug)]
@@ -63,11 +63,11 @@ fn eviction() -> impl Strategy<Value = Eviction> {
     ]
 }
 
-/// The cache and the map that says what it may answer.
+/// A cache and its model.
 struct Pair {
     cache: Cache<Value, Arc<ManualClock>>,
     clock: Arc<ManualClock>,
-    /// Every value that was stored and not removed, with its expiry. The cache may have evicted it.
+    /// Every value that was stored and not removed, with its expiry time. The cache may have evicted it.
     model: HashMap<u8, (Value, Timestamp)>,
     max_entries: u64,
     max_weight: u64,
@@ -99,15 +99,15 @@ impl Pair {
         })
     }
 
-    /// What the model has under a key, if it is alive.
+    /// Returns the model's live value and its expiry time.
     fn live(&self, key: u8) -> Option<(Value, Timestamp)> {
         self.model
             .get(&key)
             .copied()
-            .filter(|(_, expires)| !expires.is_over(self.clock.now()))
+            .filter(|(_, expires_at)| !expires_at.is_over(self.clock.now()))
     }
 
-    /// An answer must be the model's, or nothing; nothing is then no entry to the model either.
+    /// Checks that the cache returned what the model has, or nothing. In that case the model removes the key too.
     fn agree<T: PartialEq + std::fmt::Debug>(&mut self, key: u8, answer: Option<&T>, expected: Option<&T>) {
         if answer.is_some() {
             assert_eq!(answer, expected, "key {key}");
@@ -143,7 +143,7 @@ impl Pair {
             Op::ExpiresAt(key) => {
                 let (answer, expected) = (
                     self.cache.expires_at(&[key]),
-                    self.live(key).map(|(_, expires)| expires),
+                    self.live(key).map(|(_, expires_at)| expires_at),
                 );
                 self.agree(key, answer.as_ref(), expected.as_ref());
             }
@@ -156,33 +156,33 @@ impl Pair {
             Op::Sleep(ms) => self.clock.advance(Duration::from_millis(ms)),
             Op::StepBack(ms) => {
                 let back = self.clock.now().as_unix_micros() - i64::try_from(ms).unwrap() * 1000;
-                // What was found dead may be gone for good, so the model forgets it as well.
+                // Expired entries may have been removed, so both remove them before the clock is set back.
                 let now = self.clock.now();
-                self.model.retain(|_, (_, expires)| !expires.is_over(now));
-                self.drop_dead(now);
+                self.model.retain(|_, (_, expires_at)| !expires_at.is_over(now));
+                self.remove_expired(now);
                 self.clock.set(Timestamp::from_unix_micros(back));
             }
         }
     }
 
-    /// Reads every key, so that the cache drops what is dead.
-    fn drop_dead(&self, now: Timestamp) {
+    /// Reads every key, so that the cache removes expired entries.
+    fn remove_expired(&self, now: Timestamp) {
         for key in 0..40_u8 {
-            self.cache.store().get(&[key], &now);
+            self.cache.raw().get(&[key], &now);
         }
     }
 
     fn insert(&mut self, key: u8, value: Value, ttl: Option<u64>) {
-        let expires = self.expiry(ttl);
+        let expires_at = self.expiry(ttl);
         let stored = self.cache.insert(&[key], value, ttl.map(Duration::from_millis));
         assert_eq!(stored.is_err(), u64::from(value) > self.max_weight);
         self.model.remove(&key);
-        if stored.is_ok() && !expires.is_over(self.clock.now()) {
-            self.model.insert(key, (value, expires));
+        if stored.is_ok() && !expires_at.is_over(self.clock.now()) {
+            self.model.insert(key, (value, expires_at));
             assert_eq!(
                 self.cache.get(&[key]),
                 Some(value),
-                "the newest entry is never the victim"
+                "a new entry is never the victim"
             );
         } else {
             assert!(!self.cache.contains(&[key]));
@@ -190,14 +190,14 @@ impl Pair {
     }
 
     fn insert_if_absent(&mut self, key: u8, value: Value, ttl: Option<u64>) {
-        let expires = self.expiry(ttl);
+        let expires_at = self.expiry(ttl);
         match self
             .cache
             .insert_if_absent(&[key], value, ttl.map(Duration::from_millis))
         {
-            Ok(false) => assert!(self.live(key).is_some(), "key {key} was said to be there"),
+            Ok(false) => assert!(self.live(key).is_some(), "key {key} was present"),
             Ok(true) => {
-                self.model.insert(key, (value, expires));
+                self.model.insert(key, (value, expires_at));
             }
             Err(_) => {
                 assert!(u64::from(value) > self.max_weight);
@@ -207,14 +207,14 @@ impl Pair {
     }
 
     fn insert_if_present(&mut self, key: u8, value: Value, ttl: Option<u64>) {
-        let expires = self.expiry(ttl);
+        let expires_at = self.expiry(ttl);
         match self
             .cache
             .insert_if_present(&[key], value, ttl.map(Duration::from_millis))
         {
             Ok(true) => {
-                assert!(self.live(key).is_some(), "key {key} was not there to be replaced");
-                self.model.insert(key, (value, expires));
+                assert!(self.live(key).is_some(), "key {key} was absent");
+                self.model.insert(key, (value, expires_at));
             }
             Ok(false) => self.agree(key, None::<&()>, None),
             Err(_) => {
@@ -238,18 +238,18 @@ impl Pair {
     }
 
     fn expire_if(&mut self, key: u8, least: Value, ttl: Option<u64>) {
-        let (expected, expires) = (self.live(key), self.expiry(ttl));
+        let (expected, expires_at) = (self.live(key), self.expiry(ttl));
         let clock = Arc::clone(&self.clock);
-        let set = self.cache.store().expire_if(&[key], &clock, |&value, old| {
+        let set = self.cache.raw().expire_if(&[key], &clock, |&value, old| {
             assert_eq!(Some((value, old)), expected);
-            (value >= least).then_some(expires)
+            (value >= least).then_some(expires_at)
         });
         if set {
-            let (value, _) = expected.expect("what was changed is in the model");
+            let (value, _) = expected.expect("a changed entry is in the model");
             assert!(value >= least);
-            self.model.insert(key, (value, expires));
-            let alive = !expires.is_over(self.clock.now());
-            assert_eq!(self.cache.expires_at(&[key]), alive.then_some(expires));
+            self.model.insert(key, (value, expires_at));
+            let alive = !expires_at.is_over(self.clock.now());
+            assert_eq!(self.cache.expires_at(&[key]), alive.then_some(expires_at));
         }
     }
 
@@ -257,13 +257,15 @@ impl Pair {
         let expected = self.live(key);
         match self.cache.update(&[key], |old| Ok::<_, Infallible>(old + delta)) {
             Ok(true) => {
-                let (old, expires) = expected.expect("an updated entry is in the model");
-                self.model.insert(key, (old + delta, expires));
+                let (old, expires_at) = expected.expect("an updated entry is in the model");
+                self.model.insert(key, (old + delta, expires_at));
                 assert_eq!(self.cache.get(&[key]), Some(old + delta));
             }
             Ok(false) => self.agree(key, None::<&()>, None),
             Err(_) => {
-                assert!(u64::from(expected.expect("it was there").0 + delta) > self.max_weight);
+                assert!(
+                    u64::from(expected.expect("a rejected update had an entry").0 + delta) > self.max_weight
+                );
                 self.model.remove(&key);
                 assert!(!self.cache.contains(&[key]));
             }
@@ -271,10 +273,10 @@ impl Pair {
     }
 
     fn touch(&mut self, key: u8, ttl: Option<u64>) {
-        let expires = self.expiry(ttl);
+        let expires_at = self.expiry(ttl);
         if self.cache.touch(&[key], ttl.map(Duration::from_millis)) {
             let (value, _) = self.live(key).expect("a touched entry is in the model");
-            self.model.insert(key, (value, expires));
+            self.model.insert(key, (value, expires_at));
         } else {
             self.model.remove(&key);
         }
@@ -285,17 +287,17 @@ impl Pair {
         keys.sort_unstable();
         assert!(
             keys.windows(2).all(|pair| pair[0] != pair[1]),
-            "a key was met twice: {keys:?}"
+            "a key was returned twice: {keys:?}"
         );
         assert!(
             keys.iter().all(|&key| self.live(key).is_some()),
-            "a dead key was met: {keys:?}"
+            "an expired key was returned: {keys:?}"
         );
         self.model.retain(|key, _| keys.contains(key));
     }
 
     fn validate(&self) {
-        self.cache.store().validate().unwrap();
+        self.cache.raw().validate().unwrap();
         assert!(
             self.cache.len() <= self.max_entries,
             "{} entries",
@@ -318,7 +320,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn bounded_cache_agrees_with_a_map(
+    fn a_bounded_cache_agrees_with_a_map(
         eviction in eviction(), shards in 1..5_usize, max_entries in 1..30_u64, max_weight in 1..300_u64,
         ops in vec(op(), 1..300),
     ) {
@@ -330,14 +332,14 @@ proptest! {
     }
 
     #[test]
-    fn unbounded_cache_forgets_nothing(eviction in eviction(), shards in 1..5_usize, ops in vec(op(), 1..300)) {
+    fn an_unbounded_cache_evicts_nothing(eviction in eviction(), shards in 1..5_usize, ops in vec(op(), 1..300)) {
         let mut pair = Pair::new(eviction, shards, u64::MAX, u64::MAX);
         for op in &ops {
             pair.apply(op);
             let now = pair.clock.now();
-            for (&key, &(value, expires)) in &pair.model {
-                let answer = pair.cache.store().get(&[key], &now);
-                prop_assert_eq!(answer, Some(value).filter(|_| !expires.is_over(now)));
+            for (&key, &(value, expires_at)) in &pair.model {
+                let answer = pair.cache.raw().get(&[key], &now);
+                prop_assert_eq!(answer, Some(value).filter(|_| !expires_at.is_over(now)));
             }
         }
         pair.validate();

@@ -1,4 +1,4 @@
-//! What a `Cache` does when memory is short: each allocation of each operation is made to fail in turn.
+//! The local cache when memory is short: every allocation of every operation fails in turn.
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
 #[path = "support/failing.rs"]
@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use failing::{Failing, Fails, for_every_allocation, with_failures, without_failures};
-use nearcache::local::{Batch, Builder, Cache, Capacity, Draft, Store};
+use nearcache::local::{Batch, Builder, Cache, Capacity, NewEntry, RawCache};
 use nearcache::{Condition, Eviction, ManualClock, OutOfMemory, Timestamp, WriteError};
 
 #[global_allocator]
@@ -24,7 +24,7 @@ thread_local! {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Made without an allocation.
+/// Makes a key without an allocation.
 fn key(number: u64) -> [u8; 16] {
     u128::from(number).to_le_bytes()
 }
@@ -33,7 +33,7 @@ fn builder() -> Builder<u64, &'static ManualClock> {
     Cache::builder().clock(CLOCK.with(|clock| *clock))
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -50,9 +50,9 @@ impl From<Result<bool, WriteError>> for Outcome {
     }
 }
 
-/// Fails every allocation of an operation in turn, on a newly filled cache each time, and checks the cache after it.
+/// Fails every allocation of an operation in turn, on a newly filled cache each time, and then checks the cache.
 ///
-/// `after` is given the outcome, and is to check what the operation itself was about.
+/// `after` checks the effect of the operation, given its outcome.
 fn check(
     fill: impl Fn() -> (Cached, HashMap<u64, u64>),
     may_evict: bool,
@@ -62,7 +62,7 @@ fn check(
     for_every_allocation(|plan| {
         let (cache, others) = fill();
         let (outcome, failed) = with_failures(plan, || operation(&cache));
-        cache.store().validate().unwrap();
+        cache.raw().validate().unwrap();
         for (number, value) in others {
             let found = cache.get(&key(number));
             assert!(
@@ -74,12 +74,12 @@ fn check(
         assert!(failed || outcome == Outcome::Done, "{plan:?} failed nothing");
         cache.insert(b"usable", 1, None).unwrap();
         assert_eq!(cache.get(b"usable"), Some(1));
-        cache.store().validate().unwrap();
+        cache.raw().validate().unwrap();
         failed
     });
 }
 
-/// A cache with entries 1 to `entries`.
+/// Fills a cache with entries 1 to `entries`.
 fn filled(cache: Cached, entries: u64) -> (Cached, HashMap<u64, u64>) {
     for number in 1..=entries {
         cache.insert(&key(number), number, None).unwrap();
@@ -89,7 +89,7 @@ fn filled(cache: Cached, entries: u64) -> (Cached, HashMap<u64, u64>) {
 
 #[test]
 fn a_new_entry_is_stored_or_not() {
-    // All sizes at which slab and index grow, alone and together.
+    // These sizes include those at which slab and index grow, alone and together.
     for entries in 0..70 {
         for eviction in [Eviction::Adaptive, Eviction::Lru] {
             check(
@@ -107,7 +107,7 @@ fn a_new_entry_is_stored_or_not() {
 }
 
 #[test]
-fn memory_for_a_new_entry_is_really_asked_for() {
+fn a_new_entry_needs_an_allocation() {
     let (cache, _) = filled(builder().build(), 0);
     let (stored, _) = with_failures(Fails::From(1), || cache.insert(b"new", 7, None));
     assert_eq!(stored, Err(WriteError::OutOfMemory(OutOfMemory)));
@@ -136,7 +136,7 @@ fn a_value_is_replaced_without_memory() {
 }
 
 #[test]
-fn many_are_evicted_for_one_without_exceeding_the_capacity() {
+fn many_evictions_for_one_entry_keep_the_capacity() {
     for shards in [1, 4] {
         let weight = 40;
         check(
@@ -171,7 +171,7 @@ fn a_batch_is_evicted_as_far_as_memory_allows() {
 }
 
 #[test]
-fn an_expired_entry_makes_way_for_a_new_one() {
+fn an_expired_entry_is_replaced_or_removed() {
     check(
         || {
             let (cache, others) = filled(builder().build(), 20);
@@ -189,7 +189,7 @@ fn an_expired_entry_makes_way_for_a_new_one() {
 }
 
 #[test]
-fn conditional_writes_answer_or_fail() {
+fn conditional_writes_return_their_result_or_fail() {
     let absent = |cache: &Cached| cache.insert_if_absent(b"new", 7, None).into();
     let after = |cache: &Cached, outcome| assert_eq!(cache.get(b"new").is_some(), outcome == Outcome::Done);
     check(|| filled(builder().build(), 5), false, absent, after);
@@ -205,12 +205,12 @@ fn conditional_writes_answer_or_fail() {
 }
 
 #[test]
-fn what_removes_and_reads_needs_no_memory() {
+fn removals_and_reads_need_no_memory() {
     let operations: [fn(&Cached); 9] = [
         |cache| assert_eq!(cache.get(&key(9)), Some(9)),
         |cache| assert!(cache.contains(&key(9))),
         |cache| assert_eq!(cache.remove(b"live"), Some(1)),
-        |cache| assert_eq!(cache.remove(b"dead"), None),
+        |cache| assert_eq!(cache.remove(b"expired"), None),
         |cache| assert_eq!(cache.remove_if(b"live", |_| true), Some(1)),
         |cache| assert!(cache.touch(b"live", Some(SECOND))),
         |cache| assert!(cache.expire_at(b"live", Timestamp::from_unix_micros(0))),
@@ -222,7 +222,7 @@ fn what_removes_and_reads_needs_no_memory() {
         },
         |cache| {
             let _ = cache.stats();
-            drop(cache.store().freeze());
+            drop(cache.raw().freeze());
         },
     ];
     for operation in operations {
@@ -230,7 +230,7 @@ fn what_removes_and_reads_needs_no_memory() {
             || {
                 let (cache, others) = filled(builder().build(), 10);
                 cache.insert(b"live", 1, None).unwrap();
-                cache.insert(b"dead", 1, Some(SECOND)).unwrap();
+                cache.insert(b"expired", 1, Some(SECOND)).unwrap();
                 CLOCK.with(|clock| clock.advance(2 * SECOND));
                 (cache, others)
             },
@@ -245,18 +245,18 @@ fn what_removes_and_reads_needs_no_memory() {
     let (cache, _) = filled(builder().build(), 100);
     with_failures(Fails::From(1), || cache.clear());
     assert!(cache.is_empty());
-    cache.store().validate().unwrap();
+    cache.raw().validate().unwrap();
 }
 
 #[test]
-fn keys_are_found_after_a_failure_too() {
+fn an_iteration_continues_after_a_failure() {
     for_every_allocation(|plan| {
         let (cache, others) = filled(builder().build(), 700);
         let mut keys = cache.keys();
         let mut found = Vec::with_capacity(others.len());
         let (errors, failed) = with_failures(plan, || {
             let mut errors = 0;
-            // With a plan that lets nothing pass any more, this does not end by itself.
+            // A plan that fails all further allocations would never end.
             while let Some(next) = keys.next().filter(|_| errors < 3) {
                 match next {
                     Ok(key) => found.push(key),
@@ -278,7 +278,7 @@ fn keys_are_found_after_a_failure_too() {
 fn ghosts_that_cannot_grow_forget() {
     let cache = builder().max_entries(2000).shards(1).build();
     for number in 0..6000_u64 {
-        // Memory for the key is that of a victim's; what fails is what the ghosts ask for.
+        // The key reuses a victim's memory, so the allocation that fails is the ghosts'.
         let name = key(100_000 + number);
         let (stored, _) = with_failures(Fails::Only(if number < 2000 { usize::MAX } else { 1 }), || {
             cache.insert(&name, number, None)
@@ -286,21 +286,21 @@ fn ghosts_that_cannot_grow_forget() {
         stored.unwrap();
     }
     assert_eq!(cache.len(), 2000);
-    cache.store().validate().unwrap();
+    cache.raw().validate().unwrap();
 }
 
 #[test]
-fn a_store_is_made_or_not() {
-    // The first allocation is that of the shards; the other one, of an `Arc`, cannot fail without an abort.
-    let (made, failed) = with_failures(Fails::Only(1), || Store::<u64>::new(Eviction::Lru, 4));
+fn a_raw_cache_is_made_or_not() {
+    // The first allocation is that of the shards. The second one, of an `Arc`, aborts the process if it fails.
+    let (made, failed) = with_failures(Fails::Only(1), || RawCache::<u64>::new(Eviction::Lru, 4));
     assert!(failed);
     assert_eq!(made.err(), Some(OutOfMemory));
 }
 
-/// Operations in a random order, a third of them with an allocation that fails, beside a model.
+/// Random operations on a cache and its model, a third of them with failing allocations.
 #[test]
-fn a_cache_agrees_with_its_model_however_memory_fails() {
-    let store = Store::<u64>::new(Eviction::Adaptive, 2).unwrap();
+fn a_cache_agrees_with_its_model_when_allocations_fail() {
+    let cache = RawCache::<u64>::new(Eviction::Adaptive, 2).unwrap();
     let mut model: HashMap<u64, u64> = HashMap::new();
     let (mut random, mut failures) = (1_u64, 0);
     let now = Timestamp::from_unix_micros(0);
@@ -308,25 +308,25 @@ fn a_cache_agrees_with_its_model_however_memory_fails() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);
         let (number, what) = ((random >> 33) % 600, (random >> 50) % 12);
         let name = key(number);
-        let draft = Draft {
+        let new = NewEntry {
             value: round,
             weight: 1,
-            expires: Timestamp::NEVER,
+            expires_at: Timestamp::NEVER,
         };
         let plan = Fails::From(if random >> 60 < 5 { 1 } else { usize::MAX });
         let (stored, _) = with_failures(plan, || match what {
-            0..4 => store
-                .insert(&name, draft, &Capacity::UNBOUNDED, &now)
+            0..4 => cache
+                .insert(&name, new, &Capacity::UNBOUNDED, &now)
                 .map(|()| true),
-            4 => store.insert_if(&name, draft, Condition::IfAbsent, &Capacity::UNBOUNDED, &now),
-            5 => store.insert_if(&name, draft, Condition::IfPresent, &Capacity::UNBOUNDED, &now),
+            4 => cache.insert_if(&name, new, Condition::IfAbsent, &Capacity::UNBOUNDED, &now),
+            5 => cache.insert_if(&name, new, Condition::IfPresent, &Capacity::UNBOUNDED, &now),
             6 => {
-                let updated = store.update(&name, &Capacity::UNBOUNDED, &now, |_| {
+                let updated = cache.update(&name, &Capacity::UNBOUNDED, &now, |_| {
                     Ok::<_, Infallible>((round, 1))
                 });
                 Ok(updated.unwrap_or_else(|error| without_failures(|| panic!("{error}"))))
             }
-            _ => Ok(store.remove(&name, &now).is_some() && what > 6),
+            _ => Ok(cache.remove(&name, &now).is_some() && what > 6),
         });
         match stored {
             Ok(true) if what <= 6 => drop(model.insert(number, round)),
@@ -337,11 +337,11 @@ fn a_cache_agrees_with_its_model_however_memory_fails() {
                 assert_eq!(model.get(&number), None, "only a new entry needs memory");
             }
         }
-        assert_eq!(store.get(&name, &now), model.get(&number).copied());
+        assert_eq!(cache.get(&name, &now), model.get(&number).copied());
         if round % 1000 == 0 {
-            store.validate().unwrap();
+            cache.validate().unwrap();
         }
     }
     assert!(failures > 100, "{failures}");
-    store.validate().unwrap();
+    cache.validate().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Many threads, all operations, and then the invariants.
+//! All operations in many threads at once, and a check of the invariants after them.
 #![allow(clippy::unwrap_used)] // in helper functions, as in tests
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use nearcache::{Eviction, SystemClock};
 const THREADS: u64 = 8;
 const ROUNDS: u64 = 20_000;
 
-/// A generator good enough to mix operations, the same at every run.
+/// Generates the same pseudo-random numbers in every run.
 struct Mix(u64);
 
 impl Mix {
@@ -27,7 +27,7 @@ impl Mix {
     }
 }
 
-/// A value tells its key, so that a wrong one is seen.
+/// Makes a value that contains its key, so that a value of another key is detected.
 fn value_of(key: u64, salt: u64) -> u64 {
     key << 32 | salt
 }
@@ -68,7 +68,7 @@ fn all_operations_keep_the_invariants(eviction: Eviction, shards: usize, batch: 
             scope.spawn(move || hammer(cache, seed));
         }
     });
-    cache.store().validate().unwrap();
+    cache.raw().validate().unwrap();
     assert!(cache.len() <= 100, "{} entries", cache.len());
     assert!(cache.stats().insertions > ROUNDS);
 }
@@ -103,8 +103,8 @@ fn updates_are_counted_exactly() {
 }
 
 #[test]
-fn an_update_never_takes_a_later_value_for_the_one_it_read() {
-    // The reader's value goes by `clear`, and another takes its very slot: the sum must be of that one.
+fn an_update_never_mistakes_a_later_value_for_the_one_it_read() {
+    // `clear` removes the value that was read, and another takes its slot. The sum must be of the second one.
     let cache = Cache::builder().max_entries(10).shards(1).build();
     cache.insert(b"n", 5, None).unwrap();
     let mut seen = Vec::new();
@@ -140,7 +140,7 @@ fn exactly_one_thread_adds_a_key() {
 }
 
 #[test]
-fn iteration_meets_every_key_that_stays() {
+fn iteration_returns_every_key_that_stays() {
     let cache = Cache::builder().shards(4).build();
     for key in 0..5000_u32 {
         cache.insert(&key.to_le_bytes(), (), None).unwrap();
@@ -168,12 +168,12 @@ fn iteration_meets_every_key_that_stays() {
 }
 
 #[test]
-fn a_frozen_store_waits() {
+fn writes_wait_while_the_cache_is_frozen() {
     let cache = Cache::builder().shards(4).build();
     cache.insert(b"key", 1, None).unwrap();
     let arrived = AtomicBool::new(false);
     thread::scope(|scope| {
-        let frozen = cache.store().freeze();
+        let frozen = cache.raw().freeze();
         let writer = scope.spawn(|| {
             cache.insert(b"key", 2, None).unwrap();
             arrived.store(true, Ordering::SeqCst);
@@ -183,5 +183,5 @@ fn a_frozen_store_waits() {
         drop(frozen);
         writer.join().unwrap();
     });
-    assert_eq!(cache.store().get(b"key", &SystemClock), Some(2));
+    assert_eq!(cache.raw().get(b"key", &SystemClock), Some(2));
 }

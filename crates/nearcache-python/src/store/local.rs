@@ -1,6 +1,6 @@
 //! Entries in the memory of this process.
 
-use nearcache::local::{Draft, Store};
+use nearcache::local::{NewEntry, RawCache};
 use nearcache::{Clock, Condition, OutOfMemory, Timestamp, UpdateError, WriteError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -39,10 +39,10 @@ fn weight(key: &[u8], value_size: u64) -> u64 {
     let key_chunk = (key.len() + CHUNK_HEADER)
         .next_multiple_of(CHUNK_STEP)
         .max(MIN_CHUNK);
-    value_size + (Store::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
+    value_size + (RawCache::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
 }
 
-impl Keep for Store<Stored> {
+impl Keep for RawCache<Stored> {
     fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
         let py = call.py();
         let stored = self.get_with(key, &call.now()?, |stored| stored.clone_ref(py));
@@ -59,10 +59,10 @@ impl Keep for Store<Stored> {
     ) -> PyResult<Outcome> {
         let Encoded { stored, size } = Encoded::new(value, call.settings.pickle_protocol)?;
         let (expires, now) = call.expiry(timeout)?;
-        let draft = Draft {
+        let draft = NewEntry {
             value: stored,
             weight: weight(key, size),
-            expires,
+            expires_at: expires,
         };
         let capacity = &call.settings.capacity;
         match self.insert_if(key, draft, condition, capacity, &now) {
@@ -134,10 +134,10 @@ impl Keep for Store<Stored> {
     ) -> PyResult<bool> {
         let token = text(call.py(), token)?;
         let Encoded { stored, size } = Encoded::new(&token, None)?;
-        let draft = Draft {
+        let draft = NewEntry {
             value: stored,
             weight: weight(key, size),
-            expires,
+            expires_at: expires,
         };
         let added = self.insert_if(key, draft, Condition::IfAbsent, &call.settings.capacity, &now);
         added.map_err(|refused| match refused {

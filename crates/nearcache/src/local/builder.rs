@@ -1,4 +1,4 @@
-//! The making of a cache.
+//! The builder of a cache.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Weigher};
 use super::capacity::{Batch, Capacity};
-use super::store::Store;
+use super::raw_cache::RawCache;
 use crate::clock::{Clock, SystemClock};
 use crate::error::OutOfMemory;
 use crate::policy::Eviction;
 
-/// Sets up a [`Cache`]. Everything has a default; the bounds' is that there is none.
+/// Builds a [`Cache`]. Every setting has a default; by default there are no limits.
 ///
 /// ```
 /// use nearcache::Eviction;
@@ -26,7 +26,7 @@ use crate::policy::Eviction;
 /// assert_eq!(cache.weight(), 7);
 /// # Ok::<(), nearcache::WriteError>(())
 /// ```
-#[must_use = "nothing is made before `build`"]
+#[must_use = "a builder does nothing before `build`"]
 pub struct Builder<V, C = SystemClock> {
     capacity: Capacity,
     eviction: Eviction,
@@ -48,44 +48,45 @@ impl<V> Builder<V> {
 }
 
 impl<V, C: Clock> Builder<V, C> {
-    /// At most this many entries (at least 1).
+    /// Limits the number of entries. 0 counts as 1.
     pub const fn max_entries(mut self, entries: u64) -> Self {
         self.capacity.max_entries = entries;
         self
     }
 
-    /// At most this much weight in all. An entry weighs 1 if no [`weigher`](Self::weigher) says otherwise.
+    /// Limits the weight of all entries together. Without a [`weigher`](Self::weigher) each entry weighs 1.
     pub const fn max_weight(mut self, weight: u64) -> Self {
         self.capacity.max_weight = weight;
         self
     }
 
-    /// What an entry weighs, from its key and value. Called once a write, with nothing locked.
+    /// Sets the function that computes an entry's weight from its key and value. Every write calls it once, with nothing locked.
     pub fn weigher(mut self, weigher: impl Fn(&[u8], &V) -> u64 + Send + Sync + 'static) -> Self {
         self.weigher = Arc::new(weigher);
         self
     }
 
-    /// How many entries are evicted at once when there are too many.
+    /// Sets how many entries are evicted at once when the number of entries reaches its limit.
     pub const fn batch(mut self, batch: Batch) -> Self {
         self.capacity.batch = batch;
         self
     }
 
-    /// Which entries are given up.
+    /// Sets the eviction policy.
     pub const fn eviction(mut self, eviction: Eviction) -> Self {
         self.eviction = eviction;
         self
     }
 
-    /// Into how many separately locked parts the cache is cut, rounded up to a power of two. By default sixteen a core,
-    /// but no more than leave each part 125 entries, of 1,024 where only the weight is bounded.
+    /// Sets the number of shards, rounded up to a power of two. Each has a lock and an eviction order of its own.
+    ///
+    /// The default is sixteen a core, but no more than leave each shard 125 entries ([`Capacity::default_shards`]).
     pub const fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
     }
 
-    /// Where the cache reads the time.
+    /// Sets the clock.
     pub fn clock<D: Clock>(self, clock: D) -> Builder<V, D> {
         Builder {
             capacity: self.capacity,
@@ -96,16 +97,16 @@ impl<V, C: Clock> Builder<V, C> {
         }
     }
 
-    /// Makes the cache. Allocates a few hundred bytes a shard; more memory is taken as entries come.
+    /// Builds the cache. O(shards): allocates a few hundred bytes for each. Memory for entries is allocated as they are inserted.
     ///
-    /// Aborts the process if there is no memory for that, as the standard library's collections do. [`Store::new`]
-    /// returns an error instead.
+    /// If there is no memory, the process is aborted, as by the standard library's collections. [`RawCache::new`] returns an error
+    /// instead.
     #[must_use]
     pub fn build(self) -> Cache<V, C> {
         let shards = self.shards.unwrap_or_else(|| self.capacity.default_shards());
-        let store = Store::new(self.eviction, shards)
-            .unwrap_or_else(|OutOfMemory| handle_alloc_error(Layout::new::<Store<V>>()));
-        Cache::new(store, self.capacity, self.clock, self.weigher)
+        let raw = RawCache::new(self.eviction, shards)
+            .unwrap_or_else(|OutOfMemory| handle_alloc_error(Layout::new::<RawCache<V>>()));
+        Cache::new(raw, self.capacity, self.clock, self.weigher)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The handle that Rust programs use.
+//! The handle that most programs use: a raw cache with a clock, a capacity and a weigher.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use super::builder::Builder;
 use super::capacity::Capacity;
+use super::insert::NewEntry;
 use super::keys::Keys;
-use super::store::{Draft, Store};
+use super::raw_cache::RawCache;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::condition::Condition;
 use crate::error::{UpdateError, WriteError};
 use crate::stats::Stats;
 
-/// Tells what an entry weighs.
+/// Computes the weight of an entry from its key and value.
 pub(super) type Weigher<V> = Arc<dyn Fn(&[u8], &V) -> u64 + Send + Sync>;
 
 /// A bounded cache in this process's memory, for any number of threads.
 ///
-/// Cloning gives another handle to the same entries. Values are cloned out: for large ones use an [`Arc`].
+/// Cloning makes another handle to the same entries. Reads clone the value, so wrap values that are expensive to clone in an [`Arc`].
 ///
 /// ```
 /// use nearcache::local::Cache;
@@ -31,50 +32,54 @@ pub(super) type Weigher<V> = Arc<dyn Fn(&[u8], &V) -> u64 + Send + Sync>;
 /// # Ok::<(), nearcache::WriteError>(())
 /// ```
 pub struct Cache<V, C = SystemClock> {
-    store: Arc<Store<V>>,
+    raw: Arc<RawCache<V>>,
     capacity: Capacity,
     clock: C,
     weigher: Weigher<V>,
 }
 
 impl<V> Cache<V> {
-    /// Starts the making of a cache.
+    /// Returns a builder with default settings.
     pub fn builder() -> Builder<V> {
         Builder::new()
     }
 }
 
 impl<V, C: Clock> Cache<V, C> {
-    pub(super) fn new(store: Store<V>, capacity: Capacity, clock: C, weigher: Weigher<V>) -> Self {
+    pub(super) fn new(raw: RawCache<V>, capacity: Capacity, clock: C, weigher: Weigher<V>) -> Self {
         Self {
-            store: Arc::new(store),
+            raw: Arc::new(raw),
             capacity,
             clock,
             weigher,
         }
     }
 
-    /// The value of a live entry. O(1), one shard lock; the value is cloned under it, so that should be cheap.
+    /// Returns the value of a live entry. Counts as a use and in the statistics.
+    ///
+    /// O(1), one shard lock. The value is cloned under the lock, so cloning should be cheap.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<V>
     where
         V: Clone,
     {
-        self.store.get(key, &self.clock)
+        self.raw.get(key, &self.clock)
     }
 
-    /// Stores a value for `ttl`, or for good, whether or not there was one. O(1) amortized, one shard lock.
+    /// Stores a value, and replaces the one under the key, if any. It expires after `ttl`, or never if that is `None`.
+    ///
+    /// O(1) amortized, one shard lock, and one more for each entry that is evicted from another shard.
     ///
     /// # Errors
     ///
-    /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it; the old value is
-    /// removed then too.
+    /// [`WriteError`] if the entry weighs more than the capacity, or if there is no memory for it. The old entry is removed in
+    /// both cases.
     pub fn insert(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<(), WriteError> {
-        let draft = self.draft(key, value, ttl);
-        self.store.insert(key, draft, &self.capacity, &self.clock)
+        let new = self.new_entry(key, value, ttl);
+        self.raw.insert(key, new, &self.capacity, &self.clock)
     }
 
-    /// Stores a value if there is no live entry; returns whether it did. Atomic; cost as [`insert`](Self::insert).
+    /// Stores a value if there is no live entry, and returns whether it did. Atomic; the cost is that of [`insert`](Self::insert).
     ///
     /// ```
     /// # use nearcache::local::Cache;
@@ -87,29 +92,30 @@ impl<V, C: Clock> Cache<V, C> {
     ///
     /// # Errors
     ///
-    /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it.
+    /// [`WriteError`] if the entry weighs more than the capacity, or if there is no memory for it.
     pub fn insert_if_absent(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, WriteError> {
-        let draft = self.draft(key, value, ttl);
-        self.store
-            .insert_if(key, draft, Condition::IfAbsent, &self.capacity, &self.clock)
+        let new = self.new_entry(key, value, ttl);
+        self.raw
+            .insert_if(key, new, Condition::IfAbsent, &self.capacity, &self.clock)
     }
 
-    /// Stores a value if there is a live entry to replace; returns whether it did. Atomic; cost as
+    /// Replaces the value of a live entry, and returns whether there was one. Atomic; the cost is that of
     /// [`insert`](Self::insert).
     ///
     /// # Errors
     ///
-    /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it; the old value is
-    /// removed then too.
+    /// [`WriteError`] if the entry weighs more than the capacity, or if there is no memory for it. The old entry is removed in
+    /// both cases.
     pub fn insert_if_present(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, WriteError> {
-        let draft = self.draft(key, value, ttl);
-        self.store
-            .insert_if(key, draft, Condition::IfPresent, &self.capacity, &self.clock)
+        let new = self.new_entry(key, value, ttl);
+        self.raw
+            .insert_if(key, new, Condition::IfPresent, &self.capacity, &self.clock)
     }
 
-    /// Changes a value by a function of it, atomically, keeping its expiry; returns whether there was a live entry.
+    /// Replaces a value by what `function` makes of it, and returns whether there was a live entry. Atomic; keeps the expiry.
     ///
-    /// The function runs with nothing locked, and again if another writer was faster. Two shard locks when none was.
+    /// `function` runs with nothing locked, and again if another writer was faster. O(1) amortized, two shard locks an attempt.
+    /// Counts as a use, but not as a hit.
     ///
     /// ```
     /// # use nearcache::local::Cache;
@@ -123,8 +129,10 @@ impl<V, C: Clock> Cache<V, C> {
     ///
     /// # Errors
     ///
-    /// The function's error (the old value stays), [`UpdateError::Rejected`] (the old value is removed), or
-    /// [`UpdateError::Overtaken`] by others ten thousand times, or by itself, if the function writes the key.
+    /// - [`UpdateError::Function`] if `function` fails; the old value stays.
+    /// - [`UpdateError::Rejected`] if the new value weighs more than the capacity; the entry is removed.
+    /// - [`UpdateError::Overtaken`] if the key was written during each of ten thousand attempts, by other writers or by `function`
+    ///   itself.
     pub fn update<E>(
         &self,
         key: &[u8],
@@ -133,22 +141,22 @@ impl<V, C: Clock> Cache<V, C> {
     where
         V: Clone,
     {
-        self.store.update(key, &self.capacity, &self.clock, |old| {
+        self.raw.update(key, &self.capacity, &self.clock, |old| {
             let new = function(old)?;
             let weight = (self.weigher)(key, &new);
             Ok((new, weight))
         })
     }
 
-    /// Takes an entry out; its value, if it was alive. O(1), one shard lock.
+    /// Removes an entry, and returns its value if it was live. O(1), one shard lock.
     pub fn remove(&self, key: &[u8]) -> Option<V> {
-        self.store.remove(key, &self.clock)
+        self.raw.remove(key, &self.clock)
     }
 
-    /// Takes an entry out if `condition` holds of its value; the value, if it did. Atomic: what was looked at is what is
-    /// taken out.
+    /// Removes a live entry if `condition` holds of its value, and returns the value in that case. Atomic.
     ///
-    /// The condition is asked with nothing locked, and again if another writer was faster. Two shard locks when none was.
+    /// `condition` runs with nothing locked, and again if another writer was faster, up to ten thousand times; it must not write
+    /// the key itself. O(1), two shard locks an attempt.
     ///
     /// ```
     /// # use nearcache::local::Cache;
@@ -162,97 +170,106 @@ impl<V, C: Clock> Cache<V, C> {
     where
         V: Clone,
     {
-        self.store.remove_if(key, &self.clock, condition)
+        self.raw.remove_if(key, &self.clock, condition)
     }
 
-    /// Lets a live entry live for `ttl` from now, or for good; returns whether there was one. O(1), one shard lock.
+    /// Sets a live entry to expire after `ttl` from now, or never if that is `None`. Returns whether there was one.
+    ///
+    /// O(1), one shard lock. Not a use.
     pub fn touch(&self, key: &[u8], ttl: Option<Duration>) -> bool {
         self.expire_at(key, self.expiry(ttl))
     }
 
-    /// Sets when a live entry dies; returns whether there was one. A time that has passed removes it. O(1), one lock.
-    pub fn expire_at(&self, key: &[u8], expires: Timestamp) -> bool {
-        self.store.expire_at(key, expires, &self.clock)
+    /// Sets when a live entry expires, and returns whether there was one. A time that has passed removes the entry.
+    ///
+    /// O(1), one shard lock. Not a use.
+    pub fn expire_at(&self, key: &[u8], expires_at: Timestamp) -> bool {
+        self.raw.expire_at(key, expires_at, &self.clock)
     }
 
-    /// Whether there is a live entry. O(1), one shard lock; not a use, and not counted.
+    /// Returns whether there is a live entry. O(1), one shard lock. Counts neither as a use nor in the statistics.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
-        self.store.contains(key, &self.clock)
+        self.raw.contains(key, &self.clock)
     }
 
-    /// When a live entry dies, [`Timestamp::NEVER`] if it does not; `None` if there is no entry. O(1), one shard lock.
+    /// Returns when a live entry expires, or `None` if there is no live entry. [`Timestamp::NEVER`] means that it does not
+    /// expire.
+    ///
+    /// O(1), one shard lock. Counts neither as a use nor in the statistics.
     #[must_use]
     pub fn expires_at(&self, key: &[u8]) -> Option<Timestamp> {
-        self.store.expires_at(key, &self.clock)
+        self.raw.expires_at(key, &self.clock)
     }
 
-    /// Takes out everything and gives its memory back. O(n), but O(1) under each shard's lock.
+    /// Removes all entries and frees their memory. O(1) under each shard's lock in turn; dropping the entries, O(n), happens
+    /// outside of the locks.
     pub fn clear(&self) {
-        self.store.clear();
+        self.raw.clear();
     }
 
-    /// How many entries there are, dead ones included that have not been noticed yet. O(1), no lock.
+    /// Returns the number of entries, including expired ones that have not been removed yet. O(1), no lock.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.store.len()
+        self.raw.len()
     }
 
-    /// Whether there are none. O(1), no lock.
+    /// Returns whether there are no entries. O(1), no lock.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.store.is_empty()
+        self.raw.is_empty()
     }
 
-    /// What the entries weigh together. O(1), no lock.
+    /// Returns the weight of all entries. O(1), no lock.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        self.store.weight()
+        self.raw.weight()
     }
 
-    /// The keys of live entries, in no order. See [`Store::keys`].
+    /// Iterates over the keys of live entries, in no order. See [`RawCache::keys`].
     pub fn keys(&self) -> Keys<'_, V> {
-        self.store.keys(self.clock.now())
+        self.raw.keys(self.clock.now())
     }
 
-    /// What the cache may hold.
+    /// Returns this handle's capacity.
     #[must_use]
     pub fn capacity(&self) -> Capacity {
         self.capacity
     }
 
-    /// Starts counting anew, from zero. O(shards).
+    /// Sets all counts of the statistics to zero. The entries stay. O(shards).
     pub fn reset_stats(&self) {
-        self.store.reset_stats();
+        self.raw.reset_stats();
     }
 
-    /// For how long the cache has been counting: since it was made, or since the last
-    /// [`reset_stats`](Self::reset_stats).
+    /// Returns how long the cache has been counting: since it was made or last [reset](Self::reset_stats). O(shards).
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.store.age()
+        self.raw.age()
     }
 
-    /// What was counted since the cache was made or last told to count anew. O(shards).
+    /// Returns the statistics since the cache was made or last [reset](Self::reset_stats). O(shards).
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.store.stats()
+        self.raw.stats()
     }
 
-    /// What all handles share.
+    /// Returns the cache that all clones of this handle share.
     #[must_use]
-    pub fn store(&self) -> &Store<V> {
-        &self.store
+    pub fn raw(&self) -> &RawCache<V> {
+        &self.raw
     }
 
-    fn draft(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Draft<V> {
-        Draft {
+    /// Makes the entry to be stored.
+    fn new_entry(&self, key: &[u8], value: V, ttl: Option<Duration>) -> NewEntry<V> {
+        NewEntry {
             weight: (self.weigher)(key, &value),
-            expires: self.expiry(ttl),
+            expires_at: self.expiry(ttl),
             value,
         }
     }
 
+    /// Returns when an entry expires that is stored now for `ttl`.
     fn expiry(&self, ttl: Option<Duration>) -> Timestamp {
         ttl.map_or(Timestamp::NEVER, |ttl| self.clock.expiry(ttl))
     }
@@ -261,7 +278,7 @@ impl<V, C: Clock> Cache<V, C> {
 impl<V, C: Clone> Clone for Cache<V, C> {
     fn clone(&self) -> Self {
         Self {
-            store: Arc::clone(&self.store),
+            raw: Arc::clone(&self.raw),
             capacity: self.capacity,
             clock: self.clock.clone(),
             weigher: Arc::clone(&self.weigher),
@@ -272,8 +289,8 @@ impl<V, C: Clone> Clone for Cache<V, C> {
 impl<V, C> fmt::Debug for Cache<V, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("len", &self.store.len())
-            .field("weight", &self.store.weight())
+            .field("len", &self.raw.len())
+            .field("weight", &self.raw.weight())
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }

@@ -1,85 +1,91 @@
-//! Which slot a key's entry is in: a hash table of slot numbers.
+//! The index of a shard: a hash table that maps key hashes to slab slots.
 //!
-//! Buckets of one cache line, each with a byte of the hash for every slot number (its *tag*) and a count of those entries that
-//! wanted in while it was full and went to one of the next buckets (it *spilled* them). A search ends at a bucket that spilled
-//! none, or none of such a tag, so nothing is left behind where an entry is taken out. (So does F14, but for the tags: Bronson & Shi, "Open-sourcing F14 for faster,
-//! more memory-efficient hash tables", Engineering at Meta, 2019.)
+//! **Structure.** Buckets of one cache line. A bucket has a *fingerprint* (one byte of the hash) for each slot number, and an
+//! *overflow count*: how many entries belong here but found the bucket full and went to a later one. Beside the count it has a
+//! mask of the fingerprints that overflowed. This is F14 (Bronson & Shi, "Open-sourcing F14 for faster, more memory-efficient
+//! hash tables", Engineering at Meta, 2019) except for the mask, which F14 does not have.
 //!
-//! Why not hashbrown: what it removes leaves marks, and when those have used up the free places, as they do in a cache that
-//! evicts for every insertion, it doubles a table that is more than half full: 13 to 23 bytes an entry in place of 9.
+//! **Invariants.** An entry lies in the first bucket from its home bucket on that had room when it was inserted, and it is
+//! counted in the overflow count of every bucket that it passed. So a search ends at the first bucket where no such fingerprint
+//! overflowed, and a removal leaves no tombstone.
+//!
+//! **Concurrency.** None of its own: the shard's lock guards it.
+//!
+//! hashbrown is not used because its removals leave tombstones. Once these have used up the free places, which they do in a
+//! cache that evicts for every insertion, it doubles a table that is more than half full: 13 to 23 bytes an entry instead of 9.
 
 use crate::error::OutOfMemory;
+use crate::intrinsics::equal_bytes;
 use crate::key::KeyHash;
 use crate::memory::try_with_capacity;
-use crate::vector::equal_bytes;
 
 const LANES: usize = 12;
-/// Grown when fuller than this ...
+/// The load, as a fraction, from which on the table grows.
 const MAX_LOAD: (usize, usize) = (7, 10);
-/// ... by a part of itself in so many. Not by doubling: half of it would lie idle.
+/// The table grows by one part in so many. Doubling would leave half of it unused.
 const GROWTH: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
-    /// A tag a lane, 0 if it is empty; then 2 bytes of the number of entries spilled, and 2 in which a bit is set for every
-    /// remainder by 16 that their tags have. Together what one vector holds.
-    head: [u8; 16],
+    /// A fingerprint for each lane, 0 if the lane is empty; then 2 bytes of overflow count and 2 of the overflow mask, in which
+    /// bit `n` stands for the fingerprints that are `n` modulo 16. Together the size of one vector.
+    metadata: [u8; 16],
     slots: [u32; LANES],
 }
 
 impl Bucket {
     const EMPTY: Self = Self {
-        head: [0; 16],
+        metadata: [0; 16],
         slots: [0; LANES],
     };
 
-    /// How many were spilled; the most that can be told stays so for ever.
-    const fn spilled(&self) -> u16 {
-        let [.., a, b, _, _] = self.head;
+    /// Returns how many entries overflowed. A saturated count stays so.
+    const fn overflow_count(&self) -> u16 {
+        let [.., a, b, _, _] = self.metadata;
         u16::from_ne_bytes([a, b])
     }
 
-    const fn spilled_tags(&self) -> u16 {
-        let [.., a, b] = self.head;
+    const fn overflow_mask(&self) -> u16 {
+        let [.., a, b] = self.metadata;
         u16::from_ne_bytes([a, b])
     }
 
-    fn set_spilled(&mut self, spilled: u16, tags: u16) {
-        let [(a, b), (c, d)] = [spilled, tags].map(|word| word.to_ne_bytes().into());
-        self.head[LANES..].copy_from_slice(&[a, b, c, d]);
+    fn set_overflow(&mut self, count: u16, mask: u16) {
+        let [(a, b), (c, d)] = [count, mask].map(|word| word.to_ne_bytes().into());
+        self.metadata[LANES..].copy_from_slice(&[a, b, c, d]);
     }
 
-    /// Whether one with this tag may have been spilled.
+    /// Returns whether an entry with this fingerprint may have overflowed.
     #[inline]
-    const fn may_have_spilled(&self, tag: u8) -> bool {
-        self.spilled_tags() & tag_bit(tag) != 0
+    const fn may_have_overflowed(&self, fingerprint: u8) -> bool {
+        self.overflow_mask() & mask_bit(fingerprint) != 0
     }
 
-    fn spill(&mut self, tag: u8) {
-        self.set_spilled(
-            self.spilled().saturating_add(1),
-            self.spilled_tags() | tag_bit(tag),
+    fn add_overflow(&mut self, fingerprint: u8) {
+        self.set_overflow(
+            self.overflow_count().saturating_add(1),
+            self.overflow_mask() | mask_bit(fingerprint),
         );
     }
 
-    /// One of those that were spilled is no more.
-    fn forget_spilled(&mut self) {
-        match self.spilled() {
+    /// Counts the removal of an entry that had overflowed.
+    fn remove_overflow(&mut self) {
+        match self.overflow_count() {
             u16::MAX => {}
-            0 | 1 => self.set_spilled(0, 0),
-            spilled => self.set_spilled(spilled - 1, self.spilled_tags()),
+            0 | 1 => self.set_overflow(0, 0),
+            count => self.set_overflow(count - 1, self.overflow_mask()),
         }
     }
 
-    /// What is wanted, if one of the slots with this tag has it.
+    /// Returns the first match among the slots with this fingerprint.
     #[allow(clippy::inline_always)] // for `get`
     #[inline(always)]
-    fn find<W: Wanted>(&self, tag: u8, wanted: &W) -> Option<W::Found> {
-        let mut lanes = self.lanes_with(tag);
-        // A loop, since `find_map` is not inlined.
+    fn find<M: SlotMatcher>(&self, fingerprint: u8, matcher: &M) -> Option<M::Match> {
+        let mut lanes = self.lanes_with(fingerprint);
+        // A loop, because `find_map` is not inlined.
         while lanes != 0 {
-            let found = wanted.at(self.slots[lanes.trailing_zeros() as usize]);
+            let found = matcher.match_slot(self.slots[lanes.trailing_zeros() as usize]);
             if found.is_some() {
                 return found;
             }
@@ -88,15 +94,15 @@ impl Bucket {
         None
     }
 
-    /// The lanes that have a tag, a bit each.
+    /// Returns the lanes that have a fingerprint, a bit each.
     #[inline]
-    fn lanes_with(&self, tag: u8) -> u32 {
-        equal_bytes(&self.head, tag) & ((1 << LANES) - 1)
+    fn lanes_with(&self, fingerprint: u8) -> u32 {
+        equal_bytes(&self.metadata, fingerprint) & ((1 << LANES) - 1)
     }
 
-    /// The lane that has a slot.
-    fn lane_of(&self, tag: u8, slot: u32) -> Option<usize> {
-        let mut lanes = self.lanes_with(tag);
+    /// Returns the lane of a slot.
+    fn lane_of(&self, fingerprint: u8, slot: u32) -> Option<usize> {
+        let mut lanes = self.lanes_with(fingerprint);
         while lanes != 0 {
             let lane = lanes.trailing_zeros() as usize;
             if self.slots[lane] == slot {
@@ -107,23 +113,23 @@ impl Bucket {
         None
     }
 
-    /// The first lane that is empty.
+    /// Returns the first empty lane.
     fn empty_lane(&self) -> Option<usize> {
         let empty = self.lanes_with(0);
         (empty != 0).then_some(empty.trailing_zeros() as usize)
     }
 }
 
-/// What is looked for among the slots that the index names. (A trait and not a closure, which would not be inlined.)
-pub(super) trait Wanted {
-    type Found;
-    /// What is wanted, if it is in this slot.
-    fn at(&self, slot: u32) -> Option<Self::Found>;
+/// Decides which of the candidate slots is searched for. (A trait, because a closure would not be inlined.)
+pub(super) trait SlotMatcher {
+    type Match;
+    /// Returns the match if this slot is the one.
+    fn match_slot(&self, slot: u32) -> Option<Self::Match>;
 }
 
-/// Whether what was not found may be in one of the next buckets.
+/// The result of a search that found nothing in the home bucket: whether the entry may have overflowed into a later one.
 #[derive(Debug)]
-pub(super) struct MayBeFurther(pub(super) bool);
+pub(super) struct MayHaveOverflowed(pub(super) bool);
 
 /// Maps key hashes to slab slots. The slab keeps the length.
 #[derive(Debug, Default)]
@@ -132,43 +138,49 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Bytes an entry takes, at the mean load: between the greatest and what is left of it after growing.
+    /// The bytes that an entry takes at the mean load, which is between the load limit and the load after growing.
     pub(super) const BYTES_PER_ENTRY: usize = 9;
 
-    /// What is wanted, if one of the slots in the first bucket has it; else whether it may be further on, where
-    /// [`find_spilled`](Self::find_spilled) looks.
+    /// Searches the home bucket of a hash. If the match may have overflowed, the caller goes on with
+    /// [`find_overflowed`](Self::find_overflowed).
     #[allow(clippy::inline_always)] // for `get`
     #[inline(always)]
-    pub(super) fn find<W: Wanted>(&self, hash: KeyHash, wanted: &W) -> Result<W::Found, MayBeFurther> {
-        let Some(bucket) = self.buckets.get(self.first(hash)) else {
-            return Err(MayBeFurther(false));
+    pub(super) fn find<M: SlotMatcher>(
+        &self,
+        hash: KeyHash,
+        matcher: &M,
+    ) -> Result<M::Match, MayHaveOverflowed> {
+        let Some(bucket) = self.buckets.get(self.home(hash)) else {
+            return Err(MayHaveOverflowed(false));
         };
-        let found = bucket.find(tag(hash), wanted);
-        found.ok_or(MayBeFurther(bucket.may_have_spilled(tag(hash))))
+        let found = bucket.find(fingerprint(hash), matcher);
+        found.ok_or(MayHaveOverflowed(bucket.may_have_overflowed(fingerprint(hash))))
     }
 
-    /// Looks on where the first bucket has spilled.
-    pub(super) fn find_spilled<W: Wanted>(&self, hash: KeyHash, wanted: &W) -> Option<W::Found> {
-        let mut place = self.first(hash);
+    /// Searches the buckets after the home bucket.
+    pub(super) fn find_overflowed<M: SlotMatcher>(&self, hash: KeyHash, matcher: &M) -> Option<M::Match> {
+        let mut place = self.home(hash);
         for _ in 1..self.buckets.len() {
-            place = self.after(place);
+            place = self.next(place);
             let bucket = &self.buckets[place];
-            let found = bucket.find(tag(hash), wanted);
-            if found.is_some() || !bucket.may_have_spilled(tag(hash)) {
+            let found = bucket.find(fingerprint(hash), matcher);
+            if found.is_some() || !bucket.may_have_overflowed(fingerprint(hash)) {
                 return found;
             }
         }
         None
     }
 
-    /// Whether it has to grow before another entry is put in, having so many.
+    /// Returns whether an index of `len` entries has to grow before the next insertion.
     pub(super) const fn is_full(&self, len: usize) -> bool {
         len >= self.buckets.len() * LANES * MAX_LOAD.0 / MAX_LOAD.1
     }
 
-    /// Makes it larger, and puts these entries into it: all there are. O(entries).
+    /// Grows the table and inserts `entries`, which must be all entries. O(entries).
     ///
-    /// The old table goes when the new one is there, so that it is still there if there is no memory for a new one.
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the larger table cannot be allocated; the old one is unchanged.
     #[cold]
     pub(super) fn try_grow(
         &mut self,
@@ -182,51 +194,52 @@ impl Index {
         Ok(())
     }
 
-    /// Puts in an entry that is not there. There has to be room.
+    /// Inserts an entry that is not in the index, which must not be full.
     pub(super) fn insert(&mut self, hash: KeyHash, slot: u32) {
-        let mut place = self.first(hash);
+        let mut place = self.home(hash);
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[place];
             if let Some(lane) = bucket.empty_lane() {
-                bucket.head[lane] = tag(hash);
+                bucket.metadata[lane] = fingerprint(hash);
                 bucket.slots[lane] = slot;
                 return;
             }
-            bucket.spill(tag(hash));
-            place = self.after(place);
+            bucket.add_overflow(fingerprint(hash));
+            place = self.next(place);
         }
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub(super) fn remove(&mut self, hash: KeyHash, slot: u32) {
-        let first = self.first(hash);
-        let mut place = first;
+        let home = self.home(hash);
+        let mut place = home;
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[place];
-            if let Some(lane) = bucket.lane_of(tag(hash), slot) {
-                bucket.head[lane] = 0;
+            if let Some(lane) = bucket.lane_of(fingerprint(hash), slot) {
+                bucket.metadata[lane] = 0;
                 break;
             }
-            place = self.after(place);
+            place = self.next(place);
         }
-        // Those it was spilled by, from the first on.
-        let (mut passed, end) = (first, place);
+        // The buckets that the entry passed when it was inserted.
+        let (mut passed, end) = (home, place);
         while passed != end {
-            self.buckets[passed].forget_spilled();
-            passed = self.after(passed);
+            self.buckets[passed].remove_overflow();
+            passed = self.next(passed);
         }
     }
 
-    /// The slots that are in it, in no order.
+    /// Iterates over the slots of all entries, in no order.
     pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
         self.buckets.iter().flat_map(|bucket| {
-            let taken = bucket.head.iter().zip(bucket.slots).filter(|&(&tag, _)| tag != 0);
+            let lanes = bucket.metadata.iter().zip(bucket.slots);
+            let taken = lanes.filter(|&(&fingerprint, _)| fingerprint != 0);
             taken.map(|(_, slot)| slot)
         })
     }
 
-    /// The bucket that one spills into.
-    fn after(&self, place: usize) -> usize {
+    /// Returns the bucket that a full bucket overflows into.
+    fn next(&self, place: usize) -> usize {
         if place + 1 == self.buckets.len() {
             0
         } else {
@@ -234,22 +247,22 @@ impl Index {
         }
     }
 
-    /// The bucket that an entry is put in if it has room.
+    /// Returns the home bucket: the one that an entry is put into if it has room.
     #[allow(clippy::cast_possible_truncation)] // below the number of buckets
-    fn first(&self, hash: KeyHash) -> usize {
-        ((u128::from(hash.whole()) * self.buckets.len() as u128) >> 64) as usize
+    fn home(&self, hash: KeyHash) -> usize {
+        ((u128::from(hash.bits()) * self.buckets.len() as u128) >> 64) as usize
     }
 }
 
-/// A byte of the hash from its lower end, since the upper chose the bucket; never 0.
-#[allow(clippy::cast_possible_truncation)] // the lower bits are what is wanted
-fn tag(hash: KeyHash) -> u8 {
-    (hash.whole() as u8).max(1)
+/// Returns the lowest byte of the hash, but never 0. The highest bits choose the bucket.
+#[allow(clippy::cast_possible_truncation)] // the lowest bits are wanted
+fn fingerprint(hash: KeyHash) -> u8 {
+    (hash.bits() as u8).max(1)
 }
 
-/// The bit that stands for a tag among those spilled.
-const fn tag_bit(tag: u8) -> u16 {
-    1 << (tag % 16)
+/// Returns the bit of the overflow mask that stands for a fingerprint.
+const fn mask_bit(fingerprint: u8) -> u16 {
+    1 << (fingerprint % 16)
 }
 
 #[cfg(test)]
@@ -261,29 +274,29 @@ mod tests {
 
     use super::*;
 
-    /// Few tags and few buckets, so that entries meet.
+    /// Makes few different fingerprints and home buckets, so that entries collide.
     fn hash(number: u64) -> KeyHash {
         KeyHash::from(((number % 5) << 61) | (number % 3))
     }
 
-    impl Wanted for u32 {
-        type Found = ();
+    impl SlotMatcher for u32 {
+        type Match = ();
 
-        fn at(&self, slot: u32) -> Option<()> {
+        fn match_slot(&self, slot: u32) -> Option<()> {
             (slot == *self).then_some(())
         }
     }
 
     fn find(index: &Index, hash: KeyHash, slot: u32) -> Option<()> {
         match index.find(hash, &slot) {
-            Err(MayBeFurther(true)) => index.find_spilled(hash, &slot),
+            Err(MayHaveOverflowed(true)) => index.find_overflowed(hash, &slot),
             found => found.ok(),
         }
     }
 
     proptest! {
         #[test]
-        fn finds_what_was_put_in_and_not_taken_out(ops in vec((any::<bool>(), 0..200_u32), 0..600)) {
+        fn entries_are_found_until_they_are_removed(ops in vec((any::<bool>(), 0..200_u32), 0..600)) {
             let (mut index, mut model) = (Index::default(), HashMap::new());
             for (put, slot) in ops {
                 let hash = hash(u64::from(slot));
@@ -308,7 +321,7 @@ mod tests {
             for (slot, hash) in model {
                 index.remove(hash, slot);
             }
-            prop_assert!(index.buckets.iter().all(|bucket| bucket.spilled() == 0));
+            prop_assert!(index.buckets.iter().all(|bucket| bucket.overflow_count() == 0));
         }
     }
 

@@ -1,33 +1,53 @@
-//! The in-process cache: sharded, bounded, with expiry.
+//! A bounded cache in the memory of one process.
 //!
-//! From the outside in:
+//! - [`Cache`] is the handle for most programs: a [`RawCache`] with a clock, a capacity and a weigher.
+//! - [`RawCache`] has the shards. Callers pass the clock with every call and the capacity with every write, so that handles
+//!   with clocks and capacities of their own can share one cache.
+//! - A shard is what one lock guards: an index of slot numbers, a slab of entries, and a policy. A key's hash chooses its shard.
 //!
-//! - [`Cache`]: a handle for Rust programs: a store, a clock, a capacity and a weigher.
-//! - [`Store`]: the shared part. Every call is told the time and the capacity, so that handles with clocks and limits of
-//!   their own can share one store.
-//! - `Shard`: what one lock guards: an index of slot numbers, a slab of entries, a policy.
+//! **Invariants.**
 //!
-//! Invariants:
+//! - After every write, the whole cache is within the capacity of the handle that wrote.
+//! - An expired entry is never returned, and counts as absent.
+//! - An operation that fails for lack of memory has stored nothing, and leaves the cache valid.
 //!
-//! - No user code runs while a lock is held, but for `Clone` of a value and [`Clock::now`](crate::Clock::now).
-//!   Values that leave (victims, replaced and expired ones) are dropped after the lock is released.
-//! - No thread holds two shard locks, but for [`Store::freeze`], which takes them in order.
-//! - After every write, the whole store is within the capacity of the handle that wrote.
+//! **Concurrency.**
+//!
+//! - Each shard has one lock. No thread holds two, except in [`RawCache::freeze`], which takes all in order.
+//! - No user code runs under a lock, except `Clone` of a value, the reader that is passed to [`RawCache::get_with`], and
+//!   [`Clock`](crate::Clock). Values that are removed are dropped after unlocking.
+//! - [`Cache::update`] and the conditional removals call the user's function between two lock acquisitions, and compare a
+//!   stamp to see whether the value is still the one they read.
+//! - A panic under a lock empties the shard.
 
 mod builder;
 mod cache;
 mod capacity;
+mod deferred_drops;
+mod evict;
+mod expire;
+mod freeze;
+mod get;
 mod index;
+mod insert;
 mod keys;
-mod leaving;
 mod lock;
+mod raw_cache;
+mod remove;
 mod shard;
+mod shard_writer;
 mod slab;
-mod store;
 mod stored_key;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod totals;
+mod update;
 
 pub use builder::Builder;
 pub use cache::Cache;
 pub use capacity::{Batch, Capacity};
+pub use freeze::Frozen;
+pub use insert::NewEntry;
 pub use keys::Keys;
-pub use store::{Draft, Frozen, Store};
+pub use raw_cache::RawCache;

@@ -1,81 +1,59 @@
-//! What one lock guards: an index of slot numbers, a slab of entries, a policy that orders them.
+//! A shard: what one lock guards. An index of slot numbers, a slab of entries, and a policy that orders them.
 //!
-//! Invariants, checked by [`Shard::validate`]: index, slab and policy have the same entries; `weight` and `expiring` are
-//! sums over them; each of them is in the store's totals.
+//! **Invariants**, which [`Shard::validate`] checks: index, slab and policy have the same entries; `weight` and `expiring` are
+//! sums over these entries; the entries are counted in the cache's totals.
 //!
-//! Nothing here drops a value: what leaves is handed out, to be dropped when the lock is released.
-//!
-//! Memory for a new entry is allocated before anything is linked, and nothing else here needs any that it cannot do
+//! **Memory.** What a new entry needs is reserved before the entry is linked. Nothing else here needs memory that it cannot do
 //! without.
+//!
+//! The operations are in files of their own: `get.rs`, `insert.rs`, `update.rs`, `remove.rs`, `expire.rs`, `sweep.rs`,
+//! `evict.rs`, `keys.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::capacity::{Capacity, Change, Totals};
-use super::index::{Index, MayBeFurther, Wanted};
-use super::leaving::Leaving;
+use super::index::Index;
 use super::slab::{Entry, Slab};
-use super::store::Draft;
-use crate::clock::{Clock, Timestamp};
-use crate::condition::Condition;
-use crate::error::{OutOfMemory, Rejected, WriteError};
+use super::totals::{Change, Totals};
+use crate::clock::Timestamp;
+use crate::error::OutOfMemory;
 use crate::key::{Key, KeyHash, KeyHasher};
-use crate::memory::try_copy;
-use crate::policy::{AnyPolicy, Eviction, Node, Policy, Pressure, Stamp};
+use crate::policy::{AnyPolicy, Eviction, Limit, Policy, Stamp};
 use crate::stats::Stats;
 
-/// How many slots a write looks at for entries whose time is over. So a dead entry stays for at most a quarter as
-/// many writes as the shard has slots, and the dead are at most an eighth of all on average.
-const SWEEP_STEPS: usize = 4;
-/// After so many writes to one shard, other shards are swept for dead entries too, so that a program that writes one key
-/// only still gets back what expired elsewhere.
-const WRITES_PER_OTHER_SWEEP: u32 = 64;
-
-/// What a key leads to.
+/// Identifies a stored value: its slot and the stamp of the write that stored it.
 #[derive(Clone, Copy)]
-pub(super) enum Found {
-    Live(u32),
-    Dead(u32),
-    Nothing,
+pub(super) struct Version {
+    pub(super) slot: u32,
+    pub(super) stamp: Stamp,
 }
 
-/// What came of a write.
-pub(super) struct Written {
-    pub(super) stored: Result<bool, WriteError>,
-    /// How many entries other shards are to give for it.
-    pub(super) owed: u64,
-    pub(super) other_due: OtherShardDue,
-}
-
-/// Whether the writer is to sweep another shard, too.
-#[derive(Clone, Copy)]
-#[must_use]
-pub(super) struct OtherShardDue(pub(super) bool);
-
-/// In this order, so that a hit touches one cache line of it: the lock's.
+/// One part of a cache. The fields' order puts what a hit needs on one cache line, the lock's.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Shard<V> {
-    index: Index,
-    hits: u64,
-    misses: u64,
-    slab: Slab<V>,
-    policy: AnyPolicy,
+    pub(super) index: Index,
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+    pub(super) slab: Slab<V>,
+    pub(super) policy: AnyPolicy,
     hasher: KeyHasher,
     eviction: Eviction,
-    weight: u64,
-    /// How many entries have an expiry: without any, writes need not know the time.
-    expiring: usize,
+    /// The weight of all entries.
+    pub(super) weight: u64,
+    /// The number of entries that can expire. While it is 0, writes need not read the clock.
+    pub(super) expiring: usize,
     /// The slot that the sweep looks at next.
-    hand: u32,
-    /// Counts the writes, which sweep.
-    writes: u32,
-    /// Counts the values stored; each carries its number.
-    stamp: Stamp,
-    /// The other counts.
+    pub(super) sweep_cursor: u32,
+    /// The number of writes, for the sweep of other shards.
+    pub(super) writes: u32,
+    /// The stamp of the next value.
+    pub(super) stamp: Stamp,
+    /// The counts other than `hits` and `misses`.
     pub(super) stats: Stats,
     counting_since: Instant,
-    totals: Arc<Totals>,
+    /// The totals of all shards.
+    pub(super) totals: Arc<Totals>,
 }
 
 impl<V> Shard<V> {
@@ -90,7 +68,7 @@ impl<V> Shard<V> {
             eviction,
             weight: 0,
             expiring: 0,
-            hand: 0,
+            sweep_cursor: 0,
             writes: 0,
             stamp: Stamp::default(),
             stats: Stats::default(),
@@ -99,445 +77,72 @@ impl<V> Shard<V> {
         }
     }
 
+    /// Returns the number of entries.
     pub(super) const fn len(&self) -> usize {
         self.slab.len()
     }
 
-    pub(super) const fn slab(&self) -> &Slab<V> {
-        &self.slab
+    /// Returns whether this shard evicts before others do: unless it has far fewer entries than the average.
+    pub(super) fn has_fair_share(&self) -> bool {
+        // Without a division, which takes as long as a lookup.
+        (self.len() * self.totals.shards * 8) as u64 >= self.totals.entries() * 7
     }
 
-    /// The slot of a key. The clock is read only for an entry that can expire.
-    #[allow(clippy::inline_always)] // for writes
-    #[inline(always)]
-    pub(super) fn find(&self, key: Key<'_>, clock: &impl Clock) -> Found {
-        match look_up(&self.index, &self.slab, key) {
-            Some((slot, entry)) if entry.is_dead(clock) => Found::Dead(slot),
-            Some((slot, _)) => Found::Live(slot),
-            None => Found::Nothing,
-        }
+    /// Returns the limit that is exceeded, whatever the capacity, when no slot number is left.
+    #[inline]
+    pub(super) fn slot_limit(&self) -> Option<Limit> {
+        self.slab.is_full().then_some(Limit::Entries)
     }
 
-    /// What `read` makes of a key's value: counted, and a use. Else the value that was found dead, if one was.
-    #[allow(clippy::inline_always)] // for `get`
-    #[inline(always)]
-    pub(super) fn ask<T>(
-        &mut self,
-        key: Key<'_>,
-        clock: &impl Clock,
-        read: impl FnOnce(&V) -> T,
-    ) -> Result<T, Option<V>> {
-        let Some((slot, entry)) = look_up(&self.index, &self.slab, key) else {
-            self.misses += 1;
-            return Err(None);
-        };
-        if entry.is_dead(clock) {
-            self.misses += 1;
-            return Err(self.unlink_dead(slot));
-        }
-        self.hits += 1;
-        let answer = read(&entry.value);
-        if self.policy.hit_is_mark() {
-            entry.node.count_use();
-        } else {
-            self.hit(slot);
-        }
-        Ok(answer)
-    }
-
-    /// Tells the policy that an entry was asked for.
-    fn hit(&mut self, slot: u32) {
-        self.policy.hit(&mut self.slab, slot);
-    }
-
-    /// Stores a draft if the condition holds.
-    pub(super) fn write(
-        &mut self,
-        key: Key<'_>,
-        draft: Draft<V>,
-        condition: Condition,
-        capacity: &Capacity,
-        clock: &impl Clock,
-        leaving: &mut Leaving<V>,
-    ) -> Written {
-        let other_due = self.sweep(clock, leaving);
-        self.policy.prefetch(key.hash);
-        let mut owed = 0;
-        let mut found = self.find(key, clock);
-        let stored = if condition.allows(matches!(found, Found::Live(_))) {
-            let due = capacity.batch_due(self.totals.entries());
-            if due > 0 {
-                (owed, found) = self.evict_batch_before(due, key, clock, leaving);
-            }
-            self.put(key, found, draft, capacity, clock, leaving)
-                .map(|()| true)
-        } else {
-            leaving.value(draft.value);
-            Ok(false)
-        };
-        Written {
-            stored,
-            owed,
-            other_due,
-        }
-    }
-
-    /// Evicts so many entries, or all that can leave; returns how many were missing, and what a key leads to then.
-    #[cold]
-    fn evict_batch_before(
-        &mut self,
-        count: u64,
-        key: Key<'_>,
-        clock: &impl Clock,
-        leaving: &mut Leaving<V>,
-    ) -> (u64, Found) {
-        let mut owed = count;
-        while owed > 0 && self.evict(Pressure::Entries, leaving) {
-            owed -= 1;
-        }
-        (owed, self.find(key, clock))
-    }
-
-    /// Stores a draft: over the key's entry if one was found, else as a new one.
-    fn put(
-        &mut self,
-        key: Key<'_>,
-        found: Found,
-        draft: Draft<V>,
-        capacity: &Capacity,
-        clock: &impl Clock,
-        leaving: &mut Leaving<V>,
-    ) -> Result<(), WriteError> {
-        let weight = Rejected::check(draft.weight, capacity.max_weight);
-        let dead_on_arrival = clock.has_passed(draft.expires);
-        match (weight, found) {
-            (Ok(weight), Found::Live(slot)) if !dead_on_arrival => {
-                self.replace(slot, draft.value, weight, capacity, leaving);
-                self.set_expiry(slot, draft.expires);
-                return Ok(());
-            }
-            (_, Found::Live(slot)) => self.drop_own(slot, leaving),
-            (_, Found::Dead(slot)) => self.expire_own(slot, leaving),
-            (_, Found::Nothing) => {}
-        }
-        match weight {
-            Ok(weight) if !dead_on_arrival => self.link(key, draft, weight, capacity, leaving)?,
-            Ok(_) => {
-                self.stats.insertions += 1;
-                self.stats.expirations += 1;
-                leaving.value(draft.value);
-            }
-            Err(rejected) => {
-                self.stats.rejections += 1;
-                leaving.value(draft.value);
-                return Err(rejected.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes room for a new entry and links it. If there is no memory for it, some entries may have been evicted.
-    fn link(
-        &mut self,
-        key: Key<'_>,
-        draft: Draft<V>,
-        weight: u32,
-        capacity: &Capacity,
-        leaving: &mut Leaving<V>,
-    ) -> Result<(), OutOfMemory> {
-        let mut change = Change::came(weight);
-        let has_its_share = self.has_its_share();
-        if has_its_share {
-            while let Some(pressure) = capacity
-                .exceeded_with(&self.totals, change)
-                .or(self.own_pressure())
-            {
-                let Some(victim) = self.evict_uncounted(pressure, leaving) else {
-                    break;
-                };
-                change = change.and(Change::left(victim));
-            }
-        }
-        // After the evictions, which may have left a slot and the memory of a key.
-        let stored_key = match self.try_reserve().and_then(|()| leaving.new_key(key.bytes)) {
-            Ok(stored_key) => stored_key,
-            Err(error) => {
-                self.totals.apply(change.and(Change::left(weight)));
-                leaving.value(draft.value);
-                return Err(error);
-            }
-        };
-        // Counted before it is there, so that two writers in two shards cannot both take the last place.
-        self.totals.apply(change);
-        if change.is_more() && has_its_share {
-            self.make_room(capacity, leaving);
-        }
-        let slot = self.slab.insert(Entry {
-            node: Node::new(weight, self.stamp),
-            expires: draft.expires,
-            key: stored_key,
-            value: draft.value,
-        });
-        self.stamp = self.stamp.next();
-        self.weight += u64::from(weight);
-        self.expiring += usize::from(draft.expires != Timestamp::NEVER);
-        self.stats.insertions += 1;
-        self.index.insert(key.hash, slot);
-        self.policy.admit(&mut self.slab, slot, key.hash);
-        Ok(())
-    }
-
-    /// Makes sure that slab and index have room for another entry.
-    fn try_reserve(&mut self) -> Result<(), OutOfMemory> {
+    /// Reserves memory for one more entry in slab and index.
+    pub(super) fn try_reserve(&mut self) -> Result<(), OutOfMemory> {
         self.slab.try_reserve()?;
         if self.index.is_full(self.slab.len()) {
             let (hasher, entries) = (&self.hasher, self.slab.entries());
-            // In the slab's order, which the processor can read ahead in.
+            // In the slab's order, in which the processor can read ahead.
             self.index
                 .try_grow(entries.map(|(slot, entry)| (hasher.hash(entry.key.bytes()), slot)))?;
         }
         Ok(())
     }
 
-    /// Whether this shard is to give before others when room is wanted: if it does not have far less than they have on
-    /// average.
-    fn has_its_share(&self) -> bool {
-        // Without a division, which takes as long as a look-up.
-        (self.len() * self.totals.shards * 8) as u64 >= self.totals.entries() * 7
+    /// Links a new entry, for which [`try_reserve`](Self::try_reserve) has reserved memory. The caller counts it in the totals.
+    pub(super) fn link(&mut self, key: Key<'_>, entry: Entry<V>) {
+        self.weight += u64::from(entry.node.weight);
+        self.expiring += usize::from(entry.expires_at != Timestamp::NEVER);
+        let slot = self.slab.insert(entry);
+        self.stamp = self.stamp.next();
+        self.stats.insertions += 1;
+        self.index.insert(key.hash, slot);
+        self.policy.admit(&mut self.slab, slot, key.hash);
     }
 
-    /// The slot of a value that was stored there as number `stamp`, if it is there still.
-    pub(super) fn still(&self, (slot, stamp): (u32, Stamp)) -> Option<u32> {
-        let entry = self.slab.occupied(slot)?;
-        (entry.node.stamp() == stamp).then_some(slot)
-    }
-
-    /// Replaces the value that was stored as number `stamp` in `slot`, keeping its expiry; false if it is not there
-    /// any more. The value then leaves, too.
-    pub(super) fn replace_stamped(
-        &mut self,
-        place: (u32, Stamp),
-        (value, weight): (V, u64),
-        capacity: &Capacity,
-        leaving: &mut Leaving<V>,
-    ) -> Result<bool, Rejected> {
-        let Some(slot) = self.still(place) else {
-            leaving.value(value);
-            return Ok(false);
-        };
-        match Rejected::check(weight, capacity.max_weight) {
-            Ok(weight) => {
-                self.replace(slot, value, weight, capacity, leaving);
-                Ok(true)
-            }
-            Err(rejected) => {
-                self.stats.rejections += 1;
-                leaving.value(value);
-                self.drop_own(slot, leaving);
-                Err(rejected)
-            }
-        }
-    }
-
-    /// Takes an entry out.
-    pub(super) fn unlink(&mut self, slot: u32) -> Option<Entry<V>> {
+    /// Removes an entry and returns it.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Entry<V>> {
         self.policy.detach(&mut self.slab, slot);
-        self.forget(slot);
+        self.unlink_detached(slot);
         let entry = self.slab.remove(slot)?;
-        self.totals.apply(Change::left(entry.node.weight));
+        self.totals.apply(Change::removed(entry.node.weight));
         Some(entry)
     }
 
-    /// Takes out the entry of the operation's own key.
-    fn drop_own(&mut self, slot: u32, leaving: &mut Leaving<V>) {
-        if let Some(entry) = self.unlink(slot) {
-            leaving.own_entry(entry);
-        }
-    }
-
-    /// Forgets where an entry is that the policy has let go of, and the slab is yet to; tells the hash of its key.
+    /// Removes an entry from the index and the sums, and returns its key's hash. The policy has already detached it, and the slab
+    /// still has it.
     #[inline]
-    fn forget(&mut self, slot: u32) -> KeyHash {
+    pub(super) fn unlink_detached(&mut self, slot: u32) -> KeyHash {
         let entry = self.slab.get(slot);
         let hash = self.hasher.hash(entry.key.bytes());
         self.policy.prefetch(hash);
         self.weight -= u64::from(entry.node.weight);
-        self.expiring -= usize::from(entry.expires != Timestamp::NEVER);
+        self.expiring -= usize::from(entry.expires_at != Timestamp::NEVER);
         self.index.remove(hash, slot);
         hash
     }
 
-    /// Takes out the operation's own entry, which is dead.
-    #[cold]
-    pub(super) fn expire_own(&mut self, slot: u32, leaving: &mut Leaving<V>) {
-        self.stats.expirations += 1;
-        self.drop_own(slot, leaving);
-    }
-
-    /// Takes out a dead entry.
-    #[cold]
-    fn expire(&mut self, slot: u32, leaving: &mut Leaving<V>) {
-        self.stats.expirations += 1;
-        if let Some(entry) = self.unlink(slot) {
-            leaving.entry(entry);
-        }
-    }
-
-    /// Takes out a dead entry; its value.
-    #[cold]
-    fn unlink_dead(&mut self, slot: u32) -> Option<V> {
-        self.stats.expirations += 1;
-        self.unlink(slot).map(|entry| entry.value)
-    }
-
-    /// Puts another value in an entry's place, making room for it where it is heavier; counts as a use. The
-    /// old value leaves.
-    fn replace(&mut self, slot: u32, value: V, weight: u32, capacity: &Capacity, leaving: &mut Leaving<V>) {
-        if weight != self.slab.get(slot).node.weight {
-            self.reweigh(slot, weight, capacity, leaving);
-        }
-        self.hit(slot);
-        self.stats.insertions += 1;
-        let entry = self.slab.get_mut(slot);
-        entry.node.set_stamp(self.stamp);
-        self.stamp = self.stamp.next();
-        leaving.value(std::mem::replace(&mut entry.value, value));
-    }
-
-    /// Changes what an entry weighs, making room where that is more.
-    #[inline(never)]
-    fn reweigh(&mut self, slot: u32, weight: u32, capacity: &Capacity, leaving: &mut Leaving<V>) {
-        // Detached, so that it is not chosen as its own victim.
-        self.policy.detach(&mut self.slab, slot);
-        let old_weight = std::mem::replace(&mut self.slab.get_mut(slot).node.weight, weight);
-        self.totals.apply(Change::weight(old_weight, weight));
-        self.weight = self.weight - u64::from(old_weight) + u64::from(weight);
-        self.make_room(capacity, leaving);
-        self.policy.attach(&mut self.slab, slot);
-    }
-
-    pub(super) fn set_expiry(&mut self, slot: u32, expires: Timestamp) {
-        let old = std::mem::replace(&mut self.slab.get_mut(slot).expires, expires);
-        self.expiring += usize::from(expires != Timestamp::NEVER);
-        self.expiring -= usize::from(old != Timestamp::NEVER);
-    }
-
-    /// Sets when an entry dies; takes it out if that has passed.
-    pub(super) fn reschedule(
-        &mut self,
-        slot: u32,
-        expires: Timestamp,
-        clock: &impl Clock,
-        leaving: &mut Leaving<V>,
-    ) {
-        if clock.has_passed(expires) {
-            self.expire_own(slot, leaving);
-        } else {
-            self.set_expiry(slot, expires);
-        }
-    }
-
-    /// Evicts while the store is over its capacity, but not this key's entry; returns whether it evicted any.
-    pub(super) fn make_room_beside(
-        &mut self,
-        key: Key<'_>,
-        capacity: &Capacity,
-        leaving: &mut Leaving<V>,
-    ) -> bool {
-        let slot = match self.find(key, &Timestamp::NEVER) {
-            Found::Live(slot) | Found::Dead(slot) => Some(slot),
-            Found::Nothing => None,
-        };
-        // Detached, it is nobody's victim.
-        slot.inspect(|&slot| self.policy.detach(&mut self.slab, slot));
-        let before = self.len();
-        self.make_room(capacity, leaving);
-        slot.inspect(|&slot| self.policy.attach(&mut self.slab, slot));
-        self.len() < before
-    }
-
-    /// Evicts while the store is over its capacity, as far as this shard has entries that can leave.
-    #[inline(never)]
-    fn make_room(&mut self, capacity: &Capacity, leaving: &mut Leaving<V>) {
-        while let Some(pressure) = capacity.exceeded_by(&self.totals) {
-            if !self.evict(pressure, leaving) {
-                break;
-            }
-        }
-    }
-
-    /// A slab out of slot numbers is full, whatever the capacity.
-    #[inline]
-    fn own_pressure(&self) -> Option<Pressure> {
-        self.slab.is_full().then_some(Pressure::Entries)
-    }
-
-    /// Evicts one entry; returns false if there is none that can leave.
-    pub(super) fn evict(&mut self, pressure: Pressure, leaving: &mut Leaving<V>) -> bool {
-        let weight = self.evict_uncounted(pressure, leaving);
-        weight.inspect(|&weight| self.totals.apply(Change::left(weight)));
-        weight.is_some()
-    }
-
-    /// Evicts one entry, if there is one that can leave; returns its weight, which is not taken off the totals yet.
-    fn evict_uncounted(&mut self, pressure: Pressure, leaving: &mut Leaving<V>) -> Option<u32> {
-        if !leaving.has_room() {
-            return None;
-        }
-        let slot = self.policy.victim(&mut self.slab, pressure)?;
-        let hash = self.forget(slot);
-        let entry = self.slab.remove(slot)?;
-        let weight = entry.node.weight;
-        self.stats.evictions += 1;
-        self.policy.evicted(entry.node.queue(), hash);
-        leaving.entry(entry);
-        // By the next insertion it will be there.
-        if let Some(next) = self.policy.next_victim() {
-            self.slab.prefetch_around(next);
-        }
-        Some(weight)
-    }
-
-    /// Takes out dead entries among the next few slots, as part of a write.
-    #[inline]
-    pub(super) fn sweep(&mut self, clock: &impl Clock, leaving: &mut Leaving<V>) -> OtherShardDue {
-        if self.expiring > 0 {
-            self.sweep_slots(SWEEP_STEPS, clock.now(), leaving);
-        }
-        self.writes = self.writes.wrapping_add(1);
-        OtherShardDue(self.writes.is_multiple_of(WRITES_PER_OTHER_SWEEP))
-    }
-
-    /// Takes out dead entries among so many slots; returns how many it looked at.
-    #[inline(never)]
-    pub(super) fn sweep_slots(&mut self, steps: usize, now: Timestamp, leaving: &mut Leaving<V>) -> usize {
-        if self.expiring == 0 {
-            return 0;
-        }
-        let steps = steps.min(self.slab.slots());
-        for _ in 0..steps {
-            let slot = if (self.hand as usize) < self.slab.slots() {
-                self.hand
-            } else {
-                0
-            };
-            self.hand = slot + 1;
-            if self
-                .slab
-                .occupied(slot)
-                .is_some_and(|entry| entry.expires.is_over(now))
-                && leaving.has_room()
-            {
-                self.expire(slot, leaving);
-            }
-        }
-        steps
-    }
-
-    /// Empties the shard; its memory goes with what is returned.
+    /// Removes all entries. The returned value owns their memory. O(1).
     pub(super) fn take_all(&mut self) -> impl Sized + use<V> {
-        self.totals.apply(Change::all_left(self.len(), self.weight));
-        let fresh = Self {
+        self.totals.apply(Change::all_removed(self.len(), self.weight));
+        let empty = Self {
             hits: self.hits,
             misses: self.misses,
             stats: self.stats,
@@ -545,24 +150,10 @@ impl<V> Shard<V> {
             stamp: self.stamp,
             ..Self::new(self.eviction, Arc::clone(&self.totals), self.hasher.clone())
         };
-        std::mem::replace(self, fresh)
+        std::mem::replace(self, empty)
     }
 
-    /// Adds the keys of live entries in the next slots from `start` to `keys`, as many slots as it has room for.
-    pub(super) fn copy_keys(
-        &self,
-        start: usize,
-        keys: &mut Vec<Box<[u8]>>,
-        now: Timestamp,
-    ) -> Result<(), OutOfMemory> {
-        let end = self.slab.slots().min(start.saturating_add(keys.capacity()));
-        let taken = (start..end).filter_map(|slot| self.slab.occupied(u32::try_from(slot).ok()?));
-        for entry in taken.filter(|entry| !entry.expires.is_over(now)) {
-            keys.push(try_copy(entry.key.bytes())?);
-        }
-        Ok(())
-    }
-
+    /// Returns the statistics.
     pub(super) fn stats(&self) -> Stats {
         Stats {
             hits: self.hits,
@@ -573,23 +164,26 @@ impl<V> Shard<V> {
         }
     }
 
+    /// Sets all counts to zero.
     pub(super) fn reset_stats(&mut self) {
         (self.hits, self.misses) = (0, 0);
         self.stats = Stats::default();
         self.counting_since = Instant::now();
     }
 
+    /// Returns how long the shard has been counting.
     pub(super) fn age(&self) -> Duration {
         self.counting_since.elapsed()
     }
 
+    /// Checks the invariants. O(n).
     pub(super) fn validate(&self) -> Result<(), String> {
-        let linked = self.policy.validate(&self.slab)?;
-        let index = self.index.slots().count();
-        if (linked, index) != (self.len(), self.len()) {
-            let slab = self.len();
+        let in_policy = self.policy.validate(&self.slab)?;
+        let in_index = self.index.slots().count();
+        if (in_policy, in_index) != (self.len(), self.len()) {
+            let in_slab = self.len();
             return Err(format!(
-                "policy, index, slab have {linked}, {index}, {slab} entries"
+                "policy, index and slab have {in_policy}, {in_index} and {in_slab} entries"
             ));
         }
         let (mut weight, mut expiring) = (0, 0);
@@ -598,12 +192,12 @@ impl<V> Shard<V> {
                 return Err(format!("slot {slot} is in the index, but free"));
             };
             weight += u64::from(entry.node.weight);
-            expiring += usize::from(entry.expires != Timestamp::NEVER);
+            expiring += usize::from(entry.expires_at != Timestamp::NEVER);
         }
         if (weight, expiring) != (self.weight, self.expiring) {
-            let counted = (self.weight, self.expiring);
+            let kept = (self.weight, self.expiring);
             return Err(format!(
-                "weight and expiring are {:?}, counted as {counted:?}",
+                "(weight, expiring) are {:?} over the entries, but {kept:?} in the shard",
                 (weight, expiring)
             ));
         }
@@ -611,42 +205,10 @@ impl<V> Shard<V> {
     }
 }
 
-/// Where a key's entry is, dead or alive. It is handed out with its slot, so that it is looked up only once.
-#[allow(clippy::inline_always)] // for `get`
-#[inline(always)]
-fn look_up<'a, V>(index: &Index, slab: &'a Slab<V>, key: Key<'_>) -> Option<(u32, &'a Entry<V>)> {
-    match index.find(key.hash, &EntryOf(key.bytes, slab)) {
-        Ok(found) => Some(found),
-        Err(MayBeFurther(false)) => None,
-        Err(MayBeFurther(true)) => look_further(index, slab, key.bytes, key.hash),
-    }
-}
-
-/// Looks where the key's first bucket has spilled. (It takes the key in parts, which stay in registers until then.)
-#[cold]
-#[inline(never)]
-fn look_further<'a, V>(
-    index: &Index,
-    slab: &'a Slab<V>,
-    key: &[u8],
-    hash: KeyHash,
-) -> Option<(u32, &'a Entry<V>)> {
-    index.find_spilled(hash, &EntryOf(key, slab))
-}
-
-/// The entry that has a key.
-struct EntryOf<'a, 'k, V>(&'k [u8], &'a Slab<V>);
-
-impl<'a, V> Wanted for EntryOf<'a, '_, V> {
-    type Found = (u32, &'a Entry<V>);
-
-    #[allow(clippy::inline_always)] // for `get`
-    #[inline(always)]
-    fn at(&self, slot: u32) -> Option<Self::Found> {
-        let Self(key, slab) = self;
-        let entry = slab.get(slot);
-        entry.key.is(key).then_some((slot, entry))
-    }
+/// Recovers a shard that a panic left half changed, by emptying it: a cache may lose entries, but must not return wrong ones.
+pub(super) fn rebuild<V>(shard: &mut Shard<V>) {
+    // Leaked, because the entries may be in any state, and dropping them could run user code under the lock.
+    std::mem::forget(shard.take_all());
 }
 
 #[cfg(test)]
@@ -657,7 +219,7 @@ mod tests {
     use crate::local::lock::Lock;
 
     #[test]
-    fn what_a_hit_touches_of_a_shard_lies_on_its_locks_cache_line() {
+    fn a_hit_touches_only_the_cache_line_of_the_lock() {
         let (lock, line) = (8, 64);
         assert_eq!(
             size_of::<Lock<Shard<u64>>>(),

@@ -1,28 +1,34 @@
-//! The entries of a shard: one vector, addressed by slot number. An entry keeps its slot for its whole life.
+//! The slab of a shard: all its entries in one vector, addressed by slot number.
+//!
+//! **Invariants.** An entry keeps its slot until it is removed. Every free slot is on the free list, which starts at `free` and ends
+//! with [`NIL`]. Fewer than [`NIL`] slots exist, so that `NIL` is no slot.
+//!
+//! **Concurrency.** None of its own: the shard's lock guards it.
 
 use super::stored_key::StoredKey;
 use crate::clock::{Clock, Timestamp};
 use crate::error::OutOfMemory;
+use crate::intrinsics::prefetch;
 use crate::policy::{NIL, Node, Nodes};
-use crate::prefetch::prefetch;
 
+/// What the cache holds under a key.
 #[derive(Debug)]
 pub(super) struct Entry<V> {
     pub(super) node: Node,
-    pub(super) expires: Timestamp,
+    pub(super) expires_at: Timestamp,
     pub(super) key: StoredKey,
     pub(super) value: V,
 }
 
 impl<V> Entry<V> {
-    /// Whether its time is over. The clock is read only if it can be.
+    /// Returns whether the entry has expired. Reads the clock only if it can expire.
     #[inline]
-    pub(super) fn is_dead(&self, clock: &impl Clock) -> bool {
-        self.expires != Timestamp::NEVER && clock.has_passed(self.expires)
+    pub(super) fn has_expired(&self, clock: &impl Clock) -> bool {
+        self.expires_at != Timestamp::NEVER && clock.has_passed(self.expires_at)
     }
 }
 
-/// A place for an entry. No larger than one: a key is never null, which tells the two apart.
+/// A place for an entry. As large as an entry, because an entry's key is never null, which distinguishes the variants.
 #[derive(Debug)]
 enum Slot<V> {
     Taken(Entry<V>),
@@ -30,11 +36,11 @@ enum Slot<V> {
     Free(u32),
 }
 
-/// The slab grows by a part of itself in so many. Not by doubling: half of it would lie idle. That it moves more often costs
-/// little, since large blocks are moved by the page table.
+/// The slab grows by one part in so many. Doubling would leave half of it unused. Growing more often costs little, because the
+/// allocator moves large blocks by remapping their pages.
 const GROWTH: usize = 16;
 
-/// The slots come first, to lie where the shard wants what a hit needs.
+/// All entries of a shard. `slots` comes first, because a hit needs it on the cache line of the shard's lock.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Slab<V> {
@@ -54,24 +60,25 @@ impl<V> Default for Slab<V> {
 }
 
 impl<V> Slab<V> {
-    /// What an entry takes, value included, and with its part of what is held in reserve.
+    /// The bytes that an entry takes: its value, and its part of the slots that are reserved for growth.
     pub(super) const BYTES_PER_ENTRY: usize = size_of::<Slot<V>>() + size_of::<Slot<V>>() / (2 * GROWTH);
 
-    /// How many slots there are, free ones included.
+    /// Returns the number of slots, free ones included.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
 
+    /// Returns the number of entries.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no further entry can be numbered.
+    /// Returns whether all slot numbers are taken.
     pub(super) fn is_full(&self) -> bool {
         self.free == NIL && self.slots.len() >= NIL as usize
     }
 
-    /// The entry in a slot, if the slot exists and is taken.
+    /// Returns the entry in a slot, if the slot exists and is taken.
     pub(super) fn occupied(&self, slot: u32) -> Option<&Entry<V>> {
         match self.slots.get(slot as usize)? {
             Slot::Taken(entry) => Some(entry),
@@ -79,7 +86,7 @@ impl<V> Slab<V> {
         }
     }
 
-    /// Has the key of the entry in a slot fetched, and its neighbour towards the head.
+    /// Prefetches the key of the entry in a slot, and the entry before it in its queue.
     pub(super) fn prefetch_around(&self, slot: u32) {
         if let Some(entry) = self.occupied(slot) {
             entry.key.prefetch();
@@ -89,28 +96,28 @@ impl<V> Slab<V> {
         }
     }
 
-    /// The entry in a slot that is known to be taken.
+    /// Returns the entry in a slot that the caller knows to be taken.
     ///
     /// # Panics
     ///
-    /// If it is not, which is a bug of the shard.
+    /// If the slot is free, which is a bug in the shard.
     #[inline]
     pub(super) fn get(&self, slot: u32) -> &Entry<V> {
         match &self.slots[slot as usize] {
             Slot::Taken(entry) => entry,
-            Slot::Free(_) => missing(slot),
+            Slot::Free(_) => no_entry(slot),
         }
     }
 
-    /// As [`get`](Self::get).
+    /// Returns the entry in a slot as [`get`](Self::get) does.
     pub(super) fn get_mut(&mut self, slot: u32) -> &mut Entry<V> {
         match &mut self.slots[slot as usize] {
             Slot::Taken(entry) => entry,
-            Slot::Free(_) => missing(slot),
+            Slot::Free(_) => no_entry(slot),
         }
     }
 
-    /// All entries with their slots, in the slots' order.
+    /// Iterates over all entries with their slots, in the order of slots.
     pub(super) fn entries(&self) -> impl Iterator<Item = (u32, &Entry<V>)> {
         (0..).zip(&self.slots).filter_map(|(number, slot)| match slot {
             Slot::Taken(entry) => Some((number, entry)),
@@ -118,7 +125,11 @@ impl<V> Slab<V> {
         })
     }
 
-    /// Makes sure that there is a free slot for the next [`insert`](Self::insert).
+    /// Reserves a free slot for the next [`insert`](Self::insert).
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory or no slot number for it.
     #[inline]
     pub(super) fn try_reserve(&mut self) -> Result<(), OutOfMemory> {
         if self.free == NIL && self.slots.len() == self.slots.capacity() {
@@ -136,7 +147,7 @@ impl<V> Slab<V> {
         Ok(self.slots.try_reserve_exact(more)?)
     }
 
-    /// Puts an entry into a free slot; returns its number. [`try_reserve`](Self::try_reserve) has found one.
+    /// Puts an entry into a free slot and returns the slot. The caller has called [`try_reserve`](Self::try_reserve).
     pub(super) fn insert(&mut self, entry: Entry<V>) -> u32 {
         self.len += 1;
         let slot = self.free;
@@ -147,13 +158,13 @@ impl<V> Slab<V> {
             *place = Slot::Taken(entry);
             return slot;
         }
-        #[allow(clippy::cast_possible_truncation)] // `try_grow` sees to it
+        #[allow(clippy::cast_possible_truncation)] // `try_grow` keeps it below `NIL`
         let slot = self.slots.len() as u32;
         self.slots.push(Slot::Taken(entry));
         slot
     }
 
-    /// Frees a slot; returns the entry that was in it.
+    /// Frees a slot and returns its entry, or `None` if the slot is free.
     pub(super) fn remove(&mut self, slot: u32) -> Option<Entry<V>> {
         let place = &mut self.slots[slot as usize];
         if matches!(place, Slot::Free(_)) {
@@ -169,8 +180,8 @@ impl<V> Slab<V> {
 }
 
 #[cold]
-fn missing(slot: u32) -> ! {
-    panic!("slot {slot} is taken for an entry's, but is free")
+fn no_entry(slot: u32) -> ! {
+    panic!("slot {slot} is free, expected an entry")
 }
 
 impl<V> Nodes for Slab<V> {

@@ -1,7 +1,11 @@
-//! A key as an entry keeps it: one thin pointer to its length and bytes.
+//! An entry's key: one thin pointer to its length and bytes.
 //!
-//! A `Box<[u8]>` takes 8 bytes more, a sixth of an entry's bookkeeping. The length stands before the bytes, 7 bits to a byte,
-//! lowest first, the highest bit set in all but its last byte (LEB128): so one byte for keys of up to 127.
+//! A `Box<[u8]>` takes 8 bytes more, a sixth of an entry's overhead. The length precedes the bytes in LEB128: 7 bits to a byte,
+//! lowest first, with the highest bit set in all bytes but the last. Keys of up to 127 bytes have a length of one byte.
+//!
+//! **Invariant.** A [`StoredKey`] points to the start of an allocation of its own of `n + len` bytes with alignment 1: the `n`
+//! length bytes that `encode(len)` makes, and the `len` bytes of the key. [`StoredKey::new`] establishes this, and nothing
+//! changes the length bytes.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc};
@@ -10,31 +14,34 @@ use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
 use crate::error::OutOfMemory;
-use crate::prefetch::prefetch;
+use crate::intrinsics::prefetch;
 
-/// As many as a `usize` has groups of 7 bits.
+/// The length bytes of the longest key.
 const MAX_LENGTH_BYTES: usize = usize::BITS.div_ceil(7) as usize;
 const LOW_BITS: u8 = 0x7f;
 const MORE: u8 = 0x80;
-/// What most keys are as long as, and what is compared without a call.
+/// The lengths of most keys, which are compared without a call.
 const COMMON_LENGTHS: RangeInclusive<usize> = 8..=32;
 
-/// The bytes of a key, owned.
-///
-/// Invariant: the start of an allocation of `layout(n, len)` for `n` length bytes and the `len` bytes they tell.
+/// The bytes of a key, owned. See the module's invariant.
 pub(super) struct StoredKey(NonNull<u8>);
 
-// SAFETY: the allocation is this value's own, and changed by nobody.
+// SAFETY: by the invariant the allocation belongs to this value alone, as a box's does; bytes can be used in any thread.
 unsafe impl Send for StoredKey {}
-// SAFETY: as above; there is no way to change it through a reference.
+// SAFETY: a shared reference only reads the allocation; `overwrite` and `drop` take a mutable one.
 unsafe impl Sync for StoredKey {}
 
 impl StoredKey {
+    /// Copies a key to the heap.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the allocation fails.
     pub(super) fn new(bytes: &[u8]) -> Result<Self, OutOfMemory> {
         let (head, n) = encode(bytes.len());
         let layout = layout(n, bytes.len()).ok_or(OutOfMemory)?;
-        // SAFETY: the layout has at least one byte, that of the length. The new allocation has room for `n` bytes and the
-        // key's after them, and overlaps with neither source.
+        // SAFETY: `encode` makes at least one byte, so the layout is not empty. The allocation has `n + bytes.len()` bytes, so both
+        // copies are within it, and being new it overlaps with neither source.
         unsafe {
             let start = NonNull::new(alloc(layout)).ok_or(OutOfMemory)?;
             start.as_ptr().copy_from_nonoverlapping(head.as_ptr(), n);
@@ -44,10 +51,10 @@ impl StoredKey {
         }
     }
 
-    /// Becomes another key of the same length, in the same memory; false if the length is another.
+    /// Overwrites the key with another of the same length. Returns false, and changes nothing, if the length differs.
     pub(super) fn overwrite(&mut self, bytes: &[u8]) -> bool {
-        // SAFETY: by the invariant there are `n` length bytes and then `len` of the key, which are this value's own. The new
-        // key's are as many, and elsewhere, being borrowed while these are borrowed mutably.
+        // SAFETY: by the invariant `len` bytes of the key follow the `n` length bytes. `bytes` has `len` bytes too where they are
+        // copied, and cannot overlap with the key, which is borrowed mutably.
         unsafe {
             let (len, n) = decode(self.0);
             if len == bytes.len() {
@@ -58,18 +65,18 @@ impl StoredKey {
         }
     }
 
-    /// Whether it is this one.
+    /// Returns whether the key is equal to `bytes`.
     #[allow(clippy::inline_always)] // for `get`
     #[inline(always)]
-    pub(super) fn is(&self, bytes: &[u8]) -> bool {
+    pub(super) fn equals(&self, bytes: &[u8]) -> bool {
         if !COMMON_LENGTHS.contains(&bytes.len()) {
-            return self.is_uncommon(bytes);
+            return self.equals_uncommon(bytes);
         }
-        // SAFETY: there is at least one length byte. If it is the asked length it is the only one, having no `MORE`, and
-        // as many bytes follow it, which live as long as `self`.
+        // SAFETY: by the invariant there is a first length byte. If it is `bytes.len()`, which is below `MORE`, it is the only one
+        // and that many bytes follow it, which live as long as `self`.
         unsafe {
             usize::from(self.0.read()) == bytes.len()
-                && same(
+                && equal_common(
                     std::slice::from_raw_parts(self.0.add(1).as_ptr(), bytes.len()),
                     bytes,
                 )
@@ -77,20 +84,20 @@ impl StoredKey {
     }
 
     #[inline(never)]
-    fn is_uncommon(&self, bytes: &[u8]) -> bool {
+    fn equals_uncommon(&self, bytes: &[u8]) -> bool {
         self.bytes() == bytes
     }
 
-    /// Has it fetched.
+    /// Prefetches the key.
     pub(super) fn prefetch(&self) {
-        // SAFETY: the first length byte is there as long as `self`.
+        // SAFETY: by the invariant there is a first length byte, which lives as long as `self`.
         prefetch(unsafe { self.0.as_ref() });
     }
 
-    /// The key.
+    /// Returns the key.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
-        // SAFETY: by the invariant there are `n` length bytes and then `len` of the key, which live as long as `self`.
+        // SAFETY: by the invariant `len` bytes of the key follow the `n` length bytes, and live as long as `self`.
         unsafe {
             let (len, n) = decode(self.0);
             std::slice::from_raw_parts(self.0.add(n).as_ptr(), len)
@@ -100,7 +107,8 @@ impl StoredKey {
 
 impl Drop for StoredKey {
     fn drop(&mut self) {
-        // SAFETY: by the invariant it was allocated with this very layout, which was valid; it is not used after this.
+        // SAFETY: by the invariant the allocation has `n + len` bytes and alignment 1, a layout that `new` has checked. `drop` runs
+        // once, and nothing uses the allocation after it.
         unsafe {
             let (len, n) = decode(self.0);
             dealloc(self.0.as_ptr(), Layout::from_size_align_unchecked(n + len, 1));
@@ -114,20 +122,20 @@ impl fmt::Debug for StoredKey {
     }
 }
 
-/// Whether they are equal, being of one common length: as two numbers that overlap, since a call of `memcmp` takes a sixth of
-/// a hit.
+/// Returns whether two keys of one common length are equal. Compares two numbers that overlap: a call of `memcmp` takes a
+/// sixth of a hit.
 #[inline]
-fn same(one: &[u8], other: &[u8]) -> bool {
+fn equal_common(one: &[u8], other: &[u8]) -> bool {
     if other.len() < 16 {
-        same_ends::<8>(one, other)
+        equal_ends::<8>(one, other)
     } else {
-        same_ends::<16>(one, other)
+        equal_ends::<16>(one, other)
     }
 }
 
-/// Whether the first so many bytes are equal and the last, which all have.
+/// Returns whether the first `N` bytes are equal and the last `N`. Both keys have at least `N`.
 #[inline]
-fn same_ends<const N: usize>(one: &[u8], other: &[u8]) -> bool {
+fn equal_ends<const N: usize>(one: &[u8], other: &[u8]) -> bool {
     let first = one.first_chunk::<N>().zip(other.first_chunk());
     let last = one.last_chunk::<N>().zip(other.last_chunk());
     first
@@ -135,12 +143,12 @@ fn same_ends<const N: usize>(one: &[u8], other: &[u8]) -> bool {
         .is_some_and(|((one, other), (end, other_end))| one == other && end == other_end)
 }
 
-/// The layout of so many length bytes and a key; `None` for a key within ten bytes of `isize::MAX`.
+/// Returns the layout of the length bytes and a key, or `None` for a key whose length is within ten bytes of `isize::MAX`.
 fn layout(length_bytes: usize, len: usize) -> Option<Layout> {
     Layout::array::<u8>(length_bytes + len).ok()
 }
 
-/// A length as bytes, and how many.
+/// Encodes a length, and returns the bytes and their number.
 #[allow(clippy::cast_possible_truncation)] // 7 bits are taken at a time
 fn encode(mut len: usize) -> ([u8; MAX_LENGTH_BYTES], usize) {
     let (mut bytes, mut n) = ([0; MAX_LENGTH_BYTES], 0);
@@ -153,20 +161,20 @@ fn encode(mut len: usize) -> ([u8; MAX_LENGTH_BYTES], usize) {
     (bytes, n + 1)
 }
 
-/// The length that is written at `start`, and how many bytes it takes.
+/// Decodes the length at `start`, and returns it with the number of bytes it takes.
 ///
 /// # Safety
 ///
-/// `start` must be that of a `StoredKey`.
+/// `start` must be the pointer of a `StoredKey`, for which the module's invariant holds.
 unsafe fn decode(start: NonNull<u8>) -> (usize, usize) {
-    // SAFETY: there is at least one length byte.
+    // SAFETY: by the invariant there is a first length byte.
     let short = unsafe { start.read() };
     if short < MORE {
         return (usize::from(short), 1);
     }
     let (mut len, mut n) = (0, 0);
     loop {
-        // SAFETY: what `encode` wrote ends with a byte below `MORE`, and is read no further.
+        // SAFETY: `encode` made the length bytes, of which the last is below `MORE`; the loop ends there.
         let byte = unsafe { start.add(n).read() };
         len |= usize::from(byte & LOW_BITS) << (7 * n);
         n += 1;
@@ -181,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_comes_out_as_it_went_in() {
+    fn a_key_has_the_bytes_it_was_made_of() {
         for len in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 70_000, 2_097_152] {
             let bytes: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[0] ^ 0x5a).collect();
             assert_eq!(StoredKey::new(&bytes).unwrap().bytes(), bytes);
@@ -189,21 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_no_other_of_its_length() {
+    fn a_key_equals_its_own_bytes_only() {
         for len in 0..70 {
             let key: Vec<u8> = (0..len).collect();
-            assert!(StoredKey::new(&key).unwrap().is(&key));
-            assert!(!StoredKey::new(&key).unwrap().is(&[&key[..], &[0]].concat()));
+            assert!(StoredKey::new(&key).unwrap().equals(&key));
+            assert!(!StoredKey::new(&key).unwrap().equals(&[&key[..], &[0]].concat()));
             for at in 0..key.len() {
                 let mut other = key.clone();
                 other[at] ^= 0x80;
-                assert!(!StoredKey::new(&key).unwrap().is(&other));
+                assert!(!StoredKey::new(&key).unwrap().equals(&other));
             }
         }
     }
 
     #[test]
-    fn a_key_becomes_another_of_its_length_only() {
+    fn a_key_can_be_overwritten_by_one_of_its_length_only() {
         for len in [0, 1, 16, 127, 128, 70_000] {
             let mut key = StoredKey::new(&vec![1; len]).unwrap();
             assert!(key.overwrite(&vec![2; len]));

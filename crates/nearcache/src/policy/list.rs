@@ -1,7 +1,11 @@
-//! A doubly linked list threaded through the entries' nodes. Youngest at the head, oldest at the tail.
+//! A doubly linked list through the entries' nodes, with the youngest entry at the head and the oldest at the tail.
+//!
+//! **Invariants.** `len` and `weight` are the sums over the list's entries, and every node's `prev` and `next` match its
+//! neighbours'. A node is in at most one list.
 
-use super::{NIL, Nodes, Pressure, Queue};
+use super::{Limit, NIL, Nodes, Queue};
 
+/// One queue of a policy. Every operation is O(1), except [`validate`](Self::validate).
 #[derive(Debug)]
 pub(super) struct List {
     head: u32,
@@ -22,23 +26,25 @@ impl Default for List {
 }
 
 impl List {
+    /// Returns the number of entries.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// The oldest entry.
+    /// Returns the slot of the oldest entry.
     pub(super) fn tail(&self) -> Option<u32> {
         (self.tail != NIL).then_some(self.tail)
     }
 
-    /// How much it holds, in the unit that is short.
-    pub(super) const fn size(&self, pressure: Pressure) -> u64 {
-        match pressure {
-            Pressure::Entries => self.len as u64,
-            Pressure::Weight => self.weight,
+    /// Returns the list's size in the unit of the exceeded limit.
+    pub(super) const fn size(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::Entries => self.len as u64,
+            Limit::Weight => self.weight,
         }
     }
 
+    /// Adds an entry as the youngest.
     pub(super) fn push_head(&mut self, nodes: &mut impl Nodes, slot: u32) {
         let old = std::mem::replace(&mut self.head, slot);
         let node = nodes.node_mut(slot);
@@ -52,7 +58,7 @@ impl List {
         }
     }
 
-    /// Takes out the oldest entry, which is in `slot`.
+    /// Removes the oldest entry, which is in `slot`.
     pub(super) fn pop_tail(&mut self, nodes: &mut impl Nodes, slot: u32) {
         let node = nodes.node(slot);
         self.weight -= u64::from(node.weight);
@@ -65,6 +71,7 @@ impl List {
         }
     }
 
+    /// Removes an entry.
     pub(super) fn remove(&mut self, nodes: &mut impl Nodes, slot: u32) {
         let node = nodes.node(slot);
         let (prev, next) = (node.prev, node.next);
@@ -82,6 +89,7 @@ impl List {
         }
     }
 
+    /// Makes an entry the youngest.
     pub(super) fn move_to_head(&mut self, nodes: &mut impl Nodes, slot: u32) {
         if self.head != slot {
             self.remove(nodes, slot);
@@ -89,7 +97,7 @@ impl List {
         }
     }
 
-    /// Walks the list both ways round; returns its length.
+    /// Checks the invariants and returns the length. O(n).
     pub(super) fn validate(&self, nodes: &impl Nodes, queue: Queue) -> Result<usize, String> {
         let (mut slot, mut prev, mut len, mut weight) = (self.head, NIL, 0, 0);
         while slot != NIL {

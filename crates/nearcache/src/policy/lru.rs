@@ -1,9 +1,10 @@
-//! Least recently used: the order of Django's `LocMemCache`.
+//! LRU: evicts the least recently used entry. One list in the order of last use.
 
 use super::list::List;
-use super::{Nodes, Policy, Pressure, Queue};
+use super::{Limit, Nodes, Policy, Queue};
 use crate::key::KeyHash;
 
+/// The LRU policy.
 #[derive(Debug, Default)]
 pub(crate) struct Lru {
     list: List,
@@ -21,7 +22,7 @@ impl Policy for Lru {
     }
 
     #[inline]
-    fn hit_is_mark(&self) -> bool {
+    fn hit_only_counts(&self) -> bool {
         false
     }
 
@@ -37,13 +38,13 @@ impl Policy for Lru {
         self.list.push_head(nodes, slot);
     }
 
-    fn victim(&mut self, nodes: &mut impl Nodes, _: Pressure) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut impl Nodes, _: Limit) -> Option<u32> {
         let slot = self.list.tail()?;
         self.list.remove(nodes, slot);
         Some(slot)
     }
 
-    fn evicted(&mut self, _: Queue, _: KeyHash) {}
+    fn on_evicted(&mut self, _: Queue, _: KeyHash) {}
 
     fn validate(&self, nodes: &impl Nodes) -> Result<usize, String> {
         self.list.validate(nodes, Queue::Small)

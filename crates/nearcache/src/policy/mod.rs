@@ -1,12 +1,17 @@
-//! Eviction: which entry goes when room is wanted.
+//! Eviction policies: which entry is evicted when a limit is exceeded.
 //!
-//! A policy owns no entries. It threads lists through the [`Node`] that every entry carries, reached by slot number
-//! through [`Nodes`], and keeps what else it needs (list ends, ghosts) to itself. One file per policy:
+//! A policy owns no entries. It links them in lists through the [`Node`] that every entry has, which it reaches by slot number
+//! through [`Nodes`], and owns only the ends of the lists and the ghosts. There is one file per policy:
 //!
-//! - [`s3_fifo`]: as published, and with [`adaptation`] the adaptive one, which is the default;
+//! - [`s3_fifo`]: S3-FIFO as published, and with [`adaptation`] the adaptive policy, which is the default;
 //! - [`lru`]: least recently used.
 //!
-//! To add a policy: a file here that implements [`Policy`], a variant in [`Eviction`] and in [`AnyPolicy`].
+//! To add a policy: a file here that implements [`Policy`], and a variant in [`Eviction`] and in [`AnyPolicy`].
+//!
+//! **Invariant.** Every entry of a shard is in exactly one list of its policy, except between [`Policy::detach`] and
+//! [`Policy::attach`].
+//!
+//! **Concurrency.** A policy belongs to one shard, whose lock guards it.
 
 mod adaptation;
 mod ghost;
@@ -21,41 +26,41 @@ use s3_fifo::S3Fifo;
 
 use crate::key::KeyHash;
 
-/// "No slot", where a slot number is kept.
+/// The slot number that means "no slot".
 pub(crate) const NIL: u32 = u32::MAX;
 
-/// Which entries a cache gives up when it is full.
+/// The eviction policy of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// S3-FIFO with a small queue whose share adapts to the traffic: near LRU where recency is all there is, and keeping
-    /// its own in loops and scans.
+    /// S3-FIFO with a small queue whose share adapts to the traffic. Close to LRU where only recency counts, and resistant to
+    /// loops and scans.
     #[default]
     Adaptive,
     /// S3-FIFO (Yang, Zhang, Qiu, Yue & Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023),
-    /// promoting entries read more than once: keeps what is asked for again, lets one-time requests pass.
+    /// which promotes entries that are used more than once. Resistant to scans.
     S3Fifo,
     /// Least recently used.
     Lru,
 }
 
 impl Eviction {
-    /// What the ghosts take for an entry of a full cache: 2 to 4 bytes.
+    /// The bytes that the ghosts take for each entry of a full cache: 2 to 4.
     pub(crate) const BYTES_PER_ENTRY: usize = 3;
 }
 
-/// What a policy keeps with each entry: 16 bytes, together with the entry's stamp.
+/// The part of an entry that belongs to the policy, and the stamp of its value: 16 bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     /// The neighbour towards the head (younger end) of the list.
     pub(crate) prev: u32,
     /// The neighbour towards the tail (older end) of the list.
     pub(crate) next: u32,
-    /// What the entry counts against the capacity.
+    /// The entry's weight.
     pub(crate) weight: u32,
-    /// From the lowest bit: 2 bits of frequency, 1 of queue, 29 of stamp. A cell, so that a reader who holds the entry by
-    /// reference can mark it as used, and need not look it up again.
-    mark: Cell<u32>,
+    /// From the lowest bit: 2 bits of frequency, 1 of queue, 29 of stamp. In a cell, so that a hit can count the use through a
+    /// shared reference instead of a second lookup.
+    packed: Cell<u32>,
 }
 
 const FREQUENCY_BITS: u32 = 2;
@@ -64,122 +69,129 @@ const QUEUE_BIT: u32 = 1 << FREQUENCY_BITS;
 const STAMP_SHIFT: u32 = FREQUENCY_BITS + 1;
 
 impl Node {
+    /// Makes the node of a new entry, which is in no list.
     pub(crate) const fn new(weight: u32, stamp: Stamp) -> Self {
         Self {
             prev: NIL,
             next: NIL,
             weight,
-            mark: Cell::new(stamp.0 << STAMP_SHIFT),
+            packed: Cell::new(stamp.0 << STAMP_SHIFT),
         }
     }
 
-    /// How often it was asked for lately, as far as the policy counts: up to 3.
+    /// Returns how often the entry was used, up to 3.
     pub(crate) const fn frequency(&self) -> u32 {
-        self.mark.get() & FREQUENCY_MASK
+        self.packed.get() & FREQUENCY_MASK
     }
 
+    /// Sets the frequency, limited to 3.
     pub(crate) fn set_frequency(&mut self, frequency: u32) {
-        *self.mark.get_mut() = self.mark.get() & !FREQUENCY_MASK | frequency.min(FREQUENCY_MASK);
+        *self.packed.get_mut() = self.packed.get() & !FREQUENCY_MASK | frequency.min(FREQUENCY_MASK);
     }
 
-    /// It was asked for. Written only when that changes something: the line of a hot entry stays clean.
+    /// Counts a use. Does not write once the frequency is 3, so that a hot entry's cache line stays clean.
     #[inline]
     pub(crate) fn count_use(&self) {
         if self.frequency() < FREQUENCY_MASK {
-            // The frequency has the lowest bits.
-            self.mark.set(self.mark.get() + 1);
+            // The frequency is in the lowest bits.
+            self.packed.set(self.packed.get() + 1);
         }
     }
 
-    /// Which of the policy's lists it is in.
+    /// Returns the queue that the entry is in.
     pub(crate) const fn queue(&self) -> Queue {
-        if self.mark.get() & QUEUE_BIT == 0 {
+        if self.packed.get() & QUEUE_BIT == 0 {
             Queue::Small
         } else {
             Queue::Main
         }
     }
 
+    /// Sets the queue that the entry is in.
     pub(crate) fn set_queue(&mut self, queue: Queue) {
-        *self.mark.get_mut() =
-            self.mark.get() & !QUEUE_BIT | if queue == Queue::Main { QUEUE_BIT } else { 0 };
+        *self.packed.get_mut() =
+            self.packed.get() & !QUEUE_BIT | if queue == Queue::Main { QUEUE_BIT } else { 0 };
     }
 
+    /// Returns the stamp of the entry's value.
     pub(crate) const fn stamp(&self) -> Stamp {
-        Stamp(self.mark.get() >> STAMP_SHIFT)
+        Stamp(self.packed.get() >> STAMP_SHIFT)
     }
 
+    /// Sets the stamp of the entry's value.
     pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
-        *self.mark.get_mut() = self.mark.get() & (FREQUENCY_MASK | QUEUE_BIT) | stamp.0 << STAMP_SHIFT;
+        *self.packed.get_mut() = self.packed.get() & (FREQUENCY_MASK | QUEUE_BIT) | stamp.0 << STAMP_SHIFT;
     }
 }
 
-/// One of a policy's lists. A policy of one list calls that small.
+/// One of a policy's lists. A policy with one list uses `Small`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
+    /// Holds the probationary entries.
     Small,
+    /// Holds the protected entries.
     Main,
 }
 
-/// Which of the shard's writes a value came by, so that a writer can tell that what it read is still there. Counts up to
-/// 2^29 and begins again: a value that is written that often while one update computes could pass for the one it read.
+/// The number of the shard's write that stored a value, by which an update recognises the value that it read. Wraps around at
+/// 2^29: an update that computes during exactly that many writes of the shard could mistake a later value for the one it read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamp(u32);
 
 impl Stamp {
+    /// Returns the stamp after this one.
     pub(crate) const fn next(self) -> Self {
         Self((self.0 + 1) & (u32::MAX >> STAMP_SHIFT))
     }
 }
 
-/// The entries' nodes by slot number.
+/// Gives access to the entries' nodes by slot number.
 pub(crate) trait Nodes {
+    /// Returns the node of the entry in a slot.
     fn node(&self, slot: u32) -> &Node;
+    /// Returns the node of the entry in a slot, to be changed.
     fn node_mut(&mut self, slot: u32) -> &mut Node;
 }
 
-/// Of what there is too much.
+/// A limit of the capacity that is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressure {
+pub(crate) enum Limit {
     Entries,
     Weight,
 }
 
-/// The order in which entries go.
-///
-/// Invariant: every entry of the shard is in exactly one list of the policy, but for the moment between `detach` and
-/// `attach`. Every method is O(1), amortized for `victim`.
+/// Chooses the entries to evict. Every method is O(1), amortized for `victim`, except `validate`.
 pub(crate) trait Policy {
-    /// Has fetched what will be looked at when a key of this hash is admitted or evicted.
+    /// Prefetches the memory that is needed when a key of this hash is admitted or evicted.
     fn prefetch(&self, hash: KeyHash);
-    /// Which entry is likely to be the next victim.
+    /// Returns the slot of the entry that is likely to be the next victim.
     fn next_victim(&self) -> Option<u32>;
-    /// Takes in an entry that was not there before.
+    /// Adds a new entry.
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, hash: KeyHash);
-    /// Whether to count a use at the entry's node is all there is to do for a hit.
-    fn hit_is_mark(&self) -> bool;
-    /// The entry was asked for.
+    /// Returns whether [`Node::count_use`] is all that a hit has to do.
+    fn hit_only_counts(&self) -> bool;
+    /// Notes that an entry was used.
     fn hit(&mut self, nodes: &mut impl Nodes, slot: u32);
-    /// The entry leaves, not for want of room.
+    /// Removes an entry that is not evicted.
     fn detach(&mut self, nodes: &mut impl Nodes, slot: u32);
-    /// A detached entry returns, with its history, as the youngest of its list.
+    /// Adds a detached entry again, with its frequency, as the youngest of its queue.
     fn attach(&mut self, nodes: &mut impl Nodes, slot: u32);
-    /// Chooses the entry to evict and detaches it; `None` if there is no entry.
-    fn victim(&mut self, nodes: &mut impl Nodes, pressure: Pressure) -> Option<u32>;
-    /// Hears of an entry that was chosen and has left: from which list, and its key's hash.
-    fn evicted(&mut self, queue: Queue, hash: KeyHash);
-    /// Checks that lists and counts agree; returns how many entries it has.
+    /// Chooses the entry to evict and detaches it. Returns `None` if there is no entry.
+    fn victim(&mut self, nodes: &mut impl Nodes, limit: Limit) -> Option<u32>;
+    /// Notes that a victim was evicted, with the queue it was in and its key's hash.
+    fn on_evicted(&mut self, queue: Queue, hash: KeyHash);
+    /// Checks the invariants and returns the number of entries. O(n).
     fn validate(&self, nodes: &impl Nodes) -> Result<usize, String>;
 }
 
-/// The policy of a shard, chosen at run time; a branch that predicts well, no virtual call.
+/// The policy of a shard, chosen at run time. A match costs less than a virtual call, because its branch is predicted well.
 #[derive(Debug)]
 pub(crate) enum AnyPolicy {
     S3Fifo(S3Fifo),
     Lru(Lru),
 }
 
-/// Calls the same method of whichever policy it is.
+/// Calls a method of the policy, whichever it is.
 macro_rules! dispatch {
     ($self:ident, $policy:ident => $call:expr) => {
         match $self {
@@ -190,6 +202,7 @@ macro_rules! dispatch {
 }
 
 impl AnyPolicy {
+    /// Makes an empty policy.
     pub(crate) fn new(eviction: Eviction) -> Self {
         match eviction {
             Eviction::S3Fifo => Self::S3Fifo(S3Fifo::default()),
@@ -214,8 +227,8 @@ impl Policy for AnyPolicy {
     }
 
     #[inline]
-    fn hit_is_mark(&self) -> bool {
-        dispatch!(self, policy => policy.hit_is_mark())
+    fn hit_only_counts(&self) -> bool {
+        dispatch!(self, policy => policy.hit_only_counts())
     }
 
     fn hit(&mut self, nodes: &mut impl Nodes, slot: u32) {
@@ -230,12 +243,12 @@ impl Policy for AnyPolicy {
         dispatch!(self, policy => policy.attach(nodes, slot));
     }
 
-    fn victim(&mut self, nodes: &mut impl Nodes, pressure: Pressure) -> Option<u32> {
-        dispatch!(self, policy => policy.victim(nodes, pressure))
+    fn victim(&mut self, nodes: &mut impl Nodes, limit: Limit) -> Option<u32> {
+        dispatch!(self, policy => policy.victim(nodes, limit))
     }
 
-    fn evicted(&mut self, queue: Queue, hash: KeyHash) {
-        dispatch!(self, policy => policy.evicted(queue, hash));
+    fn on_evicted(&mut self, queue: Queue, hash: KeyHash) {
+        dispatch!(self, policy => policy.on_evicted(queue, hash));
     }
 
     fn validate(&self, nodes: &impl Nodes) -> Result<usize, String> {

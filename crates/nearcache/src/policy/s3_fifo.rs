@@ -1,39 +1,43 @@
-//! S3-FIFO: two FIFO queues and a ghost.
+//! S3-FIFO: two FIFO queues and a ghost, as published or adaptive.
 //!
 //! Yang, Zhang, Qiu, Yue & Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023.
 //!
-//! A new entry enters the *small* queue. When it reaches small's tail it moves to *main* if it was asked for more than
-//! once, else it is evicted and its fingerprint remembered as a *ghost*; a key that returns as a ghost enters main at
-//! once. At main's tail an entry that was asked for goes round again, one credit poorer.
+//! A new entry is *probationary*: it enters the *small* queue. At the small queue's tail it is promoted to the *main* queue, where it is
+//! *protected*, if it was used more than once; otherwise it is evicted, and its fingerprint is added to the *ghost*. A key that
+//! the ghost has enters main at once. At main's tail, a used entry goes back to the head, and its frequency is decremented.
 //!
-//! Promotion asks for a frequency above 1: with 1 as enough, main fills up with pairs of requests that are never
-//! repeated (the `corda` trace collapses from 33 % hits to none).
+//! Promotion requires a frequency above 1. With 1 as enough, main fills up with pairs of requests that are never repeated (the
+//! `corda` trace falls from 33 % hits to none).
+//!
+//! **Invariants.** Every attached entry is in exactly one queue, and its node's queue bit says which.
 
 use super::adaptation::Adaptation;
 use super::ghost::Ghosts;
 use super::list::List;
-use super::{Nodes, Policy, Pressure, Queue};
+use super::{Limit, Nodes, Policy, Queue};
 use crate::key::KeyHash;
 
-/// Small holds a tenth of all.
+/// The small queue's share as published: one tenth.
 const SMALL_SHARE: u64 = 10;
-/// At small's tail, an entry moves to main if its frequency is above this.
+/// An entry at the small queue's tail is promoted if its frequency is above this.
 const PROMOTE_ABOVE: u32 = 1;
-/// How many entries one search for a victim may pass over, so that one insertion has bounded work even when
-/// every entry of a large cache has been asked for.
+/// The most entries that one search for a victim passes over. It bounds the work of an insertion into a large cache in which
+/// every entry was used.
 const MAX_STEPS: usize = 1024;
 
+/// The S3-FIFO policy.
 #[derive(Debug, Default)]
 pub(crate) struct S3Fifo {
     small: List,
     main: List,
-    /// What small gave up, and, if that is asked for, main.
+    /// The keys that the small queue evicted and, in the adaptive policy, main.
     ghosts: Ghosts,
     /// `None` for the policy as published.
     adaptation: Option<Adaptation>,
 }
 
 impl S3Fifo {
+    /// Makes the adaptive policy.
     pub(crate) fn adaptive() -> Self {
         Self {
             adaptation: Some(Adaptation::default()),
@@ -48,10 +52,10 @@ impl S3Fifo {
         }
     }
 
-    /// Whether the next victim is sought in small: if it has its share (with the entry that room is made for, rounded
-    /// down), or there is nothing else.
-    fn small_is_due(&self, pressure: Pressure) -> bool {
-        let (small, main) = (self.small.size(pressure), self.main.size(pressure));
+    /// Returns whether the next victim comes from the small queue: it has its share (rounded down, with the new entry counted
+    /// in), or main is empty.
+    fn evicts_from_small(&self, limit: Limit) -> bool {
+        let (small, main) = (self.small.size(limit), self.main.size(limit));
         let whole = small + main + 1;
         let target = self
             .adaptation
@@ -60,19 +64,20 @@ impl S3Fifo {
         self.main.len() == 0 || (self.small.len() > 0 && small >= target)
     }
 
-    /// Which queue a new entry enters.
-    fn entrance(&mut self, hash: KeyHash) -> Queue {
-        let left = self.ghosts.take(hash);
-        if let (Some(adapting), Some(queue)) = (&mut self.adaptation, left) {
-            adapting.was_missed(queue, &self.ghosts, self.small.len() + self.main.len());
+    /// Returns the queue that a new entry enters.
+    fn queue_for_new(&mut self, hash: KeyHash) -> Queue {
+        let evicted_from = self.ghosts.take(hash);
+        if let (Some(adapting), Some(queue)) = (&mut self.adaptation, evicted_from) {
+            adapting.on_ghost_hit(queue, &self.ghosts, self.small.len() + self.main.len());
         }
-        match left {
+        match evicted_from {
             Some(Queue::Small) => Queue::Main,
             Some(Queue::Main) | None => Queue::Small,
         }
     }
 
-    fn move_to_main(&mut self, nodes: &mut impl Nodes, slot: u32) {
+    /// Moves the oldest probationary entry to main, with a frequency of 0.
+    fn promote(&mut self, nodes: &mut impl Nodes, slot: u32) {
         self.small.pop_tail(nodes, slot);
         let node = nodes.node_mut(slot);
         node.set_queue(Queue::Main);
@@ -92,13 +97,13 @@ impl Policy for S3Fifo {
     }
 
     fn admit(&mut self, nodes: &mut impl Nodes, slot: u32, hash: KeyHash) {
-        let queue = self.entrance(hash);
+        let queue = self.queue_for_new(hash);
         nodes.node_mut(slot).set_queue(queue);
         self.list(queue).push_head(nodes, slot);
     }
 
     #[inline]
-    fn hit_is_mark(&self) -> bool {
+    fn hit_only_counts(&self) -> bool {
         true
     }
 
@@ -114,18 +119,19 @@ impl Policy for S3Fifo {
         self.list(nodes.node(slot).queue()).push_head(nodes, slot);
     }
 
-    fn victim(&mut self, nodes: &mut impl Nodes, pressure: Pressure) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut impl Nodes, limit: Limit) -> Option<u32> {
         let mut steps = 0;
         loop {
-            let patient = steps < MAX_STEPS;
+            let may_pass_over = steps < MAX_STEPS;
             steps += 1;
-            if self.small_is_due(pressure) {
+            if self.evicts_from_small(limit) {
                 let slot = self.small.tail()?;
                 let node = nodes.node(slot);
-                let earned = node.frequency() > PROMOTE_ABOVE;
-                let spared = !earned && self.adaptation.as_mut().is_some_and(Adaptation::spares_unasked);
-                if (earned || spared) && patient {
-                    self.move_to_main(nodes, slot);
+                let used = node.frequency() > PROMOTE_ABOVE;
+                let promoted_unused =
+                    !used && self.adaptation.as_mut().is_some_and(Adaptation::promotes_unused);
+                if (used || promoted_unused) && may_pass_over {
+                    self.promote(nodes, slot);
                     continue;
                 }
                 self.small.pop_tail(nodes, slot);
@@ -133,7 +139,7 @@ impl Policy for S3Fifo {
             }
             let slot = self.main.tail()?;
             let node = nodes.node_mut(slot);
-            if node.frequency() > 0 && patient {
+            if node.frequency() > 0 && may_pass_over {
                 node.set_frequency(node.frequency() - 1);
                 self.main.move_to_head(nodes, slot);
                 continue;
@@ -143,11 +149,11 @@ impl Policy for S3Fifo {
         }
     }
 
-    fn evicted(&mut self, queue: Queue, hash: KeyHash) {
+    fn on_evicted(&mut self, queue: Queue, hash: KeyHash) {
         if queue == Queue::Small || self.adaptation.is_some() {
-            // With the entry that room is made for.
+            // The new entry is counted in.
             let entries = self.small.len() + self.main.len() + 1;
-            self.ghosts.remember(queue, hash, entries);
+            self.ghosts.insert(queue, hash, entries);
         }
     }
 
