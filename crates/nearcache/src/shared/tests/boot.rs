@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::support::{BYTES, Scratch, value, version};
 use crate::clock::SystemClock;
+use crate::shared::adoption::UNKNOWN;
 use crate::shared::error::OpenError;
 use crate::shared::layout::{BOOT, LOCK};
 use crate::shared::position::Position;
-use crate::shared::repair::UNKNOWN;
 use crate::shared::{NewEntry, SharedCache};
 
 fn open_in(scratch: &Scratch, boot: [u64; 2]) -> Result<SharedCache, OpenError> {
@@ -17,7 +17,7 @@ fn open_in(scratch: &Scratch, boot: [u64; 2]) -> Result<SharedCache, OpenError> 
 }
 
 fn recorded(cache: &SharedCache) -> [u64; 2] {
-    let words = cache.store().map.words();
+    let words = cache.file().mapping.words();
     [0, 1].map(|half| words[BOOT + half].load(Ordering::Relaxed))
 }
 
@@ -27,13 +27,13 @@ fn a_map_in_use_is_not_repaired_whatever_its_boot() {
     let user = open_in(&scratch, [1, 1]).unwrap();
     user.set(b"key", NewEntry::new(b"value")).unwrap();
     user.reset_stats();
-    let store = user.store();
+    let file = user.file();
     for boot in [UNKNOWN, [2, 2]] {
         let before = recorded(&user);
-        let held = store
-            .lock_for(store.shard(0), &SystemClock, Duration::from_secs(1))
+        let held = file
+            .lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
             .unwrap();
-        let word = || store.shard(0).control[LOCK].load(Ordering::Relaxed);
+        let word = || file.shard(0).control[LOCK].load(Ordering::Relaxed);
         let owner = word();
         let other = open_in(&scratch, boot).unwrap();
         assert_eq!(word(), owner, "the lock was taken away");
@@ -51,14 +51,14 @@ fn a_map_that_nobody_uses_is_repaired_though_the_boot_is_unknown() {
         let scratch = Scratch::new();
         let user = open_in(&scratch, [1, 1]).unwrap();
         user.set(b"key", NewEntry::new(b"value")).unwrap();
-        let shard = user.store().shard(0);
+        let shard = user.file().shard(0);
         let in_small = shard.small.live() > 0;
         let without_it = if in_small { shard.main } else { shard.small };
         without_it.move_head(Position::from_u64(u64::MAX / 2));
         drop(user);
         let other = open_in(&scratch, boot).unwrap();
         assert_eq!(recorded(&other), boot);
-        let shard = other.store().shard(0);
+        let shard = other.file().shard(0);
         let without_it = if in_small { shard.main } else { shard.small };
         assert_eq!(without_it.used(), 0);
         assert_eq!(other.get(b"key").as_deref(), Some(&b"value"[..]));

@@ -291,7 +291,7 @@ fn copying_a_large_record_over_itself() {
 
 /// Heads of both rings.
 fn heads(cache: &SharedCache) -> [Position; 2] {
-    let shard = cache.store().shard(0);
+    let shard = cache.file().shard(0);
     [shard.small.head(), shard.main.head()]
 }
 

@@ -46,7 +46,7 @@ fn storm(
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut seed = seed;
-            let words = cache.store().map.words();
+            let words = cache.file().mapping.words();
             while !done.load(Ordering::Relaxed) {
                 let at = pick(&mut seed, words.len());
                 let changed = change(&mut seed, words[at].load(Ordering::Relaxed));
@@ -68,8 +68,8 @@ fn storm(
     });
     // What is left is still usable after a clear, if only the lock words are.
     cache.clear();
-    for shard in 0..cache.store().geometry.shards {
-        cache.store().shard(shard).control[0].store(0, Ordering::Relaxed);
+    for shard in 0..cache.file().geometry.shards {
+        cache.file().shard(shard).control[0].store(0, Ordering::Relaxed);
     }
     cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));

@@ -19,7 +19,7 @@ fn keys(cache: &SharedCache) -> [Vec<u8>; 2] {
     [0, 1].map(|shard| {
         (0..10_000)
             .map(|number: u32| format!("key {number:08}").into_bytes())
-            .find(|key| cache.store().hashing.key(key).shard(2) == shard)
+            .find(|key| cache.file().hashing.key(key).shard(2) == shard)
             .unwrap()
     })
 }
@@ -30,7 +30,7 @@ fn text(number: u64) -> Vec<u8> {
 
 /// Two texts of one length, with the same checksum, each under its key.
 fn alike(cache: &SharedCache, keys: &[Vec<u8>; 2]) -> [Vec<u8>; 2] {
-    let hashing = &cache.store().hashing;
+    let hashing = &cache.file().hashing;
     let checksum = |key: &[u8], text: &[u8]| hashing.checksum(hashing.key(key).hash, text, 0);
     let of_first: HashMap<u32, u64> = (0..TEXTS)
         .map(|number| (checksum(&keys[0], &text(number)), number))

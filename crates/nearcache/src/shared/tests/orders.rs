@@ -12,17 +12,19 @@ use std::time::Duration;
 use loom::thread;
 
 use crate::Timestamp;
-use crate::shared::SharedError;
+use crate::shared::counters::COUNTERS;
 use crate::shared::hashing::Hashing;
-use crate::shared::index::Kind;
 use crate::shared::layout::{LOCK, MAIN, SHARD, SMALL, WORD};
 use crate::shared::lock::{self, Owner};
+use crate::shared::lookup::Lookup;
+use crate::shared::mapped_words::{AtomicU64, add};
 use crate::shared::record::NEVER;
 use crate::shared::ring::Ring;
-use crate::shared::shard::{Look, Shard};
-use crate::shared::store::COUNTERS;
-use crate::shared::words::{AtomicU64, add};
-use crate::shared::writer::{Expected, Incremented, Value, Writer};
+use crate::shared::set::Payload;
+use crate::shared::shard::Shard;
+use crate::shared::slot::Queue;
+use crate::shared::writer::{Requirement, Writer};
+use crate::shared::{Incremented, SharedError};
 
 /// Two words, so that half of one can be seen beside half of another.
 const LEN: usize = 16;
@@ -65,8 +67,8 @@ impl Heap {
         Shard {
             control: &self.control,
             index: &self.index,
-            small: Ring::new(Kind::Small, small, &self.small, &self.hashing),
-            main: Ring::new(Kind::Main, main, &self.main, &self.hashing),
+            small: Ring::new(Queue::Small, small, &self.small, &self.hashing),
+            main: Ring::new(Queue::Main, main, &self.main, &self.hashing),
             hashing: &self.hashing,
             epoch: &self.epoch,
         }
@@ -93,13 +95,13 @@ impl Heap {
 
     fn store(&self, key: &[u8], bytes: &[u8], kind: u8) {
         let key = self.hashing.key(key);
-        let value = Value {
+        let payload = Payload {
             bytes,
             kind,
             expires_at: NEVER,
             checksum: self.hashing.checksum(key.hash, bytes, kind),
         };
-        let stored = self.write(0, |writer| writer.set(&key, &value, Expected::ANYTHING));
+        let stored = self.write(0, |writer| writer.set(&key, &payload, Requirement::NONE));
         assert!(matches!(stored, Ok(Ok(true))));
     }
 
@@ -110,7 +112,7 @@ impl Heap {
     fn delete(&self, key: &[u8]) {
         let key = self.hashing.key(key);
         assert!(
-            self.write(0, |writer| writer.remove(&key, Expected::ANYTHING))
+            self.write(0, |writer| writer.delete(&key, Requirement::NONE))
                 .unwrap()
         );
     }
@@ -118,25 +120,25 @@ impl Heap {
     /// What a reader finds who starts once: a version, nothing, or that he should start again.
     fn get(&self, key: &[u8]) -> Seen {
         let (key, shard) = (self.hashing.key(key), self.shard());
-        let entry = match shard.look(&key) {
-            Look::Found(entry) => entry,
-            Look::Nothing => return Seen::Nothing,
-            Look::Unclear => return Seen::Unclear,
-            Look::Damaged => panic!("a look damages nothing"),
+        let entry = match shard.find(&key) {
+            Lookup::Found(entry) => entry,
+            Lookup::Missing => return Seen::Nothing,
+            Lookup::Interrupted => return Seen::Unclear,
+            Lookup::Damaged => panic!("a look damages nothing"),
         };
         let mut room = vec![MaybeUninit::new(0); entry.record.value];
-        match shard.copy(&key, &entry, &mut room) {
-            Look::Found(_) => {
+        match shard.read_value(&key, &entry, &mut room) {
+            Lookup::Found(_) => {
                 // SAFETY: filled from the beginning.
                 #[allow(unsafe_code)]
                 let bytes: Vec<u8> = room.iter().map(|byte| unsafe { byte.assume_init() }).collect();
                 assert!(bytes.len() >= LEN && bytes.iter().all(|byte| *byte == bytes[0]));
-                shard.raise(&entry);
+                shard.count_hit(&entry);
                 Seen::Version(bytes[0])
             }
-            Look::Unclear => Seen::Unclear,
-            Look::Nothing => Seen::Nothing,
-            Look::Damaged => panic!("what was validated does not fit its checksum"),
+            Lookup::Interrupted => Seen::Unclear,
+            Lookup::Missing => Seen::Nothing,
+            Lookup::Damaged => panic!("what was validated does not fit its checksum"),
         }
     }
 }
@@ -328,7 +330,7 @@ fn two_writers_count_each_success_once() {
         heap.store(b"A", &0_i64.to_ne_bytes(), INTEGER);
         let count_up = |heap: &Heap, slot| {
             let key = heap.hashing.key(b"A");
-            let counted = heap.write(slot, |writer| writer.add(&key, 1, INTEGER));
+            let counted = heap.write(slot, |writer| writer.incr(&key, 1, INTEGER));
             i64::from(matches!(counted, Ok(Incremented::Value(_))))
         };
         let other = {
@@ -337,7 +339,7 @@ fn two_writers_count_each_success_once() {
         };
         let successes = count_up(&heap, 2) + other.join().unwrap();
         let key = heap.hashing.key(b"A");
-        let counted = heap.write(3, |writer| writer.add(&key, 0, INTEGER)).unwrap();
+        let counted = heap.write(3, |writer| writer.incr(&key, 0, INTEGER)).unwrap();
         assert!(successes > 0);
         assert_eq!(counted, Incremented::Value(successes));
         assert_eq!(heap.control[LOCK].load(Ordering::Relaxed), 0);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::support::{BYTES, End, Scratch, signal, spawn, value, version, wait};
 use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::shared::layout::LOCK;
+use crate::shared::lookup::Lookup;
 use crate::shared::record::next_sequence;
-use crate::shared::shard::Look;
 use crate::shared::{Incremented, NewEntry, ProcessId, ReadError, SharedCache, SharedError};
 
 const INTEGER: u8 = 7;
@@ -16,9 +16,9 @@ const INTEGER: u8 = 7;
 /// A child that stops with the lock of the only shard in hand.
 fn stopped_owner(cache: &SharedCache) -> libc::pid_t {
     let child = spawn(|| {
-        let store = cache.store();
-        let _held = store
-            .lock_for(store.shard(0), &SystemClock, Duration::from_secs(1))
+        let file = cache.file();
+        let _held = file
+            .lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
             .unwrap();
         // SAFETY: stops this process.
         #[allow(unsafe_code)]
@@ -40,7 +40,7 @@ fn a_lock_word_that_names_an_idle_process_costs_writes_that_end() {
         .unwrap();
     cache.set(b"key", NewEntry::new(b"value")).unwrap();
     let idle = scratch.open();
-    let word = &cache.store().shard(0).control[LOCK];
+    let word = &cache.file().shard(0).control[LOCK];
     word.store(idle.process_id().unwrap().to_u64(), Ordering::Relaxed);
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     assert_eq!(cache.get(b"nothing"), None);
@@ -83,11 +83,11 @@ fn only_the_entry_that_a_stopped_owner_writes_has_readers_wait() {
     let child = stopped_owner(&cache);
     // As after the first store of a write in place.
     let record = {
-        let shard = cache.store().shard_of(&cache.store().hashing.key(b"one"));
-        let Look::Found(entry) = shard.look(&cache.store().hashing.key(b"one")) else {
+        let shard = cache.file().shard_of(&cache.file().hashing.key(b"one"));
+        let Lookup::Found(entry) = shard.find(&cache.file().hashing.key(b"one")) else {
             panic!("the key is there");
         };
-        let ring = shard.ring(entry.kind).copied().unwrap();
+        let ring = shard.ring_of(entry.state).copied().unwrap();
         ring.first_word_of(&entry.record)
             .store(next_sequence(entry.record.first), Ordering::Relaxed);
         (ring, entry.record)
@@ -213,9 +213,9 @@ fn a_parent_that_died_is_dead_though_its_children_live() {
     let cache = scratch.open();
     let child = spawn(|| {
         let cache = scratch.open();
-        let store = cache.store();
-        let held = store
-            .lock_for(store.shard(0), &SystemClock, Duration::from_secs(1))
+        let file = cache.file();
+        let held = file
+            .lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
             .unwrap();
         // Inherits everything, and lives on without ever using it.
         let _grandchild = spawn(|| thread::sleep(Duration::from_millis(1500)));

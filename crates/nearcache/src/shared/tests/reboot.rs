@@ -5,9 +5,9 @@ use std::fs;
 use std::sync::atomic::Ordering;
 
 use super::support::{BYTES, Scratch, value, version};
-use crate::shared::index::{Kind, Slot};
 use crate::shared::layout::{LOCK, MAIN, SHARD, SHARD_EPOCH, SMALL};
-use crate::shared::words::AtomicU64;
+use crate::shared::mapped_words::AtomicU64;
+use crate::shared::slot::{Queue, Slot, SlotState};
 use crate::shared::{NewEntry, SharedCache};
 
 const PAGE: usize = 4096;
@@ -105,11 +105,11 @@ fn a_long_key_that_is_in_the_index_twice_does_not_bring_an_old_value_back() {
     let cache = opened_in(&scratch, 1);
     let key = vec![b'k'; 2000];
     cache.set(&key, NewEntry::new(&value(&key, 1, 100))).unwrap();
-    let index = cache.store().shard(0).index;
+    let index = cache.file().shard(0).index;
     let is_taken = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
     let first = index.iter().find(is_taken).unwrap();
     // Another entry takes the slot, so that the key gets a second one. The page of the first does not reach the disk.
-    let old = first.swap(Slot::new(1, Kind::Ghost, 0, 0).0, Ordering::Relaxed);
+    let old = first.swap(Slot::new(1, SlotState::Ghost, 0, 0).0, Ordering::Relaxed);
     cache.set(&key, NewEntry::new(&value(&key, 2, 100))).unwrap();
     assert_eq!(index.iter().filter(is_taken).count(), 2);
     first.store(old, Ordering::Relaxed);
@@ -137,13 +137,13 @@ fn a_record_that_crosses_the_head_is_not_written_to() {
     }
     drop(cache);
     let cache = opened_in(&scratch, 2);
-    let shard = cache.store().shard(0);
+    let shard = cache.file().shard(0);
     let crosses = |at: &usize| {
         let slot = Slot(shard.index[*at].load(Ordering::Relaxed));
-        let position = Some(slot).filter(|slot| slot.kind().is_some_and(|kind| kind.is_in(Kind::Main)));
+        let position = Some(slot).filter(|slot| slot.state().and_then(SlotState::queue) == Some(Queue::Main));
         let position = position.and_then(|slot| shard.main.position(slot));
         let record = position.and_then(|position| shard.main.record(position));
-        record.is_some_and(|record| record.allotted as u64 > shard.main.room_at(record.position))
+        record.is_some_and(|record| record.allotted as u64 > shard.main.max_words_at(record.position))
     };
     let at = (0..shard.index.len()).find(crosses).unwrap();
     let key = shard.key_at(at, |_| true).unwrap().unwrap();
@@ -158,10 +158,10 @@ fn a_record_that_crosses_the_head_is_not_written_to() {
 fn slots_that_point_beyond_the_head_are_emptied_although_the_cache_is_cleared() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
-    let shard = cache.store().shard(0);
+    let shard = cache.file().shard(0);
     // A newer page of the index than that of the head, which is going to be a whole ring after the tail.
     let beyond = shard.main.tail().advanced(shard.main.capacity() + 100);
-    let slot = Slot::pointing(7, Kind::Main, 0, beyond);
+    let slot = Slot::pointing(7, SlotState::Protected, 0, beyond);
     shard.index[3000].store(slot.0, Ordering::Relaxed);
     drop(cache);
     let cache = opened_in(&scratch, 2);
@@ -170,7 +170,7 @@ fn slots_that_point_beyond_the_head_are_emptied_although_the_cache_is_cleared() 
         let key = name(number);
         cache.set(&key, NewEntry::new(&value(&key, number, 300))).unwrap();
     }
-    assert!(cache.store().shard(0).main.position(slot).is_some());
+    assert!(cache.file().shard(0).main.position(slot).is_some());
     cache.validate().unwrap();
 }
 
@@ -208,8 +208,8 @@ fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
 
 /// Words of the shard's control block.
 fn control(cache: &SharedCache) -> &[AtomicU64] {
-    let start = cache.store().geometry.shard(0);
-    &cache.store().map.words()[start..][..SHARD]
+    let start = cache.file().geometry.shard(0);
+    &cache.file().mapping.words()[start..][..SHARD]
 }
 
 #[test]
@@ -258,11 +258,11 @@ fn heads_and_tails_of_any_kind_are_survived() {
 fn a_ring_that_crosses_the_largest_position_is_emptied() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
-    let words = cache.store().geometry.main as u64;
+    let words = cache.file().geometry.main as u64;
     // A window across the wrap, in which no record is whole.
     for ring in [SMALL, MAIN] {
         let words = if ring == SMALL {
-            cache.store().geometry.small as u64
+            cache.file().geometry.small as u64
         } else {
             words
         };
@@ -273,7 +273,7 @@ fn a_ring_that_crosses_the_largest_position_is_emptied() {
     let cache = opened_in(&scratch, 2);
     cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
-    assert!(cache.store().shard(0).main.head().to_u64() < 1 << 62);
+    assert!(cache.file().shard(0).main.head().to_u64() < 1 << 62);
     cache.validate().unwrap();
 }
 
@@ -289,7 +289,7 @@ fn control_words_of_any_kind_are_survived() {
                 word.store(random(&mut seed) >> (random(&mut seed) % 64), Ordering::Relaxed);
             }
         }
-        let epoch = cache.store().epoch().load(Ordering::Relaxed);
+        let epoch = cache.file().epoch().load(Ordering::Relaxed);
         control(&cache)[SHARD_EPOCH].store(epoch, Ordering::Relaxed);
         work(&cache, &mut seed, 100, &mut HashMap::new());
         check(&cache, &HashMap::new());
