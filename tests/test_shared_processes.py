@@ -425,7 +425,7 @@ class TestManyProcesses:
         )
         value, error = told.splitlines()
         assert value == "value"
-        assert re.search(r"1 processes have .* open, .* a larger MAX_PROCESSES", error)
+        assert re.search(r"all 1 process slots of .* are taken; .* a larger MAX_PROCESSES", error)
 
     def test_another_number_recreates_the_file_and_that_is_logged(self, path, caplog):
         python("opened().set('key', 1)", path)
@@ -451,7 +451,7 @@ class TestManyProcesses:
 
     def test_more_than_a_small_file_has_room_for(self, path):
         with pytest.raises(
-            ImproperlyConfigured, match="of 1048576 bytes has slots for 1 to 512 processes, not 513"
+            ImproperlyConfigured, match="of 1048576 bytes cannot have slots for 513 processes; expected 1 to 512"
         ):
             opened(path, MAX_PROCESSES=513)
 
@@ -510,7 +510,7 @@ class TestOverwrittenFile:
         )
         warning, value = told.splitlines()
         assert "was overwritten" in warning
-        assert "holds something that is no shared cache" in warning
+        assert "is not a shared cache; delete it" in warning
         assert value == "alive"
 
     def test_verify_looks_before_it_reads(self, path):

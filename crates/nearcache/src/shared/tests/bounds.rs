@@ -1,4 +1,4 @@
-//! How much work is done under a lock, in a file of 8 GB: as much as in a small one.
+//! The work under a lock is bounded: it is the same in a file of 8 GB as in a small one.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,7 +21,7 @@ use crate::shared::{NewEntry, SharedCache};
 const LARGE: u64 = 8 << 30;
 const SEED: u64 = 5;
 
-/// A file of 8 GB, most of which is a hole.
+/// A sparse file of 8 GB.
 struct Sparse(PathBuf);
 
 impl Sparse {
@@ -70,20 +70,20 @@ fn keys_of_one_shard(cache: &SharedCache) -> impl Iterator<Item = Vec<u8>> {
         .filter(move |key| hashing.key(key).shard(shards) == 0)
 }
 
-/// A child that dies with the lock of the first shard in hand.
+/// Lets a child die while it holds the lock of the first shard.
 fn die_with_the_lock(cache: &SharedCache) {
     let child = spawn(|| {
         let file = cache.file();
-        let held = file
+        let writer = file
             .lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
             .unwrap();
-        std::mem::forget(held);
+        std::mem::forget(writer);
     });
     assert_eq!(wait(child, 0), End::Exit(0));
 }
 
 #[test]
-fn a_death_under_the_lock_costs_the_next_writer_a_slice() {
+fn a_death_under_the_lock_costs_the_next_writer_a_slice_of_a_recount() {
     let sparse = Sparse::new("death");
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let mut keys = keys_of_one_shard(&cache);
@@ -93,22 +93,26 @@ fn a_death_under_the_lock_costs_the_next_writer_a_slice() {
     cache.set(&key, NewEntry::new(b"other")).unwrap();
     assert_eq!(cache.stats().recoveries, 1);
     let next = || cache.file().shard(0).control[RECOUNT].load(Ordering::Relaxed);
-    assert_eq!(next(), SLOTS_PER_WRITE as u64 + 1, "the next slot, plus one");
-    // Later writers go on.
+    assert_eq!(
+        next(),
+        SLOTS_PER_WRITE as u64 + 1,
+        "the next slot, plus one, is wrong"
+    );
+    // Later writers continue the recount.
     cache.set(&key, NewEntry::new(b"third")).unwrap();
     assert_eq!(next(), 2 * SLOTS_PER_WRITE as u64 + 1);
-    // Entries that come and go in what was counted already change the sums.
+    // Changes of slots that were counted already change the sums.
     for key in keys.take(300) {
         cache.set(&key, NewEntry::new(b"value")).unwrap();
         if key.len().is_multiple_of(2) {
             cache.delete(&key).unwrap();
         }
     }
-    assert_ne!(next(), 0, "the recount lasts");
+    assert_ne!(next(), 0, "the recount has ended");
 }
 
 #[test]
-fn a_file_of_8_gb_is_opened_after_a_reboot_at_once() {
+fn a_file_of_8_gb_is_opened_after_a_reboot_without_examining_entries() {
     let sparse = Sparse::new("reboot");
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let keys: Vec<_> = keys_of_one_shard(&cache).take(200).collect();
@@ -116,23 +120,23 @@ fn a_file_of_8_gb_is_opened_after_a_reboot_at_once() {
         cache.set(key, NewEntry::new(b"value")).unwrap();
     }
     drop(cache);
-    let stores = {
+    let cache = {
         let builder = SharedCache::builder(sparse.path()).bytes(LARGE);
         builder.open_in([9, 9]).unwrap()
     };
-    let shard = stores.file().shard(0);
+    let shard = cache.file().shard(0);
     assert_ne!(
         shard.control[RECOUNT].load(Ordering::Relaxed),
         0,
-        "no entry was looked at"
+        "all entries were examined"
     );
-    assert!(keys.iter().all(|key| stores.contains(key)));
-    stores.set(&keys[0], NewEntry::new(b"other")).unwrap();
-    assert_eq!(stores.get(&keys[0]).as_deref(), Some(&b"other"[..]));
-    assert!(keys[1..].iter().all(|key| stores.contains(key)));
+    assert!(keys.iter().all(|key| cache.contains(key)));
+    cache.set(&keys[0], NewEntry::new(b"other")).unwrap();
+    assert_eq!(cache.get(&keys[0]).as_deref(), Some(&b"other"[..]));
+    assert!(keys[1..].iter().all(|key| cache.contains(key)));
 }
 
-/// Has the tail of a ring point to a long stretch without records.
+/// Makes the first `words` words of a ring, which hold no records, lie between tail and head.
 fn leave_damage(cache: &SharedCache, ring: usize, words: u64) {
     let control = cache.file().shard(0).control;
     control[ring].store(0, Ordering::Relaxed);
@@ -140,7 +144,7 @@ fn leave_damage(cache: &SharedCache, ring: usize, words: u64) {
 }
 
 #[test]
-fn words_without_records_are_passed_in_slices() {
+fn words_without_records_are_passed_in_bounded_steps() {
     let sparse = Sparse::new("damage");
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let key = keys_of_one_shard(&cache).next().unwrap();
@@ -148,17 +152,17 @@ fn words_without_records_are_passed_in_slices() {
     leave_damage(&cache, SMALL, small);
     let tail = || cache.file().shard(0).small.tail().since(Position::START);
     cache.set(&key, NewEntry::new(b"value")).unwrap();
-    // The record's words, and the free space in front of the tail.
+    // Space for the record, and the reserve.
     assert!(tail() <= 3 * 4096, "{} words passed at once", tail());
     assert_eq!(cache.get(&key).as_deref(), Some(&b"value"[..]));
 }
 
 #[test]
-fn room_for_a_large_value_is_made_in_slices() {
+fn space_for_a_large_value_is_made_in_slices() {
     let sparse = Sparse::new("large");
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let mut keys = keys_of_one_shard(&cache);
-    // Small is full of small records.
+    // Fill small with small records.
     let (small, limit) = (
         cache.file().geometry.small as u64,
         cache.file().shard(0).small.limit(),
@@ -168,10 +172,10 @@ fn room_for_a_large_value_is_made_in_slices() {
     }
     let head = cache.file().shard(0).small.head().to_u64();
     let tail = head.saturating_sub(small);
-    assert_eq!(tail, 0, "nothing was passed yet");
+    assert_eq!(tail, 0, "the tail has advanced already");
     let control = cache.file().shard(0).control;
     control[SMALL + 1].store(limit, Ordering::Relaxed);
-    // A value of 1 MB needs more room than one slice makes.
+    // A value of 1 MB needs more space than one slice makes.
     let key = keys.next().unwrap();
     let value = vec![7; 1 << 20];
     let keyed = cache.file().hashing.key(&key);
@@ -192,7 +196,7 @@ fn a_check_of_a_large_index_lets_writers_in() {
     let sparse = Sparse::new("check");
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let key = keys_of_one_shard(&cache).next().unwrap();
-    // All slots of the shard point to records that are none, so that each has to be looked at.
+    // Every 64th slot is a ghost, which the check has to examine.
     let shard = cache.file().shard(0);
     for (at, word) in shard.index.iter().enumerate().step_by(64) {
         let position = Position::from_u64(at as u64 * 8 % cache.file().geometry.main as u64);
@@ -213,8 +217,5 @@ fn a_check_of_a_large_index_lets_writers_in() {
         check.join().unwrap();
         longest
     });
-    assert!(
-        longest < Duration::from_millis(500),
-        "a write waited for {longest:?}"
-    );
+    assert!(longest < Duration::from_millis(500), "a write took {longest:?}");
 }
