@@ -5,7 +5,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use crate::hashing::{Hashing, Keyed};
-use crate::index::{Kind, POSITION_BITS, Slot};
 use crate::input::Input;
 use crate::layout::{
     BOOT, BUCKET, ENTRIES, EPOCH, GEOMETRY_CHECK, Geometry, HEADER, LOCK, MAIN, PROCESSES, SEED, SHARD,
@@ -13,12 +12,13 @@ use crate::layout::{
 };
 use crate::position::Position;
 use crate::record::{LEAD, NEVER, first_word, words_for};
+use crate::slot::{POSITION_BITS, Queue, Slot, SlotState};
 use crate::steps::{INTEGER, key, value};
 
 const PAGE_WORDS: usize = 512;
 const TAIL: usize = 0;
 const HEAD: usize = 1;
-/// Where tail and head may lie near.
+/// Positions near which tail and head are placed.
 const BASES: [u64; 8] = [0, 1 << 20, 1 << 43, 1 << 44, 1 << 45, 1 << 62, 1 << 63, 0];
 
 /// The words of a file with one or more shards.
@@ -27,21 +27,21 @@ pub struct Image {
     geometry: Geometry,
     hashing: Hashing,
     changed: BTreeSet<usize>,
-    /// Where records of the main ring or of another begin, and how many words they have.
+    /// The records that were made: whether they are in a main ring, their positions, and their sizes in words.
     records: Vec<(bool, Position, usize)>,
 }
 
-/// One ring of a shard, by words of the file.
+/// One ring of a shard, as indexes of words of the file.
 #[derive(Clone, Copy)]
 struct Ring {
     control: usize,
     start: usize,
     capacity: usize,
-    kind: Kind,
+    queue: Queue,
 }
 
 impl Image {
-    /// A new file, whose seed and geometry the input chooses.
+    /// Creates the contents of a new file. The input chooses its seed and geometry.
     pub fn new(input: &mut Input<'_>) -> Self {
         let bytes = match input.byte() {
             size @ 0..192 => (1 << 20) + (u64::from(size) / 64 << 12),
@@ -71,7 +71,7 @@ impl Image {
         image
     }
 
-    /// The contents of a file that the engine made.
+    /// Parses the contents of a file that the engine created.
     pub fn of(bytes: &[u8]) -> Self {
         let (words, _) = bytes.as_chunks::<WORD>();
         let words: Vec<u64> = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
@@ -86,13 +86,13 @@ impl Image {
         }
     }
 
-    /// The size of the file.
+    /// Returns the size of the file.
     pub fn bytes(&self) -> u64 {
         self.geometry.bytes
     }
 
-    /// Whether a record was made within another one's words. The engine does not write such files, and finds only misses in
-    /// them, but a check of the whole file may fail.
+    /// Returns whether a record was made within the words of another one. The engine does not write such files. It finds only
+    /// misses in them, but a check of the whole file may fail.
     pub fn has_overlaps(&self) -> bool {
         let overlap = |one: &(bool, Position, usize), other: &(bool, Position, usize)| {
             one.0 == other.0 && other.1.since(one.1) < one.2 as u64
@@ -114,7 +114,7 @@ impl Image {
         file.write_all_at(&bytes, 0).unwrap();
     }
 
-    /// Writes the pages that were changed to a file that holds zeros.
+    /// Writes the pages that were changed to a file of zeros.
     pub fn write_changed(&self, file: &File) {
         file.set_len(self.bytes()).unwrap();
         for page in &self.changed {
@@ -138,19 +138,19 @@ impl Image {
                 control: start + MAIN,
                 start: data + self.geometry.small,
                 capacity: self.geometry.main,
-                kind: Kind::Main,
+                queue: Queue::Main,
             }
         } else {
             Ring {
                 control: start + SMALL,
                 start: data,
                 capacity: self.geometry.small,
-                kind: Kind::Small,
+                queue: Queue::Small,
             }
         }
     }
 
-    /// A word of some part of the file.
+    /// Returns the index of a word in some part of the file.
     fn place(&self, input: &mut Input<'_>, part: u8) -> usize {
         let shard = self.geometry.shard(0);
         let (small, main) = (self.ring(0, false), self.ring(0, true));
@@ -165,7 +165,7 @@ impl Image {
         start + input.word(2) as usize % words
     }
 
-    /// Changes one word, whatever it means.
+    /// Changes one word, whatever its purpose.
     pub fn change(&mut self, input: &mut Input<'_>) {
         let what = input.byte();
         let at = self.place(input, what);
@@ -182,7 +182,7 @@ impl Image {
         self.put(at, changed);
     }
 
-    /// Changes the description of the geometry by a little, with the check word that fits it.
+    /// Changes the description of the geometry slightly, and the check word accordingly.
     pub fn describe_falsely(&mut self, input: &mut Input<'_>) {
         let at = input.below(8);
         self.put(at, self.words[at].wrapping_add(input.offset()));
@@ -190,7 +190,7 @@ impl Image {
         self.put(GEOMETRY_CHECK, geometry_check(&described, self.words[SEED]));
     }
 
-    /// Sets tail and head of both rings of all shards, the epochs, and some of the other control words.
+    /// Sets the tails and heads of all rings, the epochs, and some of the other control words.
     pub fn set_controls(&mut self, input: &mut Input<'_>) {
         for shard in 0..self.geometry.shards {
             let control = self.geometry.shard(shard);
@@ -212,7 +212,7 @@ impl Image {
                 self.put(ring.control + HEAD, tail.wrapping_add(used));
             }
             for _ in 0..input.byte() % 4 {
-                // Locks, the moving slot, counts, the recount's state and sums, the sweep's hand, hints.
+                // Locks, the moving slot, counts, the state and the sums of a recount, the sweep's position, hints.
                 let at = control + input.below(SHARD);
                 let word = match input.byte() % 4 {
                     0 => input.word(8),
@@ -243,7 +243,7 @@ impl Image {
         }
     }
 
-    /// A position near tail or head of a ring, with its lowest 20 bits as a hint's or a slot's kind.
+    /// Returns a position near the tail or head of a ring, with random bits above, as in a hint or a slot.
     fn special_position(&self, input: &mut Input<'_>) -> u64 {
         let ring = self.ring(0, input.byte().is_multiple_of(2));
         let near = self.words[ring.control + input.below(2)].wrapping_add(input.offset());
@@ -263,25 +263,26 @@ impl Image {
         let at = self.slot(input, &keyed, how / 64);
         self.write_record(input, ring, position, (&name, &keyed), at);
         let index = self.geometry.shard(shard) + SHARD;
-        let kind = match (ring.kind, input.byte()) {
-            (Kind::Main, what) if what % 4 == 1 => Kind::Trial,
-            (_, 255) => Kind::Ghost,
-            (kind, _) => kind,
+        let state = match (ring.queue, input.byte()) {
+            (Queue::Main, what) if what % 4 == 1 => SlotState::Probationary,
+            (_, 255) => SlotState::Ghost,
+            (Queue::Small, _) => SlotState::Small,
+            (Queue::Main, _) => SlotState::Protected,
         };
         let fingerprint = match input.byte() {
             255 => u64::from(input.byte()),
             _ => keyed.fingerprint(),
         };
         let frequency = u64::from(input.byte() % 4);
-        self.put(index + at, Slot::pointing(fingerprint, kind, frequency, position).0);
+        self.put(index + at, Slot::pointing(fingerprint, state, frequency, position).0);
         // The same key in another slot, which points to the same record.
         if input.byte().is_multiple_of(8) {
             let other = self.slot(input, &keyed, how / 64 + 1);
-            self.put(index + other, Slot::pointing(fingerprint, kind, 0, position).0);
+            self.put(index + other, Slot::pointing(fingerprint, state, 0, position).0);
         }
     }
 
-    /// Where a record lies: anywhere, near tail or head, or across the ring's end.
+    /// Returns the position of a record: anywhere, near tail or head, or across the end of the ring.
     fn position(&self, input: &mut Input<'_>, ring: Ring, how: u8) -> Position {
         let (tail, head) = (self.words[ring.control + TAIL], self.words[ring.control + HEAD]);
         let capacity = ring.capacity as u64;
@@ -349,7 +350,7 @@ impl Image {
         if allotted >= 1 << 24 {
             allotted = (1 << 24) - 1;
         }
-        self.records.push((ring.kind == Kind::Main, position, allotted));
+        self.records.push((ring.queue == Queue::Main, position, allotted));
         let (mut key_len, mut slack) = (name.len(), (allotted.saturating_sub(needed)) * WORD);
         slack += needed.saturating_sub(words_for(name.len(), 0)) * WORD - bytes.len();
         match input.byte() {

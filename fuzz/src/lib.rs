@@ -9,8 +9,8 @@ mod steps;
 #[path = "../../crates/nearcache/src/shared/hashing.rs"]
 mod hashing;
 #[allow(dead_code)]
-#[path = "../../crates/nearcache/src/shared/index.rs"]
-mod index;
+#[path = "../../crates/nearcache/src/shared/slot.rs"]
+mod slot;
 #[allow(dead_code)]
 #[path = "../../crates/nearcache/src/shared/layout.rs"]
 mod layout;

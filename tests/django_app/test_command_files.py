@@ -152,7 +152,7 @@ class TestList:
         configured["pages"].write_text("something else")
         out, errors = files("--remove")
         assert "no cache files" not in errors
-        assert f"Note: {configured['pages']} holds something that is no shared cache" in errors
+        assert f"Note: {configured['pages']} is not a shared cache; delete it" in errors
         assert "removed 0 files" in out
         configured["pages"].write_bytes(b"")
         configured["pages"].chmod(0o666)

@@ -176,7 +176,7 @@ class TestSmallSharedMemory:
         """
         lines = in_namespace(64 * MIB, program).splitlines()
         for line, size in zip(lines, (64, 65), strict=False):
-            assert f"no room for {size * MIB} bytes" in line
+            assert f"no space for {size * MIB} bytes" in line
             assert f"has {64 * MIB} bytes" in line
             assert "MAX_MEMORY" in line
         assert lines[-1] == "['fits']"

@@ -71,7 +71,7 @@ class TestOverwrittenFile:
         )
         warning, value = told.splitlines()
         assert "was overwritten" in warning
-        assert "holds something that is no shared cache" in warning
+        assert "is not a shared cache; delete it" in warning
         assert value == "alive"
 
     def test_verify_checks_the_size_before_it_reads(self, path):

@@ -138,7 +138,7 @@ class TestProcesses:
         if not refused:
             pytest.skip("no process was ever stopped with the lock in hand")
         assert str(path) in refused[0]
-        assert "did not let go" in refused[0]
+        assert "waiting for a lock that another process" in refused[0]
         assert cache.stats().timeouts == 2
 
 

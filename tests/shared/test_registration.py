@@ -380,7 +380,7 @@ class TestManyProcesses:
         )
         value, error = told.splitlines()
         assert value == "value"
-        assert re.search(r"1 processes have .* open, .* a larger MAX_PROCESSES", error)
+        assert re.search(r"all 1 process slots of .* are taken; .* a larger MAX_PROCESSES", error)
 
     def test_another_number_recreates_the_file_with_a_warning(self, path, caplog):
         python("opened().set('key', 1)", path)
@@ -406,6 +406,6 @@ class TestManyProcesses:
 
     def test_more_processes_than_a_small_file_has_room_for_are_refused(self, path):
         with pytest.raises(
-            ImproperlyConfigured, match="of 1048576 bytes has slots for 1 to 512 processes, not 513"
+            ImproperlyConfigured, match="of 1048576 bytes cannot have slots for 513 processes; expected 1 to 512"
         ):
             opened(path, MAX_PROCESSES=513)

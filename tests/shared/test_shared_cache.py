@@ -111,7 +111,7 @@ class TestFile:
         path.write_bytes(os.urandom(MIB))
         path.chmod(0o600)
         before = path.read_bytes()
-        assert f"{path} holds something that is no shared cache" in complaint(path)
+        assert f"{path} is not a shared cache; delete it" in complaint(path)
         assert path.read_bytes() == before
 
     def test_damaged_while_in_use_causes_only_misses(self, path):
@@ -232,9 +232,9 @@ class TestValues:
         cache.validate_key = lambda key: None
         key = "k" * 65_536
         for write in (cache.set, cache.add):
-            with pytest.raises(ValueError, match="more than 65535"):
+            with pytest.raises(ValueError, match="expected at most 65535"):
                 write(key, 1)
-        with pytest.raises(ValueError, match="more than 65535"):
+        with pytest.raises(ValueError, match="expected at most 65535"):
             cache.incr(key)
         assert (cache.get(key), cache.delete(key), cache.touch(key)) == (None, False, False)
         cache.set("k" * 65_000, 1)
@@ -334,7 +334,7 @@ class TestOthers:
             """,
             path,
         )
-        assert "not registered in the cache and cannot write" in told
+        assert "this process cannot write, because it cannot register" in told
         assert "Too many open files" in told
         assert told.endswith(" parent's")
 

@@ -1,4 +1,4 @@
-//! Creation of the file by many processes at once, and where there is hardly room for it.
+//! Creation of files by many processes at the same time, and with little space.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
@@ -17,7 +17,7 @@ use nearcache::shared::{Incremented, NewEntry, OpenError, SharedCache, remove_un
 use support::{End, Scratch, shared_words, signal, spawn, wait, with_room_for};
 
 const BYTES: u64 = 64 << 20;
-/// Takes long enough to allocate for something to happen meanwhile.
+/// A size whose allocation takes long enough for something to happen meanwhile.
 const LARGE: u64 = 256 << 20;
 const INTEGER: u8 = 7;
 const CREATION_LOCK: i64 = (1 << 50) - 2;
@@ -39,7 +39,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Waits until a condition holds, and takes nobody else's turn.
+/// Sleeps until a condition holds.
 fn until(condition: impl Fn() -> bool) {
     while !condition() {
         hint::spin_loop();
@@ -47,7 +47,7 @@ fn until(condition: impl Fn() -> bool) {
     }
 }
 
-/// Has so many processes open the cache at the same moment and count themselves there; returns how many failed.
+/// Starts processes that open the cache at the same time and increment a counter in it; returns how many failed.
 fn start_at_once(path: &Path, processes: u64) -> usize {
     let words = shared_words(3);
     let [ready, go, done] = [&words[0], &words[1], &words[2]];
@@ -85,14 +85,14 @@ fn start_at_once(path: &Path, processes: u64) -> usize {
         assert_eq!(
             counted,
             processes.cast_signed().to_ne_bytes(),
-            "all share one file"
+            "the processes do not share one file"
         );
     }
     failed
 }
 
 #[test]
-fn of_a_thousand_starts_with_room_for_one_file_none_fails() {
+fn none_of_1000_starts_fails_with_space_for_one_file() {
     with_room_for(BYTES * 6 / 5, |scratch| {
         let mut failed = 0;
         for _ in 0..20 {
@@ -105,7 +105,7 @@ fn of_a_thousand_starts_with_room_for_one_file_none_fails() {
 }
 
 #[test]
-fn processes_that_start_with_another_size_at_once_fit_too() {
+fn processes_that_start_with_another_size_at_the_same_time_do_not_fail() {
     with_room_for(BYTES * 6 / 5, |scratch| {
         for round in 0..20 {
             drop(SharedCache::open(scratch.path(), BYTES - (1 << 20)).unwrap());
@@ -117,7 +117,7 @@ fn processes_that_start_with_another_size_at_once_fit_too() {
 }
 
 #[test]
-fn an_unused_file_of_another_size_makes_room_for_the_new_one() {
+fn an_unused_file_of_another_size_is_removed_for_the_new_one() {
     with_room_for(BYTES * 6 / 5, |scratch| {
         for bytes in [BYTES, BYTES + (1 << 20), BYTES - (1 << 20)] {
             let cache = SharedCache::open(scratch.path(), bytes).unwrap();
@@ -130,7 +130,7 @@ fn an_unused_file_of_another_size_makes_room_for_the_new_one() {
 }
 
 #[test]
-fn a_file_that_is_in_use_or_would_not_make_enough_room_stays() {
+fn a_file_that_is_in_use_or_too_small_to_help_stays() {
     with_room_for(BYTES * 6 / 5, |scratch| {
         let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
         works(&cache);
@@ -162,7 +162,7 @@ fn has_temporary(directory: &Path) -> bool {
     names(directory).iter().any(is_temporary)
 }
 
-/// Starts a process that creates a cache, and sends it a signal during the allocation; returns its process id.
+/// Starts a process that creates a cache, and sends it a signal during the allocation; returns its pid.
 fn interrupted_creator(path: &Path, what: i32) -> libc::pid_t {
     for _ in 0..100 {
         let child = spawn(|| {
@@ -176,7 +176,7 @@ fn interrupted_creator(path: &Path, what: i32) -> libc::pid_t {
         if !path.exists() {
             return child;
         }
-        // It had finished before the signal.
+        // It finished before the signal.
         signal(child, libc::SIGKILL);
         wait(child);
         fs::remove_file(path).unwrap();
@@ -185,11 +185,11 @@ fn interrupted_creator(path: &Path, what: i32) -> libc::pid_t {
 }
 
 #[test]
-fn what_a_creator_killed_amid_the_allocation_left_is_removed() {
-    with_room_for(LARGE * 2, removes_what_a_killed_creator_left);
+fn leftovers_of_a_killed_creator_are_removed() {
+    with_room_for(LARGE * 2, removes_leftovers);
 }
 
-fn removes_what_a_killed_creator_left(scratch: &Scratch) {
+fn removes_leftovers(scratch: &Scratch) {
     let existing = scratch.directory().join("existing");
     drop(SharedCache::open(&existing, 1 << 20).unwrap());
     let killed = || {
@@ -202,33 +202,37 @@ fn removes_what_a_killed_creator_left(scratch: &Scratch) {
     assert_eq!(
         names(scratch.directory()),
         ["existing"],
-        "by one that finds its file"
+        "not removed by a process that finds its file"
     );
     killed();
     drop(SharedCache::builder(&existing).open().unwrap());
-    assert_eq!(names(scratch.directory()), ["existing"], "by one that only opens");
+    assert_eq!(
+        names(scratch.directory()),
+        ["existing"],
+        "not removed by a process that only opens"
+    );
     killed();
     drop(SharedCache::open(scratch.directory().join("other"), 1 << 20).unwrap());
     assert_eq!(
         names(scratch.directory()),
         ["existing", "other"],
-        "by a creator of another name"
+        "not removed by a creator of another name"
     );
     killed();
     drop(SharedCache::open(scratch.path(), 1 << 20).unwrap());
     assert_eq!(
         names(scratch.directory()),
         ["cache", "existing", "other"],
-        "by a creator of the same name"
+        "not removed by a creator of the same name"
     );
 }
 
 #[test]
-fn what_a_killed_creator_left_makes_room() {
+fn leftovers_of_a_killed_creator_are_removed_for_space() {
     with_room_for(LARGE * 6 / 5, |scratch| {
         let child = interrupted_creator(&scratch.path(), libc::SIGKILL);
         wait(child);
-        // A process that waits meanwhile goes on at once, and needs the room of the leftover.
+        // A process that waits meanwhile proceeds, and needs the space of the leftover.
         let start = Instant::now();
         works(&SharedCache::open(scratch.directory().join("other"), LARGE).unwrap());
         assert!(start.elapsed() < PATIENCE);
@@ -237,7 +241,7 @@ fn what_a_killed_creator_left_makes_room() {
 }
 
 #[test]
-fn others_give_up_on_a_stopped_creator_and_go_on_once_it_continues() {
+fn others_time_out_while_a_creator_is_stopped_and_succeed_when_it_continues() {
     with_room_for(LARGE * 2, waits_for_a_stopped_creator);
 }
 
@@ -268,12 +272,12 @@ fn creation_lock(name: &Path) -> File {
         .mode(0o600)
         .open(name)
         .unwrap();
-    // SAFETY: all zeros is a valid value of this plain struct.
+    // SAFETY: `flock` is a C struct of integers, for which all zeros are a valid value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::c_short::try_from(libc::F_WRLCK).unwrap();
     lock.l_start = CREATION_LOCK;
     lock.l_len = 1;
-    // SAFETY: reads the struct passed.
+    // SAFETY: fcntl reads a `flock` through the pointer, which points to one that is alive.
     let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
     assert_eq!(locked, 0);
     file
@@ -292,7 +296,7 @@ fn others_wait_as_long_as_a_creator_makes_progress() {
             creator.set_modified(SystemTime::now()).unwrap();
             assert!(!waiting.is_finished());
         }
-        // As when it is killed.
+        // As the kernel does when a process is killed.
         drop(creator);
         waiting.join().unwrap().unwrap();
     });
@@ -300,8 +304,8 @@ fn others_wait_as_long_as_a_creator_makes_progress() {
 }
 
 #[test]
-fn a_file_that_appears_while_there_is_no_room_is_opened() {
-    // Two files and most of a third.
+fn a_file_that_appears_while_there_is_no_space_is_opened() {
+    // Space for two files and most of a third.
     with_room_for(LARGE * 19 / 10, |scratch| {
         let finished = scratch.directory().join("finished");
         drop(SharedCache::open(&finished, LARGE).unwrap());
@@ -322,12 +326,12 @@ fn a_file_that_appears_while_there_is_no_room_is_opened() {
                 ),
             }
         }
-        panic!("the opener was always faster");
+        panic!("the opener finished first in every attempt");
     });
 }
 
 #[test]
-fn a_creator_keeps_its_file_from_those_who_remove_leftovers() {
+fn the_file_of_a_living_creator_is_not_removed_as_a_leftover() {
     let scratch = Scratch::new("removers");
     let existing = scratch.directory().join("existing");
     drop(SharedCache::open(&existing, 1 << 20).unwrap());
@@ -364,7 +368,7 @@ fn a_creator_keeps_its_file_from_those_who_remove_leftovers() {
     assert_eq!(names(scratch.directory()), ["existing"]);
 }
 
-/// Opens the cache, and removes it if no other process has it open, again and again; returns when an opening fails.
+/// Repeatedly opens the cache, and removes it if no other process has it open; returns when opening fails.
 fn open_and_remove(path: &Path, opened: &AtomicU64) -> i32 {
     loop {
         match SharedCache::open(path, BYTES) {
@@ -377,7 +381,7 @@ fn open_and_remove(path: &Path, opened: &AtomicU64) -> i32 {
 }
 
 #[test]
-fn processes_killed_at_random_leave_nothing_that_keeps_others_from_starting() {
+fn processes_killed_at_random_do_not_prevent_others_from_starting() {
     with_room_for(BYTES * 6 / 5, |scratch| {
         let opened = &shared_words(1)[0];
         let start = || spawn(|| open_and_remove(&scratch.path(), opened));

@@ -1,4 +1,4 @@
-//! What may go wrong around a shared cache: full and forbidden places, files that change, clocks, namespaces.
+//! Faults of the environment: full file systems, missing permissions, files that change, clocks that are set, PID namespaces.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
@@ -21,7 +21,7 @@ use support::{
 
 const BYTES: u64 = 1 << 20;
 const INTEGER: u8 = 7;
-/// Nobody that a test runs as.
+/// A user (uid) that no test runs as.
 const SOMEBODY: u32 = 54_321;
 
 fn works(cache: &SharedCache) {
@@ -30,7 +30,7 @@ fn works(cache: &SharedCache) {
     cache.validate().unwrap();
 }
 
-/// Writes until every page of the file has been written to, and reads it all.
+/// Writes until every page of the file has been written, and reads everything.
 fn fill(cache: &SharedCache) {
     for number in 0..4000_u64 {
         cache
@@ -46,14 +46,14 @@ fn fill(cache: &SharedCache) {
     cache.validate().unwrap();
 }
 
-/// Fills whatever room a file system has.
-fn take_all_room(directory: &Path) {
+/// Fills a file system.
+fn fill_file_system(directory: &Path) {
     let mut file = fs::File::create(directory.join("ballast")).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
 }
 
 #[test]
-fn a_file_system_smaller_than_the_cache_is_an_error_at_once() {
+fn a_file_system_smaller_than_the_cache_is_an_error() {
     with_room_for(BYTES / 2, |scratch| {
         let error = SharedCache::open(scratch.path(), BYTES).unwrap_err();
         assert!(matches!(error, OpenError::NoRoom { bytes: BYTES, .. }), "{error}");
@@ -70,7 +70,7 @@ fn a_file_system_smaller_than_the_cache_is_an_error_at_once() {
 #[test]
 fn a_full_file_system_is_an_error() {
     with_room_for(BYTES * 4, |scratch| {
-        take_all_room(scratch.directory());
+        fill_file_system(scratch.directory());
         let error = SharedCache::open(scratch.path(), BYTES).unwrap_err();
         assert!(matches!(error, OpenError::NoRoom { .. }), "{error}");
         fs::remove_file(scratch.directory().join("ballast")).unwrap();
@@ -79,13 +79,13 @@ fn a_full_file_system_is_an_error() {
 }
 
 #[test]
-fn a_file_system_that_fills_up_later_does_no_harm() {
+fn a_file_system_that_fills_up_later_does_not_affect_the_cache() {
     with_room_for(BYTES * 2, |scratch| {
         let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
-        take_all_room(scratch.directory());
+        fill_file_system(scratch.directory());
         fill(&cache);
         fill(&SharedCache::open(scratch.path(), BYTES).unwrap());
-        // A larger one has no room; the old one stays as it is.
+        // There is no space for a larger file. The old one stays unchanged.
         let larger = SharedCache::open(scratch.path(), BYTES * 2);
         assert!(matches!(larger, Err(OpenError::NoRoom { .. })), "{larger:?}");
         assert!(cache.is_current());
@@ -93,10 +93,10 @@ fn a_file_system_that_fills_up_later_does_no_harm() {
     });
 }
 
-/// Goes on as another user; whether that is allowed.
+/// Makes this process run as another user; returns whether that is allowed.
 #[allow(unsafe_code)]
-fn become_somebody() -> bool {
-    // SAFETY: takes numbers only, in a process with one thread.
+fn become_another_user() -> bool {
+    // SAFETY: takes no pointers, and this process has only one thread.
     unsafe {
         libc::setresgid(SOMEBODY, SOMEBODY, SOMEBODY) == 0
             && libc::setresuid(SOMEBODY, SOMEBODY, SOMEBODY) == 0
@@ -104,12 +104,12 @@ fn become_somebody() -> bool {
 }
 
 #[test]
-fn who_may_not_write_to_a_directory_or_a_file_is_told() {
+fn missing_permissions_are_reported() {
     let scratch = Scratch::new("users");
     drop(SharedCache::open(scratch.path(), BYTES).unwrap());
     fs::set_permissions(scratch.directory(), Permissions::from_mode(0o755)).unwrap();
     in_child("another user: only root can become one", || {
-        if !become_somebody() {
+        if !become_another_user() {
             return SKIPPED;
         }
         let is_denied = |opened: Result<SharedCache, OpenError>| match opened {
@@ -123,7 +123,7 @@ fn who_may_not_write_to_a_directory_or_a_file_is_told() {
         )));
         0
     });
-    // What somebody else left there, for all to write, is not trusted.
+    // A file of another user that everybody can write is not trusted.
     let planted = scratch.directory().join("planted");
     drop(SharedCache::open(&planted, BYTES).unwrap());
     if chown(&planted, Some(SOMEBODY), None).is_ok() {
@@ -136,7 +136,7 @@ fn who_may_not_write_to_a_directory_or_a_file_is_told() {
 }
 
 #[test]
-fn a_file_truncated_while_open_is_replaced_by_who_opens_it() {
+fn a_file_truncated_while_open_is_replaced_when_it_is_opened() {
     for bytes in [0, 4096, BYTES / 2] {
         let scratch = Scratch::new("truncated");
         let old = SharedCache::open(scratch.path(), BYTES).unwrap();
@@ -145,7 +145,7 @@ fn a_file_truncated_while_open_is_replaced_by_who_opens_it() {
         let new = SharedCache::open(scratch.path(), BYTES).unwrap();
         assert!(new.is_current() && !old.is_current(), "{bytes}");
         works(&new);
-        // Who still uses the old one ends with SIGBUS where there is nothing: nobody else notices.
+        // A process that still uses the old file is killed by SIGBUS; others are not affected.
         let end = wait(spawn(|| {
             fill(&old);
             0
@@ -156,12 +156,12 @@ fn a_file_truncated_while_open_is_replaced_by_who_opens_it() {
 }
 
 #[test]
-fn those_who_reopen_a_deleted_file_meet_again() {
+fn processes_that_open_a_deleted_file_again_share_the_new_one() {
     let scratch = Scratch::new("deleted");
     let olds = [(); 3].map(|()| SharedCache::open(scratch.path(), BYTES).unwrap());
     fs::remove_file(scratch.path()).unwrap();
     assert!(olds.iter().all(|old| !old.is_current()));
-    // They still share what they had.
+    // They still share the old file.
     olds[0].set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(olds[2].get(b"key").as_deref(), Some(&b"value"[..]));
     let news = olds.map(|_| SharedCache::open(scratch.path(), BYTES).unwrap());
@@ -173,7 +173,7 @@ fn those_who_reopen_a_deleted_file_meet_again() {
     }
 }
 
-/// Opens round after round at the same moment as the other child, and counts itself there.
+/// Opens a new cache in each round, at the same time as the other children, and increments a counter in it.
 fn create_at_once(
     scratch: &Scratch,
     rounds: u64,
@@ -195,7 +195,7 @@ fn create_at_once(
         ));
         assert!(cache.is_current());
         meeting[1].fetch_add(1, Ordering::SeqCst);
-        // Each looks when all have counted.
+        // Each child reads the counter after all have incremented it.
         while meeting[1].load(Ordering::SeqCst) < round * parties {
             thread::yield_now();
         }
@@ -207,7 +207,7 @@ fn create_at_once(
 }
 
 #[test]
-fn processes_that_create_at_the_same_moment_share_one_file() {
+fn processes_that_create_at_the_same_time_share_one_file() {
     let scratch = Scratch::new("moment");
     let meeting = shared_words(2);
     let children = [(); 2].map(|()| spawn(|| create_at_once(&scratch, 1000, meeting, 2)));
@@ -217,7 +217,7 @@ fn processes_that_create_at_the_same_moment_share_one_file() {
 }
 
 #[test]
-fn a_clock_stepped_by_an_hour_neither_extends_lives_nor_ends_those_without_end() {
+fn a_clock_that_is_set_by_an_hour_does_not_extend_lives_or_end_endless_ones() {
     const HOUR: i64 = 3_600_000_000;
     let scratch = Scratch::new("clock");
     let clock = Arc::new(ManualClock::default());
@@ -243,15 +243,15 @@ fn a_clock_stepped_by_an_hour_neither_extends_lives_nor_ends_those_without_end()
     ] {
         store(key, ttl);
     }
-    // Forward: what would have died in that hour has.
+    // Forward: entries that would have expired in that hour have expired.
     clock.set(at(HOUR));
     assert!(!lives(b"minute") && lives(b"day") && lives(b"ever"));
     store(b"minute", Some(60));
     assert!(lives(b"minute"));
-    // Back again: what was written in the future would live an hour too long.
+    // Back again: entries that were written in the future would live an hour too long.
     clock.set(start);
     assert!(!lives(b"minute") && lives(b"day") && lives(b"ever"));
-    // Back behind what everything was written at.
+    // Back to before all entries were written.
     clock.set(at(-HOUR));
     assert!(!lives(b"day") && lives(b"ever"));
     store(b"minute", Some(60));
@@ -263,7 +263,7 @@ fn a_clock_stepped_by_an_hour_neither_extends_lives_nor_ends_those_without_end()
     assert!(clock.now() < start);
 }
 
-/// Runs something in a PID namespace of its own, where it is process 1, and once more outside at the same time.
+/// Runs `inside` in a new PID namespace, where its pid is 1, and `outside` in this one, at the same time.
 fn inside_and_outside(inside: impl FnOnce() -> i32, outside: impl FnOnce(libc::pid_t)) {
     let child = spawn(|| {
         if unshare(libc::CLONE_NEWPID).is_err() {
@@ -287,7 +287,7 @@ fn inside_and_outside(inside: impl FnOnce() -> i32, outside: impl FnOnce(libc::p
 }
 
 #[test]
-fn processes_of_two_pid_namespaces_count_together() {
+fn processes_of_two_pid_namespaces_share_a_counter() {
     const EACH: i64 = 20_000;
     let scratch = Scratch::new("namespaces");
     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
@@ -303,7 +303,7 @@ fn processes_of_two_pid_namespaces_count_together() {
     };
     inside_and_outside(
         || {
-            // Longer than the other end waits before it looks whether this was allowed.
+            // Longer than the parent waits before it checks whether the namespace was allowed.
             thread::sleep(Duration::from_millis(100));
             count(&SharedCache::open(scratch.path(), BYTES).unwrap());
             0
@@ -325,7 +325,7 @@ fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
     let told = shared_words(1);
     inside_and_outside(
         || {
-            // Its own child writes large values until it is killed, most likely amid one.
+            // The child's child writes large values until it is killed, most likely during a write.
             for _ in 0..40 {
                 let writer = spawn(|| {
                     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
@@ -355,8 +355,8 @@ fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
             }
             assert_eq!(end, Some(End::Exit(0)));
             let stats = cache.stats();
-            println!("taken over from the dead: {}", stats.recoveries);
-            // Readers may have waited in vain for a writer that was not given its turn; a write has not.
+            println!("locks taken over: {}", stats.recoveries);
+            // Reads may have timed out, waiting for a writer that got no processor time; no write has.
             assert_eq!(stats.damages, 0);
             cache.validate().unwrap();
         },

@@ -1,4 +1,4 @@
-//! What may lie under a cache's name, and what may happen to it.
+//! Files that the path of a cache may name, and what may happen to them.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::large_stack_arrays)] // in helper code, as in tests; a file is full of one byte
 
@@ -18,7 +18,7 @@ const WORD: u64 = 8;
 const VERSION: u64 = WORD;
 const BOOT_ID: u64 = 9 * WORD;
 
-/// A directory of its own, removed at the end.
+/// A directory that is removed when this is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -63,12 +63,12 @@ fn works(cache: &SharedCache) {
 }
 
 #[test]
-fn a_new_file_is_private_whole_and_alone() {
+fn a_new_file_is_private_and_allocated_and_has_no_other_name() {
     let scratch = Scratch::new();
     works(&scratch.open().unwrap());
     let found = fs::metadata(scratch.path()).unwrap();
     assert_eq!((found.mode() & 0o7777, found.len()), (0o600, BYTES));
-    assert!(found.blocks() * 512 >= BYTES, "every page is there");
+    assert!(found.blocks() * 512 >= BYTES, "not all of the file is allocated");
     assert_eq!(scratch.names(), ["cache"]);
 }
 
@@ -88,7 +88,7 @@ fn a_symbolic_link_is_refused() {
 fn a_pipe_is_refused_at_once() {
     let scratch = Scratch::new();
     let name = CString::new(scratch.path().as_os_str().as_bytes()).unwrap();
-    // SAFETY: a name that ends in a zero.
+    // SAFETY: the pointer is to a string that ends with a zero byte.
     #[allow(unsafe_code)]
     let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
     assert_eq!(made, 0);
@@ -111,7 +111,7 @@ fn a_directory_a_device_and_a_socket_are_refused() {
 }
 
 #[test]
-fn a_file_that_others_may_write_is_refused() {
+fn a_file_that_others_can_write_is_refused() {
     for mode in [0o620, 0o602, 0o666] {
         let scratch = Scratch::new();
         drop(scratch.open().unwrap());
@@ -123,7 +123,7 @@ fn a_file_that_others_may_write_is_refused() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_refused() {
+fn a_file_of_another_user_is_refused() {
     let scratch = Scratch::new();
     drop(scratch.open().unwrap());
     if std::os::unix::fs::chown(scratch.path(), Some(12_345), None).is_err() {
@@ -136,7 +136,7 @@ fn a_file_of_somebody_else_is_refused() {
 }
 
 #[test]
-fn what_is_something_else_is_left_alone() {
+fn a_file_that_is_not_a_cache_is_left_unchanged() {
     for content in [&b"precious"[..], &[0xff; 1 << 20], b"\0\0\0\0\0\0\0\0precious"] {
         let scratch = Scratch::new();
         put(&scratch, content);
@@ -146,7 +146,7 @@ fn what_is_something_else_is_left_alone() {
     }
 }
 
-/// A file that is its user's alone.
+/// Writes a file that only its user can access.
 fn put(scratch: &Scratch, content: &[u8]) {
     put_at(&scratch.path(), content);
 }
@@ -157,7 +157,7 @@ fn put_at(path: &Path, content: &[u8]) {
 }
 
 #[test]
-fn a_ruin_is_replaced() {
+fn a_damaged_or_empty_file_is_replaced() {
     for content in [
         &b""[..],
         b"\0\0",
@@ -204,8 +204,8 @@ fn change(path: &Path, at: u64) {
 }
 
 #[test]
-fn every_changed_word_of_the_description_has_the_file_replaced() {
-    // Word 0 says that it is a cache at all.
+fn a_file_is_replaced_if_any_word_of_its_description_is_changed() {
+    // Word 0 identifies a cache; without it the file is something else.
     for at in (1..9).chain([11]) {
         let scratch = Scratch::new();
         works(&scratch.open().unwrap());
@@ -215,7 +215,7 @@ fn every_changed_word_of_the_description_has_the_file_replaced() {
 }
 
 #[test]
-fn those_who_hold_a_replaced_file_keep_it() {
+fn processes_keep_a_file_that_was_replaced() {
     let scratch = Scratch::new();
     let old = scratch.open().unwrap();
     works(&old);
@@ -241,7 +241,7 @@ fn those_who_hold_a_replaced_file_keep_it() {
 }
 
 #[test]
-fn a_deleted_file_is_told_and_made_anew() {
+fn a_deleted_file_is_reported_and_created_again() {
     let scratch = Scratch::new();
     let old = scratch.open().unwrap();
     fs::remove_file(scratch.path()).unwrap();
@@ -253,7 +253,7 @@ fn a_deleted_file_is_told_and_made_anew() {
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused() {
+fn invalid_sizes_are_refused() {
     let scratch = Scratch::new();
     for bytes in [0, 4096, BYTES - 1, u64::MAX, (1 << 40) + 4096] {
         assert!(
@@ -280,7 +280,7 @@ fn a_missing_or_read_only_directory_is_an_error() {
 }
 
 #[test]
-fn files_that_killed_creators_left_are_removed_by_every_opener() {
+fn every_process_that_opens_a_cache_removes_leftovers() {
     let leftovers = [
         ".cache.123-0123456789abcdef.new",
         ".other.123-0123456789abcdef.new",
@@ -288,7 +288,7 @@ fn files_that_killed_creators_left_are_removed_by_every_opener() {
         ".other.nearcache-lock",
     ];
     let scratch = Scratch::new();
-    // The first creates the file, the second finds it.
+    // The first process creates the file, the second finds it.
     for _ in 0..2 {
         for name in leftovers {
             put_at(&scratch.0.join(name), b"");
@@ -299,7 +299,7 @@ fn files_that_killed_creators_left_are_removed_by_every_opener() {
 }
 
 #[test]
-fn files_that_only_look_like_leftovers_stay() {
+fn files_that_resemble_leftovers_are_kept() {
     let scratch = Scratch::new();
     let precious = [
         ".other.123-0123456789abcdef.new",
@@ -321,7 +321,7 @@ fn files_that_only_look_like_leftovers_stay() {
 }
 
 #[test]
-fn a_lock_file_that_is_not_ours_alone_is_refused() {
+fn a_lock_file_that_others_can_write_is_refused() {
     let scratch = Scratch::new();
     let lock = scratch.0.join(".cache.nearcache-lock");
     symlink(scratch.0.join("elsewhere"), &lock).unwrap();
@@ -334,12 +334,12 @@ fn a_lock_file_that_is_not_ours_alone_is_refused() {
 }
 
 #[test]
-fn all_who_create_at_once_share_one_file() {
+fn threads_that_create_at_the_same_time_share_one_file() {
     const OPENERS: usize = 4;
     for round in 0..250 {
         let scratch = Scratch::new();
         if round % 2 == 0 {
-            // Replaced at once, and not created.
+            // Replaced at the same time, and not created.
             put(&scratch, b"");
         }
         let barrier = Barrier::new(OPENERS);
@@ -361,7 +361,7 @@ fn all_who_create_at_once_share_one_file() {
 }
 
 #[test]
-fn as_many_as_there_are_places_can_open_it() {
+fn no_more_processes_than_slots_can_open_a_file() {
     let scratch = Scratch::new();
     let opened: Vec<_> = (0..64).map(|_| scratch.open().unwrap()).collect();
     assert!(matches!(
@@ -373,7 +373,7 @@ fn as_many_as_there_are_places_can_open_it() {
 }
 
 #[test]
-fn after_a_reboot_every_record_that_is_whole_is_kept() {
+fn undamaged_records_survive_a_reboot() {
     let scratch = Scratch::new();
     let cache = scratch.open().unwrap();
     let key = |number: u64| number.to_le_bytes();
@@ -401,7 +401,11 @@ fn after_a_reboot_every_record_that_is_whole_is_kept() {
         for number in 0..1000 {
             drop(cache.get(&key(number)));
         }
-        assert_eq!(cache.stats().damages, damages, "what is damaged was removed");
+        assert_eq!(
+            cache.stats().damages,
+            damages,
+            "the damaged record is still there"
+        );
     }
     assert!(lost > 0 && lost < 900, "{lost} lost");
     works(&scratch.open().unwrap());

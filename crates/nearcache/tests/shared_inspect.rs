@@ -1,4 +1,4 @@
-//! What is known of cache files from outside, and the removal of unused ones.
+//! Inspection of cache files, and removal of unused ones.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
@@ -20,7 +20,7 @@ const VERSION: u64 = WORD;
 const SETUP_LOCK: i64 = (1 << 50) - 1;
 const DAYS: Duration = Duration::from_secs(200_000);
 
-/// A directory of its own, removed at the end.
+/// A directory that is removed when this is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -67,20 +67,17 @@ fn a_cache_is_described() {
     assert_eq!(
         inspect(&path).unwrap().pids,
         [std::process::id()],
-        "a process is listed once"
+        "a process is not listed once"
     );
 
     drop((cache, second));
     let found = inspect(&path).unwrap();
     assert!(!found.in_use);
-    assert!(
-        found.pids.is_empty(),
-        "pids of those that have ended are not listed"
-    );
+    assert!(found.pids.is_empty(), "a process that has ended is listed");
 }
 
 #[test]
-fn inspecting_leaves_the_time_when_it_was_opened() {
+fn inspection_does_not_change_when_a_file_was_opened() {
     let scratch = Scratch::new();
     let path = scratch.path("cache");
     drop(open(&path));
@@ -110,19 +107,19 @@ fn only_an_unused_cache_is_removed() {
     assert_eq!(
         open(&path).get(b"key").as_deref(),
         Some(&b"value"[..]),
-        "nothing was changed"
+        "the entry is gone"
     );
     assert!(remove_unused(&path).unwrap());
     assert!(!path.exists());
     assert!(
         matches!(remove_unused(&path), Err(OpenError::Io { .. })),
-        "there is none"
+        "a missing file was removed"
     );
     assert_eq!(open(&path).get(b"key"), None);
 }
 
 #[test]
-fn a_cache_of_another_version_is_known_and_removed_if_unused() {
+fn a_cache_of_another_version_is_recognised_and_removed_if_unused() {
     let scratch = Scratch::new();
     let path = scratch.path("cache");
     let cache = open(&path);
@@ -138,11 +135,11 @@ fn a_cache_of_another_version_is_known_and_removed_if_unused() {
 }
 
 #[test]
-fn what_is_not_a_cache_stays() {
+fn a_file_that_is_not_a_cache_is_not_removed() {
     let scratch = Scratch::new();
     for name in ["notes", ".notes.1-0123456789abcdef.new"] {
         let path = scratch.path(name);
-        fs::write(&path, "something of somebody's").unwrap();
+        fs::write(&path, "the file of another program").unwrap();
         assert!(
             is_not_a_cache(&inspect(&path)) && is_not_a_cache(&remove_unused(&path)),
             "{name}"
@@ -170,7 +167,7 @@ fn what_is_not_a_cache_stays() {
 }
 
 #[test]
-fn what_a_killed_creator_left_is_removed_and_what_a_living_one_creates_stays() {
+fn unfinished_files_are_removed_only_if_their_creator_is_dead() {
     let scratch = Scratch::new();
     let path = scratch.path(".cache.1-0123456789abcdef.new");
     let file = File::create(&path).unwrap();
@@ -185,16 +182,16 @@ fn what_a_killed_creator_left_is_removed_and_what_a_living_one_creates_stays() {
     assert!(!path.exists());
 }
 
-/// Locks bytes of a file as another process would.
+/// Locks bytes of a file as another process does.
 #[allow(unsafe_code)]
 fn lock(path: &Path, bytes: RangeInclusive<i64>) -> File {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    // SAFETY: all zeros is a valid value of this plain struct.
+    // SAFETY: `flock` is a C struct of integers, for which all zeros are a valid value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::c_short::try_from(libc::F_WRLCK).unwrap();
     lock.l_start = *bytes.start();
     lock.l_len = bytes.end() - bytes.start() + 1;
-    // SAFETY: reads the struct passed.
+    // SAFETY: fcntl reads a `flock` through the pointer, which points to one that is alive.
     let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
     assert_eq!(locked, 0);
     file
@@ -222,13 +219,13 @@ fn a_file_that_is_being_opened_is_not_removed() {
         let all_opened_well = opener.join().unwrap();
         assert!(
             all_opened_well,
-            "a file was removed that a process has open, or could not be opened"
+            "a file in use was removed, or a file could not be opened"
         );
     });
 }
 
 #[test]
-fn an_opener_waits_for_a_removal_that_is_called_off() {
+fn an_opener_waits_for_a_removal_that_is_abandoned() {
     let scratch = Scratch::new();
     let path = scratch.path("cache");
     drop(open(&path));
@@ -242,7 +239,7 @@ fn an_opener_waits_for_a_removal_that_is_called_off() {
     });
 }
 
-/// Needs the right to give files away.
+/// Does nothing unless the user may give files away.
 #[test]
 fn another_users_file_is_refused() {
     let scratch = Scratch::new();

@@ -1,4 +1,4 @@
-//! Random operations on a shared cache and on a naive map: they agree after every step, and everything that has to hold does.
+//! Random operations on a shared cache and on a naive map. After each step, both agree and the file is valid.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 

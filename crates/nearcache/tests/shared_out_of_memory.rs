@@ -1,4 +1,4 @@
-//! What a `SharedCache` does when memory is short: each allocation of each operation is made to fail in turn.
+//! Operations of a `SharedCache` without memory: each allocation of each operation is made to fail in turn.
 #![cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
@@ -20,7 +20,7 @@ static ALLOCATOR: Failing = Failing;
 const LARGE: usize = 3000;
 const OTHERS: u64 = 300;
 
-/// What came of an operation.
+/// The outcome of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -64,7 +64,7 @@ fn opened(scratch: &Scratch) -> SharedCache {
 
 type Operation = fn(&SharedCache) -> Outcome;
 
-/// Those that change nothing, whatever comes of them, or what is told below.
+/// All operations.
 const OPERATIONS: [(&str, Operation); 15] = [
     ("set", |cache| {
         cache.set(b"new", NewEntry::new(&[2; LARGE])).into()
@@ -138,7 +138,7 @@ const OPERATIONS: [(&str, Operation); 15] = [
 ];
 
 #[test]
-fn every_operation_is_done_or_fails() {
+fn every_operation_succeeds_or_fails_cleanly() {
     for (name, operation) in OPERATIONS {
         let scratch = Scratch::new("out-of-memory");
         let cache = opened(&scratch);
@@ -161,7 +161,7 @@ fn every_operation_is_done_or_fails() {
 }
 
 #[test]
-fn keys_go_on_after_a_failure() {
+fn an_iteration_over_keys_continues_after_a_failure() {
     let scratch = Scratch::new("out-of-memory-keys");
     let cache = opened(&scratch);
     let mut keys = cache.keys();

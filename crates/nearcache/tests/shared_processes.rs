@@ -1,4 +1,4 @@
-//! Which processes count as alive: after a change of user, and after their descriptors were closed; how many there may be.
+//! Registration of processes: after a change of user, after their descriptors were closed, and up to the number of slots.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, unsafe_code)] // in helper code, as in tests; descriptors, users and forks
 
@@ -21,7 +21,7 @@ use nearcache::shared::{
 use support::{End, SKIPPED, Scratch, in_child, shared_words, signal, spawn, wait};
 
 const BYTES: u64 = 1 << 20;
-/// A user that no test runs as.
+/// A user (uid) that no test runs as.
 const SOMEBODY: u32 = 54_321;
 
 fn works(cache: &SharedCache) {
@@ -30,16 +30,16 @@ fn works(cache: &SharedCache) {
     cache.validate().unwrap();
 }
 
-/// Becomes another user for good; returns whether that is allowed.
-fn become_somebody() -> bool {
-    // SAFETY: takes numbers only, in a process with one thread.
+/// Makes this process run as another user; returns whether that is allowed.
+fn become_another_user() -> bool {
+    // SAFETY: takes no pointers, and this process has only one thread.
     unsafe {
         libc::setresgid(SOMEBODY, SOMEBODY, SOMEBODY) == 0
             && libc::setresuid(SOMEBODY, SOMEBODY, SOMEBODY) == 0
     }
 }
 
-/// The descriptors of a file that this process has open.
+/// Returns the descriptors of a file that this process has open.
 fn descriptors_of(path: &Path) -> Vec<RawFd> {
     let file = fs::metadata(path).unwrap();
     let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
@@ -51,11 +51,11 @@ fn descriptors_of(path: &Path) -> Vec<RawFd> {
         .collect()
 }
 
-/// Closes all descriptors of a file, as a daemon closes everything that it finds open.
+/// Closes all descriptors of a file, as a daemon does that closes everything it finds open.
 fn close_all(path: &Path) -> Vec<RawFd> {
     let open = descriptors_of(path);
     for fd in &open {
-        // SAFETY: takes a number. That the cache can bear it is what is tested.
+        // SAFETY: takes no pointers. That the cache copes with a closed descriptor is what is tested.
         assert_eq!(unsafe { libc::close(*fd) }, 0);
     }
     open
@@ -64,7 +64,7 @@ fn close_all(path: &Path) -> Vec<RawFd> {
 /// Makes each of these numbers a descriptor of another file.
 fn reuse(numbers: &[RawFd], file: RawFd) {
     for number in numbers {
-        // SAFETY: takes numbers, of which the first is an open descriptor.
+        // SAFETY: takes no pointers. The first number is an open descriptor.
         assert_eq!(unsafe { libc::dup2(file, *number) }, *number);
     }
 }
@@ -81,7 +81,8 @@ fn wait_for(word: &AtomicU64) {
     }
 }
 
-/// A child that runs `before`, stores its name and stays; the cache finds it alive, and dead when it is killed.
+/// Starts a child that runs `before`, stores its id and stays. Checks that the cache finds it alive, and dead after it is
+/// killed.
 fn lives_until_killed(cache: &SharedCache, before: impl FnOnce() -> bool) -> Result<(), ()> {
     let told = shared_words(2);
     let child = spawn(|| {
@@ -109,47 +110,47 @@ fn lives_until_killed(cache: &SharedCache, before: impl FnOnce() -> bool) -> Res
 }
 
 #[test]
-fn a_child_that_changes_its_user_writes_and_counts_as_alive() {
+fn a_child_that_changes_its_user_can_write_and_is_alive() {
     let scratch = Scratch::new("child");
     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
     let changed = lives_until_killed(&cache, || {
         let descriptors = descriptors_of(&scratch.path());
-        assert_eq!(descriptors.len(), 2, "one of its own, opened at the fork");
-        become_somebody()
+        assert_eq!(descriptors.len(), 2, "the child has no descriptor of its own");
+        become_another_user()
     });
     if changed.is_err() {
         println!("skipped: another user: only root can become one");
         return;
     }
-    // One that took its slot before the change keeps it.
+    // A process that took its slot before the change keeps it.
     let told = |cache: &SharedCache| cache.process_id().unwrap();
     lives_until_killed(&cache, || {
         let before = told(&cache);
-        become_somebody() && told(&cache) == before
+        become_another_user() && told(&cache) == before
     })
     .unwrap();
     works(&cache);
 }
 
 #[test]
-fn children_of_a_process_that_changed_its_user_write_and_count_as_alive() {
+fn children_of_a_process_that_changed_its_user_can_write_and_are_alive() {
     let scratch = Scratch::new("grandchild");
     let path = scratch.path();
     in_child("another user: only root can become one", || {
         let cache = SharedCache::open(&path, BYTES).unwrap();
-        if !become_somebody() {
+        if !become_another_user() {
             return SKIPPED;
         }
         works(&cache);
-        // They cannot open the file, and inherit no lock.
+        // The children cannot open the file, and inherit no lock.
         assert!(File::open(&path).is_err());
         lives_until_killed(&cache, || true).unwrap();
         lives_until_killed(&cache, || {
-            assert!(!cache.check_registration().unwrap(), "its lock holds");
+            assert!(!cache.check_registration().unwrap(), "its lock was lost");
             true
         })
         .unwrap();
-        // Nor do theirs, whose parent holds a lock by then.
+        // Nor can their children, whose parent holds a lock by then.
         assert_eq!(
             wait(spawn(|| {
                 works(&cache);
@@ -164,13 +165,13 @@ fn children_of_a_process_that_changed_its_user_write_and_count_as_alive() {
 }
 
 #[test]
-fn a_process_with_another_user_and_no_descriptors_reads_and_says_why_it_cannot_write() {
+fn a_process_with_another_user_and_no_descriptors_can_read_and_reports_why_it_cannot_write() {
     let scratch = Scratch::new("nothing");
     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
     works(&cache);
     in_child("another user: only root can become one", || {
         assert_eq!(close_all(&scratch.path()).len(), 2);
-        if !become_somebody() {
+        if !become_another_user() {
             return SKIPPED;
         }
         let error = cache.set(b"key", NewEntry::new(b"other")).unwrap_err();
@@ -184,7 +185,7 @@ fn a_process_with_another_user_and_no_descriptors_reads_and_says_why_it_cannot_w
         );
         let text = error.to_string();
         assert!(
-            text.contains("runs as uid 54321 now") && text.contains("Start the process as"),
+            text.contains("now runs as uid 54321") && text.contains("start the process as"),
             "{text}"
         );
         assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
@@ -193,7 +194,7 @@ fn a_process_with_another_user_and_no_descriptors_reads_and_says_why_it_cannot_w
 }
 
 #[test]
-fn a_process_whose_descriptors_were_closed_takes_its_own_slot_again() {
+fn a_process_whose_descriptors_were_closed_takes_its_former_slot() {
     let scratch = Scratch::new("closed");
     let other = SharedCache::open(scratch.path(), BYTES).unwrap();
     in_child("closed descriptors", || {
@@ -202,15 +203,15 @@ fn a_process_whose_descriptors_were_closed_takes_its_own_slot_again() {
         works(&other);
         assert!(!cache.check_registration().unwrap());
         assert_eq!(close_all(&scratch.path()).len(), 4);
-        // The other handle is of this process, too; it notices first.
+        // The other mapping is of this process, too; it notices first.
         assert!(other.check_registration().unwrap());
-        assert!(!other.is_alive(me), "for a while it counts as dead");
+        assert!(!other.is_alive(me), "a process without its lock is alive");
         assert!(cache.check_registration().unwrap());
         assert!(!cache.check_registration().unwrap());
-        assert!(cache.process_id().unwrap() == me, "nobody took the slot");
+        assert!(cache.process_id().unwrap() == me, "it has another slot");
         assert!(other.is_alive(me) && cache.is_alive(other.process_id().unwrap()));
         works(&cache);
-        // Neither handle has taken the other's descriptors for its own.
+        // Neither mapping has taken the other's descriptors for its own.
         drop(other);
         assert!(!cache.check_registration().unwrap());
         works(&cache);
@@ -219,7 +220,7 @@ fn a_process_whose_descriptors_were_closed_takes_its_own_slot_again() {
 }
 
 #[test]
-fn threads_that_register_a_child_at_the_same_moment_take_one_slot() {
+fn threads_that_register_a_child_at_the_same_time_take_one_slot() {
     const THREADS: usize = 8;
     let scratch = Scratch::new("threads");
     let builder = SharedCache::builder(scratch.path()).bytes(BYTES);
@@ -245,7 +246,7 @@ fn threads_that_register_a_child_at_the_same_moment_take_one_slot() {
 }
 
 #[test]
-fn to_ask_for_the_name_of_a_process_registers_it_again() {
+fn process_id_registers_the_process_again() {
     let scratch = Scratch::new("name");
     in_child("closed descriptors", || {
         let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
@@ -259,7 +260,7 @@ fn to_ask_for_the_name_of_a_process_registers_it_again() {
 }
 
 #[test]
-fn a_process_that_cannot_ask_for_others_registers_again() {
+fn a_process_that_cannot_check_others_registers_again() {
     let scratch = Scratch::new("asked");
     let path = scratch.path();
     in_child("closed descriptors", || {
@@ -267,7 +268,10 @@ fn a_process_that_cannot_ask_for_others_registers_again() {
         let me = cache.process_id().unwrap();
         let holder = stopped_holder(&path);
         close_all(&path);
-        assert!(cache.is_alive(name(&holder.1[0])), "nothing can be told of it");
+        assert!(
+            cache.is_alive(name(&holder.1[0])),
+            "a process that cannot be checked counts as dead"
+        );
         works(&cache);
         let other = SharedCache::open(&path, BYTES).unwrap();
         assert!(other.is_alive(me));
@@ -278,7 +282,7 @@ fn a_process_that_cannot_ask_for_others_registers_again() {
 }
 
 #[test]
-fn numbers_that_were_given_to_other_files_are_left_alone() {
+fn descriptors_that_were_reused_for_other_files_are_not_touched() {
     let scratch = Scratch::new("reused");
     let log = scratch.directory().join("log");
     in_child("reused descriptors", || {
@@ -292,16 +296,16 @@ fn numbers_that_were_given_to_other_files_are_left_alone() {
             let numbers = close_all(&path);
             assert_eq!(numbers.len(), 2);
             reuse(&numbers, other);
-            // A lock asked for through these numbers would be free, and its owner dead.
+            // Through these numbers every lock would look free, and its owner dead.
             let holder = stopped_holder(&path);
             assert!(
                 cache.is_alive(name(&holder.1[0])),
-                "nothing can be told of others"
+                "a process that cannot be checked counts as dead"
             );
             end(&holder);
             assert!(cache.check_registration().unwrap());
             works(&cache);
-            // A child finds its parent's descriptors, not these.
+            // A child uses its parent's descriptors, not these.
             assert_eq!(
                 wait(spawn(|| {
                     works(&cache);
@@ -313,7 +317,7 @@ fn numbers_that_were_given_to_other_files_are_left_alone() {
         }
         drop(cache);
         for number in reused {
-            // SAFETY: takes numbers.
+            // SAFETY: takes no pointers.
             assert_ne!(unsafe { libc::fcntl(number, libc::F_GETFD) }, -1, "it was closed");
         }
         file.write_all(b"line").unwrap();
@@ -325,7 +329,7 @@ fn numbers_that_were_given_to_other_files_are_left_alone() {
 
 type Holder = (libc::pid_t, &'static [AtomicU64]);
 
-/// A process that has the file open, and stays; its name.
+/// Starts a process that opens the file and stays; returns it with its id.
 fn stopped_holder(path: &Path) -> Holder {
     let told = shared_words(1);
     let child = spawn(|| {
@@ -344,7 +348,7 @@ fn end(holder: &Holder) {
 }
 
 #[test]
-fn a_process_whose_slot_was_taken_meanwhile_takes_another() {
+fn a_process_whose_slot_was_taken_takes_another_slot() {
     let scratch = Scratch::new("taken");
     let path = scratch.path();
     let one = SharedCache::builder(&path)
@@ -357,7 +361,7 @@ fn a_process_whose_slot_was_taken_meanwhile_takes_another() {
         let cache = SharedCache::builder(&path).open().unwrap();
         let me = cache.process_id().unwrap();
         close_all(&path);
-        // There is one slot only.
+        // There is only one slot.
         let other = SharedCache::builder(&path).open().unwrap();
         assert!(other.process_id().unwrap() != me);
         let error = cache.check_registration().unwrap_err();
@@ -379,7 +383,7 @@ fn a_process_whose_slot_was_taken_meanwhile_takes_another() {
 }
 
 #[test]
-fn as_many_processes_as_were_asked_for_can_open_the_file() {
+fn as_many_processes_as_slots_can_open_the_file() {
     let scratch = Scratch::new("many");
     let open = |processes: usize| {
         SharedCache::builder(scratch.path())
@@ -414,7 +418,7 @@ fn another_number_of_processes_recreates_the_file() {
     assert_eq!(default.file_state(), FileState::Replaced);
     assert!(more.is_current() && more.get(b"key").is_none());
     works(&more);
-    // Without a size whatever there is gets opened.
+    // Without a size, any cache is opened.
     assert_eq!(builder().open().unwrap().max_processes(), 65);
     assert!(more.is_current());
     for processes in [0, 513, usize::MAX] {
@@ -432,7 +436,7 @@ fn another_number_of_processes_recreates_the_file() {
 }
 
 #[test]
-fn the_state_of_the_file_is_told() {
+fn file_state_reports_what_became_of_the_file() {
     let scratch = Scratch::new("state");
     let path = scratch.path();
     let open = || SharedCache::open(&path, BYTES).unwrap();
@@ -445,7 +449,7 @@ fn the_state_of_the_file_is_told() {
     }
     let cache = open();
     assert_eq!(cache.file_state(), FileState::Current);
-    // Another cache of this size, written over it as `cp` does.
+    // Another cache of this size, written over the file as `cp` does.
     let other = scratch.directory().join("other");
     drop(SharedCache::open(&other, BYTES).unwrap());
     let file = File::options().write(true).open(&path).unwrap();
@@ -460,14 +464,14 @@ fn the_state_of_the_file_is_told() {
 }
 
 #[test]
-fn the_state_is_told_where_the_path_is_out_of_reach() {
+fn file_state_works_if_the_path_is_inaccessible() {
     let scratch = Scratch::new("hidden");
     let path = scratch.path();
     fs::set_permissions(scratch.directory(), Permissions::from_mode(0o700)).unwrap();
     let cache = SharedCache::open(&path, BYTES).unwrap();
     let turns = shared_words(1);
     let child = spawn(|| {
-        if !become_somebody() {
+        if !become_another_user() {
             turns[0].store(u64::MAX, Ordering::SeqCst);
             return SKIPPED;
         }

@@ -1,8 +1,8 @@
-//! Many processes do everything at once, and are killed at random and started anew: nobody hangs, no value is torn or
-//! another key's, and all that has to hold still does in the end. Meanwhile one process checks the whole file again and again,
-//! and one copies it page by page and opens the copies as after a reboot.
+//! Many processes use all operations at the same time, and are killed at random and restarted. None hangs, no value is torn
+//! or another key's, and the file is valid in the end. Meanwhile one process checks the whole file repeatedly, and one copies
+//! it page by page and opens the copies as after a reboot.
 //!
-//! `NEARCACHE_STORM_SECONDS` makes it longer.
+//! `NEARCACHE_STORM_SECONDS` sets the duration.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
@@ -21,17 +21,17 @@ use support::{End, Scratch, has_ended, shared_words, signal, spawn, wait};
 
 const INTEGER: u8 = 7;
 const VALUE: u8 = 1;
-/// As long as no operation takes that is not hung.
+/// No operation takes this long unless it hangs.
 const HUNG: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// What children tell: how much they have done, and how many values they found whole; how often the file was checked, and how
-/// many copies were opened; then a beat for each of them.
+/// What children report: how much they have done, and how many values they have verified; how often the file was checked, and
+/// how many copies were opened; then a heartbeat for each of them.
 const DONE: usize = 0;
 const WHOLE: usize = 1;
 const CHECKS: usize = 2;
 const COPIES: usize = 3;
-/// Not 0: checks and copies come to an end.
+/// Not 0, because checks and copies end.
 const IS_OVER: usize = 4;
 const BEATS: usize = 5;
 
@@ -57,7 +57,7 @@ fn checksum(key: &[u8], sequence: u64, filling: &[u8]) -> u64 {
     })
 }
 
-/// Key's length, sequence, checksum, key, filling: every byte follows from the rest.
+/// Returns a value that can be verified: length of the key, sequence, checksum, key, filling.
 fn certified(key: &[u8], sequence: u64, len: usize) -> Vec<u8> {
     let mut state = sequence;
     let filling: Vec<u8> = (0..len).map(|_| next(&mut state).to_le_bytes()[0]).collect();
@@ -73,7 +73,7 @@ fn assert_whole(key: &[u8], value: &[u8]) {
         .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
         .collect();
     let (own, filling) = value[24..].split_at(usize::try_from(words[0]).unwrap().min(value.len() - 24));
-    assert_eq!(own, key, "another key's value");
+    assert_eq!(own, key, "the value of another key");
     assert_eq!(
         words[2],
         checksum(key, words[1], filling),
@@ -92,7 +92,7 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn key(&mut self) -> Vec<u8> {
-        // Some are asked for much more often than others.
+        // Some keys are used much more often than others.
         let range = if next(&mut self.seed).is_multiple_of(2) {
             self.keys
         } else {
@@ -198,7 +198,7 @@ impl Worker<'_> {
                     assert_whole(&key, old);
                     Ok::<_, ()>((kind, bytes.clone()))
                 });
-                // That others were always faster may be.
+                // Other writers may have changed the entry during every attempt.
                 drop(updated);
             }
             20 => drop(self.cache.touch(&key, Some(Duration::from_millis(500)))?),
@@ -220,8 +220,8 @@ impl Worker<'_> {
     }
 }
 
-/// Checks the whole file again and again.
-fn check_all_the_time(path: &Path, bytes: u64, told: &[AtomicU64]) -> i32 {
+/// Checks the whole file repeatedly.
+fn check_repeatedly(path: &Path, bytes: u64, told: &[AtomicU64]) -> i32 {
     let cache = SharedCache::builder(path)
         .bytes(bytes)
         .lock_timeout(HUNG)
@@ -234,7 +234,7 @@ fn check_all_the_time(path: &Path, bytes: u64, told: &[AtomicU64]) -> i32 {
     0
 }
 
-/// Copies a file that others write to, page by page in any order, as one of an earlier boot.
+/// Copies a file that others write to, page by page in some order, as a file of an earlier boot.
 fn copy(path: &Path, to: &Path, seed: &mut u64) {
     let from = File::open(path).unwrap();
     let to = OpenOptions::new()
@@ -245,7 +245,7 @@ fn copy(path: &Path, to: &Path, seed: &mut u64) {
         .unwrap();
     let pages = usize::try_from(from.metadata().unwrap().len()).unwrap() / PAGE;
     let (mut page, first) = ([0; PAGE], below(seed, pages as u64));
-    // In ascending order from some page on, or in descending.
+    // In ascending order from some page on, or in descending order.
     let descending = next(seed).is_multiple_of(2);
     for number in 0..pages {
         let number = if descending { pages - number } else { number };
@@ -259,11 +259,11 @@ fn copy(path: &Path, to: &Path, seed: &mut u64) {
     to.write_all_at(&[1; 16], (BOOT * 8) as u64).unwrap();
 }
 
-/// Copies the file again and again, and uses the copies.
-fn copy_all_the_time(path: &Path, bytes: u64, told: &'static [AtomicU64]) -> i32 {
+/// Copies the file repeatedly, and uses the copies.
+fn copy_repeatedly(path: &Path, bytes: u64, told: &'static [AtomicU64]) -> i32 {
     let to = path.with_extension("copy");
     let mut seed = bytes | 1;
-    // What is done in a copy is not counted with the rest.
+    // The work in a copy is not reported with the rest.
     let own: &'static [AtomicU64] = Box::leak(told.iter().map(|_| AtomicU64::new(0)).collect());
     while told[IS_OVER].load(Ordering::Relaxed) == 0 {
         copy(path, &to, &mut seed);
@@ -285,7 +285,7 @@ fn copy_all_the_time(path: &Path, bytes: u64, told: &'static [AtomicU64]) -> i32
         for _ in 0..next(&mut seed) % 3000 {
             worker.step().unwrap();
         }
-        // A check of such a copy sometimes finds wrong counts, so only its values are asserted on.
+        // A check of such a copy sometimes finds wrong counts, so only its values are verified.
         drop(worker.cache.validate());
         fs::remove_file(&to).unwrap();
         told[COPIES].fetch_add(1, Ordering::Relaxed);
@@ -326,7 +326,7 @@ impl Storm<'_> {
     fn kill(&mut self, at: usize) {
         let child = self.children[at];
         if next(&mut self.seed).is_multiple_of(8) {
-            // Long enough for others to wait for what it may hold.
+            // Long enough for others to wait for a lock that it may hold.
             signal(child, libc::SIGSTOP);
             thread::sleep(PAUSE * 5);
             if next(&mut self.seed).is_multiple_of(2) {
@@ -336,12 +336,12 @@ impl Storm<'_> {
         }
         signal(child, libc::SIGKILL);
         let end = wait(child);
-        assert_eq!(end, End::Killed(libc::SIGKILL), "it had failed by itself");
+        assert_eq!(end, End::Killed(libc::SIGKILL), "the child failed by itself");
         self.kills += 1;
         self.start(at);
     }
 
-    /// Every child goes on when nobody is killed any more.
+    /// Checks that every child continues when none is killed any more.
     fn assert_all_go_on(&self) {
         let beats = || -> Vec<u64> {
             let beats = self.told[BEATS..][..self.children.len()].iter();
@@ -358,8 +358,8 @@ impl Storm<'_> {
     fn rage(&mut self, watchdog: &SharedCache, length: Duration) {
         (0..self.children.len()).for_each(|at| self.start(at));
         let (path, bytes, told) = (self.path, self.bytes, self.told);
-        let checker = spawn(|| check_all_the_time(path, bytes, told));
-        let copier = spawn(|| copy_all_the_time(path, bytes, told));
+        let checker = spawn(|| check_repeatedly(path, bytes, told));
+        let copier = spawn(|| copy_repeatedly(path, bytes, told));
         let start = Instant::now();
         while start.elapsed() < length {
             thread::sleep(PAUSE);
@@ -376,7 +376,7 @@ impl Storm<'_> {
             signal(*child, libc::SIGKILL);
             assert_eq!(wait(*child), End::Killed(libc::SIGKILL));
         }
-        assert_eq!(ends, [End::Exit(0); 2], "the check and the copy");
+        assert_eq!(ends, [End::Exit(0); 2], "the check or the copy failed");
     }
 }
 
@@ -389,7 +389,7 @@ fn storm(bytes: u64, length: Duration) {
         .open()
         .unwrap();
     let cores = thread::available_parallelism().unwrap().get();
-    // A small file has places for no more than 64.
+    // A small file has no more than 64 process slots.
     let children = (2 * cores).clamp(4, 56);
     let mut storm = Storm {
         path: &path,
@@ -409,13 +409,13 @@ fn storm(bytes: u64, length: Duration) {
          {report:?}, {stats:?}",
         storm.kills
     );
-    // A reader may have waited in vain for a writer that was stopped; a write that had would have ended the child.
+    // Reads may have timed out, waiting for a writer that was stopped. A write that timed out would have ended its child.
     assert_eq!(stats.damages, 0);
     assert_eq!(stats.counts.entries, report.entries + report.torn);
     assert!(stats.counts.weight <= bytes && report.record_bytes <= stats.counts.weight);
     assert!(stats.counts.hits >= whole && stats.counts.insertions > 0 && checks > 0 && copies > 0);
     assert!(u128::from(storm.kills) > length.as_millis() / 100 && done > 1000);
-    // The dead have left no place taken: as many as ever may open it.
+    // Dead processes hold no slots: as many processes as before can open the file.
     let all: Vec<_> = (0..children)
         .map(|_| SharedCache::open(&path, bytes).unwrap())
         .collect();
@@ -431,7 +431,7 @@ fn storm(bytes: u64, length: Duration) {
 }
 
 #[test]
-fn processes_killed_at_random_neither_hang_nor_tear() {
+fn processes_killed_at_random_cause_no_hangs_and_no_torn_values() {
     let seconds = std::env::var("NEARCACHE_STORM_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(10);
     // One shard, and two.

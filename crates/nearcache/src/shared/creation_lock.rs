@@ -1,8 +1,8 @@
-//! The lock that is held while a cache file is created or replaced, so that only one process at a time allocates room.
+//! The lock that is held while a cache file is created or replaced, so that only one process at a time allocates space.
 //!
 //! For a cache NAME it is a lock on a byte of the empty file `.NAME.nearcache-lock` in the same directory. The kernel
 //! releases it when its holder ends. The holder removes the name of the lock file before it releases the lock. Therefore
-//! a process that gets the lock checks that the name still leads to the file that it locked, and starts again if not: at
+//! a process that gets the lock checks that the name still leads to the file that it locked, and starts again if not. So at
 //! any time only one process holds the lock of the file that has the name.
 
 use std::ffi::OsString;
@@ -13,20 +13,20 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::error::OpenError;
-use super::file::{At, is_at, is_of_another_kind, judge, open_ours};
+use super::error::{OpenError, PathErrors};
+use super::file::{check_access, is_at, is_not_a_regular_file, open_checked};
 use super::os::LockOwner;
-use super::process::SETUP_LOCK;
+use super::process_slot::SETUP_LOCK;
 
-/// No byte that a cache locks: another cache may have the name of the lock file.
+/// A byte that no cache locks: another cache may have the name of the lock file.
 const CREATION_LOCK: i64 = SETUP_LOCK - 1;
 const SUFFIX: &str = ".nearcache-lock";
 /// How often a lock file that others remove is opened.
 const TRIES: u32 = 100;
 /// How long a process waits for a holder that makes no progress.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The lock, held until this is dropped.
+/// The lock. Dropping it releases the lock.
 pub(super) struct CreationLock {
     name: PathBuf,
     file: File,
@@ -39,7 +39,7 @@ pub(super) enum Attempt {
     Held(Progress),
 }
 
-/// Changes whenever the holder makes progress, and when another process becomes the holder.
+/// The progress of a holder. It changes with each step, and when another process becomes the holder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
     inode: u64,
@@ -52,15 +52,15 @@ impl CreationLock {
         let name = name_for(path);
         for _ in 0..TRIES {
             let file = open_or_create(&name).map_err(|error| {
-                if is_of_another_kind(&error) {
+                if is_not_a_regular_file(&error) {
                     OpenError::NotAFile { path: name.clone() }
                 } else {
-                    At(path).failed_for_room("create", bytes)(error)
+                    PathErrors(path).failed_to_allocate("create", bytes)(error)
                 }
             })?;
-            judge(&name, &file)?;
-            if !try_lock(&file).map_err(At(path).failed("lock"))? {
-                let found = file.metadata().map_err(At(path).failed("look at"))?;
+            check_access(&name, &file)?;
+            if !try_lock(&file).map_err(PathErrors(path).failed("lock"))? {
+                let found = file.metadata().map_err(PathErrors(path).failed("examine"))?;
                 return Ok(Attempt::Held(Progress {
                     inode: found.ino(),
                     modified: (found.mtime(), found.mtime_nsec()),
@@ -71,21 +71,20 @@ impl CreationLock {
                 lock.show_progress();
                 return Ok(Attempt::Taken(lock));
             }
-            // The holder before removed the name after this process opened the file.
+            // The previous holder removed the name after this process opened the file.
             unlock(&file);
         }
         Err(OpenError::Busy { path: path.into() })
     }
 
-    /// Shows waiting processes that this one makes progress.
+    /// Shows waiting processes that this one makes progress. If that fails, they give up after [`TIMEOUT`].
     pub(super) fn show_progress(&self) {
-        // If it fails, the others give up after `PATIENCE`.
         self.file.set_modified(SystemTime::now()).ok();
     }
 
     /// Removes a lock file whose holder was killed; returns whether it did.
     pub(super) fn remove_abandoned(name: &Path) -> bool {
-        let Ok(file) = open_ours(name) else {
+        let Ok(file) = open_checked(name) else {
             return false;
         };
         if !try_lock(&file).unwrap_or(false) {
@@ -105,13 +104,13 @@ impl Drop for CreationLock {
     }
 }
 
-/// How long a process waits for the lock.
-pub(super) struct Patience {
+/// The time that a process has waited for the lock since the holder last made progress.
+pub(super) struct ProgressTimeout {
     seen: Option<Progress>,
     since: Instant,
 }
 
-impl Patience {
+impl ProgressTimeout {
     pub(super) fn new() -> Self {
         Self {
             seen: None,
@@ -119,17 +118,17 @@ impl Patience {
         }
     }
 
-    /// Returns whether to wait further for a holder that has made this progress.
-    pub(super) fn lasts(&mut self, progress: Progress) -> bool {
+    /// Returns whether to continue to wait for a holder whose present progress is this.
+    pub(super) fn may_wait(&mut self, progress: Progress) -> bool {
         if self.seen != Some(progress) {
             self.seen = Some(progress);
             self.since = Instant::now();
         }
-        self.since.elapsed() < PATIENCE
+        self.since.elapsed() < TIMEOUT
     }
 }
 
-/// Whether a name is that of a lock file.
+/// Returns whether a name is that of a lock file.
 pub(super) fn is_lock_file(name: &Path) -> bool {
     let name = name.file_name().unwrap_or_default().as_encoded_bytes();
     name.starts_with(b".") && name.ends_with(SUFFIX.as_bytes())
@@ -161,7 +160,7 @@ fn unlock(file: &File) {
     LockOwner::Description.unlock(file.as_raw_fd(), CREATION_LOCK);
 }
 
-/// Removes a lock file, unless it has content: then it is something else.
+/// Removes a lock file, unless it has contents: then it is something else.
 fn remove_if_empty(name: &Path, file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.len() == 0) && fs::remove_file(name).is_ok()
 }

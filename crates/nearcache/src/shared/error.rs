@@ -1,176 +1,219 @@
-//! What can go wrong with a shared cache. A miss is an `Option`, not an error.
+//! Errors of the shared cache. A miss is not an error but `None`.
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::file::directory_of;
 use super::layout::{MAX_BYTES, MIN_BYTES};
+use super::os;
 use crate::error::{OutOfMemory, Rejected};
 
-/// Why a cache could not be opened.
+/// The reason why a cache could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The size asked for, or that of the file found, cannot be a cache's.
-    #[error("a shared cache has from {MIN_BYTES} to {MAX_BYTES} bytes, not {bytes}")]
+    /// A cache file cannot have this size.
+    #[error("a shared cache cannot have {bytes} bytes; expected {MIN_BYTES} to {MAX_BYTES}")]
     Size {
-        /// The size in question.
+        /// The requested size.
         bytes: u64,
     },
-    /// The file cannot have so many process slots.
-    #[error("a shared cache of {bytes} bytes has slots for 1 to {most} processes, not {processes}")]
+    /// A cache file of this size cannot have this number of process slots.
+    #[error(
+        "a shared cache of {bytes} bytes cannot have slots for {processes} processes; expected 1 to {most}"
+    )]
     Processes {
-        /// The number in question.
+        /// The requested number of slots.
         processes: usize,
         /// The size of the file.
         bytes: u64,
-        /// The most slots that a file of this size can have.
+        /// The largest number of slots for this size.
         most: usize,
     },
     /// The path names a directory, a symbolic link, a pipe, a device or a socket.
     #[error("{} is not a regular file", path.display())]
     NotAFile {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// The file is on a network file system: other machines could map it, and would not see each other's writes.
+    /// The file is on a network file system, where machines do not see each other's writes to a mapped file.
     #[error(
         "{} is on a network file system (NFS, SMB, AFS or Ceph), where machines do not see each other's writes to a mapped \
-         file: choose a path on a local disk or in /dev/shm",
+         file; choose a path on a local disk or in /dev/shm",
         path.display()
     )]
     NotLocal {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
     /// The file belongs to another user.
     #[error(
-        "{} belongs to another user (uid {owner}; this process runs as uid {user}): run all processes as one user, or \
-         `chown {user}` the file",
+        "{} belongs to another user (uid {owner}), and this process runs as uid {user}; run all processes as one user, or \
+         run `chown {user}` on the file",
         path.display()
     )]
     Foreign {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Whose it is.
+        /// The user (uid) to whom the file belongs.
         owner: u32,
-        /// The user of this process.
+        /// The user (uid) of this process.
         user: u32,
     },
-    /// Others than its owner may write to the file.
+    /// Other users may write to the file.
     #[error(
-        "{} can be written by others (mode {mode:o}): `chmod 600` it, and `chmod 700` its directory if that is its alone",
+        "{} can be written by others (mode {mode:o}); run `chmod 600` on it, and `chmod 700` on its directory if nobody else \
+         needs that",
         path.display()
     )]
     Exposed {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Its permissions.
+        /// The permissions of the file.
         mode: u32,
     },
-    /// It is no cache that this version can read, and it was not to be replaced.
+    /// The file is not a cache that this version can read, and the builder has no size with which to replace it.
     #[error("{} is not a shared cache of this version", path.display())]
     Unknown {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// It is something else of somebody's, which is left as it is.
-    #[error("{} holds something that is no shared cache: delete it, or choose another path", path.display())]
+    /// The file is not a cache. It is left unchanged.
+    #[error("{} is not a shared cache; delete it, or choose another path", path.display())]
     NotACache {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// The file system has no room for the file.
+    /// The file system does not have enough free space for the file.
     #[error(
-        "there is no room for {bytes} bytes at {}: its file system has {total} bytes, {free} of them free. Choose a smaller \
+        "no space for {bytes} bytes at {}: its file system has {total} bytes, {free} of them free; choose a smaller \
          MAX_MEMORY (`Builder::bytes`; at least {MIN_BYTES}) or another path, or enlarge the file system (/dev/shm has \
          64 MB in Docker unless `--shm-size` sets another size)",
         path.display()
     )]
     NoRoom {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// How much was asked for.
+        /// The requested size.
         bytes: u64,
         /// The size of the file system.
         total: u64,
-        /// How much of it was free when the attempt was given up.
+        /// The free space of the file system when the attempt failed.
         free: u64,
     },
     /// All process slots of the file are taken.
     #[error(
-        "{processes} processes have {} open, as many as it has slots for: give it a larger MAX_PROCESSES \
-         (`Builder::max_processes`), which recreates it",
+        "all {processes} process slots of {} are taken; choose a larger MAX_PROCESSES (`Builder::max_processes`), which \
+         recreates the file",
         path.display()
     )]
     TooManyProcesses {
-        /// The path of the file.
+        /// The path.
         path: PathBuf,
-        /// How many slots it has.
+        /// The number of slots.
         processes: usize,
     },
-    /// The process may not open the file any longer, because it has changed its user since it opened it.
+    /// The process has changed its user since it opened the file, and may not open it any longer.
     #[error(
-        "cannot open {} again: this process opened it as uid {opened_as}, and runs as uid {user} now. Start the process as \
+        "cannot open {} again: this process opened it as uid {opened_as} and now runs as uid {user}; start the process as \
          uid {user}, or open the cache after the change of user",
         path.display()
     )]
     UserChanged {
-        /// The path of the file.
+        /// The path.
         path: PathBuf,
-        /// The user that opened it.
+        /// The user (uid) that opened the file.
         opened_as: u32,
-        /// The user of this process now.
+        /// The present user (uid) of this process.
         user: u32,
     },
-    /// Another process is setting up the file and does not get done.
-    #[error("{} is being set up by another process that does not go on", path.display())]
+    /// Another process is creating or removing the file and does not finish.
+    #[error("timed out waiting for another process to initialise {}", path.display())]
     Busy {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// There is no memory to check the file after a reboot, or to register this process.
+    /// No memory is available to register this process.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// What was attempted.
         action: &'static str,
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// Why an operation was not done.
+/// Creates the errors of one path.
+pub(super) struct PathErrors<'a>(pub(super) &'a Path);
+
+impl PathErrors<'_> {
+    /// Returns a conversion of the errors of an action.
+    pub(super) fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> OpenError {
+        let path = self.0.to_path_buf();
+        move |source| OpenError::Io {
+            action,
+            path: path.clone(),
+            source,
+        }
+    }
+
+    /// As [`failed`](Self::failed), for an action that takes space for a file of `bytes`.
+    pub(super) fn failed_to_allocate(
+        &self,
+        action: &'static str,
+        bytes: u64,
+    ) -> impl Fn(io::Error) -> OpenError {
+        let path = self.0.to_path_buf();
+        move |source| match source.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => PathErrors(&path).no_space(bytes),
+            _ => PathErrors(&path).failed(action)(source),
+        }
+    }
+
+    pub(super) fn no_space(&self, bytes: u64) -> OpenError {
+        let space = os::space(directory_of(self.0)).unwrap_or_default();
+        OpenError::NoRoom {
+            path: self.0.into(),
+            bytes,
+            total: space.total,
+            free: space.free,
+        }
+    }
+}
+
+/// The reason why an operation was not carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharedError {
-    /// The value is too large; the old value is gone.
+    /// The value is too large for the cache. The old value of the key has been removed.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// A key has 65,535 bytes at most.
-    #[error("the key has {bytes} bytes, more than 65535")]
+    /// The key is longer than 65,535 bytes.
+    #[error("the key has {bytes} bytes; expected at most 65535")]
     KeyTooLong {
-        /// How many.
+        /// The length of the key.
         bytes: usize,
     },
-    /// A living process holds the lock and does not let go: it is stopped, or starved.
-    #[error("another process{} holds the lock and did not let go in {waited:?}", Pid(*.holder))]
+    /// A living process held the lock for the whole timeout. It was stopped, or was given no processor time.
+    #[error("timed out after {waited:?} waiting for a lock that another process{} holds", Pid(*.holder))]
     Busy {
-        /// How long it was waited for.
+        /// The timeout.
         waited: Duration,
-        /// The pid of the process that the lock word names, in that process's PID namespace, if it was waited for.
+        /// The pid of the process that holds the lock, in that process's PID namespace; `None` if the timeout was zero.
         holder: Option<u32>,
     },
-    /// There is no memory for what had to be copied; nothing was changed.
+    /// No memory is available for a copy that the operation needs. Nothing has changed.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// The process could not take a process slot: a child after a fork, or a process whose descriptors were closed.
-    #[error("this process is not registered in the cache and cannot write: {0}")]
+    /// This process could not take a process slot. It is a child of `fork`, or its file descriptors were closed.
+    #[error("this process cannot write, because it cannot register in the cache: {0}")]
     Detached(#[from] OpenError),
 }
 
@@ -183,32 +226,32 @@ impl fmt::Display for Pid {
     }
 }
 
-/// Why a read gave no answer.
+/// The reason why a read returned no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// Another process or thread is writing this very entry.
-    #[error("the entry is being written by another process or thread")]
+    /// Another process or thread is writing the same entry.
+    #[error("another process or thread is writing the entry")]
     Busy,
-    /// There is no memory for the value.
+    /// No memory is available for the value.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
 }
 
-/// Why [`update`](super::SharedCache::update) did not store a new value.
+/// The reason why [`update`](super::SharedCache::update) did not store a new value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError<E> {
-    /// The cache could not.
+    /// The new value could not be stored.
     #[error(transparent)]
     Cache(#[from] SharedError),
-    /// The function that should have made the new value failed; the old value stays.
+    /// The function that computes the new value failed. The old value stays.
     #[error("{0}")]
     Function(E),
-    /// Other writers were faster every time; the latest value stays.
-    #[error("other writers of the key were faster {attempts} times")]
+    /// Another writer changed the entry during every attempt. Its value stays.
+    #[error("other writers changed the entry during each of {attempts} attempts to update it")]
     Overtaken {
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
     },
 }

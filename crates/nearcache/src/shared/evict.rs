@@ -1,120 +1,175 @@
-//! Making room at a ring's tail: S3-FIFO over records of any size.
+//! Eviction: S3-FIFO over records of any size.
+//!
+//! Each queue is a ring. Space is made at the tail of the ring that a new record goes to:
+//!
+//! - An unreferenced record is passed; so is an expired or torn one, after its slot is cleared.
+//! - A *probationary* record (in small or main) that was read more than once becomes protected and moves to the head of main.
+//!   Otherwise it is evicted, and its slot becomes a ghost.
+//! - A *protected* record moves to the head of main again, with its frequency lowered, if the frequency is above 0. Otherwise
+//!   it is evicted, unless main is open.
+//!
+//! Main is *open* while less than half of it is protected. Then it takes probationary entries too, so that a workload
+//! without a stable set of popular entries has the whole cache, and not only the small queue.
+//!
+//! Copying is bounded: a write that has copied all it may evicts what comes to the tail whatever its frequency.
 
-use super::index::{Kind, Slot};
+use std::sync::atomic::Ordering;
+
+use super::counters::Counter;
+use super::mapped_words::store;
 use super::position::Position;
-use super::record::{LEAD, Record, is_torn};
+use super::record::{LEAD, Record};
 use super::recount::Change;
 use super::ring::Ring;
 use super::shard::Entry;
-use super::store::Counter;
-use super::words::put;
+use super::slot::{Slot, SlotState};
 use super::writer::Writer;
 use crate::clock::Clock;
-use std::sync::atomic::Ordering;
 
-/// What was asked for more often than this earns a place in main.
-const EARNED_ABOVE: u64 = 1;
+/// A probationary entry whose frequency is above this becomes protected.
+const PROBATION_FREQUENCY: u64 = 1;
 /// A record larger than this share of the small ring goes straight to main.
 const LARGE_SHARE: u64 = 4;
-/// Main has room if this share of it is free.
+/// Main has space if this share of it is free.
 const FREE_SHARE: u64 = 32;
-/// Main is open to what has yet to earn a place, if less than one of so many parts of it is earned.
+/// Main is open if less than one of so many parts of it is protected.
 const OPEN_SHARE: u64 = 2;
-/// How many records a slice of the making of room passes.
-const STEPS_A_SLICE: usize = 2048;
-/// How many words that are no record one step passes over.
+/// How many steps a slice of the making of space takes.
+const STEPS_PER_SLICE: usize = 2048;
+/// How many words that are no record one step passes.
 const SCANNED_WORDS: u64 = 4096;
-/// How many dead records at main's tail are passed over to learn whether main has room.
+/// How many records at main's tail are passed to find out whether main has space.
 const PASSED_RECORDS: usize = 256;
 
-/// What lies at a position of a ring.
-pub(super) enum Place {
+/// What is at a position of a ring.
+pub(super) enum RingContent {
     /// A record that a slot points to.
     Entry(Entry),
     /// A record of so many words that no slot points to.
-    Unused(u64),
-    /// Nothing that could be believed to be a record.
-    Damage,
+    Unreferenced(u64),
+    /// Words that cannot be believed to be a record.
+    Damaged,
 }
 
+/// Where new records go.
 impl<C: Clock> Writer<'_, C> {
-    /// Where a record begins that nothing is known of: in small; or on trial in main, if that is free, or open.
+    /// Chooses the queue for a record of a key without a ghost. The result is Small or Probationary.
     ///
-    /// As long as few have earned a place in main, what is on trial may have the rest of it. Both rings take as large a part of
-    /// what is new as they have room for it, so that a trial is as long in the one as in the other. Else main would keep
-    /// what it was first filled with, and all that is new would have to earn its place within a tenth of the room.
-    pub(super) fn entrance(&self, words: usize) -> Kind {
+    /// While main is open, both queues take new records, in proportion to the space that they have for them, so that
+    /// probation takes as long in one as in the other. With fixed queues, main would keep forever what it was first filled
+    /// with, and every later entry would have to prove itself in a tenth of the space.
+    pub(super) fn state_of_new(&self, words: usize) -> SlotState {
         let (small, main) = (self.shard.small, self.shard.main);
         if words as u64 > small.limit() / LARGE_SHARE {
-            return Kind::Trial;
+            return SlotState::Probationary;
         }
-        let on_trial = main.limit().saturating_sub(main.earned());
+        let probationary = main.limit().saturating_sub(main.protected());
         let draw = self.shard.hashing.draw(small.head(), main.head());
-        let is_smalls = !self.main_is_open() || (draw * (small.limit() + on_trial)) >> 16 < small.limit();
-        if is_smalls && (small.has_room(words) || !self.main_has_room(words)) {
-            Kind::Small
+        let is_for_small =
+            !self.main_is_open() || (draw * (small.limit() + probationary)) >> 16 < small.limit();
+        if is_for_small && (small.has_space(words) || !self.main_has_space(words)) {
+            SlotState::Small
         } else {
-            Kind::Trial
+            SlotState::Probationary
         }
     }
 
-    /// Moves the tail until a record of `words` words fits. Ends: whatever is kept is paid for from what may be moved.
-    pub(super) fn make_room(&mut self, ring: &Ring<'_>, words: usize) {
-        // Of two steps at least one frees a record's words, or moves a record. After more of them the ring is damaged.
+    /// Returns whether so little of main is protected that all of it can be kept.
+    fn main_is_open(&self) -> bool {
+        let main = self.shard.main;
+        main.protected() < main.limit() / OPEN_SHARE
+    }
+
+    /// Returns whether main has space beside its entries. Passes a few unreferenced and expired records at its tail.
+    fn main_has_space(&self, words: usize) -> bool {
+        let main = self.shard.main;
+        let wanted = main.limit() / FREE_SHARE + words as u64;
+        for _ in 0..PASSED_RECORDS {
+            if main.used().saturating_add(wanted) <= main.limit() {
+                return true;
+            }
+            let tail = main.tail();
+            let words = match self.content_at(&main, tail) {
+                RingContent::Entry(entry) if self.remove_if_expired(&entry) => entry.record.allotted as u64,
+                RingContent::Unreferenced(words) => words,
+                RingContent::Entry(_) | RingContent::Damaged => return false,
+            };
+            main.move_tail(tail.advanced(words));
+        }
+        false
+    }
+}
+
+/// Making space.
+impl<C: Clock> Writer<'_, C> {
+    /// Advances the tail until a record of `words` words fits at the head.
+    pub(super) fn make_space(&mut self, ring: &Ring<'_>, words: usize) {
+        // Of two steps at least one frees a record's words or copies a record, and the number of copies is limited. More
+        // steps than this mean that the ring is damaged.
         let most = 2 * (ring.capacity() / LEAD as u64) + u64::from(self.records_left);
         for _ in 0..=most {
-            if ring.has_room(words) {
+            if ring.has_space(words) {
                 return;
             }
             self.step(ring);
         }
-        self.give_up(ring);
+        self.discard(ring);
     }
 
-    /// Moves the tail by a few records at most; returns whether a record of `words` words fits.
-    pub(super) fn make_some_room(&mut self, ring: &Ring<'_>, words: usize) -> bool {
-        for _ in 0..STEPS_A_SLICE {
-            if ring.has_room(words) {
+    /// Takes a limited number of steps; returns whether a record of `words` words fits at the head.
+    pub(super) fn make_some_space(&mut self, ring: &Ring<'_>, words: usize) -> bool {
+        for _ in 0..STEPS_PER_SLICE {
+            if ring.has_space(words) {
                 return true;
             }
             self.step(ring);
         }
-        ring.has_room(words)
+        ring.has_space(words)
     }
 
-    /// Moves the tail over what lies there: one record, or words that are none.
+    /// Advances the tail over one record, or over words that are none.
     fn step(&mut self, ring: &Ring<'_>) {
         let tail = ring.tail();
-        match self.lies_at(ring, tail) {
-            Place::Entry(entry) => {
+        match self.content_at(ring, tail) {
+            RingContent::Entry(entry) => {
                 let words = entry.record.allotted as u64;
-                if !self.leave(&entry) {
+                if !self.evict_or_keep(&entry) {
                     ring.move_tail(tail.advanced(words));
                 }
             }
-            Place::Unused(words) => ring.move_tail(tail.advanced(words)),
-            Place::Damage => self.skip_damage(ring),
+            RingContent::Unreferenced(words) => ring.move_tail(tail.advanced(words)),
+            RingContent::Damaged => self.skip_damage(ring),
         }
     }
 
-    /// What lies at a position between tail and head.
-    pub(super) fn lies_at(&self, ring: &Ring<'_>, position: Position) -> Place {
-        let left = ring.room_at(position);
+    /// Returns what is at a position between tail and head.
+    pub(super) fn content_at(&self, ring: &Ring<'_>, position: Position) -> RingContent {
+        let most = ring.max_words_at(position);
         let record = ring
             .record(position)
-            .filter(|record| record.allotted >= LEAD && record.allotted as u64 <= left);
+            .filter(|record| record.allotted >= LEAD && record.allotted as u64 <= most);
         let Some(record) = record else {
-            return Place::Damage;
+            return RingContent::Damaged;
         };
         match self.entry_of(ring, &record) {
-            Some(entry) => Place::Entry(entry),
-            None if ring.is_suspect(position) => Place::Damage,
-            None => Place::Unused(record.allotted as u64),
+            Some(entry) => RingContent::Entry(entry),
+            None if ring.is_suspect(position) => RingContent::Damaged,
+            None => RingContent::Unreferenced(record.allotted as u64),
         }
     }
 
-    /// Moves the tail over words that are no record, up to the next record that a slot points to, but over no more than
-    /// `SCANNED_WORDS`.
+    /// Returns the entry that a record belongs to, even if it has expired or is torn.
+    pub(super) fn entry_of(&self, ring: &Ring<'_>, record: &Record) -> Option<Entry> {
+        if record.slot >= self.shard.index.len() {
+            return None;
+        }
+        let entry = self.entry_at(record.slot)?;
+        let is_it = entry.state.queue() == Some(ring.queue) && entry.record.position == record.position;
+        is_it.then_some(entry)
+    }
+
+    /// Advances the tail over words that are no record, up to the next record that a slot points to, but over no more than
+    /// [`SCANNED_WORDS`].
     #[cold]
     fn skip_damage(&self, ring: &Ring<'_>) {
         let tail = ring.tail();
@@ -122,86 +177,102 @@ impl<C: Clock> Writer<'_, C> {
             self.count(Counter::Damages, 1);
             ring.suspect_before(ring.head());
         }
-        // What comes after is believed again.
-        let most = ring.room_at(tail).min(SCANNED_WORDS);
-        let next =
-            (1..most).find(|words| matches!(self.lies_at(ring, tail.advanced(*words)), Place::Entry(_)));
+        let most = ring.max_words_at(tail).min(SCANNED_WORDS);
+        let next = (1..most).find(|words| {
+            let content = self.content_at(ring, tail.advanced(*words));
+            matches!(content, RingContent::Entry(_))
+        });
         ring.move_tail(tail.advanced(next.unwrap_or(most)));
     }
+}
 
-    /// Evicts, moves or removes the entry at a ring's tail; returns whether the tail has been moved already.
-    fn leave(&mut self, entry: &Entry) -> bool {
-        if self.bury(entry) {
+/// What happens to the entry at a tail.
+impl<C: Clock> Writer<'_, C> {
+    /// Removes, evicts or keeps the entry at a ring's tail; returns whether the tail has been advanced already.
+    fn evict_or_keep(&mut self, entry: &Entry) -> bool {
+        if self.remove_if_expired(entry) {
             return false;
         }
-        if entry.kind == Kind::Small {
-            self.leave_small(entry);
+        if entry.state == SlotState::Small {
+            self.evict_or_promote(entry);
             return false;
         }
-        self.leave_main(entry)
+        self.evict_or_reinsert(entry)
     }
 
-    /// The entry that a record is, dead and torn ones included.
-    pub(super) fn entry_of(&self, ring: &Ring<'_>, record: &Record) -> Option<Entry> {
-        if record.slot >= self.shard.index.len() {
-            return None;
+    /// Moves the entry at the small tail to main if it was read often enough; otherwise evicts it.
+    fn evict_or_promote(&mut self, entry: &Entry) {
+        let words = entry.record.allotted;
+        if entry.slot.frequency() <= PROBATION_FREQUENCY || !self.may_copy(words) {
+            self.count(Counter::Evictions, 1);
+            self.replace_by_ghost(entry);
+            return;
         }
-        let entry = self.entry_at(record.slot)?;
-        let is_it = entry.kind.is_in(ring.kind) && entry.record.position == record.position;
-        is_it.then_some(entry)
+        let main = self.shard.main;
+        self.make_space(&main, words);
+        self.spend(words);
+        self.copy_to_main(entry, &main, 0);
     }
 
-    /// Removes an entry whose time is over, or that was torn by the death of its writer; returns whether it did. The
-    /// tail never passes what a slot points to without that: else it would be counted for good.
-    pub(super) fn bury(&self, entry: &Entry) -> bool {
-        let torn = is_torn(entry.record.first);
-        if !torn && !self.is_dead(&entry.record) {
+    /// Moves the entry at the main tail to the head if it was read often enough; otherwise evicts it. Returns whether the
+    /// tail has been advanced already.
+    fn evict_or_reinsert(&mut self, entry: &Entry) -> bool {
+        let words = entry.record.allotted;
+        let kept = self.frequency_if_kept(entry).filter(|_| self.may_copy(words));
+        let Some(frequency) = kept else {
+            self.count(Counter::Evictions, 1);
+            if entry.state == SlotState::Probationary {
+                self.replace_by_ghost(entry);
+            } else {
+                self.clear_slot(entry.at);
+            }
             return false;
+        };
+        self.spend(words);
+        let main = self.shard.main;
+        let free = main.capacity().saturating_sub(main.used());
+        let overlaps = free < words as u64;
+        if overlaps {
+            // The copy will overwrite the record. Readers that no longer find it start again.
+            self.set_moving(entry.slot);
+            main.move_tail(entry.record.position.advanced(words as u64));
         }
-        if !torn {
-            self.count(Counter::Expirations, 1);
+        self.copy_to_main(entry, &main, frequency);
+        if overlaps {
+            self.set_moving(Slot::EMPTY);
         }
-        self.vacate(entry.at);
-        true
+        overlaps
     }
 
-    fn may_move(&self, words: usize) -> bool {
+    /// Returns the frequency with which the entry at the main tail stays in main; `None` if it is to be evicted.
+    fn frequency_if_kept(&self, entry: &Entry) -> Option<u64> {
+        let frequency = entry.slot.frequency();
+        if entry.state == SlotState::Probationary {
+            return (frequency > PROBATION_FREQUENCY).then_some(0);
+        }
+        frequency
+            .checked_sub(1)
+            .or_else(|| self.main_is_open().then_some(0))
+    }
+
+    fn may_copy(&self, words: usize) -> bool {
         self.records_left > 0 && words <= self.words_left
     }
 
-    fn pay(&mut self, words: usize) {
+    /// Accounts for a copy of `words` words.
+    fn spend(&mut self, words: usize) {
         self.records_left = self.records_left.saturating_sub(1);
         self.words_left = self.words_left.saturating_sub(words);
         self.count(Counter::Moved, words as u64);
     }
 
-    /// Whether there is so little in main that earned its place that all of it can be kept, by moving it on.
-    fn main_is_open(&self) -> bool {
-        let main = self.shard.main;
-        main.earned() < main.limit() / OPEN_SHARE
-    }
-
-    /// Small's oldest goes to main, if it earned it; else its ghost stays.
-    fn leave_small(&mut self, entry: &Entry) {
-        let words = entry.record.allotted;
-        if entry.slot.frequency() <= EARNED_ABOVE || !self.may_move(words) {
-            self.count(Counter::Evictions, 1);
-            self.haunt(entry);
-            return;
-        }
-        let main = self.shard.main;
-        self.make_room(&main, words);
-        self.pay(words);
-        self.carry(entry, &main, 0);
-    }
-
-    /// Copies a live record to the head of main and has its slot point there.
-    fn carry(&self, entry: &Entry, main: &Ring<'_>, frequency: u64) {
-        let Some(from) = self.shard.ring(entry.kind) else {
+    /// Copies a live record to the head of main, as a protected one, and lets its slot point there.
+    fn copy_to_main(&self, entry: &Entry, main: &Ring<'_>, frequency: u64) {
+        let Some(from) = self.shard.ring_of(entry.state) else {
             return;
         };
         let position = main.head();
-        main.copy_in(from, &entry.record, position);
+        main.copy_from(from, &entry.record, position);
         if self.is_scrubbing() {
             let start = main.index(position);
             main.clear_slack(&Record {
@@ -211,64 +282,14 @@ impl<C: Clock> Writer<'_, C> {
             });
         }
         main.move_head(position.advanced(entry.record.allotted as u64));
-        let slot = Slot::pointing(entry.slot.fingerprint(), Kind::Main, frequency, position);
-        put(&self.shard.index[entry.at], slot.0, Ordering::Release);
-        self.tally(entry.at, entry.kind, &entry.record, Change::Removed);
-        self.tally(entry.at, Kind::Main, &entry.record, Change::Added);
-    }
-
-    /// Whether main has room beside what lives there; a few dead records at its tail are passed over.
-    fn main_has_room(&self, words: usize) -> bool {
-        let main = self.shard.main;
-        let wanted = main.limit() / FREE_SHARE + words as u64;
-        for _ in 0..PASSED_RECORDS {
-            if main.used().saturating_add(wanted) <= main.limit() {
-                return true;
-            }
-            let tail = main.tail();
-            let words = match self.lies_at(&main, tail) {
-                Place::Entry(entry) if self.bury(&entry) => entry.record.allotted as u64,
-                Place::Unused(words) => words,
-                Place::Entry(_) | Place::Damage => return false,
-            };
-            main.move_tail(tail.advanced(words));
-        }
-        false
-    }
-
-    /// Main's oldest goes to its head again if it earned that, by being asked for more than once while on trial, and later
-    /// by any credit it has; else it is evicted. Returns whether the tail has been moved already.
-    fn leave_main(&mut self, entry: &Entry) -> bool {
-        let (words, frequency) = (entry.record.allotted, entry.slot.frequency());
-        let on_trial = entry.kind == Kind::Trial;
-        let left = if on_trial {
-            (frequency > EARNED_ABOVE).then_some(0)
-        } else {
-            frequency
-                .checked_sub(1)
-                .or_else(|| self.main_is_open().then_some(0))
-        };
-        let Some(left) = left.filter(|_| self.may_move(words)) else {
-            self.count(Counter::Evictions, 1);
-            if on_trial {
-                self.haunt(entry);
-            } else {
-                self.vacate(entry.at);
-            }
-            return false;
-        };
-        self.pay(words);
-        let main = self.shard.main;
-        let free = main.capacity().saturating_sub(main.used());
-        let over_itself = free < words as u64;
-        if over_itself {
-            self.set_moving(entry.slot);
-            main.move_tail(entry.record.position.advanced(words as u64));
-        }
-        self.carry(entry, &main, left);
-        if over_itself {
-            self.set_moving(Slot(0));
-        }
-        over_itself
+        let slot = Slot::pointing(
+            entry.slot.fingerprint(),
+            SlotState::Protected,
+            frequency,
+            position,
+        );
+        store(&self.shard.index[entry.at], slot.0, Ordering::Release);
+        self.adjust_counts(entry.at, entry.state, &entry.record, Change::Removed);
+        self.adjust_counts(entry.at, SlotState::Protected, &entry.record, Change::Added);
     }
 }

@@ -1,65 +1,24 @@
-//! Finds and judges the file: whether it is a cache, and of which geometry.
+//! Opening and examining files: whether a file is a cache that this process may use, and which geometry it has.
 
-use std::borrow::Borrow;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use super::create;
-use super::error::OpenError;
+use super::error::{OpenError, PathErrors};
 use super::layout::{
     GEOMETRY_CHECK, Geometry, HEADER, MAGIC, PROCESSES, SEED, WORD, default_processes, geometry_check,
     most_processes,
 };
 use super::os::{self, LockOwner};
-use super::process::{SETUP_LOCK, SLOT_LOCKS, TO_THE_END};
+use super::process_slot::{SLOT_LOCKS, TO_THE_END};
+use super::{create, leftovers};
 
-const SETUP_PATIENCE: Duration = Duration::from_secs(5);
-const SETUP_POLL: Duration = Duration::from_millis(5);
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
-/// Errors of one path.
-pub(super) struct At<'a>(pub(super) &'a Path);
-
-impl At<'_> {
-    pub(super) fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> OpenError {
-        let path = self.0.to_path_buf();
-        move |source| OpenError::Io {
-            action,
-            path: path.clone(),
-            source,
-        }
-    }
-
-    /// As [`failed`](Self::failed), for an action that takes room for a file of `bytes`.
-    pub(super) fn failed_for_room(
-        &self,
-        action: &'static str,
-        bytes: u64,
-    ) -> impl Fn(io::Error) -> OpenError {
-        let path = self.0.to_path_buf();
-        move |source| match source.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT) => At(&path).no_room(bytes),
-            _ => At(&path).failed(action)(source),
-        }
-    }
-
-    pub(super) fn no_room(&self, bytes: u64) -> OpenError {
-        let room = os::room(directory_of(self.0)).unwrap_or_default();
-        OpenError::NoRoom {
-            path: self.0.into(),
-            bytes,
-            total: room.total,
-            free: room.free,
-        }
-    }
-}
-
-/// The directory that a path is in.
+/// Returns the directory of a path.
 pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -67,11 +26,11 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// A file of ours, with its geometry.
-pub(super) type Found = (File, Geometry);
+/// A cache file that was opened and examined.
+pub(super) type OpenedFile = (File, Geometry);
 
-/// Computes the geometry of a file that may have to be made.
-fn wanted(bytes: u64, processes: Option<usize>) -> Result<Geometry, OpenError> {
+/// Returns the geometry of a file with this size and number of process slots.
+fn requested_geometry(bytes: u64, processes: Option<usize>) -> Result<Geometry, OpenError> {
     let default = default_processes(bytes);
     if Geometry::new(bytes, default).is_none() {
         return Err(OpenError::Size { bytes });
@@ -84,54 +43,58 @@ fn wanted(bytes: u64, processes: Option<usize>) -> Result<Geometry, OpenError> {
     })
 }
 
-/// Opens the cache at a path. With `bytes`, a file that is missing, or has another size, version or number of process
-/// slots, is created.
-pub(super) fn open(path: &Path, bytes: Option<u64>, processes: Option<usize>) -> Result<Found, OpenError> {
-    let found = if let Some(bytes) = bytes {
-        create::open_or_create(path, wanted(bytes, processes)?)?
+/// Opens the cache at a path. With `bytes`, the file is created if it is missing, or has another size, version or number of
+/// process slots.
+pub(super) fn open(
+    path: &Path,
+    bytes: Option<u64>,
+    processes: Option<usize>,
+) -> Result<OpenedFile, OpenError> {
+    let opened = if let Some(bytes) = bytes {
+        create::open_or_create(path, requested_geometry(bytes, processes)?)?
     } else {
-        let file = open_ours(path)?;
+        let file = open_checked(path)?;
         let geometry = read_geometry(&file).ok_or_else(|| OpenError::Unknown { path: path.into() })?;
         (file, geometry)
     };
-    create::remove_leftovers(path);
-    Ok(found)
+    leftovers::remove_all(path);
+    Ok(opened)
 }
 
-/// What is at a path where a cache of some geometry is to be.
-pub(super) enum Look {
-    /// That cache.
-    Fit(Found),
-    /// A cache of another geometry or version, or an empty file: to be replaced.
-    Unfit(File),
+/// What is at the path of a cache.
+pub(super) enum ExistingFile {
+    /// A cache of the requested geometry.
+    Usable(OpenedFile),
+    /// A cache of another geometry or version, or an empty file.
+    Replaceable(File),
     Missing,
 }
 
-/// Looks for a cache of this geometry.
-pub(super) fn look(path: &Path, wanted: Geometry) -> Result<Look, OpenError> {
-    let file = match open_ours(path) {
+/// Opens what is at a path, and compares it with the requested geometry.
+pub(super) fn examine(path: &Path, requested: Geometry) -> Result<ExistingFile, OpenError> {
+    let file = match open_checked(path) {
         Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            return Ok(Look::Missing);
+            return Ok(ExistingFile::Missing);
         }
         opened => opened?,
     };
     match read_geometry(&file) {
-        Some(found) if found == wanted => Ok(Look::Fit((file, found))),
+        Some(found) if found == requested => Ok(ExistingFile::Usable((file, found))),
         _ if contents(&file) == Contents::Other => Err(OpenError::NotACache { path: path.into() }),
-        _ => Ok(Look::Unfit(file)),
+        _ => Ok(ExistingFile::Replaceable(file)),
     }
 }
 
-/// Opens a regular file of this user that others may not write to.
-pub(super) fn open_ours(path: &Path) -> Result<File, OpenError> {
+/// Opens a regular file that belongs to this user and that no other user may write to.
+pub(super) fn open_checked(path: &Path) -> Result<File, OpenError> {
     let file = open_existing(path).map_err(|error| {
-        if is_of_another_kind(&error) {
+        if is_not_a_regular_file(&error) {
             OpenError::NotAFile { path: path.into() }
         } else {
-            At(path).failed("open")(error)
+            PathErrors(path).failed("open")(error)
         }
     })?;
-    judge(path, &file)?;
+    check_access(path, &file)?;
     Ok(file)
 }
 
@@ -143,17 +106,17 @@ fn open_existing(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// A link, a directory, a socket, or a device that is not there.
-pub(super) fn is_of_another_kind(error: &io::Error) -> bool {
+/// Returns whether opening failed because the path names a link, a directory, a socket, or a device that does not exist.
+pub(super) fn is_not_a_regular_file(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::ENODEV)
     )
 }
 
-/// Refuses what somebody else may have made, or may change.
-pub(super) fn judge(path: &Path, file: &File) -> Result<(), OpenError> {
-    let found = file.metadata().map_err(At(path).failed("look at"))?;
+/// Checks that a file is regular and local, belongs to this user, and cannot be written by other users.
+pub(super) fn check_access(path: &Path, file: &File) -> Result<(), OpenError> {
+    let found = file.metadata().map_err(PathErrors(path).failed("examine"))?;
     if !found.is_file() {
         return Err(OpenError::NotAFile { path: path.into() });
     }
@@ -177,7 +140,7 @@ pub(super) fn judge(path: &Path, file: &File) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The geometry, if the file is a whole cache of this version, and its header describes a file of its size.
+/// Returns the geometry of a file if it is a complete cache of this version, and its header describes a file of its size.
 pub(super) fn read_geometry(file: &File) -> Option<Geometry> {
     let bytes = file.metadata().ok()?.len();
     let mut header = [0; HEADER * WORD];
@@ -194,12 +157,12 @@ pub(super) fn read_geometry(file: &File) -> Option<Geometry> {
     (fits && word(GEOMETRY_CHECK) == geometry_check(&described, word(SEED))).then_some(geometry)
 }
 
-/// What the header of a file says.
+/// What a file contains, according to its header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contents {
     /// A cache, of any version and byte order.
     Cache,
-    /// Nothing: the file is empty, as one may be after the power failed.
+    /// Nothing, or only zeros, as after a power failure.
     Nothing,
     /// Something that is not a cache, or cannot be read.
     Other,
@@ -220,14 +183,14 @@ pub(super) fn contents(file: &File) -> Contents {
     }
 }
 
-/// Records that a process opened the file now, in its access time: for [`inspect`](super::inspect()).
+/// Records in the access time that a process opened the file now: see [`inspect`](super::inspect()). If that fails, people
+/// see an earlier time; nothing else depends on it.
 pub(super) fn mark_opened(file: &File) {
     let now = FileTimes::new().set_accessed(SystemTime::now());
-    // Where it fails, people see an older time; nothing else depends on it.
     file.set_times(now).ok();
 }
 
-/// Whether a path still names this file.
+/// Returns whether a path names this file.
 pub(super) fn is_at(path: &Path, file: &File) -> bool {
     fs::symlink_metadata(path)
         .and_then(|there| Ok((there, file.metadata()?)))
@@ -239,7 +202,7 @@ pub(super) fn remove_if_unused(path: &Path, file: &File) -> Result<bool, OpenErr
     let fd = file.as_raw_fd();
     let owner = LockOwner::Description;
     let locked = owner.try_lock_range(fd, SLOT_LOCKS, TO_THE_END);
-    if !locked.map_err(At(path).failed("lock"))? {
+    if !locked.map_err(PathErrors(path).failed("lock"))? {
         return Ok(false);
     }
     let removed = if is_at(path, file) {
@@ -248,59 +211,5 @@ pub(super) fn remove_if_unused(path: &Path, file: &File) -> Result<bool, OpenErr
         Ok(false)
     };
     owner.unlock_range(fd, SLOT_LOCKS, TO_THE_END);
-    removed.map_err(At(path).failed("remove"))
-}
-
-/// Held while the file is set up, repaired, replaced or removed.
-pub(super) struct SetupLock<F: Borrow<File>>(F);
-
-impl<F: Borrow<File>> SetupLock<F> {
-    pub(super) fn take(path: &Path, file: F) -> Result<Self, OpenError> {
-        let start = Instant::now();
-        while !try_setup_lock(file.borrow()).map_err(At(path).failed("lock"))? {
-            if start.elapsed() > SETUP_PATIENCE {
-                return Err(OpenError::Busy { path: path.into() });
-            }
-            thread::sleep(SETUP_POLL);
-        }
-        Ok(Self(file))
-    }
-
-    /// Takes the lock if it is free.
-    pub(super) fn try_take(path: &Path, file: F) -> Result<Option<Self>, OpenError> {
-        let is_locked = try_setup_lock(file.borrow()).map_err(At(path).failed("lock"))?;
-        Ok(is_locked.then(|| Self(file)))
-    }
-
-    pub(super) fn file(&self) -> &File {
-        self.0.borrow()
-    }
-}
-
-impl<F: Borrow<File>> Drop for SetupLock<F> {
-    fn drop(&mut self) {
-        release_setup_lock(self.0.borrow());
-    }
-}
-
-/// Takes the set-up lock until it is released or the file is closed; returns whether it did.
-pub(super) fn try_setup_lock(file: &File) -> io::Result<bool> {
-    LockOwner::Description.try_lock(file.as_raw_fd(), SETUP_LOCK)
-}
-
-pub(super) fn release_setup_lock(file: &File) {
-    LockOwner::Description.unlock(file.as_raw_fd(), SETUP_LOCK);
-}
-
-/// What the kernel calls this boot; zeros if it does not say.
-pub(super) fn boot_id() -> [u64; 2] {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let half = |from| {
-        digits
-            .get(from..from + 16)
-            .and_then(|half| u64::from_str_radix(half, 16).ok())
-            .unwrap_or_default()
-    };
-    [half(0), half(16)]
+    removed.map_err(PathErrors(path).failed("remove"))
 }

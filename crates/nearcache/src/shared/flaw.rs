@@ -1,58 +1,44 @@
-//! Whether an entry is what its slot, its key and its checksum say.
+//! The check of one entry: whether it agrees with its slot, its key and its checksum.
 
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
-use super::index::Slot;
 use super::layout::BUCKET;
 use super::shard::{Entry, Shard};
+use super::slot::Slot;
 
 /// What is wrong with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// Its key belongs into other slots.
+    /// Its slot is not one that its key can have.
     Misplaced,
-    /// Its value does not fit the checksum.
+    /// Its value does not match its checksum.
     Checksum,
-    /// The key is in another slot too.
+    /// Another slot, with this number, holds the same key.
     Duplicate(usize),
 }
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Misplaced => write!(f, "its key belongs into another slot"),
-            Self::Checksum => write!(f, "its value does not fit the checksum"),
+            Self::Misplaced => write!(f, "the key belongs in another slot"),
+            Self::Checksum => write!(f, "the value does not match its checksum"),
             Self::Duplicate(at) => write!(f, "slot {at} holds the same key"),
         }
     }
 }
 
 impl Shard<'_> {
-    /// Copies an entry's key into room of exactly its length.
-    pub(super) fn copy_key<'a>(&self, entry: &Entry, room: &'a mut [MaybeUninit<u8>]) -> &'a [u8] {
-        match self.ring(entry.kind) {
-            Some(ring) => ring.copy_key(&entry.record, room),
-            None => room.fill(MaybeUninit::new(0)),
-        }
-        // SAFETY: all of the room has been written.
-        #[allow(unsafe_code)]
-        unsafe {
-            &*(std::ptr::from_ref::<[MaybeUninit<u8>]>(room) as *const [u8])
-        }
-    }
-
-    /// The flaw of an entry with this key, if it has one. Reads the whole value.
+    /// Returns the flaw of an entry with this key, if it has one. Reads the whole value.
     ///
-    /// Without the lock, a change meanwhile may look like a flaw.
+    /// Without the lock, a concurrent change may look like a flaw.
     pub(super) fn flaw(&self, entry: &Entry, key: &[u8]) -> Option<Flaw> {
         let keyed = self.hashing.key(key);
         let buckets = keyed.buckets(self.index.len() / BUCKET);
         if keyed.fingerprint() != entry.slot.fingerprint() || !buckets.contains(&(entry.at / BUCKET)) {
             return Some(Flaw::Misplaced);
         }
-        let checksum = self.ring(entry.kind)?.checksum(&entry.record, keyed.hash);
+        let checksum = self.ring_of(entry.state)?.checksum(&entry.record, keyed.hash);
         if checksum != entry.record.checksum {
             return Some(Flaw::Checksum);
         }
@@ -65,14 +51,14 @@ impl Shard<'_> {
             .map(Flaw::Duplicate)
     }
 
-    /// Whether a slot points to a record with this key.
+    /// Returns whether a slot points to a record with this key.
     fn points_to(&self, at: usize, fingerprint: u64, key: &[u8]) -> bool {
         let slot = Slot(self.index[at].load(Ordering::Acquire));
         if slot.fingerprint() != fingerprint {
             return false;
         }
-        let found = slot.kind().and_then(|kind| {
-            let ring = self.ring(kind)?;
+        let found = slot.state().and_then(|state| {
+            let ring = self.ring_of(state)?;
             Some((ring, ring.record(ring.position(slot)?)?))
         });
         found.is_some_and(|(ring, record)| record.slot == at && ring.key_is(&record, key))

@@ -1,26 +1,25 @@
 //! What a fork changes for the child: which process it is, which descriptors it may keep, and whether a lock that was held
 //! still has a holder.
-#![allow(unsafe_code)]
 
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::descriptors;
+use super::{descriptors, os};
 
-/// How many forks led from the first process of all to this one.
+/// The number of forks between the first process and this one.
 static DEPTH: AtomicU64 = AtomicU64::new(0);
-/// How many forks this process has begun.
+/// The number of forks that this process has begun.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 
-/// Identifies this process among its ancestors: a child of `fork` has another depth than its parent.
+/// Returns the fork depth, which identifies this process among its ancestors: a child has another depth than its parent.
 #[inline]
 pub(super) fn depth() -> u64 {
     DEPTH.load(Ordering::Relaxed)
 }
 
-/// How many forks this process has begun.
+/// Returns how many forks this process has begun.
 pub(super) fn begun() -> u64 {
     BEGUN.load(Ordering::SeqCst)
 }
@@ -34,22 +33,19 @@ extern "C" fn in_child() {
     descriptors::reopen_in_child();
 }
 
-/// Makes the handlers run at every fork from now on.
-pub(super) fn install() -> io::Result<()> {
+/// Makes the handlers run at every fork from now on. Calls after the first have no effect.
+pub(super) fn install_handlers() -> io::Result<()> {
     static INSTALLED: OnceLock<i32> = OnceLock::new();
-    // SAFETY: the handlers are functions of this program that only make system calls and use atomics.
-    let code =
-        *INSTALLED.get_or_init(|| unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) });
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(code))
+    match *INSTALLED.get_or_init(|| os::at_fork(before_fork, in_child)) {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
     }
 }
 
-/// A mutex for the threads of one process. In a child of `fork` it is free, even if a thread of the parent held it.
+/// A mutex for the threads of one process. In a child of `fork` it is free, even if a thread of the parent held it: that
+/// thread does not exist in the child.
 ///
-/// Its word is the holder's depth plus one, or 0: in a child the word of a parent's thread names no thread of the child.
+/// Its word is the fork depth of the holder plus one, or 0.
 #[derive(Debug, Default)]
 pub(super) struct ThreadLock(AtomicU64);
 

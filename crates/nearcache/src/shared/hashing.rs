@@ -1,4 +1,4 @@
-//! Keys and checksums, hashed alike by every process that maps the file.
+//! Hashes of keys and checksums of values. Every process that maps a file computes the same ones, with the file's seed.
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
@@ -6,27 +6,27 @@ use super::layout::WORD;
 use super::position::Position;
 
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-/// By how many bits a lane's sums are turned: nothing that a word is divided into. Were they the same, compilers would put
-/// both lanes into one vector, word by word, which costs more than it saves.
-const TURNS: [u32; 2] = [23, 41];
-/// Words that a checksum takes at once.
+/// The rotations of the two lanes. They differ, and neither is a multiple of 8: with equal rotations, compilers put both
+/// lanes into one vector, word by word, which costs more than it saves.
+const ROTATIONS: [u32; 2] = [23, 41];
+/// The number of words that a checksum takes at once.
 pub(super) const BLOCK: usize = 8;
 
-/// Hashes with the file's seed.
+/// Computes hashes and checksums with the seed of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Hashing {
     seed: u64,
     secrets: RapidSecrets,
 }
 
-/// A checksum in the making, of words as they lie in the file: cheap enough to be taken along while a reader copies them.
+/// A checksum under computation. It takes the words of a value as they are stored in the file, so it can be computed while
+/// they are copied.
 ///
-/// Every other word goes to one lane, the rest to the other. A lane is the sum of its words, and the sum of all those sums,
-/// turned a little at each. So a word that is not what it was changes its lane, and so do words that changed places. Of
-/// what the lanes come to 32 bits are kept: damage is overlooked once in 2^32 times. It is no help against who wants to
-/// deceive, who could as well write another value.
+/// The words alternate between two lanes. A lane is the sum of its words and a sum of those sums, rotated at each step. So a
+/// change of one word changes its lane, and so does a swap of two words. The result has 32 bits: other damage goes undetected
+/// once in 2^32 times. The checksum does not protect against a malicious writer, who could store another value as well.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sum([Lane; 2]);
+pub(super) struct Checksum([Lane; 2]);
 
 #[derive(Clone, Copy, Debug)]
 struct Lane {
@@ -53,6 +53,7 @@ impl Hashing {
         self.seed
     }
 
+    /// Hashes a key.
     #[inline]
     pub(super) fn key<'a>(&self, bytes: &'a [u8]) -> Keyed<'a> {
         Keyed {
@@ -61,9 +62,9 @@ impl Hashing {
         }
     }
 
-    /// The checksum of a value under a key.
+    /// Returns the checksum of a value of this kind. `key` is the hash of the value's key.
     pub(super) fn checksum(&self, key: u64, value: &[u8], kind: u8) -> u32 {
-        let mut sum = self.sum();
+        let mut sum = self.start_checksum();
         let (blocks, rest) = value.as_chunks::<{ BLOCK * WORD }>();
         for block in blocks {
             sum.take(&words(block));
@@ -76,20 +77,20 @@ impl Hashing {
         sum.finish(key, value.len(), kind)
     }
 
-    /// The checksum of nothing yet.
+    /// Starts the checksum of a value.
     #[inline(always)]
-    pub(super) const fn sum(&self) -> Sum {
+    pub(super) const fn start_checksum(&self) -> Checksum {
         let (sum, sums) = (self.seed, !self.seed);
-        Sum([Lane { sum, sums }; 2])
+        Checksum([Lane { sum, sums }; 2])
     }
 
-    /// 16 bits as good as drawn by lot, which change whenever one of these does.
+    /// Returns 16 pseudo-random bits that depend on both positions.
     pub(super) fn draw(&self, one: Position, other: Position) -> u64 {
         let (sum, _) = mix(one.to_u64() ^ other.to_u64().rotate_left(32) ^ self.seed);
         u64::from(sum) & 0xffff
     }
 
-    /// What the first word of a record at this position has to bear.
+    /// Returns the check bits of a record of this size at this position.
     #[inline]
     pub(super) fn place_check(&self, position: Position, allotted: u64) -> u64 {
         let (sum, _) = mix(position.to_u64() ^ allotted.rotate_left(40) ^ self.seed);
@@ -97,19 +98,19 @@ impl Hashing {
     }
 }
 
-impl Sum {
-    /// Takes a block of words; the last one is filled up with zeros.
+impl Checksum {
+    /// Takes a block of words. The last block is padded with zeros.
     #[inline(always)]
     pub(super) fn take(&mut self, block: &[u64; BLOCK]) {
         for words in block.as_chunks::<2>().0 {
-            for ((lane, word), turn) in self.0.iter_mut().zip(words).zip(TURNS) {
+            for ((lane, word), rotation) in self.0.iter_mut().zip(words).zip(ROTATIONS) {
                 lane.sum = lane.sum.wrapping_add(*word);
-                lane.sums = lane.sums.rotate_left(turn).wrapping_add(lane.sum);
+                lane.sums = lane.sums.rotate_left(rotation).wrapping_add(lane.sum);
             }
         }
     }
 
-    /// The checksum, once all `len` bytes were taken.
+    /// Returns the checksum after all words of a value of `len` bytes were taken.
     #[inline(always)]
     pub(super) const fn finish(self, key: u64, len: usize, kind: u8) -> u32 {
         let Self([one, other]) = self;
@@ -124,7 +125,7 @@ fn words(block: &[u8; BLOCK * WORD]) -> [u64; BLOCK] {
     std::array::from_fn(|at| u64::from_ne_bytes(bytes[at]))
 }
 
-/// Both halves of a product, as one word.
+/// Multiplies two words and combines both halves of the product.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation)] // halves
 const fn fold(one: u64, other: u64) -> u64 {
@@ -132,7 +133,7 @@ const fn fold(one: u64, other: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// Both halves of a thorough mixing of a word.
+/// Mixes the bits of a word and returns both halves of the result.
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // halves
 const fn mix(word: u64) -> (u32, u32) {
@@ -142,20 +143,21 @@ const fn mix(word: u64) -> (u32, u32) {
 }
 
 impl Keyed<'_> {
-    /// What the key's slots are tagged with; never 0.
+    /// Returns the fingerprint that the key's slots hold; never 0.
     #[inline]
     pub(super) const fn fingerprint(&self) -> u64 {
         let fingerprint = (self.hash >> 8) & 0xffff;
         if fingerprint == 0 { 1 } else { fingerprint }
     }
 
+    /// Returns the number of the key's shard. `shards` must be a power of two.
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // below the number of shards
     pub(super) const fn shard(&self, shards: usize) -> usize {
         self.hash as usize & (shards - 1)
     }
 
-    /// The two buckets that the key may be in.
+    /// Returns the numbers of the two buckets that may hold the key. They may be equal.
     #[inline]
     pub(super) const fn buckets(&self, buckets: usize) -> [usize; 2] {
         [
@@ -165,7 +167,7 @@ impl Keyed<'_> {
     }
 }
 
-/// Brings 32 bits below `bound`.
+/// Maps 32 bits to a number below `bound`.
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // below `bound`
 const fn reduce(bits: u64, bound: usize) -> usize {
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_tells_of_every_bit() {
+    fn every_bit_changes_the_checksum() {
         let words: Vec<u64> = (0..40).map(|number| SPREAD.wrapping_mul(number)).collect();
         for at in 0..words.len() {
             for bit in 0..64 {
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_tells_of_words_in_another_order_and_of_signs() {
+    fn the_order_and_the_signs_of_words_change_the_checksum() {
         let orders: [[u64; 8]; 6] = [
             [1, 0, 0, 0, 0, 0, 1, 0],
             [0, 0, 1, 0, 1, 0, 0, 0],
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_tells_of_length_key_and_kind() {
+    fn length_key_kind_and_seed_change_the_checksum() {
         let hashing = Hashing::new(7);
         let one = hashing.checksum(1, b"a\0", 0);
         assert_ne!(one, hashing.checksum(1, b"a", 0));

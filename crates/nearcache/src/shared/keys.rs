@@ -1,16 +1,18 @@
-//! Going over all keys, without a lock.
+//! Iteration over the keys.
 
 use super::cache::SharedCache;
+use super::cache_file::CacheFile;
 use super::shard::Shard;
-use super::store::Store;
-use super::writer::is_dead;
+use super::time::has_expired;
 use crate::clock::Clock;
 use crate::error::OutOfMemory;
 
-/// Iterates over the keys of live entries, in no order. What is written meanwhile may or may not be among them; a key may come
-/// twice if it was removed and stored again. Made by [`SharedCache::keys`].
+/// An iterator over the keys of live entries, in no particular order. Created by [`SharedCache::keys`].
 ///
-/// If there is no memory for the next key, the iterator returns an error; the next call tries again.
+/// It takes no lock. Entries that are written or removed during the iteration may or may not be included; a key that is
+/// removed and stored again may come twice.
+///
+/// If no memory is available for the next key, the iterator returns [`OutOfMemory`], and the next call tries again.
 #[derive(Debug)]
 pub struct Keys<C> {
     cache: SharedCache<C>,
@@ -28,15 +30,15 @@ impl<C: Clock> Keys<C> {
     }
 }
 
-/// The first key at or after a slot of a shard, and the slot after it.
+/// Returns the first key at or after a slot of a shard, and the number of the slot after it.
 fn key_from(
-    store: &Store,
+    file: &CacheFile,
     shard: &Shard<'_>,
     slot: usize,
     clock: &impl Clock,
 ) -> Result<Option<(Vec<u8>, usize)>, OutOfMemory> {
-    for at in slot..store.geometry.slots() {
-        if let Some(key) = shard.key_at(at, |record| !is_dead(record, clock))? {
+    for at in slot..file.geometry.slots() {
+        if let Some(key) = shard.key_at(at, |record| !has_expired(record, clock))? {
             return Ok(Some((key, at + 1)));
         }
     }
@@ -47,11 +49,11 @@ impl<C: Clock> Iterator for Keys<C> {
     type Item = Result<Vec<u8>, OutOfMemory>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let store = self.cache.store();
-        while self.shard < store.geometry.shards {
-            let shard = store.shard(self.shard);
+        let file = self.cache.file();
+        while self.shard < file.geometry.shards {
+            let shard = file.shard(self.shard);
             if !shard.is_outdated() {
-                match key_from(store, &shard, self.slot, self.cache.clock()) {
+                match key_from(file, &shard, self.slot, self.cache.clock()) {
                     Ok(Some((key, next))) => {
                         self.slot = next;
                         return Some(Ok(key));

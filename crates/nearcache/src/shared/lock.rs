@@ -1,26 +1,31 @@
-//! A shard's lock: one word, `generation 48 | slot + 1 15 | waiters 1`, 0 when free.
+//! The lock of a shard: one word, `generation 48 | process slot + 1 15 | waiters 1`; 0 if the lock is free.
 //!
-//! It names its owner, so that those who wait can ask the kernel whether that one still lives, and take over if not.
+//! The word names the owner. A waiter whose sleep times out asks the kernel whether the owner is still alive, and takes the
+//! lock over if it is not. The new owner learns that from [`Guard::owner_died`] and repairs what the death may have left.
+//!
+//! The waiters bit means that processes may be sleeping on the word. A release that finds it wakes one of them, which keeps
+//! the bit set when it takes the lock, because others may sleep too.
 
 use std::hint;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::error::SharedError;
+use super::mapped_words::{AtomicU64, replace, swap};
 use super::os;
-use super::words::{AtomicU64, replace, swap};
 
 const WAITERS: u64 = 1;
 const OWNER_SHIFT: u32 = 1;
 const GENERATION_SHIFT: u32 = 16;
 const SPINS: u32 = if cfg!(nearcache_loom) { 1 } else { 60 };
-/// How long a waiter spins before each sleep. Nearly all writes end earlier, and a sleep costs more: two switches of the
-/// processor, a system call of the owner, and whatever else is scheduled in between.
+/// How long a waiter spins before each sleep. Nearly all writes end earlier, and a sleep costs more: two context switches
+/// and a system call of the owner.
 const SPIN_TIME: Duration = Duration::from_micros(20);
-const FIRST_WAIT: Duration = Duration::from_millis(2);
-const WAIT: Duration = Duration::from_millis(10);
+const FIRST_SLEEP: Duration = Duration::from_millis(2);
+const SLEEP: Duration = Duration::from_millis(10);
+const SHORTEST_SLEEP: Duration = Duration::from_micros(100);
 
-/// Who holds a lock, as the lock word tells it.
+/// The owner of a lock: a process slot, and its generation, which tells its successive processes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner(u64);
 
@@ -37,26 +42,26 @@ impl Owner {
         Self(word)
     }
 
-    /// The process slot; `None` if the word is nonsense.
+    /// Returns the number of the process slot; `None` if the word names none.
     pub(super) const fn slot(self) -> Option<usize> {
         ((self.0 >> OWNER_SHIFT) as usize & 0x7fff).checked_sub(1)
     }
 
-    /// Whether this is the slot's owner in that generation.
+    /// Returns whether the owner took its slot in this generation.
     pub(super) const fn is_of(self, generation: u64) -> bool {
         self.0 >> GENERATION_SHIFT == generation & (u64::MAX >> GENERATION_SHIFT)
     }
 }
 
-/// The lock, held. Dropping it lets the next one in.
+/// A lock that this process holds. Dropping the guard releases the lock.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
+pub(super) struct Guard<'a> {
     word: &'a AtomicU64,
-    /// The owner before died with the lock in hand.
-    pub(super) from_the_dead: bool,
+    /// Whether the previous owner died while it held the lock.
+    pub(super) owner_died: bool,
 }
 
-impl Drop for Held<'_> {
+impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if swap(self.word, 0, Ordering::Release) & WAITERS != 0 {
             os::wake_one(self.word);
@@ -64,36 +69,38 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Whether somebody waits for a lock that is held.
-pub(super) fn is_awaited(word: &AtomicU64) -> bool {
+/// Returns whether processes may be waiting for a lock that is held.
+pub(super) fn has_waiters(word: &AtomicU64) -> bool {
     word.load(Ordering::Relaxed) & WAITERS != 0
 }
 
-/// Takes the lock for `me`, or from an owner who is not alive; without patience only if it is free, or becomes so within
-/// a microsecond or two.
+/// Takes the lock for `me`, if necessary from an owner that is not alive.
+///
+/// With a timeout of zero, tries for a microsecond or two, makes no system call and never takes the lock over.
 #[inline]
 pub(super) fn acquire(
     word: &AtomicU64,
     me: Owner,
     is_alive: impl Fn(Owner) -> bool,
-    patience: Duration,
-) -> Result<Held<'_>, SharedError> {
+    timeout: Duration,
+) -> Result<Guard<'_>, SharedError> {
     if spin(word, me.0) {
-        return Ok(Held {
+        return Ok(Guard {
             word,
-            from_the_dead: false,
+            owner_died: false,
         });
     }
-    if patience.is_zero() {
-        return Err(SharedError::Busy {
-            waited: patience,
-            holder: None,
-        });
+    if timeout.is_zero() {
+        return Err(timed_out(timeout));
     }
-    wait(word, me, is_alive, patience)
+    wait(word, me, is_alive, timeout)
 }
 
-/// Tries a number of times to store `mine` in a free lock; returns whether it did.
+const fn timed_out(waited: Duration) -> SharedError {
+    SharedError::Busy { waited, holder: None }
+}
+
+/// Tries several times to take a free lock by storing `mine`; returns whether it did.
 #[inline]
 fn spin(word: &AtomicU64, mine: u64) -> bool {
     for _ in 0..SPINS {
@@ -105,51 +112,60 @@ fn spin(word: &AtomicU64, mine: u64) -> bool {
     false
 }
 
+/// As [`spin`], for [`SPIN_TIME`].
+fn spin_for_a_while(word: &AtomicU64, mine: u64) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < SPIN_TIME {
+        if spin(word, mine) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Sets the waiters bit of a lock that is held; returns the word, or `None` if the lock has changed meanwhile.
+fn announce_waiter(word: &AtomicU64) -> Option<u64> {
+    let now = word.load(Ordering::Relaxed);
+    if now == 0 {
+        return None;
+    }
+    let announced = now | WAITERS;
+    (now == announced || replace(word, now, announced, Ordering::Relaxed)).then_some(announced)
+}
+
 #[cold]
 fn wait(
     word: &AtomicU64,
     me: Owner,
     is_alive: impl Fn(Owner) -> bool,
-    patience: Duration,
-) -> Result<Held<'_>, SharedError> {
+    timeout: Duration,
+) -> Result<Guard<'_>, SharedError> {
     let start = Instant::now();
-    let mut wait = FIRST_WAIT;
+    let mut sleep = FIRST_SLEEP;
     let mut mine = me.0;
     loop {
-        let spinning = Instant::now();
-        while spinning.elapsed() < SPIN_TIME {
-            if spin(word, mine) {
-                return Ok(Held {
-                    word,
-                    from_the_dead: false,
-                });
-            }
-        }
-        let now = word.load(Ordering::Relaxed);
-        if now == 0 {
-            continue;
-        }
-        let marked = now | WAITERS;
-        if now != marked && !replace(word, now, marked, Ordering::Relaxed) {
-            continue;
-        }
-        let left = patience.saturating_sub(start.elapsed());
-        let timed_out = os::wait_on(word, marked, wait.min(left).max(Duration::from_micros(100)));
-        wait = WAIT;
-        // Others may sleep too. A waiter that has slept keeps the mark, so that its release wakes the next one.
-        mine = me.0 | WAITERS;
-        let dead = timed_out && !is_alive(Owner(marked & !WAITERS));
-        if dead && replace(word, marked, me.0 | WAITERS, Ordering::Acquire) {
-            return Ok(Held {
+        if spin_for_a_while(word, mine) {
+            return Ok(Guard {
                 word,
-                from_the_dead: true,
+                owner_died: false,
             });
         }
-        if start.elapsed() >= patience {
-            return Err(SharedError::Busy {
-                waited: patience,
-                holder: None,
+        let Some(announced) = announce_waiter(word) else {
+            continue;
+        };
+        let left = timeout.saturating_sub(start.elapsed());
+        let slept_through = os::wait_on(word, announced, sleep.min(left).max(SHORTEST_SLEEP));
+        sleep = SLEEP;
+        mine = me.0 | WAITERS;
+        let is_dead = slept_through && !is_alive(Owner(announced & !WAITERS));
+        if is_dead && replace(word, announced, mine, Ordering::Acquire) {
+            return Ok(Guard {
+                word,
+                owner_died: true,
             });
+        }
+        if start.elapsed() >= timeout {
+            return Err(timed_out(timeout));
         }
     }
 }

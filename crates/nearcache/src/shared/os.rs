@@ -1,17 +1,24 @@
-//! What is asked of the kernel directly: locks on bytes of a file, waiting on a word, room on a file system.
+//! System calls: locks on bytes of a file, waiting on a word, file systems, forks.
+//!
+//! `rustix` is used where it has a safe function that does what is needed. The rest calls `libc`: OFD locks on ranges (rustix
+//! locks whole files), the futex (rustix takes a 32-bit atomic, and ours are halves of 64-bit words), `posix_fallocate`
+//! (rustix has only the system call, which some file systems lack) and calls with descriptor numbers that other code of the
+//! process may have closed, which must not become `BorrowedFd`.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr;
 use std::time::Duration;
 
-use super::words::AtomicU64;
+use rustix::fs::{Mode, OFlags};
+use rustix::time::ClockId;
+
+use super::mapped_words::AtomicU64;
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -20,22 +27,22 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     Ok(result)
 }
 
-fn byte_lock(kind: libc::c_int, byte: i64, count: i64) -> libc::flock {
-    // SAFETY: all zeros is a valid value of this plain struct.
+fn byte_lock(kind: libc::c_int, first: i64, count: i64) -> libc::flock {
+    // SAFETY: `flock` is a C struct of integers, for which all zeros are a valid value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::c_short::try_from(kind).unwrap_or_default();
     lock.l_whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default();
-    lock.l_start = byte;
+    lock.l_start = first;
     lock.l_len = count;
     lock
 }
 
-/// Whose a lock on a byte of a file is. Locks of both kinds exclude each other.
+/// The owner of a lock on a byte of a file. Locks of both kinds exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LockOwner {
-    /// The open file description's: released when its last descriptor is closed, in whatever process.
+    /// The open file description. The lock is released when its last descriptor is closed, in whatever process.
     Description,
-    /// The process's: released when the process closes any descriptor of the file. A child does not inherit it.
+    /// The process. The lock is released when the process closes any descriptor of the file. A child does not inherit it.
     Process,
 }
 
@@ -55,7 +62,8 @@ impl LockOwner {
     /// Tries to lock `count` bytes (0: all from `first` on), all or none; returns whether it did.
     pub(super) fn try_lock_range(self, fd: RawFd, first: i64, count: i64) -> io::Result<bool> {
         let lock = byte_lock(libc::F_WRLCK, first, count);
-        // SAFETY: reads the struct passed.
+        // SAFETY: with these commands, fcntl reads a `flock` through the pointer, which points to one that is alive. A number
+        // that is no descriptor is an error.
         match check(unsafe { libc::fcntl(fd, self.command(), &raw const lock) }) {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
@@ -68,31 +76,47 @@ impl LockOwner {
         self.unlock_range(fd, byte, 1);
     }
 
-    /// Releases the locks on `count` bytes (0: all from `first` on).
+    /// Releases the locks on `count` bytes (0: all from `first` on). A failure is ignored: closing the file unlocks too.
     pub(super) fn unlock_range(self, fd: RawFd, first: i64, count: i64) {
         let lock = byte_lock(libc::F_UNLCK, first, count);
-        // SAFETY: reads the struct passed. Nothing can be done if it fails; closing the file unlocks too.
+        // SAFETY: as in `try_lock_range`.
         unsafe { libc::fcntl(fd, self.command(), &raw const lock) };
     }
 }
 
-/// Which file a descriptor is of. No other file has the same as long as this one is open or mapped.
+/// Returns whether another open file description, or a process, holds a lock on a byte. Returns `true` if the kernel does not
+/// tell.
+pub(super) fn is_locked(fd: RawFd, byte: i64) -> bool {
+    any_is_locked(fd, byte, 1)
+}
+
+/// Returns whether another open file description, or a process, holds a lock on any of `count` bytes (0: all from `first`
+/// on). Returns `true` if the kernel does not tell.
+pub(super) fn any_is_locked(fd: RawFd, first: i64, count: i64) -> bool {
+    let mut lock = byte_lock(libc::F_WRLCK, first, count);
+    // SAFETY: with this command, fcntl reads and writes a `flock` through the pointer, which points to one that is alive and
+    // borrowed by nobody else. A number that is no descriptor is an error.
+    let asked = check(unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &raw mut lock) });
+    asked.is_err() || i32::from(lock.l_type) != libc::F_UNLCK
+}
+
+/// Identifies a file. No other file has the same id as long as this one is open or mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId {
     pub(super) device: u64,
     pub(super) inode: u64,
 }
 
-/// What the kernel says of an open descriptor. Only makes a system call.
+/// Returns the status of a descriptor's file. Only makes a system call.
 pub(super) fn status(fd: RawFd) -> io::Result<libc::stat> {
     let mut found = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: fills the struct, or fails.
+    // SAFETY: fstat writes a `stat` through the pointer, which has room for one. A number that is no descriptor is an error.
     check(unsafe { libc::fstat(fd, found.as_mut_ptr()) })?;
-    // SAFETY: filled by the call above.
+    // SAFETY: fstat has succeeded, so it has written the whole struct.
     Ok(unsafe { found.assume_init() })
 }
 
-/// Which file a descriptor is of. Only makes a system call.
+/// Returns the id of a descriptor's file. Only makes a system call.
 pub(super) fn file_id(fd: RawFd) -> io::Result<FileId> {
     status(fd).map(|found| FileId {
         device: found.st_dev,
@@ -100,12 +124,20 @@ pub(super) fn file_id(fd: RawFd) -> io::Result<FileId> {
     })
 }
 
+/// Closes a descriptor. The caller has opened it, still has its number, and does not use it again.
+pub(super) fn close(fd: RawFd) {
+    // SAFETY: close takes no pointers. Closing somebody else's descriptor would break their I/O; the only caller has opened
+    // this one, and has just compared its file with the one that it opened.
+    unsafe { libc::close(fd) };
+}
+
 const DESCRIPTORS: &[u8] = b"/proc/self/fd/";
 const DIGITS: usize = 10;
 
-/// Opens the file of a descriptor once more, with a description of its own. Only makes a system call: it has to work right
-/// after a fork, where no memory may be allocated.
-pub(super) fn open_again(fd: RawFd) -> io::Result<RawFd> {
+/// Opens a descriptor's file once more, with an open file description of its own.
+///
+/// Only makes a system call: it has to work right after a fork, where no memory may be allocated.
+pub(super) fn open_again(fd: RawFd) -> io::Result<OwnedFd> {
     let mut number = u32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     let mut digits = [0_u8; DIGITS];
     let mut first = DIGITS;
@@ -121,26 +153,12 @@ pub(super) fn open_again(fd: RawFd) -> io::Result<RawFd> {
     let mut path = [0_u8; DESCRIPTORS.len() + DIGITS + 1];
     let text = DESCRIPTORS.iter().chain(&digits[first..]);
     path.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-    let flags = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-    // SAFETY: the path ends in a zero.
-    check(unsafe { libc::open(path.as_ptr().cast(), flags) })
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Whether another open file description, or a process, holds a lock on a byte. If the kernel does not say, it does.
-pub(super) fn byte_is_locked(fd: RawFd, byte: i64) -> bool {
-    any_is_locked(fd, byte, 1)
-}
-
-/// Whether another open file description, or a process, holds a lock on any of `count` bytes (0: all from `first` on). If the
-/// kernel does not say, one does.
-pub(super) fn any_is_locked(fd: RawFd, first: i64, count: i64) -> bool {
-    let mut lock = byte_lock(libc::F_WRLCK, first, count);
-    // SAFETY: reads and writes the struct passed.
-    let asked = check(unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &raw mut lock) });
-    asked.is_err() || i32::from(lock.l_type) != libc::F_UNLCK
-}
-
-/// The half of a word that the kernel compares: its lower 32 bits.
+/// Returns the address of a word's lower 32 bits, which the kernel compares.
 fn lower_half(word: &AtomicU64) -> *const u32 {
     let first: *const u32 = ptr::from_ref(word).cast();
     if cfg!(target_endian = "little") {
@@ -150,15 +168,16 @@ fn lower_half(word: &AtomicU64) -> *const u32 {
     }
 }
 
-/// Waits until woken, if the word's lower half still is `expected`'s; returns whether the time ran out.
-#[allow(clippy::cast_possible_truncation)] // the lower half is what is meant
+/// Sleeps until woken, if the lower half of the word is still that of `expected`; returns whether the time ran out.
+#[allow(clippy::cast_possible_truncation)] // the lower half is meant
 pub(super) fn wait_on(word: &AtomicU64, expected: u64, at_most: Duration) -> bool {
     let timeout = libc::timespec {
         tv_sec: libc::time_t::try_from(at_most.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(at_most.subsec_nanos().cast_signed()),
     };
     let none: *const u32 = ptr::null();
-    // SAFETY: the word outlives the call; the kernel reads it atomically. Shared between processes, so not private.
+    // SAFETY: the address is half of a word that `word` borrows for the call; it is a multiple of 4, and the kernel reads it
+    // atomically. `timeout` is alive. The operation is not private, because other processes wake this one.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -173,18 +192,27 @@ pub(super) fn wait_on(word: &AtomicU64, expected: u64, at_most: Duration) -> boo
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT)
 }
 
-/// Wakes one that waits on the word.
+/// Wakes one thread that sleeps on the word, in any process.
 pub(super) fn wake_one(word: &AtomicU64) {
-    // SAFETY: the address only names the waiters; nothing is read or written.
+    // SAFETY: the kernel uses the address only to find the sleepers; it reads and writes nothing.
     unsafe { libc::syscall(libc::SYS_futex, lower_half(word), libc::FUTEX_WAKE, 1_u32) };
 }
 
-/// Allocates `count` bytes of a file from `first` on, and lengthens the file if it is shorter.
+/// Makes `before` run before, and `in_child` in the child after, every fork from now on; returns 0 or an error code.
+///
+/// `in_child` may only do what is allowed in a signal handler: use atomics and make system calls.
+pub(super) fn at_fork(before: extern "C" fn(), in_child: extern "C" fn()) -> libc::c_int {
+    // SAFETY: the handlers are functions of this program, which is not unloaded: the C library removes the handlers of a
+    // shared object with it. They take no arguments and do not unwind, since they are `extern "C"`.
+    unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) }
+}
+
+/// Allocates `count` bytes of a file from `first` on, and extends the file if it is shorter.
 pub(super) fn allocate(file: &File, first: u64, count: u64) -> io::Result<()> {
     let offset = |bytes| libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG));
     let (first, count) = (offset(first)?, offset(count)?);
     loop {
-        // SAFETY: takes no pointers.
+        // SAFETY: posix_fallocate takes no pointers, and `file` keeps the descriptor open.
         match unsafe { libc::posix_fallocate(file.as_raw_fd(), first, count) } {
             0 => return Ok(()),
             libc::EINTR => {}
@@ -193,49 +221,40 @@ pub(super) fn allocate(file: &File, first: u64, count: u64) -> io::Result<()> {
     }
 }
 
-/// The size of a file system, in bytes.
+/// The space on a file system, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct Space {
     pub(super) total: u64,
     /// What this user may still allocate.
     pub(super) free: u64,
 }
 
-/// The size of the file system that a path is on.
-pub(super) fn room(path: &Path) -> io::Result<Room> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut found = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: the path ends in a zero; fills the struct, or fails.
-    check(unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) })?;
-    // SAFETY: filled by the call above.
-    let found = unsafe { found.assume_init() };
-    // File systems on disks keep some blocks for root.
+/// Returns the space on the file system of a path.
+pub(super) fn space(path: &Path) -> io::Result<Space> {
+    let found = rustix::fs::statvfs(path)?;
+    // File systems on disks reserve some blocks for root.
     let free = if user() == 0 {
         found.f_bfree
     } else {
         found.f_bavail
     };
-    Ok(Room {
+    Ok(Space {
         total: found.f_blocks.saturating_mul(found.f_frsize),
         free: free.saturating_mul(found.f_frsize),
     })
 }
 
-/// What kind of file system a file is on, by its magic number (`linux/magic.h`).
+/// Returns the type of a file's file system, as a magic number (`linux/magic.h`).
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::unnecessary_cast
-)] // 32 bits, of a type that varies
+)] // 32 bits, in an integer whose type depends on the platform
 pub(super) fn file_system(file: &File) -> io::Result<u32> {
-    let mut found = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: fills the struct, or fails.
-    check(unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) })?;
-    // SAFETY: filled by the call above.
-    Ok(unsafe { found.assume_init() }.f_type as u32)
+    Ok(rustix::fs::fstatfs(file)?.f_type as u32)
 }
 
-/// Whether a file system is one of several machines: NFS, SMB (1, 2 and CIFS), AFS or Ceph.
+/// Returns whether a file system is shared by several machines: NFS, SMB (1, 2 and CIFS), AFS or Ceph.
 pub(super) const fn is_network(file_system: u32) -> bool {
     matches!(
         file_system,
@@ -243,28 +262,22 @@ pub(super) const fn is_network(file_system: u32) -> bool {
     )
 }
 
-/// Lets reads through this descriptor leave the file's access time as it is, if the user may have that.
+/// Makes reads through this descriptor leave the file's access time unchanged, if the user may do that. If not, the time
+/// that is displayed to people is later than it should be.
 pub(super) fn keep_access_time(file: &File) {
-    // SAFETY: takes no pointers. If it fails, the time that is shown to people is later than it should be.
-    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_NOATIME) };
+    rustix::fs::fcntl_setfl(file, OFlags::NOATIME).ok();
 }
 
-/// A clock that only goes forward, in milliseconds, to the tick of the system's timer. Costs a few nanoseconds.
+/// Returns the time of a monotonic clock in milliseconds, as of the last timer tick. Takes a few nanoseconds.
 pub(super) fn coarse_millis() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is there to be written. It cannot fail: every Linux has that clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    let time = rustix::time::clock_gettime(ClockId::MonotonicCoarse);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000
 }
 
-/// The user that this process acts as.
+/// Returns the effective user id of this process.
 pub(super) fn user() -> u32 {
-    // SAFETY: always succeeds.
-    unsafe { libc::geteuid() }
+    rustix::process::geteuid().as_raw()
 }
 
 #[cfg(test)]
@@ -272,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_file_systems_are_told_from_local_ones() {
+    fn network_file_systems_are_recognized() {
         let tmpfs = Path::new("/dev/shm")
             .is_dir()
             .then(|| File::open("/dev/shm").unwrap());

@@ -1,11 +1,11 @@
 //! Positions in a ring.
 
-use super::index::POSITION_MASK;
+use super::slot::POSITION_MASK;
 
-/// A word's place in all that was ever written to a ring, counted in words.
+/// The place of a word in the sequence of all words that were ever written to a ring.
 ///
-/// Positions have no order, and this type has none either: a damaged file may hold any number. What can be said of a
-/// position is its distance from the ring's tail, computed modulo 2^64 and then compared with a size.
+/// Positions are not ordered, because a damaged file may hold any number. Code may only compute the distance of a position
+/// from another one, modulo 2^64, and compare that distance with a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Position(u64);
 
@@ -22,19 +22,19 @@ impl Position {
         self.0
     }
 
-    /// The position `words` words further on.
+    /// Returns the position that is `words` words further.
     #[inline]
     pub(super) const fn advanced(self, words: u64) -> Self {
         Self(self.0.wrapping_add(words))
     }
 
-    /// The words from `start` on to this position.
+    /// Returns the number of words from `start` to this position.
     #[inline]
     pub(super) const fn since(self, start: Self) -> u64 {
         self.0.wrapping_sub(start.0)
     }
 
-    /// The lowest bits, which a slot holds.
+    /// Returns the low bits, which a slot stores.
     #[inline]
     pub(super) const fn low_bits(self) -> u64 {
         self.0 & POSITION_MASK

@@ -1,16 +1,21 @@
-//! A record's four leading words; the key follows, then the value, each from a word's beginning on.
+//! The header of a record: its first four words. The key follows, then the value, each from the start of a word.
+//!
+//! A header is believed only if its check bits match its position and size, and if its lengths fit into the ring. So a
+//! [`Record`] always describes words that exist: [`Record::parse`] guarantees that the header, the key and the value fit
+//! into `allotted` words, and that `allotted` is at most the ring's length. All code that copies keys and values relies on
+//! this.
 
 use super::hashing::Hashing;
-use super::index::Kind;
 use super::layout::WORD;
 use super::position::Position;
+use super::slot::SlotState;
 
-/// Words before the key.
+/// The words before the key.
 pub(super) const LEAD: usize = 4;
-/// The expiry of what does not expire: all 48 bits.
+/// The expiry time of an entry that does not expire: all 48 bits are set.
 pub(super) const NEVER: u64 = TIME_MASK;
 pub(super) const MAX_KEY: usize = 0xffff;
-/// The most bytes that may be allotted beyond what key and value need.
+/// The most bytes that a record may have beyond what its key and value need.
 pub(super) const MAX_SLACK: usize = 0xffff;
 
 const TIME_MASK: u64 = (1 << 48) - 1;
@@ -18,58 +23,64 @@ const ALLOTTED_SHIFT: u32 = 16;
 const ALLOTTED_MASK: u64 = (1 << 24) - 1;
 const SEQUENCE_SHIFT: u32 = 40;
 
-/// How many words a record with such a key and value needs.
+/// Returns how many words a record with such a key and value needs.
 #[inline]
 pub(super) const fn words_for(key: usize, value: usize) -> usize {
     value_offset(key) + value.div_ceil(WORD)
 }
 
-/// How many words of a record lie before its value.
+/// Returns how many words precede the value.
 #[inline]
 const fn value_offset(key: usize) -> usize {
     LEAD + key.div_ceil(WORD)
 }
 
-/// What is known of a record from its leading words.
+/// The contents of a record's header, and where it was read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     pub(super) position: Position,
-    /// Its first word in the ring: the position modulo that.
+    /// The index of the first word in the ring: the position modulo the ring's length.
     pub(super) start: usize,
-    /// The first word as it was read.
+    /// The first word as it was read: sequence, allotted words and check bits.
     pub(super) first: u64,
+    /// The size of the record in words, unused words included.
     pub(super) allotted: usize,
+    /// The length of the key in bytes.
     pub(super) key: usize,
+    /// The length of the value in bytes.
     pub(super) value: usize,
     pub(super) checksum: u32,
     /// Milliseconds since 1970, or [`NEVER`].
     pub(super) expires_at: u64,
-    pub(super) written: u64,
+    /// Milliseconds since 1970.
+    pub(super) written_at: u64,
+    /// The number of the index slot that points to the record.
     pub(super) slot: usize,
+    /// The kind of the value, which the caller chooses.
     pub(super) kind: u8,
 }
 
-/// The first word of a record.
+/// Returns the first word of a record.
 #[inline]
 pub(super) fn first_word(hashing: &Hashing, position: Position, sequence: u64, allotted: usize) -> u64 {
     let allotted = allotted as u64;
     (sequence << SEQUENCE_SHIFT) | (allotted << ALLOTTED_SHIFT) | hashing.place_check(position, allotted)
 }
 
-/// The first word with its sequence counted on by one.
+/// Returns a first word with its sequence increased by one.
 #[inline]
 pub(super) const fn next_sequence(first: u64) -> u64 {
     first.wrapping_add(1 << SEQUENCE_SHIFT)
 }
 
-/// Whether the record is being overwritten, or was when its writer died.
+/// Returns whether the sequence is odd: the record is being overwritten, or its writer died while it did so.
 #[inline]
 pub(super) const fn is_torn(first: u64) -> bool {
     (first >> SEQUENCE_SHIFT) & 1 == 1
 }
 
 impl Record {
-    /// Reads four words; `None` if they are not the beginning of a record at this position in a ring of `ring` words.
+    /// Parses the header of a record at this position in a ring of `ring` words; returns `None` if it is not valid there.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation)] // masked
     pub(super) fn parse(
@@ -97,13 +108,13 @@ impl Record {
             value,
             checksum: lengths as u32,
             expires_at: expiry >> 16,
-            written: writing >> 16,
+            written_at: writing >> 16,
             slot: (((expiry & 0xffff) << 8) | ((writing >> 8) & 0xff)) as usize,
             kind: writing as u8,
         })
     }
 
-    /// A new record in so many words at this position, without a key or a value.
+    /// Creates a new record of `allotted` words at this position, without key and value.
     pub(super) fn empty(hashing: &Hashing, position: Position, start: usize, allotted: usize) -> Self {
         Self {
             position,
@@ -114,13 +125,13 @@ impl Record {
             value: 0,
             checksum: 0,
             expires_at: NEVER,
-            written: 0,
+            written_at: 0,
             slot: 0,
             kind: 0,
         }
     }
 
-    /// The second to fourth words.
+    /// Returns the second to fourth words of the header.
     #[inline]
     pub(super) const fn words(&self) -> [u64; 3] {
         let slack = (self.allotted - self.value_offset()) * WORD - self.value;
@@ -128,39 +139,46 @@ impl Record {
         [
             ((self.key as u64) << 48) | ((slack as u64) << 32) | self.checksum as u64,
             (self.expires_at << 16) | (slot >> 8),
-            (self.written << 16) | ((slot & 0xff) << 8) | self.kind as u64,
+            (self.written_at << 16) | ((slot & 0xff) << 8) | self.kind as u64,
         ]
     }
 
-    /// How many of its words lie before the value.
+    /// Returns how many words precede the value.
     #[inline]
     pub(super) const fn value_offset(&self) -> usize {
         value_offset(self.key)
     }
 
-    /// Identifies this write of the record, which holds the value of the key with this hash.
-    pub(super) const fn stamp(&self, kind: Kind, key: u64) -> Stamp {
+    /// Returns how many words the header, the key and the value take.
+    #[inline]
+    pub(super) const fn used_words(&self) -> usize {
+        words_for(self.key, self.value)
+    }
+
+    /// Returns the stamp of this write of the record. `key` is the hash of the key.
+    pub(super) const fn stamp(&self, state: SlotState, key: u64) -> Stamp {
         Stamp {
             key,
-            kind,
+            state,
             position: self.position,
             first: self.first,
-            written: self.written,
+            written_at: self.written_at,
             checksum: self.checksum,
         }
     }
 }
 
-/// Identifies one write of one entry: see [`super::SharedCache::set_if_unchanged`]. Within a file, equal stamps mean the same
-/// value under the same key. `docs/design/shared.md` gives the argument.
+/// Identifies one write of one entry. See [`set_if_unchanged`](super::SharedCache::set_if_unchanged).
+///
+/// Within one file, equal stamps mean the same value under the same key. `docs/design/shared.md` gives the argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
-    /// The whole hash of the key, whose lowest bits are the shard.
+    /// The whole hash of the key. Its lowest bits are the shard.
     key: u64,
-    kind: Kind,
+    state: SlotState,
     position: Position,
-    /// Holds the count of writes to this place, which starts again after 2^23 of them: hence the time and the checksum.
+    /// Holds the number of writes to this place, which wraps around after 2^23 writes: hence also the time and the checksum.
     first: u64,
-    written: u64,
+    written_at: u64,
     checksum: u32,
 }

@@ -1,68 +1,70 @@
-//! The recount of a shard's entries and live words, a few slots at a time.
+//! Recounting a shard's entries and live words, a few slots at a time.
 //!
-//! A process that dies under the lock may leave the counts off by one record, and after a reboot nothing is known of them.
-//! To go over the whole index under the lock would stop all writers of a large file for seconds. So a recount is spread
-//! over many writes. Its state lies in the shard's control words: the next slot to count, and the sums over all slots
-//! before that one. While it lasts, a change of a slot that was counted already changes the sums as well as the counts.
-//! When the last slot has been counted, the sums are exact and replace the counts.
+//! A process that dies under the lock may leave the counts wrong by one record, and after a reboot they mean nothing. To
+//! recount the whole index under the lock would stop all writers of a large file for seconds, so a recount is spread over
+//! many writes. Its state is in the shard's control words: the next slot to count, and the sums over all slots before it.
+//! While a recount lasts, a change of a slot that has been counted changes the sums as well as the counts. When the last slot
+//! has been counted, the sums are exact and replace the counts.
 //!
-//! The counts are statistics, and steer where new records go. No read or write depends on their being exact.
+//! The counts are statistics, and they influence where new records go. No read or write depends on their being exact.
+//!
+//! After a reboot a recount is also a *scrub*: it removes entries that are damaged or duplicate.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
-use super::index::Kind;
 use super::layout::{MISCOUNTS, RECOUNT};
+use super::mapped_words::{AtomicU64, store};
 use super::record::{Record, is_torn};
 use super::shard::Entry;
-use super::words::{AtomicU64, put};
+use super::slot::SlotState;
 use super::writer::Writer;
 use crate::clock::Clock;
 
 /// How many slots each write counts while a recount lasts.
-pub(super) const SLOTS_A_WRITE: usize = 64;
-/// A slice of a recount ends after it has read so many bytes of values.
-const BYTES_A_SLICE: usize = 64 << 10;
-/// A scrub removes entries with longer keys: nothing may be allocated here, so it cannot tell whether such a key is in the
-/// index twice.
+pub(super) const SLOTS_PER_WRITE: usize = 64;
+/// A slice of a scrub ends after it has read so many bytes of values.
+const BYTES_PER_SLICE: usize = 64 << 10;
+/// A scrub removes entries with longer keys. Nothing may be allocated under the lock, so it cannot tell whether such a key
+/// is in the index twice.
 const LONGEST_KEY: usize = 1024;
 
-/// The recount's word: the next slot, plus one, and why it was started. 0: there is none.
+// The recount's word: the next slot, plus one, and the flags; 0 if there is no recount.
 const NEXT: u64 = u32::MAX as u64;
 const SCRUB: u64 = 1 << 62;
 const CHECK: u64 = 1 << 63;
 const SUMS: usize = 4;
 
-/// Why the entries of a shard are recounted.
+/// Why a shard is recounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The counts may be wrong, because a process died under the lock or a ring was emptied.
+    /// The counts may be wrong, because a process died under the lock or a ring was discarded.
     Unsure,
-    /// The counts should be right: if they are not, [`Writer::miscounts`] grows.
+    /// The counts should be right. If they are not, [`Writer::miscounts`] increases.
     Check,
 }
 
-/// Entries, and words of live records.
+/// Numbers of entries, and of words in live records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     entries: u64,
     small: u64,
     main: u64,
-    earned: u64,
+    protected: u64,
 }
 
 impl Sums {
-    const fn of(kind: Kind, words: u64) -> Self {
-        let (small, main, earned) = match kind {
-            Kind::Small => (words, 0, 0),
-            Kind::Main => (0, words, words),
-            Kind::Trial | Kind::Ghost => (0, words, 0),
+    const fn of(state: SlotState, words: u64) -> Self {
+        let (small, main, protected) = match state {
+            SlotState::Small => (words, 0, 0),
+            SlotState::Protected => (0, words, words),
+            SlotState::Probationary | SlotState::Ghost => (0, words, 0),
         };
         Self {
             entries: 1,
             small,
             main,
-            earned,
+            protected,
         }
     }
 
@@ -71,7 +73,7 @@ impl Sums {
             entries: with(self.entries, other.entries),
             small: with(self.small, other.small),
             main: with(self.main, other.main),
-            earned: with(self.earned, other.earned),
+            protected: with(self.protected, other.protected),
         }
     }
 
@@ -84,21 +86,22 @@ impl Sums {
     }
 }
 
-/// Whether an entry appears or disappears.
+/// Whether an entry is added to the index or removed from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Added,
     Removed,
 }
 
-/// Has writers recount a shard's entries, and remove damaged ones, from now on.
+/// Starts a scrub of a shard. Later writes carry it out.
 pub(super) fn start_scrub(control: &[AtomicU64]) {
     for sum in &control[RECOUNT + 1..][..SUMS] {
-        put(sum, 0, Ordering::Relaxed);
+        store(sum, 0, Ordering::Relaxed);
     }
-    put(&control[RECOUNT], SCRUB | 1, Ordering::Relaxed);
+    store(&control[RECOUNT], SCRUB | 1, Ordering::Relaxed);
 }
 
+/// Starting and continuing a recount.
 impl<C: Clock> Writer<'_, C> {
     /// Starts a recount. A scrub that has not ended starts again, whatever the reason.
     #[cold]
@@ -113,9 +116,9 @@ impl<C: Clock> Writer<'_, C> {
         self.store_sums(Sums::default());
     }
 
-    /// Sets the counts of a shard that was emptied just now. There is nothing to count, but a scrub has to go over all slots
-    /// all the same: after a reboot, some may point beyond the heads, to where new records are going to be.
-    pub(super) fn recount_nothing(&self) {
+    /// Resets the counts of a shard that was just emptied. No recount is needed, but a scrub has to examine all slots all the
+    /// same: after a reboot, some may point beyond the heads, to where new records will be.
+    pub(super) fn reset_counts(&self) {
         if self.is_scrubbing() {
             self.start_recount(Reason::Unsure);
         } else {
@@ -124,24 +127,24 @@ impl<C: Clock> Writer<'_, C> {
         self.store_counts(Sums::default());
     }
 
-    /// Whether a recount has not ended yet.
+    /// Returns whether a recount is in progress.
     #[inline]
     pub(super) fn is_recounting(&self) -> bool {
         self.recount() != 0
     }
 
-    /// Whether entries may be damaged, or twice in the index, because of a reboot.
+    /// Returns whether a scrub is in progress: entries may be damaged, or twice in the index, because of a reboot.
     #[inline]
     pub(super) fn is_scrubbing(&self) -> bool {
         self.recount() & SCRUB != 0
     }
 
-    /// How often a check found the counts wrong.
+    /// Returns how often a check found wrong counts.
     pub(super) fn miscounts(&self) -> u64 {
         self.shard.control[MISCOUNTS].load(Ordering::Relaxed)
     }
 
-    /// Counts up to so many slots more, fewer if they hold large values.
+    /// Counts up to `most_slots` more slots, fewer if a scrub reads large values.
     #[cold]
     pub(super) fn continue_recount(&self, most_slots: usize) {
         let state = self.recount();
@@ -149,12 +152,12 @@ impl<C: Clock> Writer<'_, C> {
         let mut at = self.next_to_recount().min(slots);
         let end = slots.min(at.saturating_add(most_slots));
         let (mut sums, mut bytes) = (self.sums(), 0);
-        while at < end && bytes < BYTES_A_SLICE {
+        while at < end && bytes < BYTES_PER_SLICE {
             if state & SCRUB != 0 {
                 bytes += self.scrub(at);
             }
             if let Some(entry) = self.entry_at(at) {
-                sums = sums.plus(Sums::of(entry.kind, entry.record.allotted as u64));
+                sums = sums.plus(Sums::of(entry.state, entry.record.allotted as u64));
             }
             at += 1;
         }
@@ -164,7 +167,7 @@ impl<C: Clock> Writer<'_, C> {
             return;
         }
         if state & CHECK != 0 && sums != self.counts() {
-            put(
+            store(
                 &self.shard.control[MISCOUNTS],
                 self.miscounts().wrapping_add(1),
                 Ordering::Relaxed,
@@ -174,9 +177,9 @@ impl<C: Clock> Writer<'_, C> {
         self.set_recount(0);
     }
 
-    /// Takes an entry that appears in a slot, or disappears from it, into the counts.
-    pub(super) fn tally(&self, at: usize, kind: Kind, record: &Record, change: Change) {
-        let one = Sums::of(kind, record.allotted as u64);
+    /// Counts an entry that is added to a slot or removed from it.
+    pub(super) fn adjust_counts(&self, at: usize, state: SlotState, record: &Record, change: Change) {
+        let one = Sums::of(state, record.allotted as u64);
         let changed = |sums: Sums| match change {
             Change::Added => sums.plus(one),
             Change::Removed => sums.minus(one),
@@ -187,46 +190,52 @@ impl<C: Clock> Writer<'_, C> {
         }
     }
 
-    /// Removes the entry in a slot if it is damaged; returns how many bytes of its value were read.
+    /// Clears a slot that holds no valid entry and no ghost; returns how many bytes of the entry's value were read.
     fn scrub(&self, at: usize) -> usize {
-        if self.slot(at).kind().is_none_or(|kind| kind == Kind::Ghost) {
+        if self.slot(at).has_no_record() {
             return 0;
         }
         let Some(entry) = self.entry_at(at) else {
-            self.vacate(at);
+            self.clear_slot(at);
             return 0;
         };
         if is_torn(entry.record.first) || self.is_cut_off(&entry) || self.has_flaw(&entry) {
-            self.vacate(at);
+            self.clear_slot(at);
         }
         entry.record.value
     }
 
-    /// Whether the ring does not hold all of an entry's record.
+    /// Returns whether an entry's record crosses the head of its ring, or the end of the suspect words.
     pub(super) fn is_cut_off(&self, entry: &Entry) -> bool {
-        let ring = self.shard.ring(entry.kind);
-        ring.is_none_or(|ring| entry.record.allotted as u64 > ring.room_at(entry.record.position))
+        let ring = self.shard.ring_of(entry.state);
+        ring.is_none_or(|ring| entry.record.allotted as u64 > ring.max_words_at(entry.record.position))
     }
 
     fn has_flaw(&self, entry: &Entry) -> bool {
-        let mut room = [MaybeUninit::uninit(); LONGEST_KEY];
-        let room = room.get_mut(..entry.record.key);
-        room.is_none_or(|room| {
-            let key = self.shard.copy_key(entry, room);
-            self.shard.flaw(entry, key).is_some()
-        })
+        let mut buffer = [MaybeUninit::uninit(); LONGEST_KEY];
+        let Some(buffer) = buffer.get_mut(..entry.record.key) else {
+            return true;
+        };
+        let Some(ring) = self.shard.ring_of(entry.state) else {
+            return true;
+        };
+        let key = ring.key(&entry.record).read(buffer);
+        self.shard.flaw(entry, key).is_some()
     }
+}
 
+/// The recount's state and the counts.
+impl<C: Clock> Writer<'_, C> {
     #[inline]
     fn recount(&self) -> u64 {
         self.shard.control[RECOUNT].load(Ordering::Relaxed)
     }
 
     fn set_recount(&self, state: u64) {
-        put(&self.shard.control[RECOUNT], state, Ordering::Relaxed);
+        store(&self.shard.control[RECOUNT], state, Ordering::Relaxed);
     }
 
-    /// The next slot to be counted; all before it have been, if there is a recount.
+    /// Returns the next slot to be counted; 0 if there is no recount.
     #[inline]
     fn next_to_recount(&self) -> usize {
         let next = self.recount() & NEXT;
@@ -243,14 +252,14 @@ impl<C: Clock> Writer<'_, C> {
             entries: word(0),
             small: word(1),
             main: word(2),
-            earned: word(3),
+            protected: word(3),
         }
     }
 
     fn store_sums(&self, sums: Sums) {
-        let values = [sums.entries, sums.small, sums.main, sums.earned];
+        let values = [sums.entries, sums.small, sums.main, sums.protected];
         for (word, value) in self.sum_words().iter().zip(values) {
-            put(word, value, Ordering::Relaxed);
+            store(word, value, Ordering::Relaxed);
         }
     }
 
@@ -260,7 +269,7 @@ impl<C: Clock> Writer<'_, C> {
             entries: self.entries(),
             small: small.live(),
             main: main.live(),
-            earned: main.earned(),
+            protected: main.protected(),
         }
     }
 
@@ -268,6 +277,6 @@ impl<C: Clock> Writer<'_, C> {
         self.set_entries(counts.entries);
         self.shard.small.set_live(counts.small);
         self.shard.main.set_live(counts.main);
-        self.shard.main.set_earned(counts.earned);
+        self.shard.main.set_protected(counts.protected);
     }
 }

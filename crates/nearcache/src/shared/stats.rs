@@ -1,19 +1,21 @@
-//! What all processes counted, summed.
+//! Statistics of all processes.
 
 use std::sync::atomic::Ordering;
 
-use super::layout::{BASELINE, READ_STRIPES, SINCE};
-use super::store::{COUNTERS, Counter, Store};
-use super::words::put;
-use super::writer::{millis, timestamp};
+use super::cache_file::CacheFile;
+use super::counters::{COUNTERS, Counter};
+use super::layout::{BASELINE, READ_STRIPES, SINCE, WORD};
+use super::mapped_words::{AtomicU64, store};
+use super::time::{from_millis, to_millis};
 use crate::clock::Timestamp;
 use crate::stats::Stats;
 
-/// Counts of the whole machine since the file was made, or since [`reset_stats`](super::SharedCache::reset_stats).
+/// Statistics of all processes since the file was created, or since [`reset_stats`](super::SharedCache::reset_stats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SharedStats {
-    /// What every cache counts. `weight` are the bytes of records that can be read, their bookkeeping included.
+    /// The statistics that every cache has. The `weight` is the size in bytes of all records that can be read, including
+    /// their headers and padding.
     pub counts: Stats,
     /// The size of the file.
     pub capacity_bytes: u64,
@@ -21,23 +23,24 @@ pub struct SharedStats {
     pub written_bytes: u64,
     /// Bytes of records that were copied within the file to keep them.
     pub moved_bytes: u64,
-    /// Locks taken over from processes that died holding them.
+    /// Locks that were taken over from processes that died while they held them.
     pub recoveries: u64,
-    /// Times that something in the file was found damaged.
+    /// How often something in the file was found damaged.
     pub damages: u64,
-    /// Times that a lock was waited for in vain.
+    /// How often a wait for a lock timed out.
     pub timeouts: u64,
-    /// Values that readers found and could make nothing of; counted as misses.
+    /// Values that were found but that the caller could not use. They also count as misses.
     pub unreadable: u64,
-    /// Since when this is counted, by the wall clock, to the millisecond.
+    /// The time since which these statistics are counted, to the millisecond.
     pub since: Timestamp,
 }
 
-fn sums(store: &Store) -> [u64; COUNTERS] {
+/// Sums each counter over all process slots.
+fn sums(file: &CacheFile) -> [u64; COUNTERS] {
     let mut sums = [0_u64; COUNTERS];
-    for slot in 0..store.geometry.processes {
-        let reads = (0..READ_STRIPES).map(|stripe| store.read_counters(slot, stripe));
-        for words in reads.chain([store.counters(slot)]) {
+    for slot in 0..file.geometry.processes {
+        let reads = (0..READ_STRIPES).map(|stripe| file.read_counters(slot, stripe));
+        for words in reads.chain([file.counters(slot)]) {
             for (sum, word) in sums.iter_mut().zip(words) {
                 *sum = sum.wrapping_add(word.load(Ordering::Relaxed));
             }
@@ -46,23 +49,34 @@ fn sums(store: &Store) -> [u64; COUNTERS] {
     sums
 }
 
-/// Sums the counters of all processes, living and dead.
-pub(super) fn read(store: &Store) -> SharedStats {
-    let baseline = &store.map.words()[BASELINE..BASELINE + COUNTERS];
-    let sums = sums(store);
+/// Returns the sums at the time of the last reset.
+fn baseline(file: &CacheFile) -> &[AtomicU64] {
+    &file.mapping.words()[BASELINE..BASELINE + COUNTERS]
+}
+
+/// Returns the number of entries and of words in their records.
+fn entries_and_words(file: &CacheFile) -> (u64, u64) {
+    let shards = (0..file.geometry.shards).map(|number| file.shard(number));
+    shards
+        .filter(|shard| !shard.is_outdated())
+        .fold((0, 0), |(entries, words): (u64, u64), shard| {
+            let live = shard.small.live().saturating_add(shard.main.live());
+            (
+                entries.saturating_add(shard.entries()),
+                words.saturating_add(live),
+            )
+        })
+}
+
+/// Returns the statistics of all processes, living and dead.
+pub(super) fn read(file: &CacheFile) -> SharedStats {
+    let (sums, baseline) = (sums(file), baseline(file));
     let of = |what: Counter| {
         let before = baseline[what as usize].load(Ordering::Relaxed);
         sums[what as usize].saturating_sub(before)
     };
-    let (mut entries, mut words) = (0_u64, 0_u64);
-    for shard in (0..store.geometry.shards).map(|number| store.shard(number)) {
-        if !shard.is_outdated() {
-            entries = entries.saturating_add(shard.entries());
-            words = words
-                .saturating_add(shard.small.live())
-                .saturating_add(shard.main.live());
-        }
-    }
+    let bytes = |words: u64| words.saturating_mul(WORD as u64);
+    let (entries, words) = entries_and_words(file);
     SharedStats {
         counts: Stats {
             hits: of(Counter::Hits),
@@ -73,24 +87,23 @@ pub(super) fn read(store: &Store) -> SharedStats {
             expirations: of(Counter::Expirations),
             rejections: of(Counter::Rejections),
             entries,
-            weight: words.saturating_mul(8),
+            weight: bytes(words),
         },
-        capacity_bytes: store.geometry.bytes,
-        written_bytes: of(Counter::Written).saturating_mul(8),
-        moved_bytes: of(Counter::Moved).saturating_mul(8),
+        capacity_bytes: file.geometry.bytes,
+        written_bytes: bytes(of(Counter::Written)),
+        moved_bytes: bytes(of(Counter::Moved)),
         recoveries: of(Counter::Recoveries),
         damages: of(Counter::Damages),
         timeouts: of(Counter::Timeouts),
         unreadable: of(Counter::Unreadable),
-        since: timestamp(store.map.words()[SINCE].load(Ordering::Relaxed)),
+        since: from_millis(file.mapping.words()[SINCE].load(Ordering::Relaxed)),
     }
 }
 
-/// Has the counting begin anew, for all processes: what was counted so far is taken off.
-pub(super) fn reset(store: &Store, now: Timestamp) {
-    let baseline = &store.map.words()[BASELINE..BASELINE + COUNTERS];
-    for (word, sum) in baseline.iter().zip(sums(store)) {
-        put(word, sum, Ordering::Relaxed);
+/// Resets the statistics of all processes: the present sums become the baseline, which is subtracted from now on.
+pub(super) fn reset(file: &CacheFile, now: Timestamp) {
+    for (word, sum) in baseline(file).iter().zip(sums(file)) {
+        store(word, sum, Ordering::Relaxed);
     }
-    put(&store.map.words()[SINCE], millis(now), Ordering::Relaxed);
+    store(&file.mapping.words()[SINCE], to_millis(now), Ordering::Relaxed);
 }

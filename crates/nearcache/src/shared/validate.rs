@@ -1,24 +1,25 @@
-//! A check of the whole file, for tests and for people who doubt a file.
+//! A check of the whole file, for tests and for people who suspect damage.
 //!
-//! It goes over a shard four times: the rest of a recount that is under way; all slots, each without the lock; both rings from
-//! tail to head; and a recount that compares its sums with the counts. What is done under the lock is done in slices, with
-//! room for writers between them. So entries come and go during the check, and only what holds at every moment is checked.
+//! It passes over a shard four times: it completes a recount that is in progress; examines all slots, each without the lock
+//! if all is well; walks both rings from tail to head; and recounts the shard, to compare the sums with the counts. Work under
+//! the lock is done in slices, between which writers proceed. So entries change during the check, and it only checks what
+//! holds at every moment.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::cache_file::CacheFile;
 use super::error::SharedError;
-use super::evict::Place;
+use super::evict::RingContent;
 use super::flaw::Flaw;
-use super::index::{Kind, Slot};
 use super::layout::{LOCK, SHARD, WORD};
 use super::position::Position;
 use super::record::{MAX_KEY, is_torn};
 use super::recount::Reason;
 use super::ring::Ring;
 use super::shard::{Entry, Shard};
-use super::store::Store;
+use super::slot::{Queue, Slot};
 use super::writer::Writer;
 use crate::clock::Clock;
 use crate::memory::try_with_capacity;
@@ -26,76 +27,76 @@ use crate::memory::try_with_capacity;
 /// How many slots are counted, or records passed, while the lock is held.
 const SLICE: usize = 2048;
 
-/// What a full check counted.
+/// What a check of the whole file found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Entries that can be read, expired ones included that have not been noticed yet.
+    /// Entries that can be read, including expired ones that have not been removed yet.
     pub entries: u64,
     /// Bytes of their keys and values.
     pub payload_bytes: u64,
-    /// Bytes of their records, all told.
+    /// Bytes of their records, including headers and padding.
     pub record_bytes: u64,
-    /// Entries that a killed writer left half written; they read as a miss.
+    /// Entries that a killed writer left half written. Reads miss them.
     pub torn: u64,
-    /// Bytes between entries that hold no record, as there may be after a reboot. They are used again in time.
+    /// Bytes between records that hold no record, as there may be after a reboot. They will be used again.
     pub gap_bytes: u64,
 }
 
-/// Why a full check came to nothing.
+/// The reason why a check of the whole file failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidateError {
     /// A shard could not be locked.
     #[error(transparent)]
     Cache(#[from] SharedError),
-    /// Something does not hold.
+    /// The file is damaged.
     #[error("shard {shard}: {what}")]
     Broken {
-        /// In which shard.
+        /// The number of the shard.
         shard: usize,
         /// What is wrong.
         what: String,
     },
 }
 
-/// Checks all shards, one after the other.
+/// Checks all shards.
 pub(super) fn validate<C: Clock>(
-    store: &Store,
+    file: &CacheFile,
     clock: &C,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Report, ValidateError> {
     let mut report = Report::default();
-    let mut key_room = try_with_capacity(MAX_KEY).map_err(|error| ValidateError::Cache(error.into()))?;
-    for number in 0..store.geometry.shards {
+    let mut key_buffer = try_with_capacity(MAX_KEY).map_err(|error| ValidateError::Cache(error.into()))?;
+    for number in 0..file.geometry.shards {
         let check = Check {
-            store,
+            file,
             clock,
-            patience,
+            timeout,
             number,
         };
-        check.run(key_room.spare_capacity_mut(), &mut report)?;
+        check.run(key_buffer.spare_capacity_mut(), &mut report)?;
     }
     Ok(report)
 }
 
 /// The check of one shard.
 struct Check<'a, C> {
-    store: &'a Store,
+    file: &'a CacheFile,
     clock: &'a C,
-    patience: Duration,
+    timeout: Duration,
     number: usize,
 }
 
-/// An entry, and its key.
-struct Found<'k> {
+/// An entry with its key.
+struct KeyedEntry<'k> {
     entry: Entry,
     key: &'k [u8],
 }
 
-/// What is in a slot.
-enum Content {
-    /// An entry whose record has so many bytes, of which so many are key and value.
+/// What a slot holds.
+enum SlotContent {
+    /// An entry whose record has `record` bytes, of which `payload` are key and value.
     Entry {
         record: u64,
         payload: u64,
@@ -104,31 +105,39 @@ enum Content {
     Nothing,
 }
 
+/// What a walk of a ring has counted.
+#[derive(Default)]
+struct Walk {
+    entries: u64,
+    /// Words that belong to no record.
+    gaps: u64,
+}
+
 impl<'a, C: Clock> Check<'a, C> {
-    fn run(&self, key_room: &mut [MaybeUninit<u8>], report: &mut Report) -> Result<(), ValidateError> {
+    fn run(&self, key_buffer: &mut [MaybeUninit<u8>], report: &mut Report) -> Result<(), ValidateError> {
         self.end_recount()?;
         let before = self.state();
         let mut found = 0;
-        for at in 0..self.store.geometry.slots() {
-            match self.slot(at, key_room)? {
-                Content::Entry { record, payload } => {
+        for at in 0..self.file.geometry.slots() {
+            match self.slot(at, key_buffer)? {
+                SlotContent::Entry { record, payload } => {
                     report.entries += 1;
                     report.record_bytes += record;
                     report.payload_bytes += payload;
                     found += 1;
                 }
-                Content::Torn => {
+                SlotContent::Torn => {
                     report.torn += 1;
                     found += 1;
                 }
-                Content::Nothing => {}
+                SlotContent::Nothing => {}
             }
         }
         let mut walked = 0;
-        for kind in [Kind::Small, Kind::Main] {
-            let (entries, gaps) = self.walk(kind)?;
-            walked += entries;
-            report.gap_bytes += gaps * WORD as u64;
+        for queue in [Queue::Small, Queue::Main] {
+            let walk = self.walk(queue)?;
+            walked += walk.entries;
+            report.gap_bytes += walk.gaps * WORD as u64;
         }
         if walked != found && self.state() == before {
             return Err(self.broken(format!("{found} entries in the index, {walked} in the rings")));
@@ -137,11 +146,11 @@ impl<'a, C: Clock> Check<'a, C> {
     }
 
     fn shard(&self) -> Shard<'a> {
-        self.store.shard(self.number)
+        self.file.shard(self.number)
     }
 
     fn lock(&self) -> Result<Writer<'a, C>, ValidateError> {
-        Ok(self.store.lock_for(self.shard(), self.clock, self.patience)?)
+        Ok(self.file.lock_for(self.shard(), self.clock, self.timeout)?)
     }
 
     fn broken(&self, what: String) -> ValidateError {
@@ -151,13 +160,13 @@ impl<'a, C: Clock> Check<'a, C> {
         }
     }
 
-    /// Words that every write changes which adds or removes an entry.
+    /// Returns words of which every write that adds or removes an entry changes at least one.
     fn state(&self) -> [u64; SHARD] {
         let control = self.shard().control;
         std::array::from_fn(|at| {
-            // In the place of the lock, which does not matter here: the cache's epoch.
+            // The epoch of the cache takes the place of the lock, which does not matter here.
             let word = if at == LOCK {
-                self.store.epoch()
+                self.file.epoch()
             } else {
                 &control[at]
             };
@@ -165,7 +174,7 @@ impl<'a, C: Clock> Check<'a, C> {
         })
     }
 
-    /// Goes on with a recount until there is none.
+    /// Completes a recount that is in progress.
     fn end_recount(&self) -> Result<(), ValidateError> {
         loop {
             let writer = self.lock()?;
@@ -177,7 +186,7 @@ impl<'a, C: Clock> Check<'a, C> {
         }
     }
 
-    /// Compares the counts with what a recount finds.
+    /// Compares the counts with a recount.
     fn compare_counts(&self) -> Result<(), ValidateError> {
         let before = loop {
             let writer = self.lock()?;
@@ -185,7 +194,7 @@ impl<'a, C: Clock> Check<'a, C> {
                 writer.start_recount(Reason::Check);
                 break writer.miscounts();
             }
-            // A process died under the lock meanwhile, so the counts may be wrong.
+            // A process has died under the lock meanwhile, so the counts may be wrong.
             drop(writer);
             self.end_recount()?;
         };
@@ -196,39 +205,40 @@ impl<'a, C: Clock> Check<'a, C> {
         Ok(())
     }
 
-    /// Checks a slot, without the lock if all is well.
-    fn slot(&self, at: usize, key_room: &mut [MaybeUninit<u8>]) -> Result<Content, ValidateError> {
+    /// Checks a slot. Takes the lock only if something looks wrong.
+    fn slot(&self, at: usize, key_buffer: &mut [MaybeUninit<u8>]) -> Result<SlotContent, ValidateError> {
         let shard = self.shard();
         let slot = Slot(shard.index[at].load(Ordering::Acquire));
-        if slot.kind().is_none_or(|kind| kind == Kind::Ghost) || shard.is_outdated() {
-            return Ok(Content::Nothing);
+        if slot.has_no_record() || shard.is_outdated() {
+            return Ok(SlotContent::Nothing);
         }
-        if let Some(found) = find(&shard, at, slot, key_room)
+        if let Some(found) = find(&shard, at, slot, key_buffer)
             && self.flaw(&shard, &found).is_none()
             && shard
-                .ring(found.entry.kind)
+                .ring_of(found.entry.state)
                 .is_some_and(|ring| ring.is_unchanged(&found.entry.record))
         {
             return Ok(content(&found.entry));
         }
-        self.locked_slot(at, key_room)
+        self.locked_slot(at, key_buffer)
     }
 
-    /// Checks a slot that did not look right.
+    /// Checks a slot under the lock.
     #[cold]
-    fn locked_slot(&self, at: usize, key_room: &mut [MaybeUninit<u8>]) -> Result<Content, ValidateError> {
+    fn locked_slot(
+        &self,
+        at: usize,
+        key_buffer: &mut [MaybeUninit<u8>],
+    ) -> Result<SlotContent, ValidateError> {
         let writer = self.lock()?;
         let slot = writer.slot(at);
-        let ring = slot
-            .kind()
-            .filter(|kind| *kind != Kind::Ghost)
-            .and_then(|kind| writer.shard.ring(kind));
+        let ring = slot.state().and_then(|state| writer.shard.ring_of(state));
         if ring.is_none_or(|ring| ring.position(slot).is_none()) {
-            return Ok(Content::Nothing);
+            return Ok(SlotContent::Nothing);
         }
-        let Some(found) = find(&writer.shard, at, slot, key_room) else {
+        let Some(found) = find(&writer.shard, at, slot, key_buffer) else {
             return match writer.entry_at(at) {
-                Some(entry) if is_torn(entry.record.first) => Ok(Content::Torn),
+                Some(entry) if is_torn(entry.record.first) => Ok(SlotContent::Torn),
                 _ => Err(self.broken(format!("slot {at} points to no record of its own"))),
             };
         };
@@ -242,92 +252,88 @@ impl<'a, C: Clock> Check<'a, C> {
         }
     }
 
-    fn flaw(&self, shard: &Shard<'_>, found: &Found<'_>) -> Option<Flaw> {
-        let belongs = shard.hashing.key(found.key).shard(self.store.geometry.shards);
+    fn flaw(&self, shard: &Shard<'_>, found: &KeyedEntry<'_>) -> Option<Flaw> {
+        let belongs = shard.hashing.key(found.key).shard(self.file.geometry.shards);
         if belongs != self.number {
             return Some(Flaw::Misplaced);
         }
         shard.flaw(&found.entry, found.key)
     }
 
-    /// Goes over a ring from tail to head; returns how many entries it met, and words that no record covers.
-    fn walk(&self, kind: Kind) -> Result<(u64, u64), ValidateError> {
-        let (mut entries, mut gaps) = (0, 0);
+    /// Walks a ring from tail to head.
+    fn walk(&self, queue: Queue) -> Result<Walk, ValidateError> {
+        let mut walk = Walk::default();
         let mut from: Option<Position> = None;
         loop {
             let writer = self.lock()?;
-            let Some(ring) = writer.shard.ring(kind).copied() else {
-                return Ok((entries, gaps));
-            };
-            // The tail may have passed where the last slice ended.
+            let ring = *writer.shard.ring(queue);
+            // The tail may have passed the end of the last slice.
             let mut at = from
                 .filter(|at| at.since(ring.tail()) <= ring.used())
                 .unwrap_or_else(|| ring.tail());
             for _ in 0..SLICE {
                 if at == ring.head() {
-                    return Ok((entries, gaps));
+                    return Ok(walk);
                 }
-                at = self.pass(&writer, &ring, at, &mut entries, &mut gaps)?;
+                at = at.advanced(self.count_at(&writer, &ring, at, &mut walk)?);
             }
             from = Some(at);
             writer.pause();
         }
     }
 
-    /// The position after what lies at one.
-    fn pass(
+    /// Counts what is at a position; returns how many words it has.
+    fn count_at(
         &self,
         writer: &Writer<'_, C>,
         ring: &Ring<'_>,
         at: Position,
-        entries: &mut u64,
-        gaps: &mut u64,
-    ) -> Result<Position, ValidateError> {
-        let words = match writer.lies_at(ring, at) {
-            Place::Entry(entry) => {
-                *entries += 1;
-                entry.record.allotted as u64
+        walk: &mut Walk,
+    ) -> Result<u64, ValidateError> {
+        match writer.content_at(ring, at) {
+            RingContent::Entry(entry) => {
+                walk.entries += 1;
+                Ok(entry.record.allotted as u64)
             }
-            Place::Unused(words) => words,
-            Place::Damage if ring.is_suspect(at) => {
-                *gaps += 1;
-                1
+            RingContent::Unreferenced(words) => Ok(words),
+            RingContent::Damaged if ring.is_suspect(at) => {
+                walk.gaps += 1;
+                Ok(1)
             }
-            Place::Damage => {
+            RingContent::Damaged => {
                 let place = at.since(ring.tail());
-                let what = format!("{:?}: no record {place} words after the tail", ring.kind);
-                return Err(self.broken(what));
+                let queue = ring.queue;
+                Err(self.broken(format!("{queue:?} queue: no record {place} words after the tail")))
             }
-        };
-        Ok(at.advanced(words))
+        }
     }
 }
 
-/// The whole entry that a slot points to.
+/// Returns the entry that a slot points to, if it is not torn.
 fn find<'k>(
     shard: &Shard<'_>,
     at: usize,
     slot: Slot,
-    key_room: &'k mut [MaybeUninit<u8>],
-) -> Option<Found<'k>> {
-    let kind = slot.kind()?;
-    let ring = shard.ring(kind)?;
+    key_buffer: &'k mut [MaybeUninit<u8>],
+) -> Option<KeyedEntry<'k>> {
+    let state = slot.state()?;
+    let ring = shard.ring_of(state)?;
     let record = ring.record(ring.position(slot)?)?;
     if record.slot != at || is_torn(record.first) {
         return None;
     }
     let entry = Entry {
         record,
-        kind,
+        state,
         slot,
         at,
     };
-    let key = shard.copy_key(&entry, key_room.get_mut(..record.key)?);
-    Some(Found { entry, key })
+    let key = ring.key(&record).read(key_buffer.get_mut(..record.key)?);
+    Some(KeyedEntry { entry, key })
 }
 
-const fn content(entry: &Entry) -> Content {
-    Content::Entry {
+const fn content(entry: &Entry) -> SlotContent {
+    SlotContent::Entry {
         record: (entry.record.allotted * WORD) as u64,
         payload: (entry.record.key + entry.record.value) as u64,
     }

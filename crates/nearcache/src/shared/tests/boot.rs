@@ -1,4 +1,4 @@
-//! Who may repair a file, and who must not: nobody is at work in it meanwhile.
+//! Adoption of a file happens only while no process uses it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::support::{BYTES, Scratch, value, version};
 use crate::clock::SystemClock;
+use crate::shared::adoption::UNKNOWN;
 use crate::shared::error::OpenError;
 use crate::shared::layout::{BOOT, LOCK};
 use crate::shared::position::Position;
-use crate::shared::repair::UNKNOWN;
 use crate::shared::{NewEntry, SharedCache};
 
 fn open_in(scratch: &Scratch, boot: [u64; 2]) -> Result<SharedCache, OpenError> {
@@ -17,27 +17,27 @@ fn open_in(scratch: &Scratch, boot: [u64; 2]) -> Result<SharedCache, OpenError> 
 }
 
 fn recorded(cache: &SharedCache) -> [u64; 2] {
-    let words = cache.store().map.words();
+    let words = cache.file().mapping.words();
     [0, 1].map(|half| words[BOOT + half].load(Ordering::Relaxed))
 }
 
 #[test]
-fn a_map_in_use_is_not_repaired_whatever_its_boot() {
+fn a_file_in_use_is_not_adopted_whatever_its_boot() {
     let scratch = Scratch::new();
     let user = open_in(&scratch, [1, 1]).unwrap();
     user.set(b"key", NewEntry::new(b"value")).unwrap();
     user.reset_stats();
-    let store = user.store();
+    let file = user.file();
     for boot in [UNKNOWN, [2, 2]] {
         let before = recorded(&user);
-        let held = store
-            .lock_for(store.shard(0), &SystemClock, Duration::from_secs(1))
+        let writer = file
+            .lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
             .unwrap();
-        let word = || store.shard(0).control[LOCK].load(Ordering::Relaxed);
+        let word = || file.shard(0).control[LOCK].load(Ordering::Relaxed);
         let owner = word();
         let other = open_in(&scratch, boot).unwrap();
-        assert_eq!(word(), owner, "the lock was taken away");
-        drop(held);
+        assert_eq!(word(), owner, "the lock was reset");
+        drop(writer);
         let expected = if boot == UNKNOWN { before } else { boot };
         assert_eq!(recorded(&other), expected);
         other.set(b"key", NewEntry::new(b"value")).unwrap();
@@ -46,28 +46,28 @@ fn a_map_in_use_is_not_repaired_whatever_its_boot() {
 }
 
 #[test]
-fn a_map_that_nobody_uses_is_repaired_though_the_boot_is_unknown() {
+fn an_unused_file_is_adopted_although_the_boot_is_unknown() {
     for boot in [UNKNOWN, [2, 2]] {
         let scratch = Scratch::new();
         let user = open_in(&scratch, [1, 1]).unwrap();
         user.set(b"key", NewEntry::new(b"value")).unwrap();
-        let shard = user.store().shard(0);
+        let shard = user.file().shard(0);
         let in_small = shard.small.live() > 0;
-        let without_it = if in_small { shard.main } else { shard.small };
-        without_it.move_head(Position::from_u64(u64::MAX / 2));
+        let empty = if in_small { shard.main } else { shard.small };
+        empty.move_head(Position::from_u64(u64::MAX / 2));
         drop(user);
         let other = open_in(&scratch, boot).unwrap();
         assert_eq!(recorded(&other), boot);
-        let shard = other.store().shard(0);
-        let without_it = if in_small { shard.main } else { shard.small };
-        assert_eq!(without_it.used(), 0);
+        let shard = other.file().shard(0);
+        let empty = if in_small { shard.main } else { shard.small };
+        assert_eq!(empty.used(), 0);
         assert_eq!(other.get(b"key").as_deref(), Some(&b"value"[..]));
         other.validate().unwrap();
     }
 }
 
 #[test]
-fn those_who_know_the_boot_and_those_who_do_not_come_and_go() {
+fn processes_with_and_without_a_known_boot_can_share_a_file() {
     let scratch = Scratch::new();
     drop(scratch.open());
     let done = AtomicBool::new(false);

@@ -1,4 +1,5 @@
-//! Words of the file are changed at random while it is used: misses, but no crash, no endless loop, no wrong value.
+//! Words of a file are changed at random while it is used. That may cause misses, but no crash, no endless loop and no wrong
+//! value.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,7 +16,7 @@ fn random(seed: &mut u64) -> u64 {
     *seed
 }
 
-/// Uses the cache for a while; a shard whose lock word was changed may be busy.
+/// Uses the cache for a while. Writes may fail: a shard whose lock word was changed can be busy.
 fn work(cache: &SharedCache, mut seed: u64, until: Instant) {
     while Instant::now() < until {
         let key = format!("key {}", random(&mut seed) % 500).into_bytes();
@@ -46,7 +47,7 @@ fn storm(
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut seed = seed;
-            let words = cache.store().map.words();
+            let words = cache.file().mapping.words();
             while !done.load(Ordering::Relaxed) {
                 let at = pick(&mut seed, words.len());
                 let changed = change(&mut seed, words[at].load(Ordering::Relaxed));
@@ -66,10 +67,10 @@ fn storm(
         done.store(true, Ordering::Relaxed);
         assert!(outcomes.iter().all(Result::is_ok));
     });
-    // What is left is still usable after a clear, if only the lock words are.
+    // After a clear, and with free locks, the cache works again.
     cache.clear();
-    for shard in 0..cache.store().geometry.shards {
-        cache.store().shard(shard).control[0].store(0, Ordering::Relaxed);
+    for shard in 0..cache.file().geometry.shards {
+        cache.file().shard(shard).control[0].store(0, Ordering::Relaxed);
     }
     cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
@@ -77,7 +78,7 @@ fn storm(
 }
 
 #[test]
-fn any_word_may_change() {
+fn any_word_may_be_replaced() {
     storm(
         |seed, words| usize::try_from(random(seed)).unwrap() % words,
         |seed, _| random(seed),
@@ -95,8 +96,8 @@ fn any_bit_may_flip() {
 }
 
 #[test]
-fn words_of_shards_and_index_may_change() {
-    // The header, the process slots, and the beginning of the shard: locks, heads, tails, slots.
+fn control_words_and_slots_may_be_replaced() {
+    // The last process slots and the beginning of the shard: lock, tails, heads, slots.
     let pick = |seed: &mut u64, _| HEADER + 64 * 32 + usize::try_from(random(seed)).unwrap() % 6000;
     storm(
         pick,

@@ -1,4 +1,4 @@
-//! Stamps tell two entries apart that look alike in everything but their key.
+//! Stamps distinguish entries that differ only in their keys.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -9,17 +9,17 @@ use crate::shared::{NewEntry, SharedCache, Sink, Stamp};
 
 const TEXTS: u64 = 1 << 18;
 
-/// A cache of two shards.
+/// Opens a cache of two shards.
 fn open(scratch: &Scratch) -> SharedCache {
     SharedCache::open(scratch.path(), 16 << 20).unwrap()
 }
 
-/// A key of each shard.
+/// Returns a key of each shard.
 fn keys(cache: &SharedCache) -> [Vec<u8>; 2] {
     [0, 1].map(|shard| {
         (0..10_000)
             .map(|number: u32| format!("key {number:08}").into_bytes())
-            .find(|key| cache.store().hashing.key(key).shard(2) == shard)
+            .find(|key| cache.file().hashing.key(key).shard(2) == shard)
             .unwrap()
     })
 }
@@ -28,9 +28,9 @@ fn text(number: u64) -> Vec<u8> {
     format!("{number:0300}").into_bytes()
 }
 
-/// Two texts of one length, with the same checksum, each under its key.
-fn alike(cache: &SharedCache, keys: &[Vec<u8>; 2]) -> [Vec<u8>; 2] {
-    let hashing = &cache.store().hashing;
+/// Returns two texts of the same length, whose checksums under the two keys are equal.
+fn colliding_texts(cache: &SharedCache, keys: &[Vec<u8>; 2]) -> [Vec<u8>; 2] {
+    let hashing = &cache.file().hashing;
     let checksum = |key: &[u8], text: &[u8]| hashing.checksum(hashing.key(key).hash, text, 0);
     let of_first: HashMap<u32, u64> = (0..TEXTS)
         .map(|number| (checksum(&keys[0], &text(number)), number))
@@ -44,7 +44,7 @@ fn alike(cache: &SharedCache, keys: &[Vec<u8>; 2]) -> [Vec<u8>; 2] {
     [text(one), text(other)]
 }
 
-/// A reader that keeps one value, as a process keeps the objects that it has read.
+/// A sink that keeps the last value and recognises it by its stamp.
 #[derive(Default)]
 struct Keeper {
     kept: Option<(Stamp, Vec<u8>)>,
@@ -68,26 +68,26 @@ impl Sink for Keeper {
     }
 
     unsafe fn filled(&mut self, len: usize) {
-        // SAFETY: the caller's promise.
+        // SAFETY: `buffer` returned the buffer of `self.read`; the caller guarantees that it is filled.
         unsafe { self.read.filled(len) };
         self.kept = self.stamp.map(|stamp| (stamp, self.read.clone()));
     }
 }
 
 #[test]
-fn entries_of_two_shards_that_are_alike_have_different_stamps() {
+fn entries_of_two_shards_with_equal_checksums_have_different_stamps() {
     let scratch = Scratch::new();
     let cache = open(&scratch);
     let keys = keys(&cache);
-    let texts = alike(&cache, &keys);
-    // The first record of each shard: both at the same position, with the same lengths and checksum.
+    let texts = colliding_texts(&cache, &keys);
+    // Each is the first record of its shard: they have the same position, lengths and checksum.
     for (key, text) in keys.iter().zip(&texts) {
         cache.set(key, NewEntry::new(text)).unwrap();
     }
     let mut keeper = Keeper::default();
     for (key, text) in keys.iter().zip(&texts) {
         assert!(cache.get_into(key, &mut keeper).unwrap().is_some());
-        assert_eq!(&keeper.read, text, "the value of the other key");
+        assert_eq!(&keeper.read, text, "the value of the other key was returned");
     }
 }
 
@@ -108,9 +108,9 @@ fn a_touch_changes_the_stamp() {
     assert_eq!(cache.peek(b"key").unwrap().stamp, before.stamp);
     clock.advance(minute / 2);
     assert!(cache.touch(b"key", Some(minute)).unwrap());
-    let item = NewEntry::new(b"new").expires_at(before.expires_at);
+    let entry = NewEntry::new(b"new").expires_at(before.expires_at);
     assert!(
-        !cache.set_if_unchanged(b"key", item, before.stamp).unwrap(),
+        !cache.set_if_unchanged(b"key", entry, before.stamp).unwrap(),
         "the new expiry would be lost"
     );
 }

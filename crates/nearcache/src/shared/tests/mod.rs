@@ -1,4 +1,4 @@
-//! What needs to see inside: crashes before every store, stopped owners, and words changed at random.
+//! Tests that need access to the internals: deaths before each store, stopped processes, files changed at random.
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 
 mod boot;
@@ -12,3 +12,4 @@ mod orders;
 mod processes;
 mod reboot;
 mod support;
+mod takeover;

@@ -1,8 +1,8 @@
-//! A shard in the hands of a model checker, which tries the orders in which two threads' loads and stores may happen, and
-//! all that weak ordering lets a load see.
+//! A model of a shard for loom, which tries all orders in which the loads and stores of two threads can happen, and all values
+//! that weak ordering lets a load see.
 //!
-//! Run by `make test-orders`, with a build of its own, in which the words are the checker's. Taking away a fence, or the
-//! order of publishing a slot or of giving up the lock, fails one of these at least.
+//! `make test-orders` runs it, in a build of its own with loom's atomics. If a fence is removed, or the ordering of the store
+//! that publishes a slot or releases the lock is weakened, at least one of these tests fails.
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -12,26 +12,28 @@ use std::time::Duration;
 use loom::thread;
 
 use crate::Timestamp;
-use crate::shared::SharedError;
+use crate::shared::counters::COUNTERS;
 use crate::shared::hashing::Hashing;
-use crate::shared::index::Kind;
 use crate::shared::layout::{LOCK, MAIN, SHARD, SMALL, WORD};
 use crate::shared::lock::{self, Owner};
+use crate::shared::lookup::Lookup;
+use crate::shared::mapped_words::{AtomicU64, add};
 use crate::shared::record::NEVER;
 use crate::shared::ring::Ring;
-use crate::shared::shard::{Look, Shard};
-use crate::shared::store::COUNTERS;
-use crate::shared::words::{AtomicU64, add};
-use crate::shared::writer::{Expected, Incremented, Value, Writer};
+use crate::shared::set::Payload;
+use crate::shared::shard::Shard;
+use crate::shared::slot::Queue;
+use crate::shared::writer::{Requirement, Writer};
+use crate::shared::{Incremented, SharedError};
 
-/// Two words, so that half of one can be seen beside half of another.
+/// Two words, so that a reader can see one word of one value and one of another.
 const LEN: usize = 16;
-/// The words of a record with such a value: four, the key's and the value's.
+/// The words of a record with such a value: the header, the key and the value.
 const RECORD: usize = 7;
 const INTEGER: u8 = 7;
 const NOW: Timestamp = Timestamp::from_unix_micros(1_700_000_000_000_000);
 
-/// A shard's words, on the heap.
+/// The words of a shard, on the heap.
 struct Heap {
     control: Vec<AtomicU64>,
     index: Vec<AtomicU64>,
@@ -50,7 +52,7 @@ impl Heap {
     fn new(small: usize, main: usize) -> Arc<Self> {
         Arc::new(Self {
             control: zeros(SHARD),
-            // Two buckets, so that a key is looked for once in each.
+            // Two buckets, so that the two buckets of a key may differ.
             index: zeros(16),
             small: zeros(small),
             main: zeros(main),
@@ -65,25 +67,25 @@ impl Heap {
         Shard {
             control: &self.control,
             index: &self.index,
-            small: Ring::new(Kind::Small, small, &self.small, &self.hashing),
-            main: Ring::new(Kind::Main, main, &self.main, &self.hashing),
+            small: Ring::new(Queue::Small, small, &self.small, &self.hashing),
+            main: Ring::new(Queue::Main, main, &self.main, &self.hashing),
             hashing: &self.hashing,
             epoch: &self.epoch,
         }
     }
 
-    /// What `f` does under the lock, if that is free.
+    /// Runs `f` under the lock, if the lock is free.
     fn write<T>(
         &self,
         slot: usize,
         f: impl FnOnce(&mut Writer<'_, Timestamp>) -> T,
     ) -> Result<T, SharedError> {
         let owner = Owner::new(slot, 1);
-        let held = lock::acquire(&self.control[LOCK], owner, |_| true, Duration::ZERO)?;
+        let guard = lock::acquire(&self.control[LOCK], owner, |_| true, Duration::ZERO)?;
         let largest = self.main.len();
         Ok(f(&mut Writer::new(
             self.shard(),
-            held,
+            guard,
             &self.counters,
             &NOW,
             NOW,
@@ -93,13 +95,13 @@ impl Heap {
 
     fn store(&self, key: &[u8], bytes: &[u8], kind: u8) {
         let key = self.hashing.key(key);
-        let value = Value {
+        let payload = Payload {
             bytes,
             kind,
             expires_at: NEVER,
             checksum: self.hashing.checksum(key.hash, bytes, kind),
         };
-        let stored = self.write(0, |writer| writer.set(&key, &value, Expected::ANYTHING));
+        let stored = self.write(0, |writer| writer.set(&key, &payload, Requirement::NONE));
         assert!(matches!(stored, Ok(Ok(true))));
     }
 
@@ -110,33 +112,33 @@ impl Heap {
     fn delete(&self, key: &[u8]) {
         let key = self.hashing.key(key);
         assert!(
-            self.write(0, |writer| writer.remove(&key, Expected::ANYTHING))
+            self.write(0, |writer| writer.delete(&key, Requirement::NONE))
                 .unwrap()
         );
     }
 
-    /// What a reader finds who starts once: a version, nothing, or that he should start again.
+    /// Reads a value, in one attempt.
     fn get(&self, key: &[u8]) -> Seen {
         let (key, shard) = (self.hashing.key(key), self.shard());
-        let entry = match shard.look(&key) {
-            Look::Found(entry) => entry,
-            Look::Nothing => return Seen::Nothing,
-            Look::Unclear => return Seen::Unclear,
-            Look::Damaged => panic!("a look damages nothing"),
+        let entry = match shard.find(&key) {
+            Lookup::Found(entry) => entry,
+            Lookup::Missing => return Seen::Missing,
+            Lookup::Interrupted => return Seen::Interrupted,
+            Lookup::Damaged => panic!("a lookup does not verify checksums"),
         };
-        let mut room = vec![MaybeUninit::new(0); entry.record.value];
-        match shard.copy(&key, &entry, &mut room) {
-            Look::Found(_) => {
-                // SAFETY: filled from the beginning.
+        let mut buffer = vec![MaybeUninit::new(0); entry.record.value];
+        match shard.read_value(&key, &entry, &mut buffer) {
+            Lookup::Found(_) => {
+                // SAFETY: all bytes were initialised with 0.
                 #[allow(unsafe_code)]
-                let bytes: Vec<u8> = room.iter().map(|byte| unsafe { byte.assume_init() }).collect();
+                let bytes: Vec<u8> = buffer.iter().map(|byte| unsafe { byte.assume_init() }).collect();
                 assert!(bytes.len() >= LEN && bytes.iter().all(|byte| *byte == bytes[0]));
-                shard.raise(&entry);
+                shard.count_hit(&entry);
                 Seen::Version(bytes[0])
             }
-            Look::Unclear => Seen::Unclear,
-            Look::Nothing => Seen::Nothing,
-            Look::Damaged => panic!("what was validated does not fit its checksum"),
+            Lookup::Interrupted => Seen::Interrupted,
+            Lookup::Missing => Seen::Missing,
+            Lookup::Damaged => panic!("a validated value does not match its checksum"),
         }
     }
 }
@@ -144,11 +146,11 @@ impl Heap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     Version(u8),
-    Nothing,
-    Unclear,
+    Missing,
+    Interrupted,
 }
 
-/// Tries all orders of a writer and a reader of the key A, in which at most so many times one thread is interrupted.
+/// Tries all orders of a writer and a reader of the key A in which a thread is interrupted at most `interruptions` times.
 fn model(
     interruptions: usize,
     rings: (usize, usize),
@@ -166,7 +168,7 @@ fn model(
             let heap = Arc::clone(&heap);
             thread::spawn(move || {
                 let seen = heap.get(b"A");
-                assert!(seen == Seen::Unclear || may_see.contains(&seen), "{seen:?}");
+                assert!(seen == Seen::Interrupted || may_see.contains(&seen), "{seen:?}");
             })
         };
         write(&heap);
@@ -177,13 +179,13 @@ fn model(
 const ROOMY: (usize, usize) = (RECORD * 8, RECORD * 8);
 
 #[test]
-fn a_new_value_is_seen_whole_or_not_at_all() {
-    let may_see = &[Seen::Nothing, Seen::Version(1)];
+fn a_new_value_is_read_whole_or_missed() {
+    let may_see = &[Seen::Missing, Seen::Version(1)];
     model(4, ROOMY, |_| (), |heap| heap.set(b"A", 1), may_see);
 }
 
 #[test]
-fn a_value_overwritten_in_place_is_seen_as_it_was_or_as_it_is() {
+fn a_value_overwritten_in_place_is_read_as_old_or_new() {
     let may_see = &[Seen::Version(1), Seen::Version(2)];
     model(
         3,
@@ -195,7 +197,7 @@ fn a_value_overwritten_in_place_is_seen_as_it_was_or_as_it_is() {
 }
 
 #[test]
-fn what_is_removed_and_stored_anew_is_never_another_keys() {
+fn a_deleted_and_stored_entry_is_never_another_keys() {
     model(
         3,
         ROOMY,
@@ -205,53 +207,53 @@ fn what_is_removed_and_stored_anew_is_never_another_keys() {
             heap.set(b"B", 9);
             heap.set(b"A", 2);
         },
-        &[Seen::Version(1), Seen::Version(2), Seen::Nothing],
+        &[Seen::Version(1), Seen::Version(2), Seen::Missing],
     );
 }
 
-/// Main holds two records, which go there at once: small is too small for them.
+/// Main holds two records, which go there directly: they are too large for small.
 const NARROW: (usize, usize) = (RECORD * 2, RECORD * 2);
 
 #[test]
-fn room_that_is_used_anew_is_not_taken_for_what_was_there() {
+fn a_record_that_replaces_another_is_not_read_as_that() {
     model(
         3,
         NARROW,
         |heap| heap.set(b"A", 1),
         |heap| {
             heap.set(b"B", 8);
-            // Where A was.
+            // Takes the place of A.
             heap.set(b"C", 9);
         },
-        &[Seen::Version(1), Seen::Nothing],
+        &[Seen::Version(1), Seen::Missing],
     );
 }
 
 #[test]
-fn room_of_the_dead_amid_the_ring_is_not_taken_for_what_was_there() {
+fn a_record_in_free_space_is_not_read_as_the_previous_one() {
     model(
         3,
         (RECORD * 3, RECORD * 3),
         |heap| {
             heap.set(b"Z", 7);
             heap.set(b"A", 1);
-            // Hits that are counted no longer: the checker would have a count outlive the slot that it was made in, as if
-            // a compare-and-swap could read what is not the latest.
+            // Raise the frequency to its maximum: loom lets the compare-and-swap of a hit succeed on a slot that has been
+            // replaced, which no machine does.
             assert!([(); 3].iter().all(|()| heap.get(b"A") == Seen::Version(1)));
         },
         |heap| {
             heap.delete(b"A");
             let head = heap.shard().main.head();
-            // Where A was.
+            // Takes the place of A.
             heap.set(b"B", 9);
             assert_eq!(heap.shard().main.head(), head);
         },
-        &[Seen::Version(1), Seen::Nothing],
+        &[Seen::Version(1), Seen::Missing],
     );
 }
 
 #[test]
-fn what_is_stored_elsewhere_is_found_though_its_room_is_used_anew() {
+fn an_entry_that_moves_is_found_although_its_space_is_used_again() {
     model(
         3,
         (RECORD * 3, RECORD * 8),
@@ -261,7 +263,7 @@ fn what_is_stored_elsewhere_is_found_though_its_room_is_used_anew() {
             assert!([(); 3].iter().all(|()| heap.get(b"A") == Seen::Version(1)));
         },
         |heap| {
-            // Too large for the room that A has.
+            // Too large for the record of A.
             heap.store(b"A", &[2; LEN * 3], 0);
             let head = heap.shard().main.head();
             heap.set(b"B", 9);
@@ -272,7 +274,7 @@ fn what_is_stored_elsewhere_is_found_though_its_room_is_used_anew() {
 }
 
 #[test]
-fn a_record_that_moves_from_small_to_main_is_found_all_the_while() {
+fn a_record_that_moves_from_small_to_main_is_always_found() {
     model(
         3,
         (RECORD * 4, RECORD * 4),
@@ -288,10 +290,10 @@ fn a_record_that_moves_from_small_to_main_is_found_all_the_while() {
 }
 
 #[test]
-fn a_record_that_is_copied_over_itself_is_found_or_asked_for_again() {
+fn a_record_that_is_copied_over_itself_is_found_or_interrupted() {
     model(
         3,
-        // Three words are free when A is to go from main's tail to its head.
+        // Three words are free when A is moved from main's tail to its head.
         (RECORD * 2, RECORD * 2 + 3),
         |heap| {
             heap.set(b"A", 1);
@@ -304,7 +306,7 @@ fn a_record_that_is_copied_over_itself_is_found_or_asked_for_again() {
 }
 
 #[test]
-fn what_was_cleared_does_not_come_back_as_another_keys() {
+fn a_cleared_entry_is_not_read_as_another_keys() {
     model(
         3,
         NARROW,
@@ -314,7 +316,7 @@ fn what_was_cleared_does_not_come_back_as_another_keys() {
             heap.set(b"B", 9);
             heap.set(b"A", 2);
         },
-        &[Seen::Version(1), Seen::Version(2), Seen::Nothing],
+        &[Seen::Version(1), Seen::Version(2), Seen::Missing],
     );
 }
 
@@ -328,7 +330,7 @@ fn two_writers_count_each_success_once() {
         heap.store(b"A", &0_i64.to_ne_bytes(), INTEGER);
         let count_up = |heap: &Heap, slot| {
             let key = heap.hashing.key(b"A");
-            let counted = heap.write(slot, |writer| writer.add(&key, 1, INTEGER));
+            let counted = heap.write(slot, |writer| writer.incr(&key, 1, INTEGER));
             i64::from(matches!(counted, Ok(Incremented::Value(_))))
         };
         let other = {
@@ -337,7 +339,7 @@ fn two_writers_count_each_success_once() {
         };
         let successes = count_up(&heap, 2) + other.join().unwrap();
         let key = heap.hashing.key(b"A");
-        let counted = heap.write(3, |writer| writer.add(&key, 0, INTEGER)).unwrap();
+        let counted = heap.write(3, |writer| writer.incr(&key, 0, INTEGER)).unwrap();
         assert!(successes > 0);
         assert_eq!(counted, Incremented::Value(successes));
         assert_eq!(heap.control[LOCK].load(Ordering::Relaxed), 0);

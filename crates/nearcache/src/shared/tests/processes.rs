@@ -1,4 +1,5 @@
-//! Owners that are stopped, and forks. Many processes that are killed at random: `tests/shared_storm.rs`.
+//! Stopped and killed owners of locks, forks, and statistics. `tests/shared_storm.rs` has many processes that are killed at
+//! random.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -7,20 +8,20 @@ use std::time::{Duration, Instant};
 use super::support::{BYTES, End, Scratch, signal, spawn, value, version, wait};
 use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::shared::layout::LOCK;
+use crate::shared::lookup::Lookup;
 use crate::shared::record::next_sequence;
-use crate::shared::shard::Look;
 use crate::shared::{Incremented, NewEntry, ProcessId, ReadError, SharedCache, SharedError};
 
 const INTEGER: u8 = 7;
 
-/// A child that stops with the lock of the only shard in hand.
+/// Starts a child that takes the lock of the only shard and stops.
 fn stopped_owner(cache: &SharedCache) -> libc::pid_t {
     let child = spawn(|| {
-        let store = cache.store();
-        let _held = store
-            .lock_for(store.shard(0), &SystemClock, Duration::from_secs(1))
+        let file = cache.file();
+        let _writer = file
+            .lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
             .unwrap();
-        // SAFETY: stops this process.
+        // SAFETY: takes no pointers; stops this process.
         #[allow(unsafe_code)]
         unsafe {
             libc::raise(libc::SIGSTOP);
@@ -31,7 +32,7 @@ fn stopped_owner(cache: &SharedCache) -> libc::pid_t {
 }
 
 #[test]
-fn a_lock_word_that_names_an_idle_process_costs_writes_that_end() {
+fn writes_time_out_if_the_lock_names_an_idle_process() {
     let scratch = Scratch::new();
     let cache = SharedCache::builder(scratch.path())
         .bytes(BYTES)
@@ -40,7 +41,7 @@ fn a_lock_word_that_names_an_idle_process_costs_writes_that_end() {
         .unwrap();
     cache.set(b"key", NewEntry::new(b"value")).unwrap();
     let idle = scratch.open();
-    let word = &cache.store().shard(0).control[LOCK];
+    let word = &cache.file().shard(0).control[LOCK];
     word.store(idle.process_id().unwrap().to_u64(), Ordering::Relaxed);
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     assert_eq!(cache.get(b"nothing"), None);
@@ -51,19 +52,19 @@ fn a_lock_word_that_names_an_idle_process_costs_writes_that_end() {
         refused.to_string().contains(&format!("(pid {this})")),
         "{refused}"
     );
-    // Once that process closes the file, the lock is taken over.
+    // When that process closes the file, the lock can be taken over.
     drop(idle);
     cache.set(b"key", NewEntry::new(b"other")).unwrap();
     assert_eq!(cache.stats().recoveries, 1);
 }
 
 #[test]
-fn what_was_cleared_is_missed_without_waiting_for_a_stopped_owner() {
+fn reads_of_cleared_entries_do_not_wait_for_a_stopped_owner() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     cache.set(b"key", NewEntry::new(b"value")).unwrap();
     cache.clear();
-    // It empties the shard, which leaves the slot of the key as it is, and stops.
+    // The child empties the shard, which leaves the key's slot unchanged, and stops.
     let child = stopped_owner(&cache);
     let mut value = Vec::new();
     assert!(matches!(cache.try_get_into(b"key", &mut value), Ok(None)));
@@ -74,20 +75,20 @@ fn what_was_cleared_is_missed_without_waiting_for_a_stopped_owner() {
 }
 
 #[test]
-fn only_the_entry_that_a_stopped_owner_writes_has_readers_wait() {
+fn readers_wait_only_for_the_entry_that_a_stopped_owner_is_writing() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     for key in [b"one", b"two"] {
         cache.set(key, NewEntry::new(b"value")).unwrap();
     }
     let child = stopped_owner(&cache);
-    // As after the first store of a write in place.
+    // As after the first store of an in-place write.
     let record = {
-        let shard = cache.store().shard_of(&cache.store().hashing.key(b"one"));
-        let Look::Found(entry) = shard.look(&cache.store().hashing.key(b"one")) else {
-            panic!("the key is there");
+        let shard = cache.file().shard_of(&cache.file().hashing.key(b"one"));
+        let Lookup::Found(entry) = shard.find(&cache.file().hashing.key(b"one")) else {
+            panic!("the key has no entry");
         };
-        let ring = shard.ring(entry.kind).copied().unwrap();
+        let ring = shard.ring_of(entry.state).copied().unwrap();
         ring.first_word_of(&entry.record)
             .store(next_sequence(entry.record.first), Ordering::Relaxed);
         (ring, entry.record)
@@ -111,7 +112,7 @@ fn only_the_entry_that_a_stopped_owner_writes_has_readers_wait() {
     assert_eq!(
         cache.stats().counts.hits,
         before.counts.hits,
-        "a read that did not wait counts nothing"
+        "a busy read was counted"
     );
     let (ring, record) = record;
     ring.first_word_of(&record).store(record.first, Ordering::Relaxed);
@@ -121,7 +122,7 @@ fn only_the_entry_that_a_stopped_owner_writes_has_readers_wait() {
 }
 
 #[test]
-fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
+fn a_stopped_owner_keeps_its_lock_and_reads_go_on() {
     let scratch = Scratch::new();
     let timeout = Duration::from_millis(150);
     let cache = SharedCache::builder(scratch.path())
@@ -141,19 +142,18 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
     assert!(start.elapsed() >= timeout && start.elapsed() < timeout * 10);
     assert_eq!(cache.stats().timeouts, 1);
     assert_eq!(cache.stats().recoveries, 0);
-    let eager = cache.with_lock_timeout(Duration::ZERO);
+    let trying = cache.with_lock_timeout(Duration::ZERO);
     assert!(matches!(
-        eager.delete(b"key"),
+        trying.delete(b"key"),
         Err(SharedError::Busy {
             waited: Duration::ZERO,
             holder: None
         })
     ));
-    assert_eq!(cache.stats().timeouts, 1, "it did not wait");
+    assert_eq!(cache.stats().timeouts, 1, "a write that did not wait was counted");
 
-    let hasty = cache.with_lock_timeout(Duration::ZERO);
     for _ in 0..100 {
-        let tried = hasty.set(b"key", NewEntry::new(b"other"));
+        let tried = trying.set(b"key", NewEntry::new(b"other"));
         assert!(matches!(
             tried,
             Err(SharedError::Busy {
@@ -162,20 +162,20 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
             })
         ));
     }
-    assert!(hasty.update::<()>(b"key", |_, _| Ok((0, Vec::new()))).is_err());
-    assert!(hasty.incr(b"key", 1, INTEGER).is_err() && hasty.delete(b"key").is_err());
-    assert_eq!(hasty.get(b"key").as_deref(), Some(&b"value"[..]));
-    assert_eq!(cache.stats().timeouts, 1, "a try is not a wait in vain");
+    assert!(trying.update::<()>(b"key", |_, _| Ok((0, Vec::new()))).is_err());
+    assert!(trying.incr(b"key", 1, INTEGER).is_err() && trying.delete(b"key").is_err());
+    assert_eq!(trying.get(b"key").as_deref(), Some(&b"value"[..]));
+    assert_eq!(cache.stats().timeouts, 1, "a write that did not wait was counted");
 
     signal(child, libc::SIGCONT);
     assert_eq!(wait(child, 0), End::Exit(0));
-    hasty.set(b"key", NewEntry::new(b"third")).unwrap();
+    trying.set(b"key", NewEntry::new(b"third")).unwrap();
     cache.set(b"key", NewEntry::new(b"other")).unwrap();
-    assert_eq!(cache.stats().recoveries, 0, "the owner released it itself");
+    assert_eq!(cache.stats().recoveries, 0, "the lock was taken from its owner");
 }
 
 #[test]
-fn a_stopped_owner_that_is_killed_is_robbed() {
+fn the_lock_of_a_killed_owner_is_taken_over_by_a_waiter() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     let child = stopped_owner(&cache);
@@ -192,35 +192,35 @@ fn a_stopped_owner_that_is_killed_is_robbed() {
 }
 
 #[test]
-fn a_hasty_handle_leaves_the_lock_of_the_dead_to_who_waits() {
+fn a_lock_of_a_dead_owner_is_taken_over_only_by_a_handle_that_waits() {
     let scratch = Scratch::new();
     let cache = scratch.open();
-    let hasty = cache.with_lock_timeout(Duration::ZERO);
-    assert_eq!(hasty.with_clock(SystemClock).lock_timeout(), Duration::ZERO);
-    hasty.set(b"key", NewEntry::new(b"value")).unwrap();
+    let trying = cache.with_lock_timeout(Duration::ZERO);
+    assert_eq!(trying.with_clock(SystemClock).lock_timeout(), Duration::ZERO);
+    trying.set(b"key", NewEntry::new(b"value")).unwrap();
     let child = stopped_owner(&cache);
     signal(child, libc::SIGKILL);
     wait(child, 0);
-    assert!(hasty.set(b"key", NewEntry::new(b"other")).is_err());
+    assert!(trying.set(b"key", NewEntry::new(b"other")).is_err());
     cache.set(b"key", NewEntry::new(b"other")).unwrap();
-    hasty.set(b"key", NewEntry::new(b"third")).unwrap();
+    trying.set(b"key", NewEntry::new(b"third")).unwrap();
     assert_eq!((cache.stats().recoveries, cache.stats().timeouts), (1, 0));
 }
 
 #[test]
-fn a_parent_that_died_is_dead_though_its_children_live() {
+fn a_dead_parent_is_not_alive_although_its_child_is() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     let child = spawn(|| {
         let cache = scratch.open();
-        let store = cache.store();
-        let held = store
-            .lock_for(store.shard(0), &SystemClock, Duration::from_secs(1))
+        let file = cache.file();
+        let writer = file
+            .lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
             .unwrap();
-        // Inherits everything, and lives on without ever using it.
+        // Inherits the descriptors and lives on without using the cache.
         let _grandchild = spawn(|| thread::sleep(Duration::from_millis(1500)));
-        std::mem::forget(held);
-        // SAFETY: ends this process with the lock in hand.
+        std::mem::forget(writer);
+        // SAFETY: takes no pointers; ends this process, which still holds the lock.
         #[allow(unsafe_code)]
         unsafe {
             libc::_exit(0);
@@ -240,37 +240,37 @@ fn a_parent_that_died_is_dead_though_its_children_live() {
 fn a_process_is_alive_until_it_dies() {
     let scratch = Scratch::new();
     let cache = scratch.open();
-    let me = cache.process_id().expect("a place");
+    let me = cache.process_id().expect("a process slot");
     assert_eq!(ProcessId::from_u64(me.to_u64()), me);
     assert!(cache.is_alive(me));
     assert!(!cache.is_alive(ProcessId::from_u64(u64::MAX)));
     assert!(!cache.is_alive(ProcessId::from_u64(0)));
-    let told = cache.clone();
+    let shared = cache.clone();
     let child = spawn(|| {
-        let child = told.process_id().expect("a place");
-        assert!(child != me && told.is_alive(me));
-        let name = child.to_u64().to_ne_bytes();
-        told.set(b"child", NewEntry::new(&name)).expect("room");
+        let child = shared.process_id().expect("a process slot");
+        assert!(child != me && shared.is_alive(me));
+        let id = child.to_u64().to_ne_bytes();
+        shared.set(b"child", NewEntry::new(&id)).expect("space");
         signal(std::process::id().cast_signed(), libc::SIGSTOP);
     });
     assert_eq!(wait(child, libc::WUNTRACED), End::Stopped);
-    let name = cache.get(b"child").expect("told");
-    let child_process = ProcessId::from_u64(u64::from_ne_bytes(name.try_into().expect("8 bytes")));
-    assert!(cache.is_alive(child_process), "though it is stopped");
+    let id = cache.get(b"child").expect("the id");
+    let child_process = ProcessId::from_u64(u64::from_ne_bytes(id.try_into().expect("8 bytes")));
+    assert!(cache.is_alive(child_process), "a stopped process is alive");
     signal(child, libc::SIGKILL);
     assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
     assert!(!cache.is_alive(child_process));
 }
 
 #[test]
-fn what_would_expire_after_the_last_year_of_a_record_does_not_expire() {
+fn an_entry_that_would_expire_after_the_year_10889_does_not_expire() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     let year = 365.25 * 86_400.0;
     for (years, expires) in [(8_000.0, true), (10_000.0, false), (200_000.0, false)] {
         let ttl = Duration::from_secs_f64(years * year);
-        let item = NewEntry::new(b"value").expires_at(cache.expiry(Some(ttl)));
-        cache.set(b"key", item).unwrap();
+        let entry = NewEntry::new(b"value").expires_at(cache.expiry(Some(ttl)));
+        cache.set(b"key", entry).unwrap();
         let found = cache.expires_at(b"key").unwrap();
         assert_eq!(found != Timestamp::NEVER, expires, "{years} years: {found:?}");
         assert!(cache.touch(b"key", Some(ttl)).unwrap());
@@ -279,15 +279,15 @@ fn what_would_expire_after_the_last_year_of_a_record_does_not_expire() {
 }
 
 #[test]
-fn counting_begins_anew_and_says_when() {
+fn a_reset_of_the_statistics_records_its_time() {
     let scratch = Scratch::new();
     let clock = ManualClock::default();
     clock.set(Timestamp::from_unix_micros(5_000_000));
     let cache = scratch.open().with_clock(clock);
-    let made = cache.stats().since;
-    let age = SystemClock.now().as_unix_micros() - made.as_unix_micros();
+    let created = cache.stats().since;
+    let age = SystemClock.now().as_unix_micros() - created.as_unix_micros();
     assert!((0..60_000_000).contains(&age), "{age}");
-    cache.set(b"key", NewEntry::new(b"value")).expect("room");
+    cache.set(b"key", NewEntry::new(b"value")).expect("space");
     assert!(cache.get(b"key").is_some());
     cache.count_hit_as_unreadable();
     assert!(cache.peek_into(b"key", &mut Vec::new()).unwrap().is_some());
@@ -306,7 +306,7 @@ fn counting_begins_anew_and_says_when() {
 }
 
 #[test]
-fn children_count_with_their_parent() {
+fn increments_of_parent_and_children_are_all_counted() {
     const CHILDREN: u32 = 4;
     const EACH: i64 = 5000;
     let scratch = Scratch::new();
@@ -336,7 +336,7 @@ fn children_count_with_their_parent() {
 }
 
 #[test]
-fn forks_amid_writes_leave_both_sides_working() {
+fn forks_during_writes_leave_parent_and_child_working() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     let done = AtomicBool::new(false);

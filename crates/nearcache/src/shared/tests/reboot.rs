@@ -1,13 +1,13 @@
-//! Files whose pages are of different times, as a power cut leaves them, and files that somebody made to do harm.
+//! Adoption of damaged files: pages of different times, as a power cut leaves them, and arbitrary control words.
 
 use std::collections::HashMap;
 use std::fs;
 use std::sync::atomic::Ordering;
 
 use super::support::{BYTES, Scratch, value, version};
-use crate::shared::index::{Kind, Slot};
 use crate::shared::layout::{LOCK, MAIN, SHARD, SHARD_EPOCH, SMALL};
-use crate::shared::words::AtomicU64;
+use crate::shared::mapped_words::AtomicU64;
+use crate::shared::slot::{Queue, Slot, SlotState};
 use crate::shared::{NewEntry, SharedCache};
 
 const PAGE: usize = 4096;
@@ -31,7 +31,7 @@ fn opened_in(scratch: &Scratch, boot: u64) -> SharedCache {
         .unwrap()
 }
 
-/// Writes and deletes at random; the values of a key have versions that only grow.
+/// Writes and deletes at random, and records the latest version of each key.
 fn work(cache: &SharedCache, seed: &mut u64, count: u64, latest: &mut HashMap<Vec<u8>, Option<u64>>) {
     for _ in 0..count {
         let key = name(random(seed));
@@ -49,7 +49,7 @@ fn work(cache: &SharedCache, seed: &mut u64, count: u64, latest: &mut HashMap<Ve
     }
 }
 
-/// Checks each key: what was written since the reboot is there or evicted, never something older.
+/// Checks that each key that was written since the reboot has its latest value or none.
 fn check(cache: &SharedCache, since: &HashMap<Vec<u8>, Option<u64>>) {
     for number in 0..KEYS {
         let key = name(number);
@@ -64,7 +64,7 @@ fn check(cache: &SharedCache, since: &HashMap<Vec<u8>, Option<u64>>) {
 }
 
 #[test]
-fn pages_of_different_times_never_bring_an_old_value_back() {
+fn pages_of_different_times_never_restore_an_old_value() {
     let rounds = std::env::var("NEARCACHE_REBOOT_ROUNDS");
     for round in 1..=rounds.map_or(12, |rounds| rounds.parse::<u64>().unwrap()) {
         let seed = &mut round.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -100,22 +100,22 @@ fn pages_of_different_times_never_bring_an_old_value_back() {
 }
 
 #[test]
-fn a_long_key_that_is_in_the_index_twice_does_not_bring_an_old_value_back() {
+fn a_long_key_that_is_in_the_index_twice_does_not_restore_an_old_value() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
     let key = vec![b'k'; 2000];
     cache.set(&key, NewEntry::new(&value(&key, 1, 100))).unwrap();
-    let index = cache.store().shard(0).index;
+    let index = cache.file().shard(0).index;
     let is_taken = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
     let first = index.iter().find(is_taken).unwrap();
-    // Another entry takes the slot, so that the key gets a second one. The page of the first does not reach the disk.
-    let old = first.swap(Slot::new(1, Kind::Ghost, 0, 0).0, Ordering::Relaxed);
+    // Another entry takes the slot, so that the key gets a second slot. The page with that change does not reach the disk.
+    let old = first.swap(Slot::new(1, SlotState::Ghost, 0, 0).0, Ordering::Relaxed);
     cache.set(&key, NewEntry::new(&value(&key, 2, 100))).unwrap();
     assert_eq!(index.iter().filter(is_taken).count(), 2);
     first.store(old, Ordering::Relaxed);
     drop(cache);
     let cache = opened_in(&scratch, 2);
-    // Ends the removal of damaged entries.
+    // Completes the scrub.
     cache.validate().unwrap();
     cache.set(&key, NewEntry::new(&value(&key, 3, 100))).unwrap();
     cache.delete(&key).unwrap();
@@ -123,13 +123,13 @@ fn a_long_key_that_is_in_the_index_twice_does_not_bring_an_old_value_back() {
 }
 
 #[test]
-fn a_record_that_crosses_the_head_is_not_written_to() {
+fn a_record_that_crosses_the_head_is_not_overwritten() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
     let set =
         |cache: &SharedCache, key: &[u8], len| cache.set(key, NewEntry::new(&value(key, 1, len))).unwrap();
     (0..300).for_each(|number| set(&cache, &name(number), 8000));
-    // The page of tail and head that reaches the disk is older than the records.
+    // The page with tail and head on the disk is older than the records.
     let old = [MAIN, MAIN + 1].map(|at| control(&cache)[at].load(Ordering::Relaxed));
     (300..KEYS).for_each(|number| set(&cache, &name(number), 8000));
     for (at, word) in [MAIN, MAIN + 1].into_iter().zip(old) {
@@ -137,13 +137,13 @@ fn a_record_that_crosses_the_head_is_not_written_to() {
     }
     drop(cache);
     let cache = opened_in(&scratch, 2);
-    let shard = cache.store().shard(0);
+    let shard = cache.file().shard(0);
     let crosses = |at: &usize| {
         let slot = Slot(shard.index[*at].load(Ordering::Relaxed));
-        let position = Some(slot).filter(|slot| slot.kind().is_some_and(|kind| kind.is_in(Kind::Main)));
+        let position = Some(slot).filter(|slot| slot.state().and_then(SlotState::queue) == Some(Queue::Main));
         let position = position.and_then(|slot| shard.main.position(slot));
         let record = position.and_then(|position| shard.main.record(position));
-        record.is_some_and(|record| record.allotted as u64 > shard.main.room_at(record.position))
+        record.is_some_and(|record| record.allotted as u64 > shard.main.max_words_at(record.position))
     };
     let at = (0..shard.index.len()).find(crosses).unwrap();
     let key = shard.key_at(at, |_| true).unwrap().unwrap();
@@ -155,13 +155,13 @@ fn a_record_that_crosses_the_head_is_not_written_to() {
 }
 
 #[test]
-fn slots_that_point_beyond_the_head_are_emptied_although_the_cache_is_cleared() {
+fn slots_that_point_beyond_the_head_are_cleared_although_the_cache_is_cleared() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
-    let shard = cache.store().shard(0);
-    // A newer page of the index than that of the head, which is going to be a whole ring after the tail.
+    let shard = cache.file().shard(0);
+    // The page of the index is newer than the page of the head. The adoption moves the head a whole ring beyond the tail.
     let beyond = shard.main.tail().advanced(shard.main.capacity() + 100);
-    let slot = Slot::pointing(7, Kind::Main, 0, beyond);
+    let slot = Slot::pointing(7, SlotState::Protected, 0, beyond);
     shard.index[3000].store(slot.0, Ordering::Relaxed);
     drop(cache);
     let cache = opened_in(&scratch, 2);
@@ -170,12 +170,12 @@ fn slots_that_point_beyond_the_head_are_emptied_although_the_cache_is_cleared() 
         let key = name(number);
         cache.set(&key, NewEntry::new(&value(&key, number, 300))).unwrap();
     }
-    assert!(cache.store().shard(0).main.position(slot).is_some());
+    assert!(cache.file().shard(0).main.position(slot).is_some());
     cache.validate().unwrap();
 }
 
 #[test]
-fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
+fn all_entries_survive_a_reboot_if_all_pages_were_written() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
     for number in 0..200 {
@@ -189,7 +189,7 @@ fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
             let key = name(number);
             assert_eq!(version(&key, &cache.get(&key).unwrap()), number);
         }
-        // New entries find room, and old ones have to leave for it one by one only.
+        // New entries evict old ones one by one.
         for number in 200..220 {
             cache
                 .set(&name(number), NewEntry::new(&value(&name(number), number, 500)))
@@ -206,14 +206,14 @@ fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
     }
 }
 
-/// Words of the shard's control block.
+/// Returns the control words of the first shard.
 fn control(cache: &SharedCache) -> &[AtomicU64] {
-    let start = cache.store().geometry.shard(0);
-    &cache.store().map.words()[start..][..SHARD]
+    let start = cache.file().geometry.shard(0);
+    &cache.file().mapping.words()[start..][..SHARD]
 }
 
 #[test]
-fn heads_and_tails_of_any_kind_are_survived() {
+fn files_with_arbitrary_heads_and_tails_are_usable() {
     let odd = [
         0,
         1,
@@ -241,7 +241,7 @@ fn heads_and_tails_of_any_kind_are_survived() {
             control(&cache)[ring].store(tail, Ordering::Relaxed);
             control(&cache)[ring + 1].store(head, Ordering::Relaxed);
         }
-        // In use: former entries may be between tail and head again, but whole ones only.
+        // The file is in use. Former entries may lie between tail and head again, but only complete ones.
         work(&cache, &mut (tail ^ head ^ 5), 500, &mut HashMap::new());
         check(&cache, &HashMap::new());
         drop(cache);
@@ -258,11 +258,11 @@ fn heads_and_tails_of_any_kind_are_survived() {
 fn a_ring_that_crosses_the_largest_position_is_emptied() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
-    let words = cache.store().geometry.main as u64;
-    // A window across the wrap, in which no record is whole.
+    let words = cache.file().geometry.main as u64;
+    // Tail and head around 2^64, with no valid record between them.
     for ring in [SMALL, MAIN] {
         let words = if ring == SMALL {
-            cache.store().geometry.small as u64
+            cache.file().geometry.small as u64
         } else {
             words
         };
@@ -273,12 +273,12 @@ fn a_ring_that_crosses_the_largest_position_is_emptied() {
     let cache = opened_in(&scratch, 2);
     cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
-    assert!(cache.store().shard(0).main.head().to_u64() < 1 << 62);
+    assert!(cache.file().shard(0).main.head().to_u64() < 1 << 62);
     cache.validate().unwrap();
 }
 
 #[test]
-fn control_words_of_any_kind_are_survived() {
+fn files_with_arbitrary_control_words_are_usable() {
     let scratch = Scratch::new();
     let mut seed = 77;
     for boot in 1..150 {
@@ -289,7 +289,7 @@ fn control_words_of_any_kind_are_survived() {
                 word.store(random(&mut seed) >> (random(&mut seed) % 64), Ordering::Relaxed);
             }
         }
-        let epoch = cache.store().epoch().load(Ordering::Relaxed);
+        let epoch = cache.file().epoch().load(Ordering::Relaxed);
         control(&cache)[SHARD_EPOCH].store(epoch, Ordering::Relaxed);
         work(&cache, &mut seed, 100, &mut HashMap::new());
         check(&cache, &HashMap::new());

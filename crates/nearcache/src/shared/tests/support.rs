@@ -1,4 +1,4 @@
-//! Files of their own, values that tell whether they are whole, and children.
+//! Helpers: temporary files, values that can be verified, and child processes.
 #![allow(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::shared::SharedCache;
 
 pub(super) const BYTES: u64 = 1 << 20;
 
-/// A name for a file, removed at the end.
+/// The path of a file that is removed when this is dropped.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -51,7 +51,7 @@ fn stream(key: &[u8], version: u64) -> impl Iterator<Item = u8> {
     })
 }
 
-/// A value that tells its version, and whose every byte follows from that, the key and its length.
+/// Returns a value of which every byte follows from the key, the version and the length.
 pub(super) fn value(key: &[u8], version: u64, len: usize) -> Vec<u8> {
     let head = version
         .to_le_bytes()
@@ -60,27 +60,28 @@ pub(super) fn value(key: &[u8], version: u64, len: usize) -> Vec<u8> {
     head.chain(stream(key, version)).take(len.max(16)).collect()
 }
 
-/// The version of a value, which has to be whole and this key's.
+/// Returns the version of a value. Checks that the value is complete and belongs to the key.
 pub(super) fn version(key: &[u8], found: &[u8]) -> u64 {
     let version = u64::from_le_bytes(found[..8].try_into().unwrap());
     let len = u64::from_le_bytes(found[8..16].try_into().unwrap());
     let expected = value(key, version, usize::try_from(len).unwrap());
     assert!(
         found == expected,
-        "a torn or foreign value under {:?}",
+        "the value under {:?} is torn or belongs to another key",
         String::from_utf8_lossy(key)
     );
     version
 }
 
-/// Runs something in a child; returns its process id.
+/// Runs a function in a child process; returns the pid.
 pub(super) fn spawn(child: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the child uses the allocator, which glibc and musl make usable after a fork, and ends without returning.
+    // SAFETY: takes no pointers. The child uses only what is usable after a fork in glibc and musl, the allocator included, and
+    // ends without returning.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");
     if pid == 0 {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
-        // SAFETY: ends the process without running what belongs to the parent.
+        // SAFETY: takes no pointers. Ends the child without running destructors of the parent.
         unsafe { libc::_exit(i32::from(outcome.is_err())) };
     }
     pid
@@ -96,7 +97,7 @@ pub(super) enum End {
 
 pub(super) fn wait(pid: libc::pid_t, options: i32) -> End {
     let mut status = 0;
-    // SAFETY: `status` is there to be written.
+    // SAFETY: waitpid writes an integer through the pointer, which points to one.
     let waited = unsafe { libc::waitpid(pid, &raw mut status, options) };
     assert_eq!(waited, pid);
     if libc::WIFSTOPPED(status) {
@@ -109,6 +110,6 @@ pub(super) fn wait(pid: libc::pid_t, options: i32) -> End {
 }
 
 pub(super) fn signal(pid: libc::pid_t, signal: i32) {
-    // SAFETY: a child of ours that has not been waited for.
+    // SAFETY: takes no pointers. The pid is that of a child that has not been waited for.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }

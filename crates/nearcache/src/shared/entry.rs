@@ -3,7 +3,7 @@
 use super::lock::Owner;
 use super::record::Stamp;
 use super::shard::Entry;
-use super::writer::timestamp;
+use super::time::from_millis;
 use crate::clock::Timestamp;
 
 /// A value to be stored, with its kind and its expiry time.
@@ -71,7 +71,7 @@ impl EntryInfo {
         Self {
             kind: entry.record.kind,
             len: entry.record.value,
-            expires_at: timestamp(entry.record.expires_at),
+            expires_at: from_millis(entry.record.expires_at),
             stamp: entry.stamp(key),
         }
     }

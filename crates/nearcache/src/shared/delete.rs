@@ -1,0 +1,108 @@
+//! Deleting entries, and clearing the cache.
+
+use std::sync::atomic::Ordering;
+
+use super::cache::SharedCache;
+use super::counters::Counter;
+use super::entry::EntryInfo;
+use super::error::{ReadError, SharedError};
+use super::get::READ_TIMEOUT;
+use super::hashing::Keyed;
+use super::mapped_words::add;
+use super::record::{MAX_KEY, Stamp};
+use super::writer::{Requirement, Writer};
+use crate::clock::Clock;
+
+impl<C: Clock> SharedCache<C> {
+    /// Deletes an entry; returns whether there was a live one.
+    ///
+    /// Takes the lock of one shard.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError`] if the entry could not be deleted.
+    pub fn delete(&self, key: &[u8]) -> Result<bool, SharedError> {
+        self.delete_required(key, Requirement::NONE)
+    }
+
+    /// Deletes an entry if it still has this stamp, atomically; returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete).
+    pub fn delete_if_unchanged(&self, key: &[u8], stamp: Stamp) -> Result<bool, SharedError> {
+        self.delete_required(key, Requirement::Unchanged(stamp))
+    }
+
+    /// Deletes a live entry if `condition` holds for its kind and value, atomically; returns whether it did.
+    ///
+    /// No lock is held while `condition` runs. It is called again if the entry was written meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete).
+    pub fn remove_if(
+        &self,
+        key: &[u8],
+        mut condition: impl FnMut(u8, &[u8]) -> bool,
+    ) -> Result<bool, SharedError> {
+        let mut value = Vec::new();
+        while let Some(found) = self.read_before_delete(key, &mut value)? {
+            if !condition(found.kind, &value) {
+                return Ok(false);
+            }
+            if self.delete_if_unchanged(key, found.stamp)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads an entry that is to be deleted. If another write of it does not end, that is an error and not a miss.
+    fn read_before_delete(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<EntryInfo>, SharedError> {
+        let timeout = self.lock_timeout().min(READ_TIMEOUT);
+        self.read(key, value, timeout).map_err(|error| match error {
+            ReadError::Busy => SharedError::Busy {
+                waited: timeout,
+                holder: None,
+            },
+            ReadError::OutOfMemory(error) => error.into(),
+        })
+    }
+
+    fn delete_required(&self, key: &[u8], requirement: Requirement) -> Result<bool, SharedError> {
+        if key.len() > MAX_KEY {
+            return Ok(false);
+        }
+        let key = self.file().hashing.key(key);
+        Ok(self.lock(&key)?.delete(&key, requirement))
+    }
+
+    /// Deletes all entries, for all processes.
+    ///
+    /// Takes no lock, and the same time whatever the number of entries: it only marks the shards as outdated. Reads miss the
+    /// entries from now on.
+    pub fn clear(&self) {
+        let file = self.file();
+        let epoch = add(file.epoch(), 1, Ordering::SeqCst);
+        let shards = (0..file.geometry.shards).map(|number| file.shard(number));
+        // Shards that have not been emptied since an earlier `clear` have no entries, whatever their counts are.
+        let cleared = shards.filter(|shard| shard.epoch() == epoch);
+        let entries = cleared.fold(0, |sum: u64, shard| sum.saturating_add(shard.entries()));
+        file.count(Counter::Removals, entries);
+    }
+}
+
+impl<C: Clock> Writer<'_, C> {
+    /// Deletes the live entry of a key if the requirement is met; returns whether it did.
+    pub(super) fn delete(&self, key: &Keyed<'_>, requirement: Requirement) -> bool {
+        let entry = self
+            .find_live(key)
+            .filter(|entry| requirement.is_met(key, Some(entry)));
+        if let Some(entry) = &entry {
+            self.count(Counter::Removals, 1);
+            self.clear_slot(entry.at);
+        }
+        entry.is_some()
+    }
+}

@@ -1,0 +1,280 @@
+//! Storing a value.
+//!
+//! A value that fits into the record of its key overwrites it in place. Otherwise a new record is written, into free space
+//! within the main ring or at the head of a ring, and the slot is stored last: that store replaces the old value by the new
+//! one.
+
+use super::cache::SharedCache;
+use super::choose_slot::ChosenSlot;
+use super::counters::Counter;
+use super::entry::NewEntry;
+use super::error::SharedError;
+use super::hashing::Keyed;
+use super::layout::WORD;
+use super::record::{MAX_SLACK, Record, Stamp, words_for};
+use super::ring::Ring;
+use super::shard::Entry;
+use super::slot::{Queue, Slot, SlotState};
+use super::time::expiry_to_millis;
+use super::writer::{Requirement, Writer};
+use crate::clock::Clock;
+use crate::condition::Condition;
+use crate::error::Rejected;
+
+/// A record of up to so many words is overwritten in place however much smaller the new one is.
+const ALWAYS_FITS: usize = 16;
+/// For a larger record, space is made in slices before it is written.
+const LARGE_WORDS: usize = 1 << 16;
+/// The most slices for `LARGE_WORDS` of space. Small records take many.
+const SLICES: usize = 32;
+
+/// A value in the form in which it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Payload<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) kind: u8,
+    pub(super) expires_at: u64,
+    pub(super) checksum: u32,
+}
+
+impl<C: Clock> SharedCache<C> {
+    /// Stores a value, replacing the one that the key has.
+    ///
+    /// Takes the lock of one shard, for a bounded time.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError`]. If the value is too large ([`SharedError::Rejected`]), the old value has been removed; otherwise
+    /// nothing has changed.
+    pub fn set(&self, key: &[u8], entry: NewEntry<'_>) -> Result<(), SharedError> {
+        self.set_if(key, entry, Condition::Always).map(|_| ())
+    }
+
+    /// Stores a value if the key has no live entry, atomically; returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn add(&self, key: &[u8], entry: NewEntry<'_>) -> Result<bool, SharedError> {
+        self.set_if(key, entry, Condition::IfAbsent)
+    }
+
+    /// Stores a value if the key has a live entry, atomically; returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_if_present(&self, key: &[u8], entry: NewEntry<'_>) -> Result<bool, SharedError> {
+        self.set_if(key, entry, Condition::IfPresent)
+    }
+
+    /// Stores a value if the condition holds, atomically; returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    #[inline]
+    pub fn set_if(&self, key: &[u8], entry: NewEntry<'_>, condition: Condition) -> Result<bool, SharedError> {
+        self.write(key, entry, Requirement::Condition(condition))
+    }
+
+    /// Stores a value if the entry still has this stamp, atomically; returns whether it did.
+    ///
+    /// A read returns the stamp in [`EntryInfo::stamp`](super::EntryInfo::stamp). Every write of the entry changes it, and so
+    /// does [`touch`](Self::touch); it may also change when the cache moves the entry within the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_if_unchanged(
+        &self,
+        key: &[u8],
+        entry: NewEntry<'_>,
+        stamp: Stamp,
+    ) -> Result<bool, SharedError> {
+        self.write(key, entry, Requirement::Unchanged(stamp))
+    }
+
+    #[inline]
+    fn write(&self, key: &[u8], entry: NewEntry<'_>, requirement: Requirement) -> Result<bool, SharedError> {
+        let key = self.checked_key(key)?;
+        let payload = Payload {
+            bytes: entry.value,
+            kind: entry.kind,
+            expires_at: expiry_to_millis(entry.expires_at),
+            checksum: self.file().hashing.checksum(key.hash, entry.value, entry.kind),
+        };
+        let words = words_for(key.bytes.len(), entry.value.len());
+        if words > LARGE_WORDS {
+            self.make_space_ahead(&key, &payload, requirement, words)?;
+        }
+        self.file().shard_of(&key).prefetch(&key);
+        let stored = self.lock(&key)?.set(&key, &payload, requirement)?;
+        Ok(stored)
+    }
+
+    /// Makes space for a large record before it is written, in slices, so that the lock is held only briefly each time.
+    ///
+    /// Other writers may use some of the space meanwhile. What is missing then is made when the record is written.
+    #[cold]
+    fn make_space_ahead(
+        &self,
+        key: &Keyed<'_>,
+        payload: &Payload<'_>,
+        requirement: Requirement,
+        words: usize,
+    ) -> Result<(), SharedError> {
+        for _ in 0..=words / LARGE_WORDS * SLICES {
+            let mut writer = self.lock(key)?;
+            if writer.has_made_space(key, payload, requirement) {
+                break;
+            }
+            writer.pause();
+        }
+        Ok(())
+    }
+}
+
+impl<'a, C: Clock> Writer<'a, C> {
+    /// Stores a value if the requirement is met; returns whether it did.
+    pub(super) fn set(
+        &mut self,
+        key: &Keyed<'_>,
+        payload: &Payload<'_>,
+        requirement: Requirement,
+    ) -> Result<bool, Rejected> {
+        let entry = self.find_live(key);
+        if !requirement.is_met(key, entry.as_ref()) {
+            return Ok(false);
+        }
+        let words = words_for(key.bytes.len(), payload.bytes.len());
+        if words > self.max_record {
+            return Err(self.reject(entry.as_ref(), words));
+        }
+        match entry {
+            Some(entry) if fits(&entry.record, key, payload) => {
+                self.overwrite(&entry, payload);
+                // A write counts as a hit: a key that is often written must not be evicted.
+                self.shard.count_hit(&entry);
+            }
+            entry => self.insert(entry.as_ref(), key, payload, words),
+        }
+        self.count(Counter::Insertions, 1);
+        self.count(Counter::Written, words as u64);
+        self.sweep();
+        Ok(true)
+    }
+
+    /// Rejects a value that is too large, and removes the old one: a later read must not return it.
+    fn reject(&self, old: Option<&Entry>, words: usize) -> Rejected {
+        self.count(Counter::Rejections, 1);
+        if let Some(old) = old {
+            self.clear_slot(old.at);
+        }
+        Rejected {
+            weight: (words * WORD) as u64,
+            capacity: (self.max_record * WORD) as u64,
+        }
+    }
+
+    /// Makes some of the space that a value needs; returns whether nothing is left to do before it is stored.
+    fn has_made_space(&mut self, key: &Keyed<'_>, payload: &Payload<'_>, requirement: Requirement) -> bool {
+        let entry = self.find_live(key);
+        let words = words_for(key.bytes.len(), payload.bytes.len());
+        let in_place = entry
+            .as_ref()
+            .is_some_and(|entry| fits(&entry.record, key, payload));
+        if in_place || words > self.max_record || !requirement.is_met(key, entry.as_ref()) {
+            return true;
+        }
+        let state = match entry {
+            Some(entry) => self.state_of_replacement(&entry, words),
+            None => self.state_of_new(words),
+        };
+        let ring = self.target_ring(state);
+        self.make_some_space(&ring, words)
+    }
+
+    fn overwrite(&self, entry: &Entry, payload: &Payload<'_>) {
+        let Some(ring) = self.shard.ring_of(entry.state) else {
+            return;
+        };
+        let record = Record {
+            value: payload.bytes.len(),
+            checksum: payload.checksum,
+            expires_at: payload.expires_at,
+            written_at: self.now,
+            kind: payload.kind,
+            ..entry.record
+        };
+        ring.overwrite(&record, None, payload.bytes);
+    }
+
+    /// Writes a new record and stores its slot. If the key has an old entry, its slot is reused.
+    fn insert(&mut self, old: Option<&Entry>, key: &Keyed<'_>, payload: &Payload<'_>, words: usize) {
+        let (at, state) = match old {
+            Some(old) => (old.at, self.state_of_replacement(old, words)),
+            None => match self.choose_slot(key) {
+                ChosenSlot { at, has_ghost: true } => (at, SlotState::Protected),
+                ChosenSlot { at, .. } => (at, self.state_of_new(words)),
+            },
+        };
+        let (state, record) = match self.take_free_space(words) {
+            Some(free) if state == SlotState::Small => (SlotState::Probationary, free),
+            Some(free) => (state, free),
+            None => (state, self.record_at_head(state, words)),
+        };
+        let record = Record {
+            key: key.bytes.len(),
+            value: payload.bytes.len(),
+            checksum: payload.checksum,
+            expires_at: payload.expires_at,
+            written_at: self.now,
+            slot: at,
+            kind: payload.kind,
+            ..record
+        };
+        // Read before the record is written: after a reboot, the slot may point to where the record will be.
+        let before = self.entry_at(at);
+        let ring = self.target_ring(state);
+        if record.position == ring.head() {
+            ring.write(&record, key.bytes, payload.bytes);
+            ring.move_head(record.position.advanced(words as u64));
+        } else {
+            ring.overwrite(&record, Some(key.bytes), payload.bytes);
+        }
+        if old.is_none() && before.is_some() {
+            self.count(Counter::Evictions, 1);
+        }
+        let frequency = old.map_or(0, |old| old.slot.frequency());
+        let slot = Slot::pointing(key.fingerprint(), state, frequency, record.position);
+        self.replace_slot(at, slot, before.as_ref(), Some((state, &record)));
+    }
+
+    /// Chooses the state of the record that replaces an entry's.
+    fn state_of_replacement(&self, old: &Entry, words: usize) -> SlotState {
+        match old.state {
+            SlotState::Small => self.state_of_new(words),
+            state => state,
+        }
+    }
+
+    /// Makes space at the head of a ring and returns an empty record there.
+    fn record_at_head(&mut self, state: SlotState, words: usize) -> Record {
+        let ring = self.target_ring(state);
+        self.make_space(&ring, words);
+        Record::empty(self.shard.hashing, ring.head(), ring.index(ring.head()), words)
+    }
+
+    /// Returns the ring that a record of this state is written to.
+    fn target_ring(&self, state: SlotState) -> Ring<'a> {
+        *self.shard.ring(state.queue().unwrap_or(Queue::Main))
+    }
+}
+
+/// Returns whether a value fits into the record of its key without wasting much of it.
+fn fits(record: &Record, key: &Keyed<'_>, payload: &Payload<'_>) -> bool {
+    let (words, allotted) = (words_for(key.bytes.len(), payload.bytes.len()), record.allotted);
+    let slack = ((allotted - record.value_offset()) * WORD).saturating_sub(payload.bytes.len());
+    words <= allotted && slack <= MAX_SLACK && (allotted <= ALWAYS_FITS || allotted <= words * 2)
+}
