@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("markdown_it")
 pytest.importorskip("yaml")
 
-from isolated import start
+from support.isolated import start
 from page_blocks import ROOT, blocks_of, pages
 
 RUN_PAGE = str(Path(__file__).with_name("run_page.py"))
