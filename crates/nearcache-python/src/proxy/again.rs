@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 
 use super::latest::Latest;
 use super::{FAST, Fast, OrRaised, content_of, entry, is_exactly};
-use crate::fallible::interned;
+use crate::objects::interned;
 
 /// The connection's attribute, if its name is one of those kept, and the connection the one that is kept.
 pub(super) fn attribute<'py>(slf: &Bound<'py, PyAny>, name: &Bound<'py, PyAny>) -> Option<OrRaised<'py>> {

@@ -9,7 +9,7 @@ use pyo3::{PyTypeInfo, ffi};
 
 use super::latest::Latest;
 use super::{content_of, entry, is_exactly};
-use crate::fallible::interned;
+use crate::objects::interned;
 
 /// The handlers that are known.
 pub(super) struct Handlers {

@@ -29,8 +29,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use crate::fallible::interned;
-use crate::imported::Imported;
+use crate::nonblocking_once::NonblockingOnce;
+use crate::objects::interned;
 use connections::Handlers;
 use method::Found;
 
@@ -40,7 +40,7 @@ struct Fast {
     handlers: Handlers,
 }
 
-static FAST: Imported<Fast> = Imported::new();
+static FAST: NonblockingOnce<Fast> = NonblockingOnce::new();
 
 /// The subclasses of `ConnectionProxy` and `CacheHandler`. Made once in a process.
 #[pyfunction]

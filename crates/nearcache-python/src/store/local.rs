@@ -6,12 +6,14 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Keep, Outcome, StoredKeys};
+use super::{EntryStore, SetOutcome, Stats, StoredKeys};
 use crate::arguments::{Any, Argument};
-use crate::call::Call;
-use crate::expiry::Now;
-use crate::fallible::{error, no_memory, text};
-use crate::stats::Stats;
+use crate::clock::Now;
+use crate::context::CallContext;
+use crate::errors::error;
+use crate::memory::no_memory;
+use crate::objects::text;
+use crate::system::trim_heap;
 use crate::values::{Encoded, Stored};
 
 /// What the heap's allocator takes at least, and by which steps; 8 bytes of it are its own. (glibc's, on 64 bits.)
@@ -22,17 +24,6 @@ const CHUNK_HEADER: usize = 8;
 /// How much has to be cleared for its memory to be asked back from the heap's allocator.
 const WORTH_TRIMMING: u64 = 16 << 20;
 
-/// Gives free memory back to the system. glibc does it by itself only from the heap's end, where one small chunk that was freed
-/// and set aside for later is enough to hold on to all.
-#[allow(unsafe_code)]
-fn trim_heap() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: a call without conditions; it takes the allocator's own locks.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// What an entry counts against `MAX_MEMORY`: the bytes of its Python value, its slot with the reference to that, its
 /// bookkeeping, its key.
 fn weight(key: &[u8], value_size: u64) -> u64 {
@@ -42,48 +33,48 @@ fn weight(key: &[u8], value_size: u64) -> u64 {
     value_size + (Store::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
 }
 
-impl Keep for Store<Stored> {
-    fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
-        let py = call.py();
-        let stored = self.get_with(key, &call.now()?, |stored| stored.clone_ref(py));
+impl EntryStore for Store<Stored> {
+    fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        let py = context.py();
+        let stored = self.get_with(key, &context.now()?, |stored| stored.clone_ref(py));
         stored.map(|stored| stored.decode(py)).transpose()
     }
 
     fn set<'py>(
         &self,
-        call: &Call<'_, 'py>,
+        context: &CallContext<'_, 'py>,
         key: &[u8],
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
         condition: Condition,
-    ) -> PyResult<Outcome> {
-        let Encoded { stored, size } = Encoded::new(value, call.settings.pickle_protocol)?;
-        let (expires, now) = call.expiry(timeout)?;
+    ) -> PyResult<SetOutcome> {
+        let Encoded { stored, size } = Encoded::new(value, context.settings.pickle_protocol)?;
+        let (expires, now) = context.expires_at(timeout)?;
         let draft = Draft {
             value: stored,
             weight: weight(key, size),
             expires,
         };
-        let capacity = &call.settings.capacity;
+        let capacity = &context.settings.capacity;
         match self.insert_if(key, draft, condition, capacity, &now) {
-            Ok(true) => Ok(Outcome::Stored),
-            Ok(false) => Ok(Outcome::Refused),
-            Err(WriteError::Rejected(_)) => Ok(Outcome::TooLarge),
+            Ok(true) => Ok(SetOutcome::Stored),
+            Ok(false) => Ok(SetOutcome::Refused),
+            Err(WriteError::Rejected(_)) => Ok(SetOutcome::Rejected),
             Err(WriteError::OutOfMemory(short)) => Err(no_memory(short)),
         }
     }
 
     fn incr<'py>(
         &self,
-        call: &Call<'_, 'py>,
+        context: &CallContext<'_, 'py>,
         key: &[u8],
         delta: Any<'_, 'py>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let py = call.py();
+        let py = context.py();
         let mut sum = None;
-        let updated = self.update(key, &call.settings.capacity, &call.now()?, |old| {
+        let updated = self.update(key, &context.settings.capacity, &context.now()?, |old| {
             let new = old.decode(py)?.bind(py).add(delta)?;
-            let Encoded { stored, size } = Encoded::new(&new, call.settings.pickle_protocol)?;
+            let Encoded { stored, size } = Encoded::new(&new, context.settings.pickle_protocol)?;
             sum = Some(new.unbind());
             Ok((stored, weight(key, size)))
         });
@@ -95,12 +86,12 @@ impl Keep for Store<Stored> {
         }
     }
 
-    fn contains(&self, _: &Call<'_, '_>, key: &[u8], now: Now) -> bool {
+    fn contains(&self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> bool {
         self.contains(key, &now)
     }
 
-    fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        Ok(self.remove(key, &call.now()?).is_some())
+    fn delete(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        Ok(self.remove(key, &context.now()?).is_some())
     }
 
     fn clear(&self) {
@@ -111,67 +102,67 @@ impl Keep for Store<Stored> {
         }
     }
 
-    fn expires_at(&self, _: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
+    fn expires_at(&self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
         self.expires_at(key, &now)
     }
 
-    fn expire_at(&self, _: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
+    fn expire_at(&self, _: &CallContext<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
         Ok(self.expire_at(key, expires, &now))
     }
 
-    fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
+    fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
         let never = |_: &Stored, old| (old != Timestamp::NEVER).then_some(Timestamp::NEVER);
-        Ok(self.expire_if(key, &call.now()?, never))
+        Ok(self.expire_if(key, &context.now()?, never))
     }
 
-    fn acquire(
+    fn acquire_lock(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
         expires: Timestamp,
         now: Now,
     ) -> PyResult<bool> {
-        let token = text(call.py(), token)?;
+        let token = text(context.py(), token)?;
         let Encoded { stored, size } = Encoded::new(&token, None)?;
         let draft = Draft {
             value: stored,
             weight: weight(key, size),
             expires,
         };
-        let added = self.insert_if(key, draft, Condition::IfAbsent, &call.settings.capacity, &now);
+        let added = self.insert_if(key, draft, Condition::IfAbsent, &context.settings.capacity, &now);
         added.map_err(|refused| match refused {
             WriteError::Rejected(rejected) => {
                 let message = format_args!("there is no room for this lock: {rejected}");
-                error::<PyValueError>(call.py(), message)
+                error::<PyValueError>(context.py(), message)
             }
             WriteError::OutOfMemory(OutOfMemory) => no_memory(OutOfMemory),
         })
     }
 
-    fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
-        let held = |stored: &Stored| is_text(call.py(), stored, token);
-        Ok(self.remove_if(key, &call.now()?, held).is_some())
+    fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let held = |stored: &Stored| is_text(context.py(), stored, token);
+        Ok(self.remove_if(key, &context.now()?, held).is_some())
     }
 
-    fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+    fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
         let mut holds = false;
-        self.expire_if(key, &call.now()?, |stored, _| {
-            holds = is_text(call.py(), stored, token);
+        self.expire_if(key, &context.now()?, |stored, _| {
+            holds = is_text(context.py(), stored, token);
             None
         });
         Ok(holds)
     }
 
-    fn extend(
+    fn extend_lock(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
         end: &dyn Fn(Timestamp) -> Timestamp,
         now: Now,
     ) -> PyResult<bool> {
-        let extended = |stored: &Stored, old| is_text(call.py(), stored, token).then(|| end(old));
+        let extended = |stored: &Stored, old| is_text(context.py(), stored, token).then(|| end(old));
         Ok(self.expire_if(key, &now, extended))
     }
 
@@ -179,8 +170,8 @@ impl Keep for Store<Stored> {
         StoredKeys::Local(self.keys(now.now()))
     }
 
-    fn stats(&self, call: &Call<'_, '_>) -> PyResult<Stats> {
-        Ok(Stats::of_local(self, &call.settings.capacity))
+    fn stats(&self, context: &CallContext<'_, '_>) -> PyResult<Stats> {
+        Ok(Stats::of_local(self, &context.settings.capacity))
     }
 
     fn reset_stats(&self) {

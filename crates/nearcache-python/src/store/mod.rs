@@ -7,7 +7,8 @@ mod kept;
 mod local;
 pub(crate) mod registry;
 #[cfg(shared)]
-pub(crate) mod shared;
+mod shared;
+mod stats;
 #[cfg(shared)]
 mod upkeep;
 
@@ -16,58 +17,70 @@ use nearcache::{Condition, OutOfMemory, Timestamp};
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Argument};
-use crate::call::Call;
-use crate::expiry::Now;
-use crate::stats::Stats;
+use crate::clock::Now;
+use crate::context::CallContext;
 use crate::values::Stored;
+#[cfg(shared)]
+pub(crate) use shared::FileSize;
+pub(crate) use stats::Stats;
 
 /// What came of storing a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum SetOutcome {
     Stored,
     /// The condition did not hold.
     Refused,
     /// The value is too large; the old one is gone.
-    TooLarge,
+    Rejected,
 }
 
 /// What a backend does with its entries. The time of the call is that of its clock; a lock is an entry whose value is its
 /// holder's token, a text that nobody else has.
-pub(crate) trait Keep {
-    fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>>;
+pub(crate) trait EntryStore {
+    fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>>;
 
     fn set<'py>(
         &self,
-        call: &Call<'_, 'py>,
+        context: &CallContext<'_, 'py>,
         key: &[u8],
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
         condition: Condition,
-    ) -> PyResult<Outcome>;
+    ) -> PyResult<SetOutcome>;
 
     /// Adds to a value, keeping its expiry, and returns the sum; `None` if there is no value. Atomic.
-    fn incr<'py>(&self, call: &Call<'_, 'py>, key: &[u8], delta: Any<'_, 'py>)
-    -> PyResult<Option<Py<PyAny>>>;
+    fn incr<'py>(
+        &self,
+        context: &CallContext<'_, 'py>,
+        key: &[u8],
+        delta: Any<'_, 'py>,
+    ) -> PyResult<Option<Py<PyAny>>>;
 
-    fn contains(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> bool;
+    fn contains(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> bool;
 
     /// Whether there was a value to remove.
-    fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool>;
+    fn delete(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool>;
 
     fn clear(&self);
 
-    fn expires_at(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp>;
+    fn expires_at(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp>;
 
     /// Whether there was an entry, which is now to die at that time.
-    fn expire_at(&self, call: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool>;
+    fn expire_at(
+        &self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        expires: Timestamp,
+        now: Now,
+    ) -> PyResult<bool>;
 
     /// Whether there was an entry that was to die, and now is not.
-    fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool>;
+    fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool>;
 
     /// Whether a lock was free, and is now held until that time. Fails if there is no room for it ever.
-    fn acquire(
+    fn acquire_lock(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
         expires: Timestamp,
@@ -75,15 +88,15 @@ pub(crate) trait Keep {
     ) -> PyResult<bool>;
 
     /// Whether a lock was held with this token; now it is free.
-    fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
+    fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
 
     /// Whether a lock is held with this token. Counts neither as a use nor in the statistics.
-    fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
+    fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
 
     /// Has a lock end at the time that is made of when it was to end; whether it was held with this token.
-    fn extend(
+    fn extend_lock(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
         end: &dyn Fn(Timestamp) -> Timestamp,
@@ -92,7 +105,7 @@ pub(crate) trait Keep {
 
     fn keys(&'static self, now: Now) -> StoredKeys;
 
-    fn stats(&self, call: &Call<'_, '_>) -> PyResult<Stats>;
+    fn stats(&self, context: &CallContext<'_, '_>) -> PyResult<Stats>;
 
     fn reset_stats(&self);
 
@@ -110,19 +123,11 @@ pub(crate) enum Store {
 
 impl Store {
     /// For what waits longer than for a call by pointer.
-    pub(crate) fn keep(self) -> &'static dyn Keep {
+    pub(crate) fn entries(self) -> &'static dyn EntryStore {
         match self {
             Self::Local(store) => store,
             #[cfg(shared)]
             Self::Shared(store) => store,
-        }
-    }
-
-    pub(crate) fn get(self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
-        match self {
-            Self::Local(store) => Keep::get(store, call, key),
-            #[cfg(shared)]
-            Self::Shared(store) => store.get(call, key),
         }
     }
 }

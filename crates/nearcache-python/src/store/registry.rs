@@ -23,7 +23,9 @@ use pyo3::prelude::*;
 
 #[cfg(shared)]
 use super::shared::{FileSize, SharedStore};
-use crate::fallible::{error, no_memory, probe};
+use crate::errors::error;
+use crate::memory::{ensure_headroom, no_memory};
+use crate::system;
 use crate::values::Stored;
 
 type LocalStore = Store<Stored>;
@@ -67,7 +69,7 @@ pub(crate) fn open_local(
         let message = format_args!("there is no eviction policy {eviction:?}");
         error::<PyValueError>(py, message)
     })?;
-    probe()?;
+    ensure_headroom()?;
     let mut registry = registry();
     let Registry { local, frozen, .. } = registry.get_or_insert_default();
     if !local.contains_key(name) {
@@ -98,7 +100,7 @@ pub(crate) fn open_local(
 /// Fails if this process has it open with another size, or as [`SharedStore::open`].
 #[cfg(shared)]
 pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
-    probe()?;
+    ensure_headroom()?;
     let known = registry().get_or_insert_default().shared.get(&path).copied();
     let opened = match known {
         Some(opened) => opened,
@@ -150,17 +152,11 @@ fn registry() -> MutexGuard<'static, Option<Registry>> {
 
 /// Makes `fork` take all stores' locks along, unlocked.
 #[cfg(unix)]
-pub(crate) fn survive_fork() -> PyResult<()> {
+pub(crate) fn register_fork_handlers() -> PyResult<()> {
     use std::sync::OnceLock;
 
     static REGISTERED: OnceLock<i32> = OnceLock::new();
-    let status = *REGISTERED.get_or_init(|| {
-        // SAFETY: the handlers are functions of this module, which the interpreter never unloads.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::pthread_atfork(Some(fork::prepare), Some(fork::release), Some(fork::release))
-        }
-    });
+    let status = *REGISTERED.get_or_init(|| system::register_fork_handlers(fork::prepare, fork::release));
     if status == 0 {
         Ok(())
     } else {
@@ -171,7 +167,7 @@ pub(crate) fn survive_fork() -> PyResult<()> {
 /// There is no `fork` to survive.
 #[cfg(not(unix))]
 #[allow(clippy::unnecessary_wraps)] // as on unix
-pub(crate) fn survive_fork() -> PyResult<()> {
+pub(crate) fn register_fork_handlers() -> PyResult<()> {
     Ok(())
 }
 

@@ -18,12 +18,13 @@ use pyo3::types::PyInt;
 
 use super::kept::Kept;
 use super::upkeep::Upkeep;
-use super::{Keep, Outcome, StoredKeys};
+use super::{EntryStore, SetOutcome, Stats, StoredKeys};
 use crate::arguments::{Any, Argument};
-use crate::call::Call;
-use crate::expiry::Now;
-use crate::fallible::{self, error, format, interned, no_memory};
-use crate::stats::Stats;
+use crate::clock::Now;
+use crate::context::CallContext;
+use crate::errors::error;
+use crate::memory::{format, no_memory};
+use crate::objects::{self, interned};
 use crate::values::raw::{self, Raw, Reading, Unread};
 
 /// How often `incr` of a value that is no small integer starts again because another writer was faster.
@@ -82,7 +83,7 @@ impl SharedStore {
         self.size
     }
 
-    /// Does some work with the file, at the time of a call.
+    /// Does some work with the file, at the time of a context.
     #[inline]
     fn with<T>(&self, now: Now, work: impl FnOnce(&SharedCache<Now>) -> T) -> T {
         let current = self.current();
@@ -122,26 +123,26 @@ impl SharedStore {
     #[cold]
     fn read_waiting<T: Send>(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         now: Now,
         read: impl FnOnce(&SharedCache<Now>, Duration) -> T + Send,
     ) -> T {
-        let timeout = call.read_timeout.get();
+        let timeout = context.read_timeout.get();
         let start = Instant::now();
         let current = self.current();
-        let found = call
+        let found = context
             .py()
             .detach(|| at(&current.patient, now, |cache| read(cache, timeout)));
-        call.read_timeout.set(timeout.saturating_sub(start.elapsed()));
+        context.read_timeout.set(timeout.saturating_sub(start.elapsed()));
         found
     }
 
     /// Describes a live entry, if there is one.
-    fn peek(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Found> {
+    fn peek(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Found> {
         let peek = |cache: &SharedCache<Now>, timeout| cache.peek_within(key, timeout);
         let found = self.with(now, |cache| peek(cache, Duration::ZERO));
         let found = match found {
-            Err(ReadError::Busy) => self.read_waiting(call, now, peek),
+            Err(ReadError::Busy) => self.read_waiting(context, now, peek),
             done => done,
         };
         // An entry whose write does not end is a miss.
@@ -151,14 +152,14 @@ impl SharedStore {
     /// Copies a live entry's bytes, and counts that as a read.
     fn get_bytes(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         now: Now,
         value: &mut Vec<u8>,
     ) -> Result<Option<Found>, OutOfMemory> {
         match self.with(now, |cache| cache.try_get_into(key, value)) {
             Ok(found) => Ok(found),
-            Err(ReadError::Busy) => self.read_waiting(call, now, |cache, timeout| {
+            Err(ReadError::Busy) => self.read_waiting(context, now, |cache, timeout| {
                 cache.get_into_within(key, value, timeout)
             }),
             Err(_) => Err(OutOfMemory),
@@ -166,14 +167,19 @@ impl SharedStore {
     }
 
     #[cold]
-    fn get_waiting(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> PyResult<Option<Py<PyAny>>> {
+    fn get_waiting(
+        &self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        now: Now,
+    ) -> PyResult<Option<Py<PyAny>>> {
         let mut value = Vec::new();
-        let found = self.get_bytes(call, key, now, &mut value).map_err(no_memory)?;
+        let found = self.get_bytes(context, key, now, &mut value).map_err(no_memory)?;
         let Some(found) = found else {
             return Ok(None);
         };
-        let read = Reading::of(call.py(), found.tag, &value)?;
-        self.made(call.py(), key, read, now)
+        let read = Reading::of(context.py(), found.tag, &value)?;
+        self.made(context.py(), key, read, now)
     }
 
     #[cold]
@@ -233,15 +239,15 @@ impl SharedStore {
     /// Adds to a value that is no small integer, or whose sum is none.
     fn add_objects<'py>(
         &self,
-        call: &Call<'_, 'py>,
+        context: &CallContext<'_, 'py>,
         key: &[u8],
         delta: Any<'_, 'py>,
         now: Now,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let py = call.py();
+        let py = context.py();
         let mut bytes = Vec::new();
         for _ in 0..ADD_ATTEMPTS {
-            let found = self.get_bytes(call, key, now, &mut bytes).map_err(no_memory)?;
+            let found = self.get_bytes(context, key, now, &mut bytes).map_err(no_memory)?;
             let Some(found) = found else {
                 return Ok(None);
             };
@@ -250,7 +256,7 @@ impl SharedStore {
                 return Ok(None);
             };
             let sum = old.bind(py).add(delta)?;
-            let raw = Raw::new(&sum, call.settings.pickle_protocol)?;
+            let raw = Raw::new(&sum, context.settings.pickle_protocol)?;
             let item = Item::new(raw.bytes()).tagged(raw.kind).until(found.expires);
             let stored = self.write(py, now, |cache| cache.set_if_unchanged(key, item, found.stamp));
             match stored {
@@ -266,25 +272,26 @@ impl SharedStore {
     /// A lock that is held with this token.
     fn held(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
         now: Now,
         value: &mut Vec<u8>,
     ) -> PyResult<Option<Found>> {
-        let found = self.peek_bytes(call, key, now, value).map_err(no_memory)?;
+        let found = self.peek_bytes(context, key, now, value).map_err(no_memory)?;
         Ok(found.filter(|found| is_held(found.tag, value, token)))
     }
 
     /// Copies a live entry's bytes; counts nothing.
     fn peek_bytes(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         now: Now,
         value: &mut Vec<u8>,
     ) -> Result<Option<Found>, OutOfMemory> {
-        call.py()
+        context
+            .py()
             .detach(|| self.with(now, |cache| cache.peek_into(key, value)))
     }
 
@@ -306,9 +313,9 @@ impl SharedStore {
     }
 }
 
-impl Keep for SharedStore {
-    fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
-        let (py, now, current) = (call.py(), call.now()?, self.current());
+impl EntryStore for SharedStore {
+    fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        let (py, now, current) = (context.py(), context.now()?, self.current());
         let mut sink = Sought {
             read: Reading::new(py),
             kept: &current.kept,
@@ -317,7 +324,7 @@ impl Keep for SharedStore {
         let entry = match at(&current.patient, now, |cache| cache.try_get_into(key, &mut sink)) {
             Ok(Some(entry)) => entry,
             Ok(None) => return Ok(None),
-            Err(ReadError::Busy) => return self.get_waiting(call, key, now),
+            Err(ReadError::Busy) => return self.get_waiting(context, key, now),
             Err(_) => return Err(no_memory(())),
         };
         if sink.found.is_some() {
@@ -335,22 +342,22 @@ impl Keep for SharedStore {
 
     fn set<'py>(
         &self,
-        call: &Call<'_, 'py>,
+        context: &CallContext<'_, 'py>,
         key: &[u8],
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
         condition: Condition,
-    ) -> PyResult<Outcome> {
-        let raw = Raw::new(value, call.settings.pickle_protocol)?;
-        let (expires, now) = call.expiry(timeout)?;
+    ) -> PyResult<SetOutcome> {
+        let raw = Raw::new(value, context.settings.pickle_protocol)?;
+        let (expires, now) = context.expires_at(timeout)?;
         let item = Item::new(raw.bytes()).tagged(raw.kind).until(expires);
-        let stored = self.write(call.py(), now, |cache| cache.set_if(key, item, condition));
+        let stored = self.write(context.py(), now, |cache| cache.set_if(key, item, condition));
         match stored {
-            Ok(true) => Ok(Outcome::Stored),
-            Ok(false) => Ok(Outcome::Refused),
+            Ok(true) => Ok(SetOutcome::Stored),
+            Ok(false) => Ok(SetOutcome::Refused),
             Err(Failure::TooLarge(_)) => {
-                self.tell_of_rejection(call.py(), key, item.bytes.len())?;
-                Ok(Outcome::TooLarge)
+                self.tell_of_rejection(context.py(), key, item.bytes.len())?;
+                Ok(SetOutcome::Rejected)
             }
             Err(Failure::Raised(raised)) => Err(raised),
         }
@@ -358,61 +365,67 @@ impl Keep for SharedStore {
 
     fn incr<'py>(
         &self,
-        call: &Call<'_, 'py>,
+        context: &CallContext<'_, 'py>,
         key: &[u8],
         delta: Any<'_, 'py>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let py = call.py();
-        let now = call.now()?;
+        let py = context.py();
+        let now = context.now()?;
         let small = delta
             .cast_exact::<PyInt>()
             .ok()
             .and_then(|delta| delta.extract().ok());
         let Some(small) = small else {
-            return self.add_objects(call, key, delta, now);
+            return self.add_objects(context, key, delta, now);
         };
         let counted = self.write(py, now, |cache| cache.incr(key, small, raw::INT));
         match counted.map_err(|failure| failure.raised(py))? {
-            Counted::To(sum) => Ok(Some(fallible::int(py, sum)?.into_any().unbind())),
+            Counted::To(sum) => Ok(Some(objects::int(py, sum)?.into_any().unbind())),
             Counted::Absent => Ok(None),
-            _ => self.add_objects(call, key, delta, now),
+            _ => self.add_objects(context, key, delta, now),
         }
     }
 
-    fn contains(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> bool {
-        self.peek(call, key, now).is_some()
+    fn contains(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> bool {
+        self.peek(context, key, now).is_some()
     }
 
-    fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        self.write(call.py(), call.now()?, |cache| cache.delete(key))
-            .map_err(|failure| failure.raised(call.py()))
+    fn delete(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        self.write(context.py(), context.now()?, |cache| cache.delete(key))
+            .map_err(|failure| failure.raised(context.py()))
     }
 
     fn clear(&self) {
         self.with(Now::System, SharedCache::clear);
     }
 
-    fn expires_at(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
-        self.peek(call, key, now).map(|found| found.expires)
+    fn expires_at(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
+        self.peek(context, key, now).map(|found| found.expires)
     }
 
-    fn expire_at(&self, call: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
-        self.write(call.py(), now, |cache| cache.expire_at(key, expires))
-            .map_err(|failure| failure.raised(call.py()))
+    fn expire_at(
+        &self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        expires: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        self.write(context.py(), now, |cache| cache.expire_at(key, expires))
+            .map_err(|failure| failure.raised(context.py()))
     }
 
-    fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        let now = call.now()?;
-        match self.expires_at(call, key, now) {
+    fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        let now = context.now()?;
+        match self.expires_at(context, key, now) {
             None | Some(Timestamp::NEVER) => Ok(false),
-            Some(_) => self.expire_at(call, key, Timestamp::NEVER, now),
+            Some(_) => self.expire_at(context, key, Timestamp::NEVER, now),
         }
     }
 
     /// A lock whose holder's process has died is free.
-    fn acquire(
+    fn acquire_lock(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
         expires: Timestamp,
@@ -426,17 +439,19 @@ impl Keep for SharedStore {
                 Some(stamp) => cache.set_if_unchanged(key, item, stamp),
             }
         };
-        match self.write(call.py(), now, |cache| lock(cache, None)) {
+        match self.write(context.py(), now, |cache| lock(cache, None)) {
             Ok(false) => {}
             Ok(true) => return Ok(true),
             Err(Failure::TooLarge(rejected)) => {
                 let message = format_args!("there is no room for this lock: {rejected}");
-                return Err(error::<PyValueError>(call.py(), message));
+                return Err(error::<PyValueError>(context.py(), message));
             }
             Err(Failure::Raised(raised)) => return Err(raised),
         }
         let mut value = Vec::new();
-        let found = self.peek_bytes(call, key, now, &mut value).map_err(no_memory)?;
+        let found = self
+            .peek_bytes(context, key, now, &mut value)
+            .map_err(no_memory)?;
         let left_behind = found.and_then(|found| {
             let (holder, _) = raw::lock_of(found.tag, &value)?;
             self.with(now, |cache| !cache.is_alive(holder))
@@ -444,39 +459,39 @@ impl Keep for SharedStore {
         });
         match left_behind {
             Some(stamp) => self
-                .write(call.py(), now, |cache| lock(cache, Some(stamp)))
-                .map_err(|failure| failure.raised(call.py())),
+                .write(context.py(), now, |cache| lock(cache, Some(stamp)))
+                .map_err(|failure| failure.raised(context.py())),
             None => Ok(false),
         }
     }
 
-    fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+    fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
         let held = |kind, value: &[u8]| is_held(kind, value, token);
-        self.write(call.py(), call.now()?, |cache| cache.remove_if(key, held))
-            .map_err(|failure| failure.raised(call.py()))
+        self.write(context.py(), context.now()?, |cache| cache.remove_if(key, held))
+            .map_err(|failure| failure.raised(context.py()))
     }
 
-    fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
-        let held = self.held(call, key, token, call.now()?, &mut Vec::new())?;
+    fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let held = self.held(context, key, token, context.now()?, &mut Vec::new())?;
         Ok(held.is_some())
     }
 
-    fn extend(
+    fn extend_lock(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
         end: &dyn Fn(Timestamp) -> Timestamp,
         now: Now,
     ) -> PyResult<bool> {
         let mut value = Vec::new();
-        while let Some(found) = self.held(call, key, token, now, &mut value)? {
+        while let Some(found) = self.held(context, key, token, now, &mut value)? {
             let expires = end(found.expires);
             let item = Item::new(&value).tagged(found.tag).until(expires);
-            let extended = self.write(call.py(), now, |cache| {
+            let extended = self.write(context.py(), now, |cache| {
                 cache.set_if_unchanged(key, item, found.stamp)
             });
-            if extended.map_err(|failure| failure.raised(call.py()))? {
+            if extended.map_err(|failure| failure.raised(context.py()))? {
                 return Ok(true);
             }
         }
@@ -488,7 +503,7 @@ impl Keep for SharedStore {
         StoredKeys::Shared(keys)
     }
 
-    fn stats(&self, _: &Call<'_, '_>) -> PyResult<Stats> {
+    fn stats(&self, _: &CallContext<'_, '_>) -> PyResult<Stats> {
         Ok(Stats::of_shared(&self.with(Now::System, SharedCache::stats)))
     }
 
@@ -549,7 +564,7 @@ impl Sink for Sought<'_, '_> {
     }
 }
 
-/// Does some work at the time of a call.
+/// Does some work at the time of a context.
 #[inline]
 fn at<T>(cache: &SharedCache<Now>, now: Now, work: impl FnOnce(&SharedCache<Now>) -> T) -> T {
     match now {
@@ -588,7 +603,7 @@ fn warn_once(py: Python<'_>, told: &AtomicBool, message: impl FnOnce() -> PyResu
 
 /// Writes to the log `nearcache`.
 pub(super) fn log(py: Python<'_>, level: &str, message: &str) -> PyResult<()> {
-    let (level, message) = (fallible::text(py, level)?, fallible::text(py, message)?);
+    let (level, message) = (objects::text(py, level)?, objects::text(py, message)?);
     let logging = py.import(interned!(py, "logging")?)?;
     let logger = logging.call_method1(interned!(py, "getLogger")?, (interned!(py, "nearcache")?,))?;
     logger.call_method1(level, (interned!(py, "%s")?, message))?;

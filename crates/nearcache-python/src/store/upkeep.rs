@@ -16,7 +16,8 @@ use nearcache::shared::{FileState, OpenError, SharedCache};
 use pyo3::prelude::*;
 
 use super::shared::{Opened, SharedStore, log};
-use crate::expiry::Now;
+use crate::clock::Now;
+use crate::system::effective_user;
 
 /// How often a process checks its file, in milliseconds.
 const EVERY: u64 = 1000;
@@ -164,10 +165,4 @@ fn coarse_millis() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000
-}
-
-#[allow(unsafe_code)]
-fn effective_user() -> u32 {
-    // SAFETY: always succeeds.
-    unsafe { libc::geteuid() }
 }

@@ -11,8 +11,8 @@ use pyo3::types::{
     PyTzInfo,
 };
 
-use crate::fallible::{interned, text};
-use crate::imported::Imported;
+use crate::nonblocking_once::NonblockingOnce;
+use crate::objects::{interned, text};
 
 /// Of objects that exist once in a process, such as `None`.
 const SINGLETON: u64 = 0;
@@ -137,7 +137,7 @@ struct Types {
 impl Types {
     /// `None` if one cannot be imported; then no object is of that type, and pickle gets it.
     fn get(py: Python<'_>) -> Option<&Self> {
-        static TYPES: Imported<Types> = Imported::new();
+        static TYPES: NonblockingOnce<Types> = NonblockingOnce::new();
         TYPES.get_or_make(|| Self::import(py)).ok()
     }
 

@@ -19,8 +19,8 @@ mod tree;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::fallible::{bytes, interned, text};
-use crate::imported::Imported;
+use crate::nonblocking_once::NonblockingOnce;
+use crate::objects::{bytes, interned, text};
 use tree::Taken;
 
 /// A value as the engine keeps it.
@@ -101,7 +101,7 @@ impl Stored {
 
 /// A function of `pickle`, looked up every time, so that a test may patch it.
 fn pickle<'py>(py: Python<'py>, function: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-    static PICKLE: Imported<Py<PyModule>> = Imported::new();
+    static PICKLE: NonblockingOnce<Py<PyModule>> = NonblockingOnce::new();
     let module = PICKLE.get_or_make(|| py.import(text(py, "pickle")?).map(Bound::unbind))?;
     module.bind(py).getattr(function)
 }

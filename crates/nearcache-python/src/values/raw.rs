@@ -18,7 +18,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString};
 
 use super::{immutable, pickle};
-use crate::fallible::{self, Count, interned, no_memory};
+use crate::memory::{self, no_memory};
+use crate::objects::{self, Count, interned};
 
 /// The bytes of a `bytes` object. 0, so that a Rust program's untagged values are `bytes` here.
 const BYTES: u8 = 0;
@@ -235,7 +236,7 @@ impl<'py> Reading<'py> {
         Ok(match (self.kind & !SAFE, self.room, self.len) {
             (INT, Room::Number, NUMBER_LEN) => {
                 let number = i64::from_ne_bytes(number(self.number));
-                fallible::int(py, number).map_err(Unread::Failed)?.into_any()
+                objects::int(py, number).map_err(Unread::Failed)?.into_any()
             }
             (kind @ (ASCII | LATIN_1), Room::Text(text), len) => {
                 if is_ascii(characters(&text, len)) != (kind == ASCII) {
@@ -264,7 +265,7 @@ impl<'py> Reading<'py> {
                 // SAFETY: as above.
                 Room::Bytes(unsafe { Bound::from_owned_ptr_or_err(py, made)? })
             }
-            _ => Room::Scratch(fallible::vec(len)?),
+            _ => Room::Scratch(memory::vec(len)?),
         })
     }
 }
@@ -315,7 +316,7 @@ fn other_value<'py>(
         (TRUE, Room::Number, 0) => PyBool::new(py, true).to_owned().into_any(),
         (FLOAT, Room::Number, NUMBER_LEN) => {
             let number = f64::from_ne_bytes(number(bytes));
-            fallible::float(py, number).map_err(Unread::Failed)?.into_any()
+            objects::float(py, number).map_err(Unread::Failed)?.into_any()
         }
         (BYTES, Room::Bytes(bytes), _) => bytes,
         (PICKLE, Room::Bytes(bytes), _) => unpickled(&bytes).map_err(Unread::from_python(py))?,
@@ -368,7 +369,7 @@ fn is_ascii(bytes: &[u8]) -> bool {
 
 fn text<'py>(py: Python<'py>, utf8: &[u8]) -> Result<Bound<'py, PyAny>, Unread> {
     let text = std::str::from_utf8(utf8).map_err(|_| Unread::Unreadable(None))?;
-    fallible::text(py, text)
+    objects::text(py, text)
         .map(Bound::into_any)
         .map_err(Unread::Failed)
 }
@@ -380,13 +381,13 @@ fn unpickled<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 
 fn large_int<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let from_bytes = py.get_type::<PyInt>().getattr(interned!(py, "from_bytes")?)?;
-    let arguments = (fallible::bytes(py, bytes)?, interned!(py, "little")?);
+    let arguments = (objects::bytes(py, bytes)?, interned!(py, "little")?);
     from_bytes.call(arguments, Some(&signed(py)?))
 }
 
 /// The argument of `int.to_bytes` and `int.from_bytes`.
 fn signed(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let signed = fallible::dict(py)?;
+    let signed = objects::dict(py)?;
     signed.set_item(interned!(py, "signed")?, true)?;
     Ok(signed)
 }

@@ -14,7 +14,8 @@ use pyo3::types::{PyDict, PyFrozenSet, PyIterator, PyList, PySet, PyString, PyTu
 
 use super::counted_names;
 use super::immutable::{atom_size, str_size};
-use crate::fallible::{list_copy, no_memory, tuple, vec};
+use crate::memory::{no_memory, vec};
+use crate::objects::{list_copy, set_copy, tuple};
 
 /// How deep collections may be nested; deeper ones are left to pickle, which knows how to refuse.
 const MAX_DEPTH: usize = 64;
@@ -113,7 +114,7 @@ impl Taking {
         } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
             self.tuple(tuple)
         } else if let Ok(set) = value.cast_exact::<PySet>() {
-            let copy = copy_set(set)?;
+            let copy = set_copy(set)?;
             self.members(copy.len(), copy.try_iter()?)
                 .map(|fit| fit.then(|| copy.into_any()))
         } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
@@ -225,7 +226,7 @@ impl HandingOut {
         } else if let Ok(tuple) = tree.cast_exact::<PyTuple>() {
             self.tuple(tuple)
         } else if let Ok(set) = tree.cast_exact::<PySet>() {
-            copy_set(set).map(Bound::into_any)
+            set_copy(set).map(Bound::into_any)
         } else {
             Ok(tree.clone())
         }
@@ -311,14 +312,4 @@ fn for_each_container_in<'py>(
         }
     }
     Ok(())
-}
-
-/// A set of the same members: in one step, and with their hashes, so without calling back into Python.
-#[allow(unsafe_code)]
-fn copy_set<'py>(set: &Bound<'py, PySet>) -> PyResult<Bound<'py, PySet>> {
-    // SAFETY: `PySet_New` takes any iterable and returns a new reference to a set, or null with an exception set.
-    unsafe {
-        Bound::from_owned_ptr_or_err(set.py(), ffi::PySet_New(set.as_ptr()))
-            .map(|copy| copy.cast_into_unchecked())
-    }
 }

@@ -9,7 +9,8 @@ use nearcache::{Clock, SystemClock, shared::SharedStats};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::fallible::{self, Count, Ratio, format};
+use crate::memory::format;
+use crate::objects::{Count, Float, text};
 use crate::values::Stored;
 
 /// Counts since the store was made (of this process, or of all that share the file) or its statistics were reset, what it holds now, and how much it may.
@@ -23,7 +24,7 @@ pub(crate) struct Stats {
     /// Reads that did not.
     misses: Count,
     /// Hits among all reads, from 0 to 1; None before the first.
-    hit_ratio: Option<Ratio>,
+    hit_ratio: Option<Float>,
     /// Values stored.
     sets: Count,
     /// Live entries removed by a caller.
@@ -43,7 +44,7 @@ pub(crate) struct Stats {
     /// How many bytes they may take; None for no bound.
     max_memory: Option<Count>,
     /// For how many seconds this has been counted.
-    age: Ratio,
+    age: Float,
     /// Values that were found but could not be read here, which count as misses; None in a `LocalCache`, as all below.
     unreadable: Option<Count>,
     /// Locks taken over from processes that died in the midst of a write.
@@ -92,7 +93,7 @@ impl PartialEq for Stats {
 #[pymethods]
 impl Stats {
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        fallible::text(py, &self.told()?)
+        text(py, &self.told()?)
     }
 }
 
@@ -100,7 +101,7 @@ impl Stats {
     /// All of it in one line.
     fn told(&self) -> PyResult<String> {
         let ratio = match self.hit_ratio {
-            Some(Ratio(ratio)) => format(format_args!("{ratio:.4}"))?,
+            Some(Float(ratio)) => format(format_args!("{ratio:.4}"))?,
             None => format(format_args!("None"))?,
         };
         let whole = |number: Option<Count>| match number {
@@ -145,7 +146,7 @@ impl Stats {
         Self {
             max_entries: bound(capacity.max_entries),
             max_memory: bound(capacity.max_weight),
-            age: Ratio(store.age().as_secs_f64()),
+            age: Float(store.age().as_secs_f64()),
             ..Self::counted(&store.stats())
         }
     }
@@ -159,7 +160,7 @@ impl Stats {
             .saturating_sub(stats.since.as_unix_micros());
         Self {
             max_memory: Some(Count(stats.capacity_bytes)),
-            age: Ratio(Duration::from_micros(u64::try_from(age).unwrap_or_default()).as_secs_f64()),
+            age: Float(Duration::from_micros(u64::try_from(age).unwrap_or_default()).as_secs_f64()),
             unreadable: Some(Count(stats.unreadable)),
             recoveries: Some(Count(stats.recoveries)),
             damages: Some(Count(stats.damages)),
@@ -174,7 +175,7 @@ impl Stats {
         Self {
             hits: Count(counts.hits),
             misses: Count(counts.misses),
-            hit_ratio: counts.hit_ratio().map(Ratio),
+            hit_ratio: counts.hit_ratio().map(Float),
             sets: Count(counts.insertions),
             deletes: Count(counts.removals),
             evictions: Count(counts.evictions),
@@ -184,7 +185,7 @@ impl Stats {
             memory: Count(counts.weight),
             max_entries: None,
             max_memory: None,
-            age: Ratio(0.0),
+            age: Float(0.0),
             unreadable: None,
             recoveries: None,
             damages: None,

@@ -1,20 +1,21 @@
-//! Glob patterns as Redis has them, over characters.
+//! Glob patterns with the rules of Redis, applied to characters.
 //!
-//! - `*` is any text, `?` any one character;
-//! - `[abc]`, `[a-z]`: one of these; `[^...]`: one of the others. A range may run either way; it takes whatever comes after
-//!   the `-`, `]` too. `[]` is nothing and `[^]` anything. A class that is not closed ends with the pattern;
-//! - `\` takes the next character as it is, in classes too; at the end of a pattern it is itself.
+//! - `*` matches any text, `?` any one character.
+//! - `[abc]` and `[a-z]` match one of these characters, `[^...]` one of all others. A range may be written in either order; its end
+//!   is whatever follows the `-`, even a `]`. `[]` matches nothing and `[^]` any character. A class that is not closed extends to the
+//!   end of the pattern.
+//! - `\` makes the next character literal, in classes too. At the end of a pattern it matches itself.
 //!
-//! Matching goes back to the last `*` only, so it takes at most pattern length times text length steps.
+//! Matching backtracks to the last `*` only, so it takes at most pattern length times text length steps.
 
 use pyo3::PyResult;
 
-use crate::fallible::push;
+use crate::memory::push;
 
 /// A compiled pattern.
 pub(crate) struct Glob(Vec<Token>);
 
-/// A character: a Unicode scalar value or, since Python's texts may have some, a lone surrogate.
+/// A character: a Unicode scalar value, or a lone surrogate, which a Python `str` may contain.
 type Char = u32;
 
 enum Token {
@@ -28,7 +29,7 @@ enum Token {
 }
 
 impl Token {
-    /// Whether it stands for this one character.
+    /// Returns whether the token matches this one character. `*` does not.
     fn is(&self, character: Char) -> bool {
         match self {
             Self::AnyText => false,
@@ -45,7 +46,7 @@ impl Token {
 }
 
 impl Glob {
-    /// Compiles a pattern, encoded as UTF-8 (with surrogates let through). Every text is a pattern.
+    /// Compiles a pattern, encoded as [`Text`] is. Every text is a pattern.
     pub(crate) fn new(pattern: &[u8]) -> PyResult<Self> {
         let mut rest = Text(pattern);
         let mut tokens = Vec::new();
@@ -63,11 +64,11 @@ impl Glob {
         Ok(Self(tokens))
     }
 
-    /// Whether the pattern stands for the whole of this text, encoded likewise.
+    /// Returns whether the pattern matches a whole text, encoded as [`Text`] is.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
         let tokens = self.0.as_slice();
         let (mut at, mut rest) = (0, Text(text));
-        // After the last `*` met: the token to go on with, and the text that it has not taken yet.
+        // For the last `*` so far: the token after it, and the text that it has not consumed.
         let mut retry: Option<(usize, Text<'_>)> = None;
         loop {
             if let Some(Token::AnyText) = tokens.get(at) {
@@ -81,7 +82,7 @@ impl Glob {
             match (tokens.get(at), rest.take()) {
                 (None, None) => return true,
                 (Some(token), Some(character)) if token.is(character) => at += 1,
-                // What is missing now is missing still if the `*` takes more.
+                // The text is too short, and would be shorter if the `*` consumed more.
                 (Some(_), None) => return false,
                 _ => {
                     let Some((after, untaken)) = &mut retry else {
@@ -95,7 +96,7 @@ impl Glob {
     }
 }
 
-/// Reads a class whose `[` was read already.
+/// Parses a class, after its `[`.
 fn class(rest: &mut Text<'_>) -> PyResult<Token> {
     let negated = rest.take_if('^');
     let mut ranges = Vec::new();
@@ -113,7 +114,7 @@ fn class(rest: &mut Text<'_>) -> PyResult<Token> {
     Ok(Token::Class { negated, ranges })
 }
 
-/// A range that begins with this character, which may be all of it.
+/// Parses a range that starts with this character; the character alone if no `-` follows.
 fn range(first: Char, rest: &mut Text<'_>) -> (Char, Char) {
     let mut ahead = *rest;
     if ahead.take_if('-')
@@ -125,7 +126,7 @@ fn range(first: Char, rest: &mut Text<'_>) -> (Char, Char) {
     (first, first)
 }
 
-/// The characters of a text in UTF-8 that may have surrogates.
+/// The characters of a text in UTF-8, in which lone surrogates may be encoded too.
 #[derive(Clone, Copy)]
 struct Text<'a>(&'a [u8]);
 
