@@ -73,16 +73,16 @@ pub trait Clock {
         self.now().after(ttl)
     }
 
-    /// How long an entry that dies at `expires` has to live, in whole milliseconds: at no time more than the `ttl` that
+    /// How long an entry that dies at `expires_at` has to live, in whole milliseconds: at no time more than the `ttl` that
     /// [`expiry`](Self::expiry) was given, rounded up.
-    fn time_left(&self, expires: Timestamp) -> Duration {
-        millis_between(self.now(), expires)
+    fn time_left(&self, expires_at: Timestamp) -> Duration {
+        millis_between(self.now(), expires_at)
     }
 
     /// Whether an entry that expires then is dead. A clock whose `now` is coarse may look more closely here; it may not be
     /// asked about what lies more than a second after `now`.
-    fn has_passed(&self, expires: Timestamp) -> bool {
-        expires != Timestamp::NEVER && expires.is_over(self.now())
+    fn has_passed(&self, expires_at: Timestamp) -> bool {
+        expires_at != Timestamp::NEVER && expires_at.is_over(self.now())
     }
 }
 
@@ -119,13 +119,13 @@ impl Clock for SystemClock {
     }
 
     #[cfg(target_os = "linux")]
-    fn has_passed(&self, expires: Timestamp) -> bool {
-        if expires == Timestamp::NEVER {
+    fn has_passed(&self, expires_at: Timestamp) -> bool {
+        if expires_at == Timestamp::NEVER {
             return false;
         }
         let now = self.now();
-        let about_to_die = expires.0.saturating_sub(now.0) < MAX_LAG_MICROS;
-        expires.is_over(now) || about_to_die && expires.is_over(exact_now())
+        let about_to_die = expires_at.0.saturating_sub(now.0) < MAX_LAG_MICROS;
+        expires_at.is_over(now) || about_to_die && expires_at.is_over(exact_now())
     }
 
     #[cfg(target_os = "linux")]
@@ -138,8 +138,8 @@ impl Clock for SystemClock {
     }
 
     #[cfg(target_os = "linux")]
-    fn time_left(&self, expires: Timestamp) -> Duration {
-        let left = millis_between(exact_now(), expires);
+    fn time_left(&self, expires_at: Timestamp) -> Duration {
+        let left = millis_between(exact_now(), expires_at);
         // What was reckoned with the coarse clock may have a tick too much. Of what was not, a tick is taken off too, but not
         // below the minute that tells the two apart, so that the time left only ever falls.
         let tick =
@@ -245,12 +245,12 @@ impl<C: Clock + ?Sized> Clock for &C {
         (**self).expiry(ttl)
     }
 
-    fn time_left(&self, expires: Timestamp) -> Duration {
-        (**self).time_left(expires)
+    fn time_left(&self, expires_at: Timestamp) -> Duration {
+        (**self).time_left(expires_at)
     }
 
-    fn has_passed(&self, expires: Timestamp) -> bool {
-        (**self).has_passed(expires)
+    fn has_passed(&self, expires_at: Timestamp) -> bool {
+        (**self).has_passed(expires_at)
     }
 }
 
@@ -263,12 +263,12 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
         (**self).expiry(ttl)
     }
 
-    fn time_left(&self, expires: Timestamp) -> Duration {
-        (**self).time_left(expires)
+    fn time_left(&self, expires_at: Timestamp) -> Duration {
+        (**self).time_left(expires_at)
     }
 
-    fn has_passed(&self, expires: Timestamp) -> bool {
-        (**self).has_passed(expires)
+    fn has_passed(&self, expires_at: Timestamp) -> bool {
+        (**self).has_passed(expires_at)
     }
 }
 
@@ -296,11 +296,11 @@ mod tests {
 
     #[test]
     fn the_time_left_falls_from_the_time_given() {
-        let expires = Timestamp(10_500).after(20 * MILLI);
-        assert_eq!(Timestamp(10_500).time_left(expires), 20 * MILLI);
-        assert_eq!(Timestamp(10_501).time_left(expires), 20 * MILLI);
-        assert_eq!(Timestamp(11_001).time_left(expires), 19 * MILLI);
-        assert_eq!(Timestamp(40_000).time_left(expires), Duration::ZERO);
+        let expires_at = Timestamp(10_500).after(20 * MILLI);
+        assert_eq!(Timestamp(10_500).time_left(expires_at), 20 * MILLI);
+        assert_eq!(Timestamp(10_501).time_left(expires_at), 20 * MILLI);
+        assert_eq!(Timestamp(11_001).time_left(expires_at), 19 * MILLI);
+        assert_eq!(Timestamp(40_000).time_left(expires_at), Duration::ZERO);
     }
 
     #[cfg(target_os = "linux")]
@@ -311,11 +311,14 @@ mod tests {
             let mut cut_short = 0;
             for _ in 0..10_000 {
                 let before = exact_now();
-                let expires = SystemClock.expiry(ttl);
+                let expires_at = SystemClock.expiry(ttl);
                 let after = exact_now();
-                cut_short += usize::from(expires.after(MILLI) < before.after(ttl));
-                assert!(expires <= after.after(ttl).after(tick()), "{ttl:?} is too long");
-                assert!(SystemClock.time_left(expires) <= ttl);
+                cut_short += usize::from(expires_at.after(MILLI) < before.after(ttl));
+                assert!(
+                    expires_at <= after.after(ttl).after(tick()),
+                    "{ttl:?} is too long"
+                );
+                assert!(SystemClock.time_left(expires_at) <= ttl);
             }
             let allowed = if ttl < COARSE_FROM { 0 } else { 1000 };
             assert!(cut_short <= allowed, "{ttl:?} is cut short {cut_short} times");
@@ -325,10 +328,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_time_left_by_the_system_only_ever_falls() {
-        let expires = exact_now().after(COARSE_FROM + 5 * tick());
+        let expires_at = exact_now().after(COARSE_FROM + 5 * tick());
         let mut last = Duration::MAX;
         while last > COARSE_FROM.saturating_sub(5 * tick()) {
-            let left = SystemClock.time_left(expires);
+            let left = SystemClock.time_left(expires_at);
             assert!(left <= last, "{left:?} after {last:?}");
             last = left;
         }

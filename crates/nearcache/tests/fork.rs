@@ -16,7 +16,7 @@ fn child(cache: &Cache<u64>) -> ! {
     let works = || {
         cache.insert(b"child", 1, None).is_ok()
             && cache.get(b"child") == Some(1)
-            && cache.store().validate().is_ok()
+            && cache.raw().validate().is_ok()
             && (0..1000_u64).all(|key| cache.insert(&key.to_le_bytes(), key, None).is_ok())
     };
     // SAFETY: ends the process without running what belongs to the parent.
@@ -29,7 +29,7 @@ fn child(cache: &Cache<u64>) -> ! {
 
 /// Forks with the store at rest; returns the child's exit status.
 fn fork_once(cache: &Cache<u64>) -> i32 {
-    let frozen = cache.store().freeze();
+    let frozen = cache.raw().freeze();
     // SAFETY: the child uses the cache, whose locks are this thread's to release, and the allocator, which glibc
     // and musl make usable after a fork; then it ends.
     #[allow(unsafe_code)]

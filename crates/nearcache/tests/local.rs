@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use nearcache::local::{Batch, Cache, Capacity, Draft, Store};
+use nearcache::local::{Batch, Cache, Capacity, NewEntry, RawCache};
 use nearcache::{Clock, Eviction, ManualClock, Rejected, Timestamp, UpdateError, WriteError};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ fn expired_entries_leave_without_being_read() {
             write(&cache);
         }
         assert_eq!(cache.len(), 1, "{name}, {shards} shards");
-        cache.store().validate().unwrap();
+        cache.raw().validate().unwrap();
     }
 }
 
@@ -78,10 +78,10 @@ fn touch_changes_the_expiry() {
 fn update_keeps_the_expiry() {
     let (cache, clock) = with_clock();
     cache.insert(b"key", 1, Some(SECOND)).unwrap();
-    let expires = cache.expires_at(b"key");
+    let expires_at = cache.expires_at(b"key");
     clock.advance(SECOND / 2);
     cache.update(b"key", |n| Ok::<_, Infallible>(n + 1)).unwrap();
-    assert_eq!(cache.expires_at(b"key"), expires);
+    assert_eq!(cache.expires_at(b"key"), expires_at);
 }
 
 #[test]
@@ -273,11 +273,11 @@ fn adaptive_policy_follows_recency_where_there_is_nothing_else() {
 
 #[test]
 fn handles_with_limits_of_their_own_share_a_store() {
-    let store = Store::new(Eviction::S3Fifo, 1).unwrap();
-    let draft = |value| Draft {
+    let cache = RawCache::new(Eviction::S3Fifo, 1).unwrap();
+    let entry = |value| NewEntry {
         value,
         weight: 1,
-        expires: Timestamp::NEVER,
+        expires_at: Timestamp::NEVER,
     };
     let now = Timestamp::from_unix_micros(0);
     let wide = Capacity {
@@ -289,11 +289,11 @@ fn handles_with_limits_of_their_own_share_a_store() {
         ..Capacity::UNBOUNDED
     };
     for key in 0..10_u8 {
-        store.insert(&[key], draft(key), &wide, &now).unwrap();
+        cache.insert(&[key], entry(key), &wide, &now).unwrap();
     }
-    assert_eq!(store.len(), 10);
-    store.insert(b"x", draft(99), &narrow, &now).unwrap();
-    assert_eq!((store.len(), store.get(b"x", &now)), (4, Some(99)));
+    assert_eq!(cache.len(), 10);
+    cache.insert(b"x", entry(99), &narrow, &now).unwrap();
+    assert_eq!((cache.len(), cache.get(b"x", &now)), (4, Some(99)));
 }
 
 /// A value that uses the cache when it is dropped.
@@ -353,7 +353,7 @@ fn a_panic_under_the_lock_empties_the_shard_and_no_more() {
     assert!(!cache.contains(b"bomb"));
     cache.insert(b"bomb", Bomb, None).unwrap();
     assert!(cache.contains(b"bomb"));
-    cache.store().validate().unwrap();
+    cache.raw().validate().unwrap();
 }
 
 #[test]

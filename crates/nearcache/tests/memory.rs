@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use nearcache::Eviction;
-use nearcache::local::{Cache, Store};
+use nearcache::local::{Cache, RawCache};
 
 /// The bar. A test here fails when a struct grows beyond it.
 const MAX_BOOKKEEPING: f64 = 48.0;
@@ -80,7 +80,7 @@ fn bookkeeping_of_an_entry_is_at_most_48_bytes() {
         // What is counted against a limit on memory is what is taken, by a few bytes.
         let mean = measured.iter().sum::<f64>() / measured.len() as f64;
         assert!(
-            (mean - Store::<u64>::BOOKKEEPING as f64).abs() < 5.0,
+            (mean - RawCache::<u64>::BOOKKEEPING as f64).abs() < 5.0,
             "{eviction:?}: {mean}"
         );
     }

@@ -104,7 +104,7 @@ impl Pair {
         self.model
             .get(&key)
             .copied()
-            .filter(|(_, expires)| !expires.is_over(self.clock.now()))
+            .filter(|(_, expires_at)| !expires_at.is_over(self.clock.now()))
     }
 
     /// An answer must be the model's, or nothing; nothing is then no entry to the model either.
@@ -143,7 +143,7 @@ impl Pair {
             Op::ExpiresAt(key) => {
                 let (answer, expected) = (
                     self.cache.expires_at(&[key]),
-                    self.live(key).map(|(_, expires)| expires),
+                    self.live(key).map(|(_, expires_at)| expires_at),
                 );
                 self.agree(key, answer.as_ref(), expected.as_ref());
             }
@@ -158,7 +158,7 @@ impl Pair {
                 let back = self.clock.now().as_unix_micros() - i64::try_from(ms).unwrap() * 1000;
                 // What was found dead may be gone for good, so the model forgets it as well.
                 let now = self.clock.now();
-                self.model.retain(|_, (_, expires)| !expires.is_over(now));
+                self.model.retain(|_, (_, expires_at)| !expires_at.is_over(now));
                 self.drop_dead(now);
                 self.clock.set(Timestamp::from_unix_micros(back));
             }
@@ -168,17 +168,17 @@ impl Pair {
     /// Reads every key, so that the cache drops what is dead.
     fn drop_dead(&self, now: Timestamp) {
         for key in 0..40_u8 {
-            self.cache.store().get(&[key], &now);
+            self.cache.raw().get(&[key], &now);
         }
     }
 
     fn insert(&mut self, key: u8, value: Value, ttl: Option<u64>) {
-        let expires = self.expiry(ttl);
+        let expires_at = self.expiry(ttl);
         let stored = self.cache.insert(&[key], value, ttl.map(Duration::from_millis));
         assert_eq!(stored.is_err(), u64::from(value) > self.max_weight);
         self.model.remove(&key);
-        if stored.is_ok() && !expires.is_over(self.clock.now()) {
-            self.model.insert(key, (value, expires));
+        if stored.is_ok() && !expires_at.is_over(self.clock.now()) {
+            self.model.insert(key, (value, expires_at));
             assert_eq!(
                 self.cache.get(&[key]),
                 Some(value),
@@ -190,14 +190,14 @@ impl Pair {
     }
 
     fn insert_if_absent(&mut self, key: u8, value: Value, ttl: Option<u64>) {
-        let expires = self.expiry(ttl);
+        let expires_at = self.expiry(ttl);
         match self
             .cache
             .insert_if_absent(&[key], value, ttl.map(Duration::from_millis))
         {
             Ok(false) => assert!(self.live(key).is_some(), "key {key} was said to be there"),
             Ok(true) => {
-                self.model.insert(key, (value, expires));
+                self.model.insert(key, (value, expires_at));
             }
             Err(_) => {
                 assert!(u64::from(value) > self.max_weight);
@@ -207,14 +207,14 @@ impl Pair {
     }
 
     fn insert_if_present(&mut self, key: u8, value: Value, ttl: Option<u64>) {
-        let expires = self.expiry(ttl);
+        let expires_at = self.expiry(ttl);
         match self
             .cache
             .insert_if_present(&[key], value, ttl.map(Duration::from_millis))
         {
             Ok(true) => {
                 assert!(self.live(key).is_some(), "key {key} was not there to be replaced");
-                self.model.insert(key, (value, expires));
+                self.model.insert(key, (value, expires_at));
             }
             Ok(false) => self.agree(key, None::<&()>, None),
             Err(_) => {
@@ -238,18 +238,18 @@ impl Pair {
     }
 
     fn expire_if(&mut self, key: u8, least: Value, ttl: Option<u64>) {
-        let (expected, expires) = (self.live(key), self.expiry(ttl));
+        let (expected, expires_at) = (self.live(key), self.expiry(ttl));
         let clock = Arc::clone(&self.clock);
-        let set = self.cache.store().expire_if(&[key], &clock, |&value, old| {
+        let set = self.cache.raw().expire_if(&[key], &clock, |&value, old| {
             assert_eq!(Some((value, old)), expected);
-            (value >= least).then_some(expires)
+            (value >= least).then_some(expires_at)
         });
         if set {
             let (value, _) = expected.expect("what was changed is in the model");
             assert!(value >= least);
-            self.model.insert(key, (value, expires));
-            let alive = !expires.is_over(self.clock.now());
-            assert_eq!(self.cache.expires_at(&[key]), alive.then_some(expires));
+            self.model.insert(key, (value, expires_at));
+            let alive = !expires_at.is_over(self.clock.now());
+            assert_eq!(self.cache.expires_at(&[key]), alive.then_some(expires_at));
         }
     }
 
@@ -257,8 +257,8 @@ impl Pair {
         let expected = self.live(key);
         match self.cache.update(&[key], |old| Ok::<_, Infallible>(old + delta)) {
             Ok(true) => {
-                let (old, expires) = expected.expect("an updated entry is in the model");
-                self.model.insert(key, (old + delta, expires));
+                let (old, expires_at) = expected.expect("an updated entry is in the model");
+                self.model.insert(key, (old + delta, expires_at));
                 assert_eq!(self.cache.get(&[key]), Some(old + delta));
             }
             Ok(false) => self.agree(key, None::<&()>, None),
@@ -271,10 +271,10 @@ impl Pair {
     }
 
     fn touch(&mut self, key: u8, ttl: Option<u64>) {
-        let expires = self.expiry(ttl);
+        let expires_at = self.expiry(ttl);
         if self.cache.touch(&[key], ttl.map(Duration::from_millis)) {
             let (value, _) = self.live(key).expect("a touched entry is in the model");
-            self.model.insert(key, (value, expires));
+            self.model.insert(key, (value, expires_at));
         } else {
             self.model.remove(&key);
         }
@@ -295,7 +295,7 @@ impl Pair {
     }
 
     fn validate(&self) {
-        self.cache.store().validate().unwrap();
+        self.cache.raw().validate().unwrap();
         assert!(
             self.cache.len() <= self.max_entries,
             "{} entries",
@@ -335,9 +335,9 @@ proptest! {
         for op in &ops {
             pair.apply(op);
             let now = pair.clock.now();
-            for (&key, &(value, expires)) in &pair.model {
-                let answer = pair.cache.store().get(&[key], &now);
-                prop_assert_eq!(answer, Some(value).filter(|_| !expires.is_over(now)));
+            for (&key, &(value, expires_at)) in &pair.model {
+                let answer = pair.cache.raw().get(&[key], &now);
+                prop_assert_eq!(answer, Some(value).filter(|_| !expires_at.is_over(now)));
             }
         }
         pair.validate();

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use failing::{Failing, Fails, for_every_allocation, with_failures, without_failures};
-use nearcache::local::{Batch, Builder, Cache, Capacity, Draft, Store};
+use nearcache::local::{Batch, Builder, Cache, Capacity, NewEntry, RawCache};
 use nearcache::{Condition, Eviction, ManualClock, OutOfMemory, Timestamp, WriteError};
 
 #[global_allocator]
@@ -62,7 +62,7 @@ fn check(
     for_every_allocation(|plan| {
         let (cache, others) = fill();
         let (outcome, failed) = with_failures(plan, || operation(&cache));
-        cache.store().validate().unwrap();
+        cache.raw().validate().unwrap();
         for (number, value) in others {
             let found = cache.get(&key(number));
             assert!(
@@ -74,7 +74,7 @@ fn check(
         assert!(failed || outcome == Outcome::Done, "{plan:?} failed nothing");
         cache.insert(b"usable", 1, None).unwrap();
         assert_eq!(cache.get(b"usable"), Some(1));
-        cache.store().validate().unwrap();
+        cache.raw().validate().unwrap();
         failed
     });
 }
@@ -222,7 +222,7 @@ fn what_removes_and_reads_needs_no_memory() {
         },
         |cache| {
             let _ = cache.stats();
-            drop(cache.store().freeze());
+            drop(cache.raw().freeze());
         },
     ];
     for operation in operations {
@@ -245,7 +245,7 @@ fn what_removes_and_reads_needs_no_memory() {
     let (cache, _) = filled(builder().build(), 100);
     with_failures(Fails::From(1), || cache.clear());
     assert!(cache.is_empty());
-    cache.store().validate().unwrap();
+    cache.raw().validate().unwrap();
 }
 
 #[test]
@@ -286,13 +286,13 @@ fn ghosts_that_cannot_grow_forget() {
         stored.unwrap();
     }
     assert_eq!(cache.len(), 2000);
-    cache.store().validate().unwrap();
+    cache.raw().validate().unwrap();
 }
 
 #[test]
 fn a_store_is_made_or_not() {
     // The first allocation is that of the shards; the other one, of an `Arc`, cannot fail without an abort.
-    let (made, failed) = with_failures(Fails::Only(1), || Store::<u64>::new(Eviction::Lru, 4));
+    let (made, failed) = with_failures(Fails::Only(1), || RawCache::<u64>::new(Eviction::Lru, 4));
     assert!(failed);
     assert_eq!(made.err(), Some(OutOfMemory));
 }
@@ -300,7 +300,7 @@ fn a_store_is_made_or_not() {
 /// Operations in a random order, a third of them with an allocation that fails, beside a model.
 #[test]
 fn a_cache_agrees_with_its_model_however_memory_fails() {
-    let store = Store::<u64>::new(Eviction::Adaptive, 2).unwrap();
+    let cache = RawCache::<u64>::new(Eviction::Adaptive, 2).unwrap();
     let mut model: HashMap<u64, u64> = HashMap::new();
     let (mut random, mut failures) = (1_u64, 0);
     let now = Timestamp::from_unix_micros(0);
@@ -308,25 +308,25 @@ fn a_cache_agrees_with_its_model_however_memory_fails() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);
         let (number, what) = ((random >> 33) % 600, (random >> 50) % 12);
         let name = key(number);
-        let draft = Draft {
+        let new = NewEntry {
             value: round,
             weight: 1,
-            expires: Timestamp::NEVER,
+            expires_at: Timestamp::NEVER,
         };
         let plan = Fails::From(if random >> 60 < 5 { 1 } else { usize::MAX });
         let (stored, _) = with_failures(plan, || match what {
-            0..4 => store
-                .insert(&name, draft, &Capacity::UNBOUNDED, &now)
+            0..4 => cache
+                .insert(&name, new, &Capacity::UNBOUNDED, &now)
                 .map(|()| true),
-            4 => store.insert_if(&name, draft, Condition::IfAbsent, &Capacity::UNBOUNDED, &now),
-            5 => store.insert_if(&name, draft, Condition::IfPresent, &Capacity::UNBOUNDED, &now),
+            4 => cache.insert_if(&name, new, Condition::IfAbsent, &Capacity::UNBOUNDED, &now),
+            5 => cache.insert_if(&name, new, Condition::IfPresent, &Capacity::UNBOUNDED, &now),
             6 => {
-                let updated = store.update(&name, &Capacity::UNBOUNDED, &now, |_| {
+                let updated = cache.update(&name, &Capacity::UNBOUNDED, &now, |_| {
                     Ok::<_, Infallible>((round, 1))
                 });
                 Ok(updated.unwrap_or_else(|error| without_failures(|| panic!("{error}"))))
             }
-            _ => Ok(store.remove(&name, &now).is_some() && what > 6),
+            _ => Ok(cache.remove(&name, &now).is_some() && what > 6),
         });
         match stored {
             Ok(true) if what <= 6 => drop(model.insert(number, round)),
@@ -337,11 +337,11 @@ fn a_cache_agrees_with_its_model_however_memory_fails() {
                 assert_eq!(model.get(&number), None, "only a new entry needs memory");
             }
         }
-        assert_eq!(store.get(&name, &now), model.get(&number).copied());
+        assert_eq!(cache.get(&name, &now), model.get(&number).copied());
         if round % 1000 == 0 {
-            store.validate().unwrap();
+            cache.validate().unwrap();
         }
     }
     assert!(failures > 100, "{failures}");
-    store.validate().unwrap();
+    cache.validate().unwrap();
 }

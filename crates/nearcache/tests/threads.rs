@@ -68,7 +68,7 @@ fn all_operations_keep_the_invariants(eviction: Eviction, shards: usize, batch: 
             scope.spawn(move || hammer(cache, seed));
         }
     });
-    cache.store().validate().unwrap();
+    cache.raw().validate().unwrap();
     assert!(cache.len() <= 100, "{} entries", cache.len());
     assert!(cache.stats().insertions > ROUNDS);
 }
@@ -173,7 +173,7 @@ fn a_frozen_store_waits() {
     cache.insert(b"key", 1, None).unwrap();
     let arrived = AtomicBool::new(false);
     thread::scope(|scope| {
-        let frozen = cache.store().freeze();
+        let frozen = cache.raw().freeze();
         let writer = scope.spawn(|| {
             cache.insert(b"key", 2, None).unwrap();
             arrived.store(true, Ordering::SeqCst);
@@ -183,5 +183,5 @@ fn a_frozen_store_waits() {
         drop(frozen);
         writer.join().unwrap();
     });
-    assert_eq!(cache.store().get(b"key", &SystemClock), Some(2));
+    assert_eq!(cache.raw().get(b"key", &SystemClock), Some(2));
 }

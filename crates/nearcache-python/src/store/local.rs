@@ -1,6 +1,6 @@
 //! Entries in the memory of this process.
 
-use nearcache::local::{Draft, Store};
+use nearcache::local::{NewEntry, RawCache};
 use nearcache::{Clock, Condition, OutOfMemory, Timestamp, UpdateError, WriteError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -30,10 +30,10 @@ fn weight(key: &[u8], value_size: u64) -> u64 {
     let key_chunk = (key.len() + CHUNK_HEADER)
         .next_multiple_of(CHUNK_STEP)
         .max(MIN_CHUNK);
-    value_size + (Store::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
+    value_size + (RawCache::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
 }
 
-impl EntryStore for Store<Stored> {
+impl EntryStore for RawCache<Stored> {
     fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
         let py = context.py();
         let stored = self.get_with(key, &context.now()?, |stored| stored.clone_ref(py));
@@ -50,10 +50,10 @@ impl EntryStore for Store<Stored> {
     ) -> PyResult<SetOutcome> {
         let Encoded { stored, size } = Encoded::new(value, context.settings.pickle_protocol)?;
         let (expires, now) = context.expires_at(timeout)?;
-        let draft = Draft {
+        let draft = NewEntry {
             value: stored,
             weight: weight(key, size),
-            expires,
+            expires_at: expires,
         };
         let capacity = &context.settings.capacity;
         match self.insert_if(key, draft, condition, capacity, &now) {
@@ -125,10 +125,10 @@ impl EntryStore for Store<Stored> {
     ) -> PyResult<bool> {
         let token = text(context.py(), token)?;
         let Encoded { stored, size } = Encoded::new(&token, None)?;
-        let draft = Draft {
+        let draft = NewEntry {
             value: stored,
             weight: weight(key, size),
-            expires,
+            expires_at: expires,
         };
         let added = self.insert_if(key, draft, Condition::IfAbsent, &context.settings.capacity, &now);
         added.map_err(|refused| match refused {

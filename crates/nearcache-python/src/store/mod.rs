@@ -12,7 +12,7 @@ mod stats;
 #[cfg(shared)]
 mod upkeep;
 
-use nearcache::local::{Keys, Store as LocalStore};
+use nearcache::local::{Keys, RawCache as LocalStore};
 use nearcache::{Condition, OutOfMemory, Timestamp};
 use pyo3::prelude::*;
 

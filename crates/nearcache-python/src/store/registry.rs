@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nearcache::Eviction;
-use nearcache::local::{Capacity, Frozen, Store};
+use nearcache::local::{Capacity, Frozen, RawCache};
 #[cfg(shared)]
 use nearcache::shared::OpenError;
 #[cfg(shared)]
@@ -28,7 +28,7 @@ use crate::memory::{ensure_headroom, no_memory};
 use crate::system;
 use crate::values::Stored;
 
-type LocalStore = Store<Stored>;
+type LocalStore = RawCache<Stored>;
 
 /// The eviction policies and what they are called in the options.
 const POLICIES: [(Eviction, &str); 3] = [
@@ -75,7 +75,7 @@ pub(crate) fn open_local(
     if !local.contains_key(name) {
         local.try_reserve(1).map_err(no_memory)?;
         frozen.try_reserve(local.len() + 1).map_err(no_memory)?;
-        let store = Store::new(wanted, shards(wanted, capacity)).map_err(no_memory)?;
+        let store = RawCache::new(wanted, shards(wanted, capacity)).map_err(no_memory)?;
         let opened = Opened {
             store: Box::leak(Box::new(store)),
             eviction: wanted,

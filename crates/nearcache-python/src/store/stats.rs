@@ -3,7 +3,7 @@
 #[cfg(shared)]
 use std::time::Duration;
 
-use nearcache::local::{Capacity, Store};
+use nearcache::local::{Capacity, RawCache};
 #[cfg(shared)]
 use nearcache::{Clock, SystemClock, shared::SharedStats};
 use pyo3::prelude::*;
@@ -141,7 +141,7 @@ impl Stats {
     }
 
     /// What a store of this process says of itself to a handle of this capacity.
-    pub(crate) fn of_local(store: &Store<Stored>, capacity: &Capacity) -> Self {
+    pub(crate) fn of_local(store: &RawCache<Stored>, capacity: &Capacity) -> Self {
         let bound = |most: u64| (most != u64::MAX).then_some(Count(most));
         Self {
             max_entries: bound(capacity.max_entries),

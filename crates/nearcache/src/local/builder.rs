@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Weigher};
 use super::capacity::{Batch, Capacity};
-use super::store::Store;
+use super::raw_cache::RawCache;
 use crate::clock::{Clock, SystemClock};
 use crate::error::OutOfMemory;
 use crate::policy::Eviction;
@@ -98,14 +98,14 @@ impl<V, C: Clock> Builder<V, C> {
 
     /// Makes the cache. Allocates a few hundred bytes a shard; more memory is taken as entries come.
     ///
-    /// Aborts the process if there is no memory for that, as the standard library's collections do. [`Store::new`]
+    /// Aborts the process if there is no memory for that, as the standard library's collections do. [`RawCache::new`]
     /// returns an error instead.
     #[must_use]
     pub fn build(self) -> Cache<V, C> {
         let shards = self.shards.unwrap_or_else(|| self.capacity.default_shards());
-        let store = Store::new(self.eviction, shards)
-            .unwrap_or_else(|OutOfMemory| handle_alloc_error(Layout::new::<Store<V>>()));
-        Cache::new(store, self.capacity, self.clock, self.weigher)
+        let raw = RawCache::new(self.eviction, shards)
+            .unwrap_or_else(|OutOfMemory| handle_alloc_error(Layout::new::<RawCache<V>>()));
+        Cache::new(raw, self.capacity, self.clock, self.weigher)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::builder::Builder;
 use super::capacity::Capacity;
 use super::keys::Keys;
-use super::store::{Draft, Store};
+use super::raw_cache::{NewEntry, RawCache};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::condition::Condition;
 use crate::error::{UpdateError, WriteError};
@@ -31,7 +31,7 @@ pub(super) type Weigher<V> = Arc<dyn Fn(&[u8], &V) -> u64 + Send + Sync>;
 /// # Ok::<(), nearcache::WriteError>(())
 /// ```
 pub struct Cache<V, C = SystemClock> {
-    store: Arc<Store<V>>,
+    raw: Arc<RawCache<V>>,
     capacity: Capacity,
     clock: C,
     weigher: Weigher<V>,
@@ -45,9 +45,9 @@ impl<V> Cache<V> {
 }
 
 impl<V, C: Clock> Cache<V, C> {
-    pub(super) fn new(store: Store<V>, capacity: Capacity, clock: C, weigher: Weigher<V>) -> Self {
+    pub(super) fn new(raw: RawCache<V>, capacity: Capacity, clock: C, weigher: Weigher<V>) -> Self {
         Self {
-            store: Arc::new(store),
+            raw: Arc::new(raw),
             capacity,
             clock,
             weigher,
@@ -60,7 +60,7 @@ impl<V, C: Clock> Cache<V, C> {
     where
         V: Clone,
     {
-        self.store.get(key, &self.clock)
+        self.raw.get(key, &self.clock)
     }
 
     /// Stores a value for `ttl`, or for good, whether or not there was one. O(1) amortized, one shard lock.
@@ -70,8 +70,8 @@ impl<V, C: Clock> Cache<V, C> {
     /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it; the old value is
     /// removed then too.
     pub fn insert(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<(), WriteError> {
-        let draft = self.draft(key, value, ttl);
-        self.store.insert(key, draft, &self.capacity, &self.clock)
+        let new = self.new_entry(key, value, ttl);
+        self.raw.insert(key, new, &self.capacity, &self.clock)
     }
 
     /// Stores a value if there is no live entry; returns whether it did. Atomic; cost as [`insert`](Self::insert).
@@ -89,9 +89,9 @@ impl<V, C: Clock> Cache<V, C> {
     ///
     /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it.
     pub fn insert_if_absent(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, WriteError> {
-        let draft = self.draft(key, value, ttl);
-        self.store
-            .insert_if(key, draft, Condition::IfAbsent, &self.capacity, &self.clock)
+        let new = self.new_entry(key, value, ttl);
+        self.raw
+            .insert_if(key, new, Condition::IfAbsent, &self.capacity, &self.clock)
     }
 
     /// Stores a value if there is a live entry to replace; returns whether it did. Atomic; cost as
@@ -102,9 +102,9 @@ impl<V, C: Clock> Cache<V, C> {
     /// [`WriteError`] if it weighs more than the whole cache may hold, or if there is no memory for it; the old value is
     /// removed then too.
     pub fn insert_if_present(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Result<bool, WriteError> {
-        let draft = self.draft(key, value, ttl);
-        self.store
-            .insert_if(key, draft, Condition::IfPresent, &self.capacity, &self.clock)
+        let new = self.new_entry(key, value, ttl);
+        self.raw
+            .insert_if(key, new, Condition::IfPresent, &self.capacity, &self.clock)
     }
 
     /// Changes a value by a function of it, atomically, keeping its expiry; returns whether there was a live entry.
@@ -133,7 +133,7 @@ impl<V, C: Clock> Cache<V, C> {
     where
         V: Clone,
     {
-        self.store.update(key, &self.capacity, &self.clock, |old| {
+        self.raw.update(key, &self.capacity, &self.clock, |old| {
             let new = function(old)?;
             let weight = (self.weigher)(key, &new);
             Ok((new, weight))
@@ -142,7 +142,7 @@ impl<V, C: Clock> Cache<V, C> {
 
     /// Takes an entry out; its value, if it was alive. O(1), one shard lock.
     pub fn remove(&self, key: &[u8]) -> Option<V> {
-        self.store.remove(key, &self.clock)
+        self.raw.remove(key, &self.clock)
     }
 
     /// Takes an entry out if `condition` holds of its value; the value, if it did. Atomic: what was looked at is what is
@@ -162,7 +162,7 @@ impl<V, C: Clock> Cache<V, C> {
     where
         V: Clone,
     {
-        self.store.remove_if(key, &self.clock, condition)
+        self.raw.remove_if(key, &self.clock, condition)
     }
 
     /// Lets a live entry live for `ttl` from now, or for good; returns whether there was one. O(1), one shard lock.
@@ -171,48 +171,48 @@ impl<V, C: Clock> Cache<V, C> {
     }
 
     /// Sets when a live entry dies; returns whether there was one. A time that has passed removes it. O(1), one lock.
-    pub fn expire_at(&self, key: &[u8], expires: Timestamp) -> bool {
-        self.store.expire_at(key, expires, &self.clock)
+    pub fn expire_at(&self, key: &[u8], expires_at: Timestamp) -> bool {
+        self.raw.expire_at(key, expires_at, &self.clock)
     }
 
     /// Whether there is a live entry. O(1), one shard lock; not a use, and not counted.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
-        self.store.contains(key, &self.clock)
+        self.raw.contains(key, &self.clock)
     }
 
     /// When a live entry dies, [`Timestamp::NEVER`] if it does not; `None` if there is no entry. O(1), one shard lock.
     #[must_use]
     pub fn expires_at(&self, key: &[u8]) -> Option<Timestamp> {
-        self.store.expires_at(key, &self.clock)
+        self.raw.expires_at(key, &self.clock)
     }
 
     /// Takes out everything and gives its memory back. O(n), but O(1) under each shard's lock.
     pub fn clear(&self) {
-        self.store.clear();
+        self.raw.clear();
     }
 
     /// How many entries there are, dead ones included that have not been noticed yet. O(1), no lock.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.store.len()
+        self.raw.len()
     }
 
     /// Whether there are none. O(1), no lock.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.store.is_empty()
+        self.raw.is_empty()
     }
 
     /// What the entries weigh together. O(1), no lock.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        self.store.weight()
+        self.raw.weight()
     }
 
-    /// The keys of live entries, in no order. See [`Store::keys`].
+    /// The keys of live entries, in no order. See [`RawCache::keys`].
     pub fn keys(&self) -> Keys<'_, V> {
-        self.store.keys(self.clock.now())
+        self.raw.keys(self.clock.now())
     }
 
     /// What the cache may hold.
@@ -223,32 +223,32 @@ impl<V, C: Clock> Cache<V, C> {
 
     /// Starts counting anew, from zero. O(shards).
     pub fn reset_stats(&self) {
-        self.store.reset_stats();
+        self.raw.reset_stats();
     }
 
     /// For how long the cache has been counting: since it was made, or since the last
     /// [`reset_stats`](Self::reset_stats).
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.store.age()
+        self.raw.age()
     }
 
     /// What was counted since the cache was made or last told to count anew. O(shards).
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.store.stats()
+        self.raw.stats()
     }
 
-    /// What all handles share.
+    /// Returns the cache that all clones of this handle share.
     #[must_use]
-    pub fn store(&self) -> &Store<V> {
-        &self.store
+    pub fn raw(&self) -> &RawCache<V> {
+        &self.raw
     }
 
-    fn draft(&self, key: &[u8], value: V, ttl: Option<Duration>) -> Draft<V> {
-        Draft {
+    fn new_entry(&self, key: &[u8], value: V, ttl: Option<Duration>) -> NewEntry<V> {
+        NewEntry {
             weight: (self.weigher)(key, &value),
-            expires: self.expiry(ttl),
+            expires_at: self.expiry(ttl),
             value,
         }
     }
@@ -261,7 +261,7 @@ impl<V, C: Clock> Cache<V, C> {
 impl<V, C: Clone> Clone for Cache<V, C> {
     fn clone(&self) -> Self {
         Self {
-            store: Arc::clone(&self.store),
+            raw: Arc::clone(&self.raw),
             capacity: self.capacity,
             clock: self.clock.clone(),
             weigher: Arc::clone(&self.weigher),
@@ -272,8 +272,8 @@ impl<V, C: Clone> Clone for Cache<V, C> {
 impl<V, C> fmt::Debug for Cache<V, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("len", &self.store.len())
-            .field("weight", &self.store.weight())
+            .field("len", &self.raw.len())
+            .field("weight", &self.raw.weight())
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }

@@ -53,7 +53,7 @@ impl Capacity {
         let max_entries = self.max_entries.min(self.max_weight / LIKELY_WEIGHT);
         let by_cores = available_parallelism().map_or(1, usize::from) * SHARDS_PER_CORE;
         let by_size = usize::try_from(max_entries / MIN_SHARD_ENTRIES).unwrap_or(usize::MAX);
-        // Rounded down here, since `Store::new` rounds up.
+        // Rounded down here, since `RawCache::new` rounds up.
         let shards = by_cores.next_power_of_two().min(by_size.max(1));
         1 << shards.ilog2()
     }

@@ -2,19 +2,19 @@
 
 use std::vec;
 
-use super::store::{Position, Store};
+use super::raw_cache::{Position, RawCache};
 use crate::clock::Timestamp;
 use crate::error::OutOfMemory;
 
 /// How many slots are looked at under one lock.
 const SLICE: usize = 256;
 
-/// The keys of live entries; made by [`Store::keys`] and [`Cache::keys`](super::Cache::keys).
+/// The keys of live entries; made by [`RawCache::keys`] and [`Cache::keys`](super::Cache::keys).
 ///
 /// If there is no memory for the next keys, the iterator returns an error; the next call tries again.
 #[derive(Debug)]
 pub struct Keys<'a, V> {
-    store: &'a Store<V>,
+    store: &'a RawCache<V>,
     now: Timestamp,
     /// Where the next slice begins.
     next: Position,
@@ -22,7 +22,7 @@ pub struct Keys<'a, V> {
 }
 
 impl<'a, V> Keys<'a, V> {
-    pub(super) fn new(store: &'a Store<V>, now: Timestamp) -> Self {
+    pub(super) fn new(store: &'a RawCache<V>, now: Timestamp) -> Self {
         Self {
             store,
             now,

@@ -3,7 +3,7 @@
 //! From the outside in:
 //!
 //! - [`Cache`]: a handle for Rust programs: a store, a clock, a capacity and a weigher.
-//! - [`Store`]: the shared part. Every call is told the time and the capacity, so that handles with clocks and limits of
+//! - [`RawCache`]: the shared part. Every call is told the time and the capacity, so that handles with clocks and limits of
 //!   their own can share one store.
 //! - `Shard`: what one lock guards: an index of slot numbers, a slab of entries, a policy.
 //!
@@ -11,7 +11,7 @@
 //!
 //! - No user code runs while a lock is held, but for `Clone` of a value and [`Clock::now`](crate::Clock::now).
 //!   Values that leave (victims, replaced and expired ones) are dropped after the lock is released.
-//! - No thread holds two shard locks, but for [`Store::freeze`], which takes them in order.
+//! - No thread holds two shard locks, but for [`RawCache::freeze`], which takes them in order.
 //! - After every write, the whole store is within the capacity of the handle that wrote.
 
 mod builder;
@@ -21,13 +21,13 @@ mod index;
 mod keys;
 mod leaving;
 mod lock;
+mod raw_cache;
 mod shard;
 mod slab;
-mod store;
 mod stored_key;
 
 pub use builder::Builder;
 pub use cache::Cache;
 pub use capacity::{Batch, Capacity};
 pub use keys::Keys;
-pub use store::{Draft, Frozen, Store};
+pub use raw_cache::{Frozen, NewEntry, RawCache};

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use super::capacity::{Capacity, Change, Totals};
 use super::index::{Index, MayBeFurther, Wanted};
 use super::leaving::Leaving;
+use super::raw_cache::NewEntry;
 use super::slab::{Entry, Slab};
-use super::store::Draft;
 use crate::clock::{Clock, Timestamp};
 use crate::condition::Condition;
 use crate::error::{OutOfMemory, Rejected, WriteError};
@@ -150,11 +150,11 @@ impl<V> Shard<V> {
         self.policy.hit(&mut self.slab, slot);
     }
 
-    /// Stores a draft if the condition holds.
+    /// Stores a new if the condition holds.
     pub(super) fn write(
         &mut self,
         key: Key<'_>,
-        draft: Draft<V>,
+        new: NewEntry<V>,
         condition: Condition,
         capacity: &Capacity,
         clock: &impl Clock,
@@ -169,10 +169,9 @@ impl<V> Shard<V> {
             if due > 0 {
                 (owed, found) = self.evict_batch_before(due, key, clock, leaving);
             }
-            self.put(key, found, draft, capacity, clock, leaving)
-                .map(|()| true)
+            self.put(key, found, new, capacity, clock, leaving).map(|()| true)
         } else {
-            leaving.value(draft.value);
+            leaving.value(new.value);
             Ok(false)
         };
         Written {
@@ -198,22 +197,22 @@ impl<V> Shard<V> {
         (owed, self.find(key, clock))
     }
 
-    /// Stores a draft: over the key's entry if one was found, else as a new one.
+    /// Stores a new: over the key's entry if one was found, else as a new one.
     fn put(
         &mut self,
         key: Key<'_>,
         found: Found,
-        draft: Draft<V>,
+        new: NewEntry<V>,
         capacity: &Capacity,
         clock: &impl Clock,
         leaving: &mut Leaving<V>,
     ) -> Result<(), WriteError> {
-        let weight = Rejected::check(draft.weight, capacity.max_weight);
-        let dead_on_arrival = clock.has_passed(draft.expires);
+        let weight = Rejected::check(new.weight, capacity.max_weight);
+        let dead_on_arrival = clock.has_passed(new.expires_at);
         match (weight, found) {
             (Ok(weight), Found::Live(slot)) if !dead_on_arrival => {
-                self.replace(slot, draft.value, weight, capacity, leaving);
-                self.set_expiry(slot, draft.expires);
+                self.replace(slot, new.value, weight, capacity, leaving);
+                self.set_expiry(slot, new.expires_at);
                 return Ok(());
             }
             (_, Found::Live(slot)) => self.drop_own(slot, leaving),
@@ -221,15 +220,15 @@ impl<V> Shard<V> {
             (_, Found::Nothing) => {}
         }
         match weight {
-            Ok(weight) if !dead_on_arrival => self.link(key, draft, weight, capacity, leaving)?,
+            Ok(weight) if !dead_on_arrival => self.link(key, new, weight, capacity, leaving)?,
             Ok(_) => {
                 self.stats.insertions += 1;
                 self.stats.expirations += 1;
-                leaving.value(draft.value);
+                leaving.value(new.value);
             }
             Err(rejected) => {
                 self.stats.rejections += 1;
-                leaving.value(draft.value);
+                leaving.value(new.value);
                 return Err(rejected.into());
             }
         }
@@ -240,7 +239,7 @@ impl<V> Shard<V> {
     fn link(
         &mut self,
         key: Key<'_>,
-        draft: Draft<V>,
+        new: NewEntry<V>,
         weight: u32,
         capacity: &Capacity,
         leaving: &mut Leaving<V>,
@@ -263,7 +262,7 @@ impl<V> Shard<V> {
             Ok(stored_key) => stored_key,
             Err(error) => {
                 self.totals.apply(change.and(Change::left(weight)));
-                leaving.value(draft.value);
+                leaving.value(new.value);
                 return Err(error);
             }
         };
@@ -274,13 +273,13 @@ impl<V> Shard<V> {
         }
         let slot = self.slab.insert(Entry {
             node: Node::new(weight, self.stamp),
-            expires: draft.expires,
+            expires_at: new.expires_at,
             key: stored_key,
-            value: draft.value,
+            value: new.value,
         });
         self.stamp = self.stamp.next();
         self.weight += u64::from(weight);
-        self.expiring += usize::from(draft.expires != Timestamp::NEVER);
+        self.expiring += usize::from(new.expires_at != Timestamp::NEVER);
         self.stats.insertions += 1;
         self.index.insert(key.hash, slot);
         self.policy.admit(&mut self.slab, slot, key.hash);
@@ -362,7 +361,7 @@ impl<V> Shard<V> {
         let hash = self.hasher.hash(entry.key.bytes());
         self.policy.prefetch(hash);
         self.weight -= u64::from(entry.node.weight);
-        self.expiring -= usize::from(entry.expires != Timestamp::NEVER);
+        self.expiring -= usize::from(entry.expires_at != Timestamp::NEVER);
         self.index.remove(hash, slot);
         hash
     }
@@ -416,9 +415,9 @@ impl<V> Shard<V> {
         self.policy.attach(&mut self.slab, slot);
     }
 
-    pub(super) fn set_expiry(&mut self, slot: u32, expires: Timestamp) {
-        let old = std::mem::replace(&mut self.slab.get_mut(slot).expires, expires);
-        self.expiring += usize::from(expires != Timestamp::NEVER);
+    pub(super) fn set_expiry(&mut self, slot: u32, expires_at: Timestamp) {
+        let old = std::mem::replace(&mut self.slab.get_mut(slot).expires_at, expires_at);
+        self.expiring += usize::from(expires_at != Timestamp::NEVER);
         self.expiring -= usize::from(old != Timestamp::NEVER);
     }
 
@@ -426,14 +425,14 @@ impl<V> Shard<V> {
     pub(super) fn reschedule(
         &mut self,
         slot: u32,
-        expires: Timestamp,
+        expires_at: Timestamp,
         clock: &impl Clock,
         leaving: &mut Leaving<V>,
     ) {
-        if clock.has_passed(expires) {
+        if clock.has_passed(expires_at) {
             self.expire_own(slot, leaving);
         } else {
-            self.set_expiry(slot, expires);
+            self.set_expiry(slot, expires_at);
         }
     }
 
@@ -525,7 +524,7 @@ impl<V> Shard<V> {
             if self
                 .slab
                 .occupied(slot)
-                .is_some_and(|entry| entry.expires.is_over(now))
+                .is_some_and(|entry| entry.expires_at.is_over(now))
                 && leaving.has_room()
             {
                 self.expire(slot, leaving);
@@ -557,7 +556,7 @@ impl<V> Shard<V> {
     ) -> Result<(), OutOfMemory> {
         let end = self.slab.slots().min(start.saturating_add(keys.capacity()));
         let taken = (start..end).filter_map(|slot| self.slab.occupied(u32::try_from(slot).ok()?));
-        for entry in taken.filter(|entry| !entry.expires.is_over(now)) {
+        for entry in taken.filter(|entry| !entry.expires_at.is_over(now)) {
             keys.push(try_copy(entry.key.bytes())?);
         }
         Ok(())
@@ -598,7 +597,7 @@ impl<V> Shard<V> {
                 return Err(format!("slot {slot} is in the index, but free"));
             };
             weight += u64::from(entry.node.weight);
-            expiring += usize::from(entry.expires != Timestamp::NEVER);
+            expiring += usize::from(entry.expires_at != Timestamp::NEVER);
         }
         if (weight, expiring) != (self.weight, self.expiring) {
             let counted = (self.weight, self.expiring);

@@ -9,7 +9,7 @@ use crate::prefetch::prefetch;
 #[derive(Debug)]
 pub(super) struct Entry<V> {
     pub(super) node: Node,
-    pub(super) expires: Timestamp,
+    pub(super) expires_at: Timestamp,
     pub(super) key: StoredKey,
     pub(super) value: V,
 }
@@ -18,7 +18,7 @@ impl<V> Entry<V> {
     /// Whether its time is over. The clock is read only if it can be.
     #[inline]
     pub(super) fn is_dead(&self, clock: &impl Clock) -> bool {
-        self.expires != Timestamp::NEVER && clock.has_passed(self.expires)
+        self.expires_at != Timestamp::NEVER && clock.has_passed(self.expires_at)
     }
 }
 

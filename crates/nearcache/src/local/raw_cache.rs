@@ -29,19 +29,19 @@ const MAX_UPDATE_ATTEMPTS: u32 = 10_000;
 
 /// Something to be stored.
 #[derive(Clone, Copy, Debug)]
-pub struct Draft<V> {
+pub struct NewEntry<V> {
     /// The value.
     pub value: V,
     /// What the entry counts against [`Capacity::max_weight`].
     pub weight: u64,
     /// When it dies; [`Timestamp::NEVER`] if it does not.
-    pub expires: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// What an atomic change goes by.
 struct Read<V> {
     value: V,
-    expires: Timestamp,
+    expires_at: Timestamp,
     /// Its slot and stamp.
     place: (u32, Stamp),
 }
@@ -51,7 +51,7 @@ struct Read<V> {
 /// Most programs want [`Cache`](super::Cache). The store is for embedders whose handles have clocks and capacities of
 /// their own, such as the Python package. Wherever a `clock` is asked for, a [`Timestamp`] will do.
 #[derive(Debug)]
-pub struct Store<V> {
+pub struct RawCache<V> {
     shards: Box<[Lock<Shard<V>>]>,
     hasher: KeyHasher,
     totals: Arc<Totals>,
@@ -90,7 +90,7 @@ impl<V> Drop for Frozen<'_, V> {
     }
 }
 
-impl<V> Store<V> {
+impl<V> RawCache<V> {
     /// A store of so many shards, rounded up to a power of two.
     ///
     /// One shard keeps the policy's order exact; more let more threads in at once.
@@ -146,7 +146,7 @@ impl<V> Store<V> {
         let key = self.hasher.key(key);
         let shard = self.lock(key.hash);
         match shard.find(key, clock) {
-            Found::Live(slot) => Some(shard.slab().get(slot).expires),
+            Found::Live(slot) => Some(shard.slab().get(slot).expires_at),
             Found::Dead(_) | Found::Nothing => None,
         }
     }
@@ -154,7 +154,7 @@ impl<V> Store<V> {
     /// Stores a value, whether or not there was one. O(1) amortized, one shard lock, a further one for each entry that
     /// has to be evicted elsewhere.
     ///
-    /// A draft that is dead already removes the entry.
+    /// A new that is dead already removes the entry.
     ///
     /// # Errors
     ///
@@ -163,11 +163,11 @@ impl<V> Store<V> {
     pub fn insert(
         &self,
         key: &[u8],
-        draft: Draft<V>,
+        new: NewEntry<V>,
         capacity: &Capacity,
         clock: &impl Clock,
     ) -> Result<(), WriteError> {
-        self.insert_if(key, draft, Condition::Always, capacity, clock)
+        self.insert_if(key, new, Condition::Always, capacity, clock)
             .map(drop)
     }
 
@@ -179,7 +179,7 @@ impl<V> Store<V> {
     pub fn insert_if(
         &self,
         key: &[u8],
-        draft: Draft<V>,
+        new: NewEntry<V>,
         condition: Condition,
         capacity: &Capacity,
         clock: &impl Clock,
@@ -191,7 +191,7 @@ impl<V> Store<V> {
             owed,
             other_due,
         } = self.with(key.hash, |shard| {
-            shard.write(key, draft, condition, capacity, clock, &mut leaving)
+            shard.write(key, new, condition, capacity, clock, &mut leaving)
         });
         drop(leaving);
         if stored != Ok(false) {
@@ -284,14 +284,14 @@ impl<V> Store<V> {
         let key = self.hasher.key(key);
         for _ in 0..MAX_UPDATE_ATTEMPTS {
             let read = self.read(key, clock);
-            let wanted = read.and_then(|read| Some((read.place, expiry(&read.value, read.expires)?)));
-            let Some((place, expires)) = wanted else {
+            let wanted = read.and_then(|read| Some((read.place, expiry(&read.value, read.expires_at)?)));
+            let Some((place, expires_at)) = wanted else {
                 return false;
             };
             let mut leaving = Leaving::new();
             let mut shard = self.lock(key.hash);
             if let Some(slot) = shard.still(place) {
-                shard.reschedule(slot, expires, clock, &mut leaving);
+                shard.reschedule(slot, expires_at, clock, &mut leaving);
                 drop(shard);
                 return true;
             }
@@ -311,7 +311,7 @@ impl<V> Store<V> {
         let entry = shard.slab().get(slot);
         Some(Read {
             value: entry.value.clone(),
-            expires: entry.expires,
+            expires_at: entry.expires_at,
             place: (slot, entry.node.stamp()),
         })
     }
@@ -341,13 +341,13 @@ impl<V> Store<V> {
     /// Sets when a live entry dies; returns whether there was one. O(1), one shard lock.
     ///
     /// A time that has passed removes it. Not a use: the policy does not hear of it.
-    pub fn expire_at(&self, key: &[u8], expires: Timestamp, clock: &impl Clock) -> bool {
+    pub fn expire_at(&self, key: &[u8], expires_at: Timestamp, clock: &impl Clock) -> bool {
         let key = self.hasher.key(key);
         let mut leaving = Leaving::new();
         let mut shard = self.lock(key.hash);
         let found = shard.find(key, clock);
         match found {
-            Found::Live(slot) => shard.reschedule(slot, expires, clock, &mut leaving),
+            Found::Live(slot) => shard.reschedule(slot, expires_at, clock, &mut leaving),
             Found::Dead(slot) => shard.expire_own(slot, &mut leaving),
             Found::Nothing => {}
         }
