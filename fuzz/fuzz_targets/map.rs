@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use nearcache::shared::{Item, SharedCache};
+use nearcache::shared::{NewEntry, SharedCache};
 use nearcache_fuzz::{INTEGER, Image, Input, KEYS, Known, key, run, value};
 
 const BYTES: u64 = 1 << 20;
@@ -30,12 +30,12 @@ fn ground() -> &'static Ground {
             for number in 0..KEYS {
                 let key = key(number);
                 let len = usize::from(number) * 40 + usize::from(number / 30) * 30_000;
-                cache.set(&key, Item::new(&value(&key, round, len))).unwrap();
+                cache.set(&key, NewEntry::new(&value(&key, round, len))).unwrap();
                 let _ = cache.get(&key);
             }
         }
         cache
-            .set(&key(3), Item::new(&5_i64.to_ne_bytes()).tagged(INTEGER))
+            .set(&key(3), NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
             .unwrap();
         let whole = fs::read(&path).unwrap();
         let file = OpenOptions::new().write(true).open(&path).unwrap();

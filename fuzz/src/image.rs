@@ -268,16 +268,16 @@ impl Image {
             (_, 255) => Kind::Ghost,
             (kind, _) => kind,
         };
-        let tag = match input.byte() {
+        let fingerprint = match input.byte() {
             255 => u64::from(input.byte()),
-            _ => keyed.tag(),
+            _ => keyed.fingerprint(),
         };
         let frequency = u64::from(input.byte() % 4);
-        self.put(index + at, Slot::pointing(tag, kind, frequency, position).0);
+        self.put(index + at, Slot::pointing(fingerprint, kind, frequency, position).0);
         // The same key in another slot, which points to the same record.
         if input.byte().is_multiple_of(8) {
             let other = self.slot(input, &keyed, how / 64 + 1);
-            self.put(index + other, Slot::pointing(tag, kind, 0, position).0);
+            self.put(index + other, Slot::pointing(fingerprint, kind, 0, position).0);
         }
     }
 
@@ -318,7 +318,7 @@ impl Image {
         at: usize,
     ) {
         let how = input.byte();
-        let (tag, mut bytes) = if how.is_multiple_of(8) {
+        let (kind, mut bytes) = if how.is_multiple_of(8) {
             (INTEGER, i64::from(input.byte()).to_ne_bytes().to_vec())
         } else {
             let len = match input.byte() {
@@ -327,7 +327,7 @@ impl Image {
             };
             (0, value(name, how, len))
         };
-        let checksum = self.hashing.checksum(key.hash, &bytes, tag);
+        let checksum = self.hashing.checksum(key.hash, &bytes, kind);
         let checksum = match input.byte() {
             what @ 248.. => {
                 let at = usize::from(what) % bytes.len();
@@ -368,7 +368,7 @@ impl Image {
             first_word(&self.hashing, position, sequence, allotted),
             key_len << 48 | slack << 32 | u64::from(checksum),
             expires << 16 | (at >> 8) as u64,
-            written << 16 | (at as u64 & 0xff) << 8 | u64::from(tag),
+            written << 16 | (at as u64 & 0xff) << 8 | u64::from(kind),
         ];
         let padded = |bytes: &[u8]| -> Vec<u64> {
             let word = |part: &[u8]| std::array::from_fn(|at| part.get(at).copied().unwrap_or_default());

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use nearcache::Timestamp;
-use nearcache::shared::{Counted, Item, SharedCache, SharedError, UpdateError};
+use nearcache::shared::{Incremented, NewEntry, SharedCache, SharedError, UpdateError};
 
 use crate::input::Input;
 
-/// The tag of integers.
+/// The kind of integers.
 pub const INTEGER: u8 = 7;
 /// How many keys there are.
 pub const KEYS: u8 = 32;
@@ -157,7 +157,7 @@ pub fn run(input: &mut Input<'_>, cache: &SharedCache, most: usize, mut known: K
         }
     }
     cache.clear();
-    let done = cache.set(b"key", Item::new(b"value"));
+    let done = cache.set(b"key", NewEntry::new(b"value"));
     if done.is_ok() {
         assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     }
@@ -185,7 +185,7 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
         len => usize::from(len) * 400,
     };
     let new = value(&key, what, len);
-    let item = Item::new(&new).until(cache.expiry((what & 64 > 0).then_some(Duration::from_mins(1))));
+    let item = NewEntry::new(&new).expires_at(cache.expiry((what & 64 > 0).then_some(Duration::from_mins(1))));
     match what % 23 {
         0..4 => known.found(number, cache.get(&key).as_deref()),
         4..8 => known.written(number, cache.set(&key, item).map(|()| true), &new),
@@ -206,9 +206,9 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
             }
         }
         11 => {
-            let done = cache.update::<()>(&key, |tag, old| {
+            let done = cache.update::<()>(&key, |kind, old| {
                 known.found(number, Some(old));
-                Ok((tag, new.clone()))
+                Ok((kind, new.clone()))
             });
             match done {
                 Ok(done) => known.written(number, Ok(done), &new),
@@ -217,11 +217,11 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
             }
         }
         12 => match cache.incr(&key, 1, INTEGER) {
-            Ok(Counted::To(sum)) => {
+            Ok(Incremented::Value(sum)) => {
                 known.was_there(number, true);
                 known.set(number, Latest::Is(sum.to_ne_bytes().to_vec()));
             }
-            Ok(Counted::Absent) => known.found(number, None),
+            Ok(Incremented::Missing) => known.found(number, None),
             Ok(_) => known.was_there(number, true),
             Err(error) => known.failed(number, &error),
         },
@@ -259,7 +259,7 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
         }
         19 => validate(cache, known),
         20 => {
-            let done = cache.set(&key, Item::new(&5_i64.to_ne_bytes()).tagged(INTEGER));
+            let done = cache.set(&key, NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER));
             known.written(number, done.map(|()| true), &5_i64.to_ne_bytes());
         }
         // As many writes as it takes for rings and recounts to move on.
@@ -267,14 +267,14 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
             for more in 0..BURST {
                 let key = self::key(number.wrapping_add(more));
                 let new = value(&key, more, len);
-                let done = cache.set(&key, Item::new(&new)).map(|()| true);
+                let done = cache.set(&key, NewEntry::new(&new)).map(|()| true);
                 known.written(number.wrapping_add(more), done, &new);
             }
         }
         // Entries of other keys: some take slots, and some are evicted.
         _ => {
             for more in 0..BURST {
-                let done = cache.set(&[number, what, more], Item::new(&new[..new.len().min(2000)]));
+                let done = cache.set(&[number, what, more], NewEntry::new(&new[..new.len().min(2000)]));
                 if let Err(error) = done {
                     known.failed(number, &error);
                 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use nearcache::shared::{Counted, Item, OpenError, SharedCache, remove_unused};
+use nearcache::shared::{Incremented, NewEntry, OpenError, SharedCache, remove_unused};
 use support::{End, Scratch, shared_words, signal, spawn, wait, with_room_for};
 
 const BYTES: u64 = 64 << 20;
@@ -25,7 +25,7 @@ const CREATION_LOCK: i64 = (1 << 50) - 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn works(cache: &SharedCache) {
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }
@@ -66,8 +66,11 @@ fn start_at_once(path: &Path, processes: u64) -> usize {
                     }
                 };
                 let zero = 0_i64.to_ne_bytes();
-                cache.add(b"count", Item::new(&zero).tagged(INTEGER)).unwrap();
-                assert!(matches!(cache.incr(b"count", 1, INTEGER), Ok(Counted::To(_))));
+                cache.add(b"count", NewEntry::new(&zero).kind(INTEGER)).unwrap();
+                assert!(matches!(
+                    cache.incr(b"count", 1, INTEGER),
+                    Ok(Incremented::Value(_))
+                ));
                 until(|| done.load(Ordering::SeqCst) == processes);
                 i32::from(!cache.is_current()) * 2
             })

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::{hint, thread};
 
-use nearcache::shared::{Counted, Item, OpenError, SharedCache};
+use nearcache::shared::{Incremented, NewEntry, OpenError, SharedCache};
 use nearcache::{Clock, ManualClock, Timestamp};
 use support::{
     End, SKIPPED, Scratch, has_ended, in_child, shared_words, signal, spawn, unshare, wait, with_room_for,
@@ -25,7 +25,7 @@ const INTEGER: u8 = 7;
 const SOMEBODY: u32 = 54_321;
 
 fn works(cache: &SharedCache) {
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }
@@ -33,7 +33,9 @@ fn works(cache: &SharedCache) {
 /// Writes until every page of the file has been written to, and reads it all.
 fn fill(cache: &SharedCache) {
     for number in 0..4000_u64 {
-        cache.set(&number.to_le_bytes(), Item::new(&[1; 1000])).unwrap();
+        cache
+            .set(&number.to_le_bytes(), NewEntry::new(&[1; 1000]))
+            .unwrap();
     }
     let read = cache
         .keys()
@@ -160,11 +162,11 @@ fn those_who_reopen_a_deleted_file_meet_again() {
     fs::remove_file(scratch.path()).unwrap();
     assert!(olds.iter().all(|old| !old.is_current()));
     // They still share what they had.
-    olds[0].set(b"key", Item::new(b"value")).unwrap();
+    olds[0].set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(olds[2].get(b"key").as_deref(), Some(&b"value"[..]));
     let news = olds.map(|_| SharedCache::open(scratch.path(), BYTES).unwrap());
     assert_eq!(news[0].get(b"key"), None);
-    news[1].set(b"key", Item::new(b"other")).unwrap();
+    news[1].set(b"key", NewEntry::new(b"other")).unwrap();
     for new in &news {
         assert!(new.is_current());
         assert_eq!(new.get(b"key").as_deref(), Some(&b"other"[..]));
@@ -186,8 +188,11 @@ fn create_at_once(
         }
         let cache = SharedCache::open(scratch.directory().join(round.to_string()), BYTES).unwrap();
         let zero = 0_i64.to_ne_bytes();
-        cache.add(b"count", Item::new(&zero).tagged(INTEGER)).unwrap();
-        assert!(matches!(cache.incr(b"count", 1, INTEGER), Ok(Counted::To(_))));
+        cache.add(b"count", NewEntry::new(&zero).kind(INTEGER)).unwrap();
+        assert!(matches!(
+            cache.incr(b"count", 1, INTEGER),
+            Ok(Incremented::Value(_))
+        ));
         assert!(cache.is_current());
         meeting[1].fetch_add(1, Ordering::SeqCst);
         // Each looks when all have counted.
@@ -226,7 +231,9 @@ fn a_clock_stepped_by_an_hour_neither_extends_lives_nor_ends_those_without_end()
         .unwrap();
     let store = |key: &[u8], ttl: Option<u64>| {
         let expires = cache.expiry(ttl.map(Duration::from_secs));
-        cache.set(key, Item::new(b"value").until(expires)).unwrap();
+        cache
+            .set(key, NewEntry::new(b"value").expires_at(expires))
+            .unwrap();
     };
     let lives = |key: &[u8]| cache.get(key).is_some();
     for (key, ttl) in [
@@ -285,10 +292,13 @@ fn processes_of_two_pid_namespaces_count_together() {
     let scratch = Scratch::new("namespaces");
     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
     let zero = 0_i64.to_ne_bytes();
-    cache.set(b"count", Item::new(&zero).tagged(INTEGER)).unwrap();
+    cache.set(b"count", NewEntry::new(&zero).kind(INTEGER)).unwrap();
     let count = |cache: &SharedCache| {
         for _ in 0..EACH {
-            assert!(matches!(cache.incr(b"count", 1, INTEGER), Ok(Counted::To(_))));
+            assert!(matches!(
+                cache.incr(b"count", 1, INTEGER),
+                Ok(Incremented::Value(_))
+            ));
         }
     };
     inside_and_outside(
@@ -321,7 +331,7 @@ fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
                     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
                     let large = vec![1; 200_000];
                     loop {
-                        cache.set(b"large", Item::new(&large)).unwrap();
+                        cache.set(b"large", NewEntry::new(&large)).unwrap();
                         told[0].fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -337,7 +347,7 @@ fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
         |child| {
             let mut end = None;
             while end.is_none() {
-                cache.set(b"small", Item::new(b"value")).unwrap();
+                cache.set(b"small", NewEntry::new(b"value")).unwrap();
                 if let Some(found) = cache.get(b"large") {
                     assert!(found.len() == 200_000 && found.iter().all(|byte| *byte == 1));
                 }

@@ -4,7 +4,7 @@
 
 mod pair;
 
-use nearcache::shared::{Item, SharedCache};
+use nearcache::shared::{NewEntry, SharedCache};
 use pair::{BYTES, Place, Step, TOO_LARGE, agree};
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
     let key = || 0..24_u8;
     prop_oneof![
         8 => key().prop_map(Step::Get),
-        8 => (key(), length(), any::<u8>(), ttl()).prop_map(|(key, len, tag, ttl)| Step::Set(key, len, tag, ttl)),
+        8 => (key(), length(), any::<u8>(), ttl()).prop_map(|(key, len, kind, ttl)| Step::Set(key, len, kind, ttl)),
         2 => (key(), length()).prop_map(|(key, len)| Step::Add(key, len)),
         2 => (key(), length()).prop_map(|(key, len)| Step::SetIfPresent(key, len)),
         2 => (key(), any::<i64>()).prop_map(|(key, value)| Step::Integer(key, value)),
@@ -60,7 +60,7 @@ fn a_full_cache_stays_valid_and_full() {
         if let Some(found) = cache.get(key.as_bytes()) {
             assert!(found.iter().all(|byte| *byte == key.as_bytes()[4]));
         } else {
-            cache.set(key.as_bytes(), Item::new(&value)).unwrap();
+            cache.set(key.as_bytes(), NewEntry::new(&value)).unwrap();
         }
         if round % 1000 == 0 {
             cache.validate().unwrap();

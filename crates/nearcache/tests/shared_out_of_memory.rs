@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use failing::{Failing, Fails, for_every_allocation, with_failures, without_failures};
 use nearcache::OutOfMemory;
-use nearcache::shared::{Counted, Item, SharedCache, SharedError, UpdateError, ValidateError};
+use nearcache::shared::{Incremented, NewEntry, SharedCache, SharedError, UpdateError, ValidateError};
 use support::Scratch;
 
 #[global_allocator]
@@ -49,11 +49,14 @@ impl<T> From<Result<T, UpdateError<Infallible>>> for Outcome {
 
 fn opened(scratch: &Scratch) -> SharedCache {
     let cache = SharedCache::open(scratch.path(), 1 << 20).unwrap();
-    cache.set(b"key", Item::new(&[1; LARGE])).unwrap();
-    cache.set(b"count", Item::new(&5_i64.to_ne_bytes())).unwrap();
+    cache.set(b"key", NewEntry::new(&[1; LARGE])).unwrap();
+    cache.set(b"count", NewEntry::new(&5_i64.to_ne_bytes())).unwrap();
     for number in 0..OTHERS {
         cache
-            .set(&number.to_ne_bytes(), Item::new(&[number.to_ne_bytes()[0]; 16]))
+            .set(
+                &number.to_ne_bytes(),
+                NewEntry::new(&[number.to_ne_bytes()[0]; 16]),
+            )
             .unwrap();
     }
     cache
@@ -63,13 +66,15 @@ type Operation = fn(&SharedCache) -> Outcome;
 
 /// Those that change nothing, whatever comes of them, or what is told below.
 const OPERATIONS: [(&str, Operation); 15] = [
-    ("set", |cache| cache.set(b"new", Item::new(&[2; LARGE])).into()),
-    ("replace", |cache| {
-        cache.set(b"key", Item::new(&[1; LARGE])).into()
+    ("set", |cache| {
+        cache.set(b"new", NewEntry::new(&[2; LARGE])).into()
     }),
-    ("add", |cache| cache.add(b"new", Item::new(b"value")).into()),
+    ("replace", |cache| {
+        cache.set(b"key", NewEntry::new(&[1; LARGE])).into()
+    }),
+    ("add", |cache| cache.add(b"new", NewEntry::new(b"value")).into()),
     ("set_if_present", |cache| {
-        cache.set_if_present(b"key", Item::new(&[1; LARGE])).into()
+        cache.set_if_present(b"key", NewEntry::new(&[1; LARGE])).into()
     }),
     ("get_into", |cache| {
         let mut value = Vec::new();
@@ -93,8 +98,8 @@ const OPERATIONS: [(&str, Operation); 15] = [
         None => Outcome::OutOfMemory,
     }),
     ("update", |cache| {
-        let updated = cache.update(b"key", |tag, old| {
-            without_failures(|| Ok::<_, Infallible>((tag, old.to_vec())))
+        let updated = cache.update(b"key", |kind, old| {
+            without_failures(|| Ok::<_, Infallible>((kind, old.to_vec())))
         });
         if let Ok(updated) = updated {
             assert!(updated, "a failure must not look like a missing entry");
@@ -106,7 +111,7 @@ const OPERATIONS: [(&str, Operation); 15] = [
     }),
     ("incr", |cache| {
         let counted = cache.incr(b"count", 0, 0);
-        assert!(matches!(counted, Ok(Counted::To(5))));
+        assert!(matches!(counted, Ok(Incremented::Value(5))));
         counted.into()
     }),
     ("touch", |cache| {
@@ -148,7 +153,7 @@ fn every_operation_is_done_or_fails() {
             for number in 0..OTHERS {
                 assert!(cache.contains(&number.to_ne_bytes()), "{name}, {plan:?}");
             }
-            cache.set(b"usable", Item::new(b"yes")).unwrap();
+            cache.set(b"usable", NewEntry::new(b"yes")).unwrap();
             cache.validate().unwrap();
             failed
         });

@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nearcache::shared::{FileState, Item, OpenError, Process, SharedCache, SharedError, default_processes};
+use nearcache::shared::{
+    FileState, NewEntry, OpenError, ProcessId, SharedCache, SharedError, default_processes,
+};
 use support::{End, SKIPPED, Scratch, in_child, shared_words, signal, spawn, wait};
 
 const BYTES: u64 = 1 << 20;
@@ -23,7 +25,7 @@ const BYTES: u64 = 1 << 20;
 const SOMEBODY: u32 = 54_321;
 
 fn works(cache: &SharedCache) {
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }
@@ -67,8 +69,8 @@ fn reuse(numbers: &[RawFd], file: RawFd) {
     }
 }
 
-fn name(word: &AtomicU64) -> Process {
-    Process::from_u64(word.load(Ordering::SeqCst))
+fn name(word: &AtomicU64) -> ProcessId {
+    ProcessId::from_u64(word.load(Ordering::SeqCst))
 }
 
 fn wait_for(word: &AtomicU64) {
@@ -88,7 +90,7 @@ fn lives_until_killed(cache: &SharedCache, before: impl FnOnce() -> bool) -> Res
             return SKIPPED;
         }
         works(cache);
-        told[1].store(cache.process().unwrap().to_u64(), Ordering::SeqCst);
+        told[1].store(cache.process_id().unwrap().to_u64(), Ordering::SeqCst);
         told[0].store(1, Ordering::SeqCst);
         thread::sleep(Duration::from_secs(100));
         0
@@ -98,7 +100,7 @@ fn lives_until_killed(cache: &SharedCache, before: impl FnOnce() -> bool) -> Res
         assert_eq!(wait(child), End::Exit(SKIPPED));
         return Err(());
     }
-    assert!(name(&told[1]) != cache.process().unwrap());
+    assert!(name(&told[1]) != cache.process_id().unwrap());
     assert!(cache.is_alive(name(&told[1])));
     signal(child, libc::SIGKILL);
     assert_eq!(wait(child), End::Killed(libc::SIGKILL));
@@ -120,7 +122,7 @@ fn a_child_that_changes_its_user_writes_and_counts_as_alive() {
         return;
     }
     // One that took its slot before the change keeps it.
-    let told = |cache: &SharedCache| cache.process().unwrap();
+    let told = |cache: &SharedCache| cache.process_id().unwrap();
     lives_until_killed(&cache, || {
         let before = told(&cache);
         become_somebody() && told(&cache) == before
@@ -171,7 +173,7 @@ fn a_process_with_another_user_and_no_descriptors_reads_and_says_why_it_cannot_w
         if !become_somebody() {
             return SKIPPED;
         }
-        let error = cache.set(b"key", Item::new(b"other")).unwrap_err();
+        let error = cache.set(b"key", NewEntry::new(b"other")).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -196,7 +198,7 @@ fn a_process_whose_descriptors_were_closed_takes_its_own_slot_again() {
     let other = SharedCache::open(scratch.path(), BYTES).unwrap();
     in_child("closed descriptors", || {
         let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
-        let me = cache.process().unwrap();
+        let me = cache.process_id().unwrap();
         works(&other);
         assert!(!cache.check_registration().unwrap());
         assert_eq!(close_all(&scratch.path()).len(), 4);
@@ -205,8 +207,8 @@ fn a_process_whose_descriptors_were_closed_takes_its_own_slot_again() {
         assert!(!other.is_alive(me), "for a while it counts as dead");
         assert!(cache.check_registration().unwrap());
         assert!(!cache.check_registration().unwrap());
-        assert!(cache.process().unwrap() == me, "nobody took the slot");
-        assert!(other.is_alive(me) && cache.is_alive(other.process().unwrap()));
+        assert!(cache.process_id().unwrap() == me, "nobody took the slot");
+        assert!(other.is_alive(me) && cache.is_alive(other.process_id().unwrap()));
         works(&cache);
         // Neither handle has taken the other's descriptors for its own.
         drop(other);
@@ -228,7 +230,7 @@ fn threads_that_register_a_child_at_the_same_moment_take_one_slot() {
             let names: Vec<_> = thread::scope(|scope| {
                 let register = || {
                     barrier.wait();
-                    let name = cache.process().unwrap();
+                    let name = cache.process_id().unwrap();
                     works(&cache);
                     name
                 };
@@ -248,7 +250,7 @@ fn to_ask_for_the_name_of_a_process_registers_it_again() {
     in_child("closed descriptors", || {
         let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
         close_all(&scratch.path());
-        let me = cache.process().unwrap();
+        let me = cache.process_id().unwrap();
         assert!(!cache.check_registration().unwrap());
         let other = SharedCache::open(scratch.path(), BYTES).unwrap();
         assert!(other.is_alive(me));
@@ -262,7 +264,7 @@ fn a_process_that_cannot_ask_for_others_registers_again() {
     let path = scratch.path();
     in_child("closed descriptors", || {
         let cache = SharedCache::open(&path, BYTES).unwrap();
-        let me = cache.process().unwrap();
+        let me = cache.process_id().unwrap();
         let holder = stopped_holder(&path);
         close_all(&path);
         assert!(cache.is_alive(name(&holder.1[0])), "nothing can be told of it");
@@ -328,7 +330,7 @@ fn stopped_holder(path: &Path) -> Holder {
     let told = shared_words(1);
     let child = spawn(|| {
         let cache = SharedCache::open(path, BYTES).unwrap();
-        told[0].store(cache.process().unwrap().to_u64(), Ordering::SeqCst);
+        told[0].store(cache.process_id().unwrap().to_u64(), Ordering::SeqCst);
         thread::sleep(Duration::from_secs(100));
         0
     });
@@ -353,11 +355,11 @@ fn a_process_whose_slot_was_taken_meanwhile_takes_another() {
     drop(one);
     in_child("a slot taken meanwhile", || {
         let cache = SharedCache::builder(&path).open().unwrap();
-        let me = cache.process().unwrap();
+        let me = cache.process_id().unwrap();
         close_all(&path);
         // There is one slot only.
         let other = SharedCache::builder(&path).open().unwrap();
-        assert!(other.process().unwrap() != me);
+        assert!(other.process_id().unwrap() != me);
         let error = cache.check_registration().unwrap_err();
         assert!(
             matches!(
@@ -370,7 +372,7 @@ fn a_process_whose_slot_was_taken_meanwhile_takes_another() {
         works(&other);
         drop(other);
         assert!(cache.check_registration().unwrap());
-        assert!(cache.process().unwrap() != me);
+        assert!(cache.process_id().unwrap() != me);
         works(&cache);
         0
     });

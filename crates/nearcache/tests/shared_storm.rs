@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nearcache::Timestamp;
-use nearcache::shared::{Counted, Item, SharedCache, SharedError};
+use nearcache::shared::{Incremented, NewEntry, SharedCache, SharedError};
 use support::{End, Scratch, has_ended, shared_words, signal, spawn, wait};
 
 const INTEGER: u8 = 7;
@@ -149,8 +149,8 @@ impl Worker<'_> {
     fn count_up(&mut self) -> Result<(), SharedError> {
         let zero = 0_i64.to_ne_bytes();
         match self.cache.incr(b"count", 1, INTEGER)? {
-            Counted::To(sum) => assert!(sum > 0),
-            Counted::Absent => drop(self.cache.add(b"count", Item::new(&zero).tagged(INTEGER))?),
+            Incremented::Value(sum) => assert!(sum > 0),
+            Incremented::Missing => drop(self.cache.add(b"count", NewEntry::new(&zero).kind(INTEGER))?),
             other => panic!("{other:?}"),
         }
         if next(&mut self.seed).is_multiple_of(2000) {
@@ -167,9 +167,9 @@ impl Worker<'_> {
                     self.cache.delete_if_unchanged(key, found.stamp)?;
                 }
             }
-            _ => drop(self.cache.remove_if(key, |tag, value| {
+            _ => drop(self.cache.remove_if(key, |kind, value| {
                 assert_whole(key, value);
-                tag == VALUE && value[8].is_multiple_of(2)
+                kind == VALUE && value[8].is_multiple_of(2)
             })?),
         }
         Ok(())
@@ -183,7 +183,7 @@ impl Worker<'_> {
             return Ok(());
         }
         let (bytes, expires) = (self.value(&key), self.expires());
-        let item = Item::new(&bytes).tagged(VALUE).until(expires);
+        let item = NewEntry::new(&bytes).kind(VALUE).expires_at(expires);
         match choice {
             12..16 => self.cache.set(&key, item)?,
             16 => drop(self.cache.add(&key, item)?),
@@ -194,9 +194,9 @@ impl Worker<'_> {
                 }
             }
             19 => {
-                let updated = self.cache.update(&key, |tag, old| {
+                let updated = self.cache.update(&key, |kind, old| {
                     assert_whole(&key, old);
-                    Ok::<_, ()>((tag, bytes.clone()))
+                    Ok::<_, ()>((kind, bytes.clone()))
                 });
                 // That others were always faster may be.
                 drop(updated);
@@ -366,7 +366,7 @@ impl Storm<'_> {
             let at = below(&mut self.seed, self.children.len() as u64);
             self.kill(at);
             let asked = Instant::now();
-            watchdog.set(b"watchdog", Item::new(b"bark")).unwrap();
+            watchdog.set(b"watchdog", NewEntry::new(b"bark")).unwrap();
             assert!(asked.elapsed() < HUNG / 4, "{:?}", asked.elapsed());
         }
         told[IS_OVER].store(1, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nearcache::shared::{Item, SharedCache};
+use nearcache::shared::{NewEntry, SharedCache};
 
 const BYTES: u64 = 64 << 20;
 const ROUNDS: u64 = 2_000_000;
@@ -77,7 +77,7 @@ fn speed(path: &Path) -> Outcome {
         let value = vec![7; len];
         let keys = 1000.min(BYTES / 4 / len as u64);
         for number in 0..keys {
-            cache.set(&key(number), Item::new(&value))?;
+            cache.set(&key(number), NewEntry::new(&value))?;
         }
         let names: Vec<_> = (0..keys).map(key).collect();
         let pick = |round: u64| &names[usize::try_from(round % keys).unwrap_or_default()][..];
@@ -88,16 +88,16 @@ fn speed(path: &Path) -> Outcome {
             Ok(())
         })?;
         time(&format!("set {len} B in place"), rounds, |round| {
-            Ok(cache.set(pick(round), Item::new(&value))?)
+            Ok(cache.set(pick(round), NewEntry::new(&value))?)
         })?;
         time(
             &format!("set {len} B anew, evicting"),
             rounds.min(900_000),
-            |round| Ok(cache.set(&key(round), Item::new(&value))?),
+            |round| Ok(cache.set(&key(round), NewEntry::new(&value))?),
         )?;
     }
     let cache = SharedCache::open(path, BYTES)?;
-    cache.set(b"count", Item::new(&0_i64.to_ne_bytes()).tagged(INTEGER))?;
+    cache.set(b"count", NewEntry::new(&0_i64.to_ne_bytes()).kind(INTEGER))?;
     time("get of what is not there", ROUNDS, |_| {
         black_box(cache.contains(b"nothing"));
         Ok(())
@@ -108,7 +108,7 @@ fn speed(path: &Path) -> Outcome {
     })?;
     let values = vec![7; 100];
     for number in 0..200_000 {
-        cache.set(&key(number), Item::new(&values))?;
+        cache.set(&key(number), NewEntry::new(&values))?;
     }
     let (mut random, mut room) = (Random(9), Vec::with_capacity(100));
     time("get 100 B of 200,000 at random", ROUNDS, |_| {
@@ -122,7 +122,7 @@ fn bookkeeping(path: &Path) -> Outcome {
     for len in [20, 100, 1000] {
         cache.clear();
         for number in 0..900_000 {
-            cache.set(&key(number), Item::new(&vec![1; len]))?;
+            cache.set(&key(number), NewEntry::new(&vec![1; len]))?;
         }
         let report = cache.validate()?;
         let payload = report.payload_bytes;
@@ -172,7 +172,7 @@ fn mixed(path: &Path, keys: u64) -> Outcome {
             let ttl = [None, Some(Duration::from_secs(2)), Some(Duration::from_mins(5))];
             let expires = cache.expiry(ttl[usize::try_from(size >> 40 & 3).unwrap_or_default() % 3]);
             let start = Instant::now();
-            cache.set(&key, Item::new(&value[..len]).until(expires))?;
+            cache.set(&key, NewEntry::new(&value[..len]).expires_at(expires))?;
             longest.push(start.elapsed());
         }
     }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use nearcache::shared::{
-    Counted, Found, Item, OpenError, ReadError, SharedCache, SharedError, Sink, Stamp, ValidateError,
+    EntryInfo, Incremented, NewEntry, OpenError, ReadError, SharedCache, SharedError, Sink, Stamp,
+    ValidateError,
 };
 use nearcache::{Condition, OutOfMemory, Rejected, Timestamp};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
@@ -138,7 +139,7 @@ impl SharedStore {
     }
 
     /// Describes a live entry, if there is one.
-    fn peek(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Found> {
+    fn peek(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<EntryInfo> {
         let peek = |cache: &SharedCache<Now>, timeout| cache.peek_within(key, timeout);
         let found = self.with(now, |cache| peek(cache, Duration::ZERO));
         let found = match found {
@@ -156,7 +157,7 @@ impl SharedStore {
         key: &[u8],
         now: Now,
         value: &mut Vec<u8>,
-    ) -> Result<Option<Found>, OutOfMemory> {
+    ) -> Result<Option<EntryInfo>, OutOfMemory> {
         match self.with(now, |cache| cache.try_get_into(key, value)) {
             Ok(found) => Ok(found),
             Err(ReadError::Busy) => self.read_waiting(context, now, |cache, timeout| {
@@ -178,7 +179,7 @@ impl SharedStore {
         let Some(found) = found else {
             return Ok(None);
         };
-        let read = Reading::of(context.py(), found.tag, &value)?;
+        let read = Reading::of(context.py(), found.kind, &value)?;
         self.made(context.py(), key, read, now)
     }
 
@@ -201,7 +202,7 @@ impl SharedStore {
             Ok(value) => Ok(Some(value)),
             Err(Unread::Failed(raised)) => Err(raised),
             Err(Unread::Unreadable(why)) => {
-                self.with(now, SharedCache::disown_hit);
+                self.with(now, SharedCache::count_hit_as_unreadable);
                 self.tell_of_unreadable(py, key, why)?;
                 Ok(None)
             }
@@ -252,12 +253,14 @@ impl SharedStore {
                 return Ok(None);
             };
             // What cannot be read counts as missing, as in `get`.
-            let Some(old) = self.made(py, key, Reading::of(py, found.tag, &bytes)?, now)? else {
+            let Some(old) = self.made(py, key, Reading::of(py, found.kind, &bytes)?, now)? else {
                 return Ok(None);
             };
             let sum = old.bind(py).add(delta)?;
             let raw = Raw::new(&sum, context.settings.pickle_protocol)?;
-            let item = Item::new(raw.bytes()).tagged(raw.kind).until(found.expires);
+            let item = NewEntry::new(raw.bytes())
+                .kind(raw.kind)
+                .expires_at(found.expires_at);
             let stored = self.write(py, now, |cache| cache.set_if_unchanged(key, item, found.stamp));
             match stored {
                 Ok(true) | Err(Failure::TooLarge(_)) => return Ok(Some(sum.unbind())),
@@ -277,9 +280,9 @@ impl SharedStore {
         token: &str,
         now: Now,
         value: &mut Vec<u8>,
-    ) -> PyResult<Option<Found>> {
+    ) -> PyResult<Option<EntryInfo>> {
         let found = self.peek_bytes(context, key, now, value).map_err(no_memory)?;
-        Ok(found.filter(|found| is_held(found.tag, value, token)))
+        Ok(found.filter(|found| is_held(found.kind, value, token)))
     }
 
     /// Copies a live entry's bytes; counts nothing.
@@ -289,7 +292,7 @@ impl SharedStore {
         key: &[u8],
         now: Now,
         value: &mut Vec<u8>,
-    ) -> Result<Option<Found>, OutOfMemory> {
+    ) -> Result<Option<EntryInfo>, OutOfMemory> {
         context
             .py()
             .detach(|| self.with(now, |cache| cache.peek_into(key, value)))
@@ -333,7 +336,7 @@ impl EntryStore for SharedStore {
         let made = self.made(py, key, sink.read, now)?;
         if let Some(value) = made
             .as_ref()
-            .filter(|_| current.kept.may_keep(entry.tag, entry.len))
+            .filter(|_| current.kept.may_keep(entry.kind, entry.len))
         {
             current.kept.keep(entry.stamp, entry.len, value.clone_ref(py));
         }
@@ -350,13 +353,13 @@ impl EntryStore for SharedStore {
     ) -> PyResult<SetOutcome> {
         let raw = Raw::new(value, context.settings.pickle_protocol)?;
         let (expires, now) = context.expires_at(timeout)?;
-        let item = Item::new(raw.bytes()).tagged(raw.kind).until(expires);
+        let item = NewEntry::new(raw.bytes()).kind(raw.kind).expires_at(expires);
         let stored = self.write(context.py(), now, |cache| cache.set_if(key, item, condition));
         match stored {
             Ok(true) => Ok(SetOutcome::Stored),
             Ok(false) => Ok(SetOutcome::Refused),
             Err(Failure::TooLarge(_)) => {
-                self.tell_of_rejection(context.py(), key, item.bytes.len())?;
+                self.tell_of_rejection(context.py(), key, item.value.len())?;
                 Ok(SetOutcome::Rejected)
             }
             Err(Failure::Raised(raised)) => Err(raised),
@@ -380,8 +383,8 @@ impl EntryStore for SharedStore {
         };
         let counted = self.write(py, now, |cache| cache.incr(key, small, raw::INT));
         match counted.map_err(|failure| failure.raised(py))? {
-            Counted::To(sum) => Ok(Some(objects::int(py, sum)?.into_any().unbind())),
-            Counted::Absent => Ok(None),
+            Incremented::Value(sum) => Ok(Some(objects::int(py, sum)?.into_any().unbind())),
+            Incremented::Missing => Ok(None),
             _ => self.add_objects(context, key, delta, now),
         }
     }
@@ -400,7 +403,7 @@ impl EntryStore for SharedStore {
     }
 
     fn expires_at(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
-        self.peek(context, key, now).map(|found| found.expires)
+        self.peek(context, key, now).map(|found| found.expires_at)
     }
 
     fn expire_at(
@@ -432,8 +435,8 @@ impl EntryStore for SharedStore {
         now: Now,
     ) -> PyResult<bool> {
         let lock = |cache: &SharedCache<Now>, stamp| {
-            let (kind, bytes) = raw::lock_bytes(cache.process()?, token)?;
-            let item = Item::new(&bytes).tagged(kind).until(expires);
+            let (kind, bytes) = raw::lock_bytes(cache.process_id()?, token)?;
+            let item = NewEntry::new(&bytes).kind(kind).expires_at(expires);
             match stamp {
                 None => cache.add(key, item),
                 Some(stamp) => cache.set_if_unchanged(key, item, stamp),
@@ -453,7 +456,7 @@ impl EntryStore for SharedStore {
             .peek_bytes(context, key, now, &mut value)
             .map_err(no_memory)?;
         let left_behind = found.and_then(|found| {
-            let (holder, _) = raw::lock_of(found.tag, &value)?;
+            let (holder, _) = raw::lock_of(found.kind, &value)?;
             self.with(now, |cache| !cache.is_alive(holder))
                 .then_some(found.stamp)
         });
@@ -486,8 +489,8 @@ impl EntryStore for SharedStore {
     ) -> PyResult<bool> {
         let mut value = Vec::new();
         while let Some(found) = self.held(context, key, token, now, &mut value)? {
-            let expires = end(found.expires);
-            let item = Item::new(&value).tagged(found.tag).until(expires);
+            let expires = end(found.expires_at);
+            let item = NewEntry::new(&value).kind(found.kind).expires_at(expires);
             let extended = self.write(context.py(), now, |cache| {
                 cache.set_if_unchanged(key, item, found.stamp)
             });
@@ -545,7 +548,7 @@ struct Sought<'a, 'py> {
 #[allow(unsafe_code)]
 impl Sink for Sought<'_, '_> {
     #[inline]
-    fn has(&mut self, kind: u8, len: usize, stamp: &Stamp) -> bool {
+    fn has_copy(&mut self, kind: u8, len: usize, stamp: &Stamp) -> bool {
         if self.kept.may_keep(kind, len) {
             self.found = self.kept.find(self.read.py(), stamp);
         }
@@ -553,8 +556,8 @@ impl Sink for Sought<'_, '_> {
     }
 
     #[inline]
-    fn room(&mut self, kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
-        self.read.room(kind, len)
+    fn buffer(&mut self, kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
+        self.read.buffer(kind, len)
     }
 
     #[inline]

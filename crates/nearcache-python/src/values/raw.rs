@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use nearcache::OutOfMemory;
-use nearcache::shared::{Process, Sink};
+use nearcache::shared::{ProcessId, Sink};
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -133,7 +133,7 @@ pub(crate) const fn is_immutable(kind: u8) -> bool {
 }
 
 /// The value of a lock: who holds it and with which token.
-pub(crate) fn lock_bytes(holder: Process, token: &str) -> Result<(u8, Vec<u8>), OutOfMemory> {
+pub(crate) fn lock_bytes(holder: ProcessId, token: &str) -> Result<(u8, Vec<u8>), OutOfMemory> {
     let holder = holder.to_u64().to_ne_bytes();
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(holder.len() + token.len())?;
@@ -143,9 +143,9 @@ pub(crate) fn lock_bytes(holder: Process, token: &str) -> Result<(u8, Vec<u8>), 
 }
 
 /// Who holds a lock, and with which token; `None` if it is no lock.
-pub(crate) fn lock_of(kind: u8, bytes: &[u8]) -> Option<(Process, &[u8])> {
+pub(crate) fn lock_of(kind: u8, bytes: &[u8]) -> Option<(ProcessId, &[u8])> {
     let (holder, token) = bytes.split_first_chunk().filter(|_| kind == LOCK)?;
-    Some((Process::from_u64(u64::from_ne_bytes(*holder)), token))
+    Some((ProcessId::from_u64(u64::from_ne_bytes(*holder)), token))
 }
 
 /// A text's bytes as they are kept; `None` for one with lone surrogates.
@@ -206,7 +206,7 @@ impl<'py> Reading<'py> {
     /// With a value that was read elsewhere.
     pub(crate) fn of(py: Python<'py>, kind: u8, bytes: &[u8]) -> PyResult<Self> {
         let mut reading = Self::new(py);
-        let room = reading.room(kind, bytes.len()).map_err(no_memory)?;
+        let room = reading.buffer(kind, bytes.len()).map_err(no_memory)?;
         for (room, byte) in room.iter_mut().zip(bytes) {
             room.write(*byte);
         }
@@ -272,7 +272,7 @@ impl<'py> Reading<'py> {
 
 impl Sink for Reading<'_> {
     #[inline]
-    fn room(&mut self, kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
+    fn buffer(&mut self, kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
         (self.kind, self.len) = (kind, len);
         if matches!(kind, NONE | FALSE | TRUE | INT | FLOAT) && len <= NUMBER_LEN {
             self.room = Room::Number;

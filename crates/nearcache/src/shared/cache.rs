@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::builder::Builder;
 use super::error::{OpenError, ReadError, SharedError, UpdateError};
 use super::hashing::Keyed;
-use super::item::{Found, Item, Process};
+use super::item::{EntryInfo, NewEntry, ProcessId};
 use super::keys::Keys;
 use super::layout::WORD;
 use super::process::FileState;
@@ -20,7 +20,7 @@ use super::stats::{self, SharedStats};
 use super::store::{Counter, Store};
 use super::validate::{self, Report, ValidateError};
 use super::words::add;
-use super::writer::{Counted, Expected, Value, Writer, expiry, is_dead};
+use super::writer::{Expected, Incremented, Value, Writer, expiry, is_dead};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::condition::Condition;
 use crate::error::OutOfMemory;
@@ -91,15 +91,15 @@ impl<C: Clock> SharedCache<C> {
     /// interpreter's lock) tries first, and lets go of it only to wait:
     ///
     /// ```
-    /// use nearcache::shared::{Item, SharedCache, SharedError};
+    /// use nearcache::shared::{NewEntry, SharedCache, SharedError};
     /// use std::time::Duration;
     ///
     /// # let directory = std::env::temp_dir().join(format!("nearcache-try-{}", std::process::id()));
     /// # std::fs::create_dir_all(&directory)?;
     /// let patient = SharedCache::open(directory.join("pages"), 1 << 20)?;
     /// let hasty = patient.with_lock_timeout(Duration::ZERO);
-    /// match hasty.set(b"/", Item::new(b"Hello")) {
-    ///     Err(SharedError::Busy { .. }) => patient.set(b"/", Item::new(b"Hello"))?, // having let go of it
+    /// match hasty.set(b"/", NewEntry::new(b"Hello")) {
+    ///     Err(SharedError::Busy { .. }) => patient.set(b"/", NewEntry::new(b"Hello"))?, // having let go of it
     ///     done => done?,
     /// }
     /// # std::fs::remove_dir_all(&directory)?;
@@ -147,7 +147,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// [`OutOfMemory`] if the sink has none; that counts as a miss.
     #[inline]
-    pub fn get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
+    pub fn get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, OutOfMemory> {
         self.get_into_within(key, sink, READ_TIMEOUT)
     }
 
@@ -163,7 +163,7 @@ impl<C: Clock> SharedCache<C> {
         key: &[u8],
         sink: &mut impl Sink,
         timeout: Duration,
-    ) -> Result<Option<Found>, OutOfMemory> {
+    ) -> Result<Option<EntryInfo>, OutOfMemory> {
         let found = self.read(key, sink, timeout);
         self.count_read(matches!(found, Ok(Some(_))));
         miss_if_busy(found)
@@ -177,7 +177,7 @@ impl<C: Clock> SharedCache<C> {
     /// counted then: the caller goes on with [`get_into_within`](Self::get_into_within), having released whatever others
     /// need. [`ReadError::OutOfMemory`] if the sink has no memory.
     #[inline]
-    pub fn try_get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, ReadError> {
+    pub fn try_get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, ReadError> {
         let found = self.read(key, sink, Duration::ZERO);
         if !matches!(found, Err(ReadError::Busy)) {
             self.count_read(matches!(found, Ok(Some(_))));
@@ -190,7 +190,7 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// [`OutOfMemory`] if the sink has none.
-    pub fn peek_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<Found>, OutOfMemory> {
+    pub fn peek_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, OutOfMemory> {
         miss_if_busy(self.read(key, sink, READ_TIMEOUT))
     }
 
@@ -201,14 +201,19 @@ impl<C: Clock> SharedCache<C> {
     }
 
     /// Has this process's last hit count as a miss, and as unreadable: the caller could make nothing of the value.
-    pub fn disown_hit(&self) {
+    pub fn count_hit_as_unreadable(&self) {
         self.store.count(Counter::Hits, u64::MAX); // subtracts one, since the sum wraps around
         self.store.count(Counter::Misses, 1);
         self.store.count(Counter::Unreadable, 1);
     }
 
     #[inline]
-    fn read(&self, key: &[u8], sink: &mut impl Sink, timeout: Duration) -> Result<Option<Found>, ReadError> {
+    fn read(
+        &self,
+        key: &[u8],
+        sink: &mut impl Sink,
+        timeout: Duration,
+    ) -> Result<Option<EntryInfo>, ReadError> {
         let key = self.store.hashing.key(key);
         match self.try_read(&key, sink) {
             Err(ReadError::Busy) => self.read_again(&key, sink, timeout),
@@ -222,7 +227,7 @@ impl<C: Clock> SharedCache<C> {
         key: &Keyed<'_>,
         sink: &mut impl Sink,
         timeout: Duration,
-    ) -> Result<Option<Found>, ReadError> {
+    ) -> Result<Option<EntryInfo>, ReadError> {
         for _ in 1..STARTS {
             hint::spin_loop();
             match self.try_read(key, sink) {
@@ -235,7 +240,7 @@ impl<C: Clock> SharedCache<C> {
 
     /// All in one function, so that what goes from one step to the next stays in registers.
     #[inline(always)]
-    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<Found>, ReadError> {
+    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<EntryInfo>, ReadError> {
         let shard = self.store.shard_of(key);
         let entry = match shard.look_once(key) {
             Look::Found(entry) => entry,
@@ -245,25 +250,25 @@ impl<C: Clock> SharedCache<C> {
         if is_dead(&entry.record, &self.clock) {
             return Ok(None);
         }
-        if sink.has(entry.record.tag, entry.record.value, &entry.stamp(key.hash)) {
+        if sink.has_copy(entry.record.kind, entry.record.value, &entry.stamp(key.hash)) {
             shard.raise(&entry);
-            return Ok(Some(Found::new(&entry, key.hash)));
+            return Ok(Some(EntryInfo::new(&entry, key.hash)));
         }
-        let Ok(room) = sink.room(entry.record.tag, entry.record.value) else {
+        let Ok(buffer) = sink.buffer(entry.record.kind, entry.record.value) else {
             return Err(ReadError::OutOfMemory(OutOfMemory));
         };
-        if room.len() != entry.record.value {
+        if buffer.len() != entry.record.value {
             return Ok(None);
         }
-        match shard.copy(key, &entry, room) {
+        match shard.copy(key, &entry, buffer) {
             Look::Found(entry) => {
-                // SAFETY: `copy` filled the room that was given last.
+                // SAFETY: `copy` filled the buffer that was given last.
                 #[allow(unsafe_code)]
                 unsafe {
                     sink.filled(entry.record.value);
                 }
                 shard.raise(&entry);
-                Ok(Some(Found::new(&entry, key.hash)))
+                Ok(Some(EntryInfo::new(&entry, key.hash)))
             }
             Look::Unclear => Err(ReadError::Busy),
             Look::Nothing => Ok(None),
@@ -281,7 +286,7 @@ impl<C: Clock> SharedCache<C> {
         key: &Keyed<'_>,
         sink: &mut impl Sink,
         timeout: Duration,
-    ) -> Result<Option<Found>, ReadError> {
+    ) -> Result<Option<EntryInfo>, ReadError> {
         let mut scratch = Vec::new();
         for _ in 0..STARTS {
             let found = {
@@ -309,7 +314,7 @@ impl<C: Clock> SharedCache<C> {
                 scratch.try_reserve(len).map_err(OutOfMemory::from)?;
                 continue;
             }
-            let room = sink.room(entry.record.tag, len)?;
+            let room = sink.buffer(entry.record.kind, len)?;
             if room.len() != len {
                 return Ok(None);
             }
@@ -319,14 +324,14 @@ impl<C: Clock> SharedCache<C> {
             unsafe {
                 sink.filled(len);
             }
-            return Ok(Some(Found::new(&entry, key.hash)));
+            return Ok(Some(EntryInfo::new(&entry, key.hash)));
         }
         Ok(None)
     }
 
     /// What there is to know of a live entry, without its value. O(1), no lock; counts neither as hit nor as miss.
     #[must_use]
-    pub fn peek(&self, key: &[u8]) -> Option<Found> {
+    pub fn peek(&self, key: &[u8]) -> Option<EntryInfo> {
         self.peek_within(key, READ_TIMEOUT).ok().flatten()
     }
 
@@ -336,7 +341,7 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// [`ReadError::Busy`] if the write did not end.
-    pub fn peek_within(&self, key: &[u8], timeout: Duration) -> Result<Option<Found>, ReadError> {
+    pub fn peek_within(&self, key: &[u8], timeout: Duration) -> Result<Option<EntryInfo>, ReadError> {
         let key = self.store.hashing.key(key);
         let shard = self.store.shard_of(&key);
         let entry = match shard.look(&key) {
@@ -348,7 +353,7 @@ impl<C: Clock> SharedCache<C> {
             },
             Look::Nothing | Look::Damaged => None,
         };
-        Ok(entry.map(|entry| Found::new(&entry, key.hash)))
+        Ok(entry.map(|entry| EntryInfo::new(&entry, key.hash)))
     }
 
     /// Whether there is a live entry. O(1), no lock.
@@ -360,7 +365,7 @@ impl<C: Clock> SharedCache<C> {
     /// When a live entry dies. O(1), no lock.
     #[must_use]
     pub fn expires_at(&self, key: &[u8]) -> Option<Timestamp> {
-        self.peek(key).map(|found| found.expires)
+        self.peek(key).map(|found| found.expires_at)
     }
 
     /// Stores a value, whether or not there was one. Bounded work, one shard lock.
@@ -368,8 +373,8 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// [`SharedError`]; if the value is too large, the old one is gone.
-    pub fn set(&self, key: &[u8], item: Item<'_>) -> Result<(), SharedError> {
-        self.set_if(key, item, Condition::Always).map(|_| ())
+    pub fn set(&self, key: &[u8], entry: NewEntry<'_>) -> Result<(), SharedError> {
+        self.set_if(key, entry, Condition::Always).map(|_| ())
     }
 
     /// Stores a value if there is no live entry; returns whether it did. Atomic.
@@ -377,8 +382,8 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// As [`set`](Self::set).
-    pub fn add(&self, key: &[u8], item: Item<'_>) -> Result<bool, SharedError> {
-        self.set_if(key, item, Condition::IfAbsent)
+    pub fn add(&self, key: &[u8], entry: NewEntry<'_>) -> Result<bool, SharedError> {
+        self.set_if(key, entry, Condition::IfAbsent)
     }
 
     /// Stores a value if there is a live entry; returns whether it did. Atomic.
@@ -386,8 +391,8 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// As [`set`](Self::set).
-    pub fn set_if_present(&self, key: &[u8], item: Item<'_>) -> Result<bool, SharedError> {
-        self.set_if(key, item, Condition::IfPresent)
+    pub fn set_if_present(&self, key: &[u8], entry: NewEntry<'_>) -> Result<bool, SharedError> {
+        self.set_if(key, entry, Condition::IfPresent)
     }
 
     /// Stores a value if the entry has not been written since it was found; returns whether it did. Atomic. That the
@@ -396,8 +401,13 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// As [`set`](Self::set).
-    pub fn set_if_unchanged(&self, key: &[u8], item: Item<'_>, stamp: Stamp) -> Result<bool, SharedError> {
-        self.write(key, item, Expected::Unchanged(stamp))
+    pub fn set_if_unchanged(
+        &self,
+        key: &[u8],
+        entry: NewEntry<'_>,
+        stamp: Stamp,
+    ) -> Result<bool, SharedError> {
+        self.write(key, entry, Expected::Unchanged(stamp))
     }
 
     /// Stores a value if the condition holds; returns whether it did. Atomic.
@@ -406,20 +416,20 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// As [`set`](Self::set).
     #[inline]
-    pub fn set_if(&self, key: &[u8], item: Item<'_>, condition: Condition) -> Result<bool, SharedError> {
-        self.write(key, item, Expected::Condition(condition))
+    pub fn set_if(&self, key: &[u8], entry: NewEntry<'_>, condition: Condition) -> Result<bool, SharedError> {
+        self.write(key, entry, Expected::Condition(condition))
     }
 
     #[inline]
-    fn write(&self, key: &[u8], item: Item<'_>, expected: Expected) -> Result<bool, SharedError> {
+    fn write(&self, key: &[u8], entry: NewEntry<'_>, expected: Expected) -> Result<bool, SharedError> {
         let key = self.checked(key)?;
         let value = Value {
-            bytes: item.bytes,
-            tag: item.tag,
-            expires: expiry(item.expires),
-            checksum: self.store.hashing.checksum(key.hash, item.bytes, item.tag),
+            bytes: entry.value,
+            kind: entry.kind,
+            expires_at: expiry(entry.expires_at),
+            checksum: self.store.hashing.checksum(key.hash, entry.value, entry.kind),
         };
-        let words = words_for(key.bytes.len(), item.bytes.len());
+        let words = words_for(key.bytes.len(), entry.value.len());
         if words > LARGE_WORDS {
             self.make_room_ahead(&key, &value, expected, words)?;
         }
@@ -462,7 +472,7 @@ impl<C: Clock> SharedCache<C> {
             .lock_for(self.store.shard_of(key), &self.clock, self.patience)
     }
 
-    /// Replaces the value of a live entry by what `f` makes of its tag and bytes; returns whether there was one. Its
+    /// Replaces the value of a live entry by what `f` makes of its kind and bytes; returns whether there was one. Its
     /// expiry stays. Atomic: `f` runs with nothing locked, and again if somebody else wrote meanwhile.
     ///
     /// # Errors
@@ -478,9 +488,9 @@ impl<C: Clock> SharedCache<C> {
             let Some(found) = self.get_into(key, &mut old).map_err(SharedError::from)? else {
                 return Ok(false);
             };
-            let (tag, new) = f(found.tag, &old).map_err(UpdateError::Function)?;
-            let item = Item::new(&new).tagged(tag).until(found.expires);
-            if self.set_if_unchanged(key, item, found.stamp)? {
+            let (kind, new) = f(found.kind, &old).map_err(UpdateError::Function)?;
+            let entry = NewEntry::new(&new).kind(kind).expires_at(found.expires_at);
+            if self.set_if_unchanged(key, entry, found.stamp)? {
                 return Ok(true);
             }
         }
@@ -489,15 +499,15 @@ impl<C: Clock> SharedCache<C> {
         })
     }
 
-    /// Adds to an integer that was stored under this tag as the 8 bytes of an `i64` (`to_ne_bytes`). Its expiry stays.
+    /// Adds to an integer that was stored with this kind as the 8 bytes of an `i64` (`to_ne_bytes`). Its expiry stays.
     /// Atomic and in place; one shard lock.
     ///
     /// # Errors
     ///
-    /// [`SharedError`] if it was not tried; what else may come, [`Counted`] tells.
-    pub fn incr(&self, key: &[u8], delta: i64, tag: u8) -> Result<Counted, SharedError> {
+    /// [`SharedError`] if it was not tried; what else may come, [`Incremented`] tells.
+    pub fn incr(&self, key: &[u8], delta: i64, kind: u8) -> Result<Incremented, SharedError> {
         let key = self.checked(key)?;
-        Ok(self.lock(&key)?.add(&key, delta, tag))
+        Ok(self.lock(&key)?.add(&key, delta, kind))
     }
 
     /// Removes an entry; returns whether there was a live one. One shard lock.
@@ -518,7 +528,7 @@ impl<C: Clock> SharedCache<C> {
         self.remove(key, Expected::Unchanged(stamp))
     }
 
-    /// Removes a live entry if its tag and value fulfil a condition; returns whether it did. Atomic: the condition is
+    /// Removes a live entry if its kind and value fulfil a condition; returns whether it did. Atomic: the condition is
     /// asked with nothing locked, and again if somebody wrote meanwhile.
     ///
     /// # Errors
@@ -531,7 +541,7 @@ impl<C: Clock> SharedCache<C> {
     ) -> Result<bool, SharedError> {
         let mut value = Vec::new();
         while let Some(found) = self.peek_to_write(key, &mut value)? {
-            if !condition(found.tag, &value) {
+            if !condition(found.kind, &value) {
                 return Ok(false);
             }
             if self.delete_if_unchanged(key, found.stamp)? {
@@ -542,7 +552,7 @@ impl<C: Clock> SharedCache<C> {
     }
 
     /// Reads an entry that is to be changed. It is not missing because another write of it does not end.
-    fn peek_to_write(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<Found>, SharedError> {
+    fn peek_to_write(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<EntryInfo>, SharedError> {
         let timeout = self.patience.min(READ_TIMEOUT);
         self.read(key, value, timeout).map_err(|error| match error {
             ReadError::Busy => SharedError::Busy {
@@ -575,12 +585,12 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// [`SharedError`] if it could not be done.
-    pub fn expire_at(&self, key: &[u8], expires: Timestamp) -> Result<bool, SharedError> {
+    pub fn expire_at(&self, key: &[u8], expires_at: Timestamp) -> Result<bool, SharedError> {
         if key.len() > MAX_KEY {
             return Ok(false);
         }
         let key = self.store.hashing.key(key);
-        Ok(self.lock(&key)?.expire_at(&key, expiry(expires)))
+        Ok(self.lock(&key)?.expire_at(&key, expiry(expires_at)))
     }
 
     /// Removes all entries, for all processes. O(1), no lock.
@@ -673,14 +683,14 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// [`SharedError::Detached`].
-    pub fn process(&self) -> Result<Process, SharedError> {
-        self.store.certain_slot().map(|(slot, _)| Process(slot.owner))
+    pub fn process_id(&self) -> Result<ProcessId, SharedError> {
+        self.store.certain_slot().map(|(slot, _)| ProcessId(slot.owner))
     }
 
     /// Whether a process still lives and has the cache open. A few system calls, unless it is the caller. True if that
     /// cannot be told.
     #[must_use]
-    pub fn is_alive(&self, process: Process) -> bool {
+    pub fn is_alive(&self, process: ProcessId) -> bool {
         let Store {
             registration,
             map,
@@ -703,7 +713,7 @@ impl<C: Clock> SharedCache<C> {
 }
 
 /// A read that would have to wait longer for another's write is a miss.
-fn miss_if_busy(found: Result<Option<Found>, ReadError>) -> Result<Option<Found>, OutOfMemory> {
+fn miss_if_busy(found: Result<Option<EntryInfo>, ReadError>) -> Result<Option<EntryInfo>, OutOfMemory> {
     match found {
         Ok(found) => Ok(found),
         Err(ReadError::Busy) => Ok(None),

@@ -211,7 +211,7 @@ impl<C: Clock> Writer<'_, C> {
             });
         }
         main.move_head(position.advanced(entry.record.allotted as u64));
-        let slot = Slot::pointing(entry.slot.tag(), Kind::Main, frequency, position);
+        let slot = Slot::pointing(entry.slot.fingerprint(), Kind::Main, frequency, position);
         put(&self.shard.index[entry.at], slot.0, Ordering::Release);
         self.tally(entry.at, entry.kind, &entry.record, Change::Removed);
         self.tally(entry.at, Kind::Main, &entry.record, Change::Added);

@@ -49,7 +49,7 @@ impl Shard<'_> {
     pub(super) fn flaw(&self, entry: &Entry, key: &[u8]) -> Option<Flaw> {
         let keyed = self.hashing.key(key);
         let buckets = keyed.buckets(self.index.len() / BUCKET);
-        if keyed.tag() != entry.slot.tag() || !buckets.contains(&(entry.at / BUCKET)) {
+        if keyed.fingerprint() != entry.slot.fingerprint() || !buckets.contains(&(entry.at / BUCKET)) {
             return Some(Flaw::Misplaced);
         }
         let checksum = self.ring(entry.kind)?.checksum(&entry.record, keyed.hash);
@@ -61,14 +61,14 @@ impl Shard<'_> {
             .flat_map(|bucket| bucket * BUCKET..(bucket + 1) * BUCKET);
         others
             .filter(|at| *at != entry.at)
-            .find(|at| self.points_to(*at, keyed.tag(), key))
+            .find(|at| self.points_to(*at, keyed.fingerprint(), key))
             .map(Flaw::Duplicate)
     }
 
     /// Whether a slot points to a record with this key.
-    fn points_to(&self, at: usize, tag: u64, key: &[u8]) -> bool {
+    fn points_to(&self, at: usize, fingerprint: u64, key: &[u8]) -> bool {
         let slot = Slot(self.index[at].load(Ordering::Acquire));
-        if slot.tag() != tag {
+        if slot.fingerprint() != fingerprint {
             return false;
         }
         let found = slot.kind().and_then(|kind| {

@@ -62,7 +62,7 @@ impl Hashing {
     }
 
     /// The checksum of a value under a key.
-    pub(super) fn checksum(&self, key: u64, value: &[u8], tag: u8) -> u32 {
+    pub(super) fn checksum(&self, key: u64, value: &[u8], kind: u8) -> u32 {
         let mut sum = self.sum();
         let (blocks, rest) = value.as_chunks::<{ BLOCK * WORD }>();
         for block in blocks {
@@ -73,7 +73,7 @@ impl Hashing {
             last[..rest.len()].copy_from_slice(rest);
             sum.take(&words(&last));
         }
-        sum.finish(key, value.len(), tag)
+        sum.finish(key, value.len(), kind)
     }
 
     /// The checksum of nothing yet.
@@ -111,9 +111,9 @@ impl Sum {
 
     /// The checksum, once all `len` bytes were taken.
     #[inline(always)]
-    pub(super) const fn finish(self, key: u64, len: usize, tag: u8) -> u32 {
+    pub(super) const fn finish(self, key: u64, len: usize, kind: u8) -> u32 {
         let Self([one, other]) = self;
-        let one = fold(one.sum ^ key, one.sums ^ tag as u64);
+        let one = fold(one.sum ^ key, one.sums ^ kind as u64);
         let other = fold(other.sum ^ SPREAD, other.sums ^ len as u64);
         mix(one ^ other.rotate_left(32)).0
     }
@@ -144,9 +144,9 @@ const fn mix(word: u64) -> (u32, u32) {
 impl Keyed<'_> {
     /// What the key's slots are tagged with; never 0.
     #[inline]
-    pub(super) const fn tag(&self) -> u64 {
-        let tag = (self.hash >> 8) & 0xffff;
-        if tag == 0 { 1 } else { tag }
+    pub(super) const fn fingerprint(&self) -> u64 {
+        let fingerprint = (self.hash >> 8) & 0xffff;
+        if fingerprint == 0 { 1 } else { fingerprint }
     }
 
     #[inline]
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_tells_of_length_key_and_tag() {
+    fn a_checksum_tells_of_length_key_and_kind() {
         let hashing = Hashing::new(7);
         let one = hashing.checksum(1, b"a\0", 0);
         assert_ne!(one, hashing.checksum(1, b"a", 0));

@@ -1,4 +1,4 @@
-//! An index slot, in one word: `tag 16 | kind 2 | frequency 2 | position 44`.
+//! An index slot, in one word: `fingerprint 16 | kind 2 | frequency 2 | position 44`.
 
 use super::position::Position;
 
@@ -6,7 +6,7 @@ pub(super) const POSITION_BITS: u32 = 44;
 pub(super) const POSITION_MASK: u64 = (1 << POSITION_BITS) - 1;
 const FREQUENCY: u64 = 1 << POSITION_BITS;
 const KIND_SHIFT: u32 = 46;
-const TAG_SHIFT: u32 = 48;
+const FINGERPRINT_SHIFT: u32 = 48;
 pub(super) const MAX_FREQUENCY: u64 = 3;
 
 /// What a slot points to.
@@ -34,25 +34,25 @@ impl Kind {
 pub(super) struct Slot(pub(super) u64);
 
 impl Slot {
-    pub(super) const fn new(tag: u64, kind: Kind, frequency: u64, position: u64) -> Self {
-        let word = (tag << TAG_SHIFT) | ((kind as u64) << KIND_SHIFT);
+    pub(super) const fn new(fingerprint: u64, kind: Kind, frequency: u64, position: u64) -> Self {
+        let word = (fingerprint << FINGERPRINT_SHIFT) | ((kind as u64) << KIND_SHIFT);
         Self(word | (frequency * FREQUENCY) | (position & POSITION_MASK))
     }
 
     /// A slot that points to the record at a position.
-    pub(super) const fn pointing(tag: u64, kind: Kind, frequency: u64, position: Position) -> Self {
-        Self::new(tag, kind, frequency, position.to_u64())
+    pub(super) const fn pointing(fingerprint: u64, kind: Kind, frequency: u64, position: Position) -> Self {
+        Self::new(fingerprint, kind, frequency, position.to_u64())
     }
 
     #[inline]
-    pub(super) const fn tag(self) -> u64 {
-        self.0 >> TAG_SHIFT
+    pub(super) const fn fingerprint(self) -> u64 {
+        self.0 >> FINGERPRINT_SHIFT
     }
 
     /// `None` if it is empty.
     #[inline]
     pub(super) const fn kind(self) -> Option<Kind> {
-        if self.tag() == 0 {
+        if self.fingerprint() == 0 {
             return None;
         }
         match (self.0 >> KIND_SHIFT) & 3 {

@@ -4,12 +4,12 @@
 //! works, and why that holds: `docs/design/shared.md`.
 //!
 //! ```
-//! use nearcache::shared::{Item, SharedCache};
+//! use nearcache::shared::{NewEntry, SharedCache};
 //!
 //! # let directory = std::env::temp_dir().join(format!("nearcache-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&directory)?;
 //! let cache = SharedCache::open(directory.join("pages"), 1 << 20)?;
-//! cache.set(b"/about", Item::new(b"<h1>About</h1>"))?;
+//! cache.set(b"/about", NewEntry::new(b"<h1>About</h1>"))?;
 //! let other = SharedCache::open(directory.join("pages"), 1 << 20)?; // as another process would
 //! assert_eq!(other.get(b"/about").as_deref(), Some(&b"<h1>About</h1>"[..]));
 //! # std::fs::remove_dir_all(&directory)?;
@@ -59,7 +59,7 @@ pub use builder::Builder;
 pub use cache::{READ_TIMEOUT, SharedCache};
 pub use error::{OpenError, ReadError, SharedError, UpdateError};
 pub use inspect::{FileInfo, FileKind, inspect, remove_unused};
-pub use item::{Found, Item, Process};
+pub use item::{EntryInfo, NewEntry, ProcessId};
 pub use keys::Keys;
 pub use layout::{MAX_BYTES, MAX_PROCESSES, MIN_BYTES, default_processes};
 pub use process::FileState;
@@ -67,4 +67,4 @@ pub use record::Stamp;
 pub use shard::Sink;
 pub use stats::SharedStats;
 pub use validate::{Report, ValidateError};
-pub use writer::Counted;
+pub use writer::Incremented;

@@ -43,10 +43,10 @@ pub(super) struct Record {
     pub(super) value: usize,
     pub(super) checksum: u32,
     /// Milliseconds since 1970, or [`NEVER`].
-    pub(super) expires: u64,
+    pub(super) expires_at: u64,
     pub(super) written: u64,
     pub(super) slot: usize,
-    pub(super) tag: u8,
+    pub(super) kind: u8,
 }
 
 /// The first word of a record.
@@ -96,10 +96,10 @@ impl Record {
             key,
             value,
             checksum: lengths as u32,
-            expires: expiry >> 16,
+            expires_at: expiry >> 16,
             written: writing >> 16,
             slot: (((expiry & 0xffff) << 8) | ((writing >> 8) & 0xff)) as usize,
-            tag: writing as u8,
+            kind: writing as u8,
         })
     }
 
@@ -113,10 +113,10 @@ impl Record {
             key: 0,
             value: 0,
             checksum: 0,
-            expires: NEVER,
+            expires_at: NEVER,
             written: 0,
             slot: 0,
-            tag: 0,
+            kind: 0,
         }
     }
 
@@ -127,8 +127,8 @@ impl Record {
         let slot = self.slot as u64;
         [
             ((self.key as u64) << 48) | ((slack as u64) << 32) | self.checksum as u64,
-            (self.expires << 16) | (slot >> 8),
-            (self.written << 16) | ((slot & 0xff) << 8) | self.tag as u64,
+            (self.expires_at << 16) | (slot >> 8),
+            (self.written << 16) | ((slot & 0xff) << 8) | self.kind as u64,
         ]
     }
 

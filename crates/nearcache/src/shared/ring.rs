@@ -269,13 +269,13 @@ impl<'a> Ring<'a> {
         if second.is_empty() {
             let mut sum = self.hashing.sum();
             copy_summed(words, room, &mut sum);
-            return sum.finish(key, room.len(), record.tag);
+            return sum.finish(key, room.len(), record.kind);
         }
         self.copy_value(record, room);
         // SAFETY: as many bytes were copied as there is room for, so all are initialised.
         #[allow(unsafe_code)]
         let value = unsafe { &*(std::ptr::from_ref::<[MaybeUninit<u8>]>(room) as *const [u8]) };
-        self.hashing.checksum(key, value, record.tag)
+        self.hashing.checksum(key, value, record.kind)
     }
 
     /// The checksum of a record's value as it lies there, for the key with this hash.
@@ -295,7 +295,7 @@ impl<'a> Ring<'a> {
         if filled > 0 {
             sum.take(&block);
         }
-        sum.finish(key, record.value, record.tag)
+        sum.finish(key, record.value, record.kind)
     }
 
     /// Writes a whole record beyond the head. There has to be room.

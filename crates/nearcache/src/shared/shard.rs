@@ -46,13 +46,13 @@ impl Entry {
 
 /// Takes the bytes of a value that is read.
 ///
-/// The bytes are copied once, from the map to where [`room`](Self::room) says. Nothing is locked meanwhile, so `room`
+/// The bytes are copied once, from the map to where [`buffer`](Self::buffer) says. Nothing is locked meanwhile, so `buffer`
 /// may allocate.
 #[allow(unsafe_code)]
 pub trait Sink {
     /// Whether the caller has this very value at hand, from an earlier read: then it is not copied, and nothing else is asked
     /// of the sink. Hit, expiry and all else are the same.
-    fn has(&mut self, _tag: u8, _len: usize, _stamp: &Stamp) -> bool {
+    fn has_copy(&mut self, _kind: u8, _len: usize, _stamp: &Stamp) -> bool {
         false
     }
 
@@ -64,7 +64,7 @@ pub trait Sink {
     /// # Errors
     ///
     /// [`OutOfMemory`] if there is no memory for it; the read then fails with it.
-    fn room(&mut self, tag: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory>;
+    fn buffer(&mut self, kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory>;
 
     /// The value is complete.
     ///
@@ -76,14 +76,14 @@ pub trait Sink {
 
 #[allow(unsafe_code)]
 impl Sink for Vec<u8> {
-    fn room(&mut self, _tag: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
+    fn buffer(&mut self, _kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
         self.clear();
         self.try_reserve(len)?;
         Ok(&mut self.spare_capacity_mut()[..len])
     }
 
     unsafe fn filled(&mut self, len: usize) {
-        // SAFETY: the caller's promise; `room` reserved them.
+        // SAFETY: the caller's promise; `buffer` reserved them.
         unsafe { self.set_len(len) };
     }
 }
@@ -157,17 +157,17 @@ impl<'a> Shard<'a> {
         if self.is_outdated() {
             return Look::Nothing;
         }
-        let tag = key.tag();
+        let fingerprint = key.fingerprint();
         let (buckets, _) = self.index.as_chunks::<BUCKET>();
         for number in key.buckets(buckets.len()) {
             // All slots at once, without a branch for each.
             let candidates = buckets[number].iter().zip(0..).fold(0, |found, (word, at)| {
                 let slot = Slot(word.load(Ordering::Relaxed));
-                found | (u32::from(slot.tag() == tag) << at)
+                found | (u32::from(slot.fingerprint() == fingerprint) << at)
             });
             for at in ones(candidates) {
                 let slot = Slot(buckets[number][at].load(Ordering::Acquire));
-                if slot.tag() != tag {
+                if slot.fingerprint() != fingerprint {
                     continue;
                 }
                 match self.look_at(key, number * BUCKET + at, slot) {
@@ -210,7 +210,7 @@ impl<'a> Shard<'a> {
         })
     }
 
-    /// A record of another key: one whose hash has the same tag, unless the slot has been changed, and what it pointed to was
+    /// A record of another key: one whose hash has the same fingerprint, unless the slot has been changed, and what it pointed to was
     /// room for somebody else. (The fence that told the record unchanged lies between its words and this look.)
     #[cold]
     fn look_beside(&self, at: usize, slot: Slot) -> Sight {
@@ -298,7 +298,7 @@ impl<'a> Shard<'a> {
                     key.set_len(record.key);
                 }
                 let is_unchanged = ring.is_unchanged(&record);
-                if is_unchanged && self.hashing.key(&key).tag() == slot.tag() {
+                if is_unchanged && self.hashing.key(&key).fingerprint() == slot.fingerprint() {
                     return Ok((wanted(&record) && !is_torn(record.first)).then_some(key));
                 }
                 is_anothers = is_unchanged;

@@ -36,8 +36,8 @@ const COARSE_MILLIS: u64 = 1000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) tag: u8,
-    pub(super) expires: u64,
+    pub(super) kind: u8,
+    pub(super) expires_at: u64,
     pub(super) checksum: u32,
 }
 
@@ -60,16 +60,16 @@ impl Expected {
     }
 }
 
-/// What became of an integer that was to be counted up.
+/// The result of [`incr`](super::SharedCache::incr).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
-    /// It was, and is this now.
-    To(i64),
-    /// There is no live entry.
-    Absent,
-    /// The entry is not an integer of 8 bytes under that tag.
+pub enum Incremented {
+    /// The integer has been incremented, and this is its new value.
+    Value(i64),
+    /// There is no live entry under the key.
+    Missing,
+    /// The entry is not an 8-byte integer of the given kind. It is unchanged.
     NotAnInteger,
-    /// The result would not fit 64 bits; the old value stays.
+    /// The result does not fit into 64 bits. The entry is unchanged.
     Overflow,
 }
 
@@ -115,13 +115,14 @@ pub(super) fn timestamp(expires: u64) -> Timestamp {
 /// Whether a record's time is over, or the clock was stepped back to before it was written.
 #[inline]
 pub(super) fn is_dead(record: &Record, clock: &impl Clock) -> bool {
-    if record.expires == record::NEVER {
+    if record.expires_at == record::NEVER {
         return false;
     }
     let now = millis(clock.now());
     // Far from its end an entry lives, however coarse the clock.
     is_from_the_future(record, now)
-        || record.expires <= now.saturating_add(COARSE_MILLIS) && clock.has_passed(timestamp(record.expires))
+        || record.expires_at <= now.saturating_add(COARSE_MILLIS)
+            && clock.has_passed(timestamp(record.expires_at))
 }
 
 const fn is_from_the_future(record: &Record, now: u64) -> bool {
@@ -233,8 +234,8 @@ impl<'a, C: Clock> Writer<'a, C> {
     }
 
     pub(super) fn is_dead(&self, record: &Record) -> bool {
-        let over = record.expires != record::NEVER && record.expires <= self.now;
-        over || record.expires != record::NEVER && is_from_the_future(record, self.now)
+        let over = record.expires_at != record::NEVER && record.expires_at <= self.now;
+        over || record.expires_at != record::NEVER && is_from_the_future(record, self.now)
     }
 
     /// Stores another word in a slot. `before` is the entry that was there, and is not live any longer; `new` is the record
@@ -261,7 +262,7 @@ impl<'a, C: Clock> Writer<'a, C> {
     pub(super) fn haunt(&self, entry: &Entry) {
         let haunted = self.haunted().wrapping_add(entry.record.allotted as u64);
         put(&self.shard.control[HAUNTED], haunted, Ordering::Relaxed);
-        let ghost = Slot::new(entry.slot.tag(), Kind::Ghost, 0, haunted);
+        let ghost = Slot::new(entry.slot.fingerprint(), Kind::Ghost, 0, haunted);
         self.refill(entry.at, ghost, Some(entry), None);
     }
 
@@ -273,12 +274,12 @@ impl<'a, C: Clock> Writer<'a, C> {
     /// The key's record, dead or alive. What was torn by the death of its writer is removed. So is a second record of the
     /// key, which a reboot may leave.
     fn find(&self, key: &Keyed<'_>) -> Option<Entry> {
-        let tag = key.tag();
+        let fingerprint = key.fingerprint();
         let mut found: Option<Entry> = None;
         for bucket in key.buckets(self.shard.index.len() / BUCKET) {
             for at in bucket * BUCKET..(bucket + 1) * BUCKET {
                 // Both buckets may be the same one.
-                if self.slot(at).tag() != tag || found.is_some_and(|found| found.at == at) {
+                if self.slot(at).fingerprint() != fingerprint || found.is_some_and(|found| found.at == at) {
                     continue;
                 }
                 let Some(entry) = self.entry_at(at) else {
@@ -375,9 +376,9 @@ impl<'a, C: Clock> Writer<'a, C> {
         let record = Record {
             value: value.bytes.len(),
             checksum: value.checksum,
-            expires: value.expires,
+            expires_at: value.expires_at,
             written: self.now,
-            tag: value.tag,
+            kind: value.kind,
             ..entry.record
         };
         ring.overwrite(&record, None, value.bytes);
@@ -401,10 +402,10 @@ impl<'a, C: Clock> Writer<'a, C> {
             key: key.bytes.len(),
             value: value.bytes.len(),
             checksum: value.checksum,
-            expires: value.expires,
+            expires_at: value.expires_at,
             written: self.now,
             slot: at,
-            tag: value.tag,
+            kind: value.kind,
             ..record
         };
         // Before the record is written: after a reboot, a slot may point to where it will be.
@@ -420,7 +421,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             self.count(Counter::Evictions, 1);
         }
         let frequency = old.map_or(0, |old| old.slot.frequency());
-        let slot = Slot::pointing(key.tag(), kind, frequency, record.position);
+        let slot = Slot::pointing(key.fingerprint(), kind, frequency, record.position);
         self.refill(at, slot, before.as_ref(), Some((kind, &record)));
     }
 
@@ -454,7 +455,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             for at in bucket * BUCKET..(bucket + 1) * BUCKET {
                 let slot = self.slot(at);
                 let age = self.ghost_age(slot);
-                if age.is_some() && slot.tag() == key.tag() {
+                if age.is_some() && slot.fingerprint() == key.fingerprint() {
                     return (at, true);
                 }
                 best = best.min((self.cost(at, slot, age, rank as u64), at));
@@ -499,12 +500,12 @@ impl<'a, C: Clock> Writer<'a, C> {
     }
 
     /// Gives the key's live entry another expiry; returns whether there is one.
-    pub(super) fn expire_at(&self, key: &Keyed<'_>, expires: u64) -> bool {
+    pub(super) fn expire_at(&self, key: &Keyed<'_>, expires_at: u64) -> bool {
         let Some(entry) = self.find_live(key) else {
             return false;
         };
         let record = Record {
-            expires,
+            expires_at,
             written: self.now,
             ..entry.record
         };
@@ -515,39 +516,39 @@ impl<'a, C: Clock> Writer<'a, C> {
     }
 
     /// Adds to the integer under a key, in place; its expiry stays.
-    pub(super) fn add(&self, key: &Keyed<'_>, delta: i64, tag: u8) -> Counted {
+    pub(super) fn add(&self, key: &Keyed<'_>, delta: i64, kind: u8) -> Incremented {
         let Some(entry) = self.find_live(key) else {
-            return Counted::Absent;
+            return Incremented::Missing;
         };
         let Some(ring) = self.shard.ring(entry.kind) else {
-            return Counted::Absent;
+            return Incremented::Missing;
         };
-        if entry.record.tag != tag || entry.record.value != size_of::<i64>() {
-            return Counted::NotAnInteger;
+        if entry.record.kind != kind || entry.record.value != size_of::<i64>() {
+            return Incremented::NotAnInteger;
         }
         let mut bytes = [std::mem::MaybeUninit::new(0); size_of::<i64>()];
         ring.copy_value(&entry.record, &mut bytes);
         // SAFETY: initialised above.
         #[allow(unsafe_code)]
         let bytes = bytes.map(|byte| unsafe { byte.assume_init() });
-        if self.shard.hashing.checksum(key.hash, &bytes, tag) != entry.record.checksum {
+        if self.shard.hashing.checksum(key.hash, &bytes, kind) != entry.record.checksum {
             self.count(Counter::Damages, 1);
             self.vacate(entry.at);
-            return Counted::Absent;
+            return Incremented::Missing;
         }
         let Some(sum) = i64::from_ne_bytes(bytes).checked_add(delta) else {
-            return Counted::Overflow;
+            return Incremented::Overflow;
         };
         let bytes = sum.to_ne_bytes();
         let record = Record {
-            checksum: self.shard.hashing.checksum(key.hash, &bytes, tag),
+            checksum: self.shard.hashing.checksum(key.hash, &bytes, kind),
             ..entry.record
         };
         ring.overwrite(&record, None, &bytes);
         // A counter that is only ever counted up is asked for as much as one that is read.
         self.shard.raise(&entry);
         self.count(Counter::Insertions, 1);
-        Counted::To(sum)
+        Incremented::Value(sum)
     }
 
     /// Looks at one slot, another one every time, for a record whose time is over, or that is torn.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nearcache::shared::{Counted, Item, SharedCache, SharedError};
+use nearcache::shared::{Incremented, NewEntry, SharedCache, SharedError};
 use nearcache::{Clock, ManualClock, Timestamp};
 
 pub(crate) const BYTES: u64 = 1 << 20;
@@ -41,7 +41,7 @@ pub(crate) enum Step {
 }
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
-    tag: u8,
+    kind: u8,
     value: Vec<u8>,
     expires: Timestamp,
     written: Timestamp,
@@ -98,12 +98,12 @@ impl Pair {
         }
     }
 
-    fn keep(&mut self, key: Vec<u8>, tag: u8, value: Vec<u8>, expires: Timestamp) {
+    fn keep(&mut self, key: Vec<u8>, kind: u8, value: Vec<u8>, expires: Timestamp) {
         let written = self.now();
         self.naive.insert(
             key,
             Kept {
-                tag,
+                kind,
                 value,
                 expires,
                 written,
@@ -112,10 +112,10 @@ impl Pair {
     }
 
     /// A write that stores if `wanted` holds of the key's presence.
-    fn store(&mut self, number: u8, len: usize, wanted: Option<bool>, tag: u8, ttl: Option<u64>) {
+    fn store(&mut self, number: u8, len: usize, wanted: Option<bool>, kind: u8, ttl: Option<u64>) {
         let (key, value) = (key(number), self.value(len));
         let expires = self.cache.expiry(ttl.map(Duration::from_millis));
-        let item = Item::new(&value).tagged(tag).until(expires);
+        let item = NewEntry::new(&value).kind(kind).expires_at(expires);
         let stored = match wanted {
             None => self.cache.set(&key, item).map(|()| true),
             Some(false) => self.cache.add(&key, item),
@@ -127,7 +127,7 @@ impl Pair {
                     self.agree_on_presence(&key, wanted == stored);
                 }
                 if stored {
-                    self.keep(key, tag, value, expires);
+                    self.keep(key, kind, value, expires);
                 }
             }
             Err(SharedError::Rejected(_)) => {
@@ -147,26 +147,28 @@ impl Pair {
         self.agree_on_presence(key, found.is_some());
         if let (Some(found), Some(kept)) = (found, self.live(key)) {
             assert_eq!(
-                (found.tag, &value, found.expires),
-                (kept.tag, &kept.value, kept.expires)
+                (found.kind, &value, found.expires_at),
+                (kept.kind, &kept.value, kept.expires)
             );
         }
     }
 
     fn incr(&mut self, key: &[u8], delta: i64) {
         let counted = self.cache.incr(key, delta, INTEGER).unwrap();
-        self.agree_on_presence(key, counted != Counted::Absent);
+        self.agree_on_presence(key, counted != Incremented::Missing);
         let integer = self.live(key).map(|kept| {
             let bytes = <[u8; 8]>::try_from(kept.value.as_slice()).ok();
-            bytes.filter(|_| kept.tag == INTEGER).map(i64::from_ne_bytes)
+            bytes.filter(|_| kept.kind == INTEGER).map(i64::from_ne_bytes)
         });
         let expected = match integer {
-            None => Counted::Absent,
-            Some(None) => Counted::NotAnInteger,
-            Some(Some(integer)) => integer.checked_add(delta).map_or(Counted::Overflow, Counted::To),
+            None => Incremented::Missing,
+            Some(None) => Incremented::NotAnInteger,
+            Some(Some(integer)) => integer
+                .checked_add(delta)
+                .map_or(Incremented::Overflow, Incremented::Value),
         };
         assert_eq!(counted, expected);
-        if let (Counted::To(sum), Some(kept)) = (counted, self.naive.get_mut(key)) {
+        if let (Incremented::Value(sum), Some(kept)) = (counted, self.naive.get_mut(key)) {
             kept.value = sum.to_ne_bytes().to_vec();
         }
     }
@@ -175,7 +177,7 @@ impl Pair {
         let value = self.value(len);
         let updated = self
             .cache
-            .update::<Infallible>(key, |tag, _| Ok((tag, value.clone())));
+            .update::<Infallible>(key, |kind, _| Ok((kind, value.clone())));
         if let Ok(updated) = updated {
             self.agree_on_presence(key, updated);
             let now = self.now();
@@ -208,13 +210,13 @@ impl Pair {
     fn run(&mut self, step: &Step) {
         match *step {
             Step::Get(number) => self.get(&key(number)),
-            Step::Set(number, len, tag, ttl) => self.store(number, len, None, tag, ttl),
+            Step::Set(number, len, kind, ttl) => self.store(number, len, None, kind, ttl),
             Step::Add(number, len) => self.store(number, len, Some(false), 0, None),
             Step::SetIfPresent(number, len) => self.store(number, len, Some(true), 0, None),
             Step::Integer(number, value) => {
                 let bytes = value.to_ne_bytes();
                 self.cache
-                    .set(&key(number), Item::new(&bytes).tagged(INTEGER))
+                    .set(&key(number), NewEntry::new(&bytes).kind(INTEGER))
                     .unwrap();
                 self.keep(key(number), INTEGER, bytes.to_vec(), Timestamp::NEVER);
             }

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nearcache::shared::{Item, SharedCache};
+use nearcache::shared::{NewEntry, SharedCache};
 
 use crate::Settings;
 use crate::histogram::Histogram;
@@ -95,12 +95,12 @@ impl Worker {
     /// Writes to all pages of all files, since the first access of a process to a page takes a page fault.
     pub(crate) fn fill(&self) -> Outcome<()> {
         for number in 0..self.capacity * 2 {
-            self.evicting.set(&key(number), Item::new(&self.value))?;
+            self.evicting.set(&key(number), NewEntry::new(&self.value))?;
         }
         for number in 0..self.capacity / 4 {
-            self.fitting.set(&key(number), Item::new(&self.value))?;
+            self.fitting.set(&key(number), NewEntry::new(&self.value))?;
         }
-        self.fitting.set(HOT, Item::new(&vec![7; MEGABYTE]))?;
+        self.fitting.set(HOT, NewEntry::new(&vec![7; MEGABYTE]))?;
         self.bare.touch();
         Ok(())
     }
@@ -138,10 +138,10 @@ impl Worker {
         let random = &mut self.random;
         match what {
             "evicting" => measure(time, random, |random| {
-                Ok(evicting.set(&key(random % many), Item::new(value))?)
+                Ok(evicting.set(&key(random % many), NewEntry::new(value))?)
             }),
             "fitting" => measure(time, random, |random| {
-                Ok(fitting.set(&key(random % few), Item::new(value))?)
+                Ok(fitting.set(&key(random % few), NewEntry::new(value))?)
             }),
             _ => {
                 let protection = if what == "futex" {
@@ -187,11 +187,11 @@ impl Worker {
             let key = key(self.random.next() % few);
             let before = Instant::now();
             if before - overwritten < OVERWRITE_EVERY {
-                self.fitting.set(&key, Item::new(&self.value))?;
+                self.fitting.set(&key, NewEntry::new(&self.value))?;
                 small.record(nanos(before.elapsed()));
             } else {
                 overwritten = before;
-                self.fitting.set(HOT, Item::new(&hot))?;
+                self.fitting.set(HOT, NewEntry::new(&hot))?;
                 large.record(nanos(before.elapsed()));
             }
         }

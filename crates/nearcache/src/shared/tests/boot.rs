@@ -10,7 +10,7 @@ use crate::shared::error::OpenError;
 use crate::shared::layout::{BOOT, LOCK};
 use crate::shared::position::Position;
 use crate::shared::repair::UNKNOWN;
-use crate::shared::{Item, SharedCache};
+use crate::shared::{NewEntry, SharedCache};
 
 fn open_in(scratch: &Scratch, boot: [u64; 2]) -> Result<SharedCache, OpenError> {
     SharedCache::builder(scratch.path()).bytes(BYTES).open_in(boot)
@@ -25,7 +25,7 @@ fn recorded(cache: &SharedCache) -> [u64; 2] {
 fn a_map_in_use_is_not_repaired_whatever_its_boot() {
     let scratch = Scratch::new();
     let user = open_in(&scratch, [1, 1]).unwrap();
-    user.set(b"key", Item::new(b"value")).unwrap();
+    user.set(b"key", NewEntry::new(b"value")).unwrap();
     user.reset_stats();
     let store = user.store();
     for boot in [UNKNOWN, [2, 2]] {
@@ -40,7 +40,7 @@ fn a_map_in_use_is_not_repaired_whatever_its_boot() {
         drop(held);
         let expected = if boot == UNKNOWN { before } else { boot };
         assert_eq!(recorded(&other), expected);
-        other.set(b"key", Item::new(b"value")).unwrap();
+        other.set(b"key", NewEntry::new(b"value")).unwrap();
         assert_eq!(user.stats().recoveries, 0);
     }
 }
@@ -50,7 +50,7 @@ fn a_map_that_nobody_uses_is_repaired_though_the_boot_is_unknown() {
     for boot in [UNKNOWN, [2, 2]] {
         let scratch = Scratch::new();
         let user = open_in(&scratch, [1, 1]).unwrap();
-        user.set(b"key", Item::new(b"value")).unwrap();
+        user.set(b"key", NewEntry::new(b"value")).unwrap();
         let shard = user.store().shard(0);
         let in_small = shard.small.live() > 0;
         let without_it = if in_small { shard.main } else { shard.small };
@@ -83,7 +83,7 @@ fn those_who_know_the_boot_and_those_who_do_not_come_and_go() {
                     while !done.load(Ordering::Relaxed) {
                         round += 1;
                         let cache = open_in(scratch, boot).unwrap();
-                        cache.set(&key, Item::new(&value(&key, round, 60))).unwrap();
+                        cache.set(&key, NewEntry::new(&value(&key, round, 60))).unwrap();
                         assert_eq!(version(&key, &cache.get(&key).unwrap()), round);
                         assert_eq!((cache.stats().damages, cache.stats().timeouts), (0, 0));
                     }

@@ -16,7 +16,7 @@ use crate::shared::layout::{
 use crate::shared::map::Map;
 use crate::shared::position::Position;
 use crate::shared::recount::SLOTS_A_WRITE;
-use crate::shared::{Item, SharedCache};
+use crate::shared::{NewEntry, SharedCache};
 
 const LARGE: u64 = 8 << 30;
 const SEED: u64 = 5;
@@ -88,18 +88,18 @@ fn a_death_under_the_lock_costs_the_next_writer_a_slice() {
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let mut keys = keys_of_one_shard(&cache);
     let key = keys.next().unwrap();
-    cache.set(&key, Item::new(b"value")).unwrap();
+    cache.set(&key, NewEntry::new(b"value")).unwrap();
     die_with_the_lock(&cache);
-    cache.set(&key, Item::new(b"other")).unwrap();
+    cache.set(&key, NewEntry::new(b"other")).unwrap();
     assert_eq!(cache.stats().recoveries, 1);
     let next = || cache.store().shard(0).control[RECOUNT].load(Ordering::Relaxed);
     assert_eq!(next(), SLOTS_A_WRITE as u64 + 1, "the next slot, plus one");
     // Later writers go on.
-    cache.set(&key, Item::new(b"third")).unwrap();
+    cache.set(&key, NewEntry::new(b"third")).unwrap();
     assert_eq!(next(), 2 * SLOTS_A_WRITE as u64 + 1);
     // Entries that come and go in what was counted already change the sums.
     for key in keys.take(300) {
-        cache.set(&key, Item::new(b"value")).unwrap();
+        cache.set(&key, NewEntry::new(b"value")).unwrap();
         if key.len().is_multiple_of(2) {
             cache.delete(&key).unwrap();
         }
@@ -113,7 +113,7 @@ fn a_file_of_8_gb_is_opened_after_a_reboot_at_once() {
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let keys: Vec<_> = keys_of_one_shard(&cache).take(200).collect();
     for key in &keys {
-        cache.set(key, Item::new(b"value")).unwrap();
+        cache.set(key, NewEntry::new(b"value")).unwrap();
     }
     drop(cache);
     let stores = {
@@ -127,7 +127,7 @@ fn a_file_of_8_gb_is_opened_after_a_reboot_at_once() {
         "no entry was looked at"
     );
     assert!(keys.iter().all(|key| stores.contains(key)));
-    stores.set(&keys[0], Item::new(b"other")).unwrap();
+    stores.set(&keys[0], NewEntry::new(b"other")).unwrap();
     assert_eq!(stores.get(&keys[0]).as_deref(), Some(&b"other"[..]));
     assert!(keys[1..].iter().all(|key| stores.contains(key)));
 }
@@ -147,7 +147,7 @@ fn words_without_records_are_passed_in_slices() {
     let small = cache.store().geometry.small as u64;
     leave_damage(&cache, SMALL, small);
     let tail = || cache.store().shard(0).small.tail().since(Position::START);
-    cache.set(&key, Item::new(b"value")).unwrap();
+    cache.set(&key, NewEntry::new(b"value")).unwrap();
     // The record's words, and the free space in front of the tail.
     assert!(tail() <= 3 * 4096, "{} words passed at once", tail());
     assert_eq!(cache.get(&key).as_deref(), Some(&b"value"[..]));
@@ -164,7 +164,7 @@ fn room_for_a_large_value_is_made_in_slices() {
         cache.store().shard(0).small.limit(),
     );
     for key in keys.by_ref().take(40_000) {
-        cache.set(&key, Item::new(&[1; 40])).unwrap();
+        cache.set(&key, NewEntry::new(&[1; 40])).unwrap();
     }
     let head = cache.store().shard(0).small.head().to_u64();
     let tail = head.saturating_sub(small);
@@ -184,7 +184,7 @@ fn room_for_a_large_value_is_made_in_slices() {
     let ring = cache.store().shard(0).small;
     assert!(!writer().make_some_room(&ring, value.len() / 8));
     assert!(writer().make_some_room(&ring, 1) || ring.tail().to_u64() > 0);
-    cache.set(&key, Item::new(&value)).unwrap();
+    cache.set(&key, NewEntry::new(&value)).unwrap();
     assert_eq!(cache.get(&key), Some(value));
 }
 
@@ -205,7 +205,7 @@ fn a_check_of_a_large_index_lets_writers_in() {
         let mut longest = Duration::ZERO;
         while !check.is_finished() {
             let start = Instant::now();
-            cache.set(&key, Item::new(b"value")).unwrap();
+            cache.set(&key, NewEntry::new(b"value")).unwrap();
             longest = longest.max(start.elapsed());
         }
         check.join().unwrap();

@@ -7,7 +7,7 @@ use super::failpoint::{die_before, live_on};
 use super::support::{End, Scratch, spawn, value, version, wait};
 use crate::clock::Timestamp;
 use crate::shared::position::Position;
-use crate::shared::{Counted, Item, SharedCache};
+use crate::shared::{Incremented, NewEntry, SharedCache};
 
 const OLD: u64 = 1;
 const NEW: u64 = 2;
@@ -17,7 +17,7 @@ const INTEGER: u8 = 7;
 const MOST: u64 = 200_000;
 
 fn set(cache: &SharedCache, key: &[u8], version: u64, len: usize) {
-    cache.set(key, Item::new(&value(key, version, len))).unwrap();
+    cache.set(key, NewEntry::new(&value(key, version, len))).unwrap();
 }
 
 fn name(number: u64) -> Vec<u8> {
@@ -108,9 +108,9 @@ fn adding_and_replacing() {
         3,
         |cache| others(cache, 50, 3),
         |cache| {
-            cache.add(KEY, Item::new(&value(KEY, NEW, 50))).unwrap();
+            cache.add(KEY, NewEntry::new(&value(KEY, NEW, 50))).unwrap();
             cache
-                .set_if_present(KEY, Item::new(&value(KEY, NEW, 90)))
+                .set_if_present(KEY, NewEntry::new(&value(KEY, NEW, 90)))
                 .unwrap();
         },
     );
@@ -150,12 +150,19 @@ fn counting_up() {
         |cache| {
             others(cache, 50, 3);
             cache
-                .set(b"integer", Item::new(&5_i64.to_ne_bytes()).tagged(INTEGER))
+                .set(b"integer", NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
                 .unwrap();
         },
         |cache| {
             let counted = cache.incr(b"integer", 10, INTEGER).unwrap();
-            assert!([Counted::To(15), Counted::To(25), Counted::Absent].contains(&counted));
+            assert!(
+                [
+                    Incremented::Value(15),
+                    Incremented::Value(25),
+                    Incremented::Missing
+                ]
+                .contains(&counted)
+            );
             cache.delete(b"integer").unwrap();
         },
     );
@@ -200,7 +207,7 @@ fn refusing_what_is_too_large() {
             others(cache, 50, 3);
             set(cache, KEY, OLD, 100);
         },
-        |cache| assert!(cache.set(KEY, Item::new(&vec![0; 900_000])).is_err()),
+        |cache| assert!(cache.set(KEY, NewEntry::new(&vec![0; 900_000])).is_err()),
     );
 }
 
@@ -216,7 +223,7 @@ fn sweeping_the_dead() {
                 cache
                     .set(
                         &name(number),
-                        Item::new(&value(&name(number), OLD, 20)).until(over),
+                        NewEntry::new(&value(&name(number), OLD, 20)).expires_at(over),
                     )
                     .unwrap();
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::support::{Scratch, value, version};
 use crate::shared::layout::HEADER;
-use crate::shared::{Item, SharedCache};
+use crate::shared::{NewEntry, SharedCache};
 
 fn random(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
@@ -29,7 +29,7 @@ fn work(cache: &SharedCache, mut seed: u64, until: Instant) {
             4 => drop(cache.delete(&key).ok()),
             5 => drop(cache.touch(&key, None).ok()),
             6 => assert!(cache.keys().take(5000).all(|key| key.unwrap().len() < 65_536)),
-            _ => drop(cache.set(&key, Item::new(&value(&key, seed, len))).ok()),
+            _ => drop(cache.set(&key, NewEntry::new(&value(&key, seed, len))).ok()),
         }
     }
 }
@@ -71,7 +71,7 @@ fn storm(
     for shard in 0..cache.store().geometry.shards {
         cache.store().shard(shard).control[0].store(0, Ordering::Relaxed);
     }
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }

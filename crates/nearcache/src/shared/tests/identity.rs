@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::support::Scratch;
 use crate::error::OutOfMemory;
-use crate::shared::{Item, SharedCache, Sink, Stamp};
+use crate::shared::{NewEntry, SharedCache, Sink, Stamp};
 
 const TEXTS: u64 = 1 << 18;
 
@@ -54,7 +54,7 @@ struct Keeper {
 
 #[allow(unsafe_code)]
 impl Sink for Keeper {
-    fn has(&mut self, _tag: u8, _len: usize, stamp: &Stamp) -> bool {
+    fn has_copy(&mut self, _kind: u8, _len: usize, stamp: &Stamp) -> bool {
         self.stamp = Some(*stamp);
         let kept = self.kept.as_ref().filter(|(of, _)| of == stamp);
         kept.is_some_and(|(_, value)| {
@@ -63,8 +63,8 @@ impl Sink for Keeper {
         })
     }
 
-    fn room(&mut self, tag: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
-        self.read.room(tag, len)
+    fn buffer(&mut self, kind: u8, len: usize) -> Result<&mut [MaybeUninit<u8>], OutOfMemory> {
+        self.read.buffer(kind, len)
     }
 
     unsafe fn filled(&mut self, len: usize) {
@@ -82,7 +82,7 @@ fn entries_of_two_shards_that_are_alike_have_different_stamps() {
     let texts = alike(&cache, &keys);
     // The first record of each shard: both at the same position, with the same lengths and checksum.
     for (key, text) in keys.iter().zip(&texts) {
-        cache.set(key, Item::new(text)).unwrap();
+        cache.set(key, NewEntry::new(text)).unwrap();
     }
     let mut keeper = Keeper::default();
     for (key, text) in keys.iter().zip(&texts) {
@@ -99,13 +99,16 @@ fn a_touch_changes_the_stamp() {
     let cache = open(&scratch).with_clock(&clock);
     let minute = std::time::Duration::from_secs(60);
     cache
-        .set(b"key", Item::new(b"old").until(cache.expiry(Some(minute))))
+        .set(
+            b"key",
+            NewEntry::new(b"old").expires_at(cache.expiry(Some(minute))),
+        )
         .unwrap();
     let before = cache.peek(b"key").unwrap();
     assert_eq!(cache.peek(b"key").unwrap().stamp, before.stamp);
     clock.advance(minute / 2);
     assert!(cache.touch(b"key", Some(minute)).unwrap());
-    let item = Item::new(b"new").until(before.expires);
+    let item = NewEntry::new(b"new").expires_at(before.expires_at);
     assert!(
         !cache.set_if_unchanged(b"key", item, before.stamp).unwrap(),
         "the new expiry would be lost"

@@ -22,7 +22,7 @@ use crate::shared::ring::Ring;
 use crate::shared::shard::{Look, Shard};
 use crate::shared::store::COUNTERS;
 use crate::shared::words::{AtomicU64, add};
-use crate::shared::writer::{Counted, Expected, Value, Writer};
+use crate::shared::writer::{Expected, Incremented, Value, Writer};
 
 /// Two words, so that half of one can be seen beside half of another.
 const LEN: usize = 16;
@@ -91,13 +91,13 @@ impl Heap {
         )))
     }
 
-    fn store(&self, key: &[u8], bytes: &[u8], tag: u8) {
+    fn store(&self, key: &[u8], bytes: &[u8], kind: u8) {
         let key = self.hashing.key(key);
         let value = Value {
             bytes,
-            tag,
-            expires: NEVER,
-            checksum: self.hashing.checksum(key.hash, bytes, tag),
+            kind,
+            expires_at: NEVER,
+            checksum: self.hashing.checksum(key.hash, bytes, kind),
         };
         let stored = self.write(0, |writer| writer.set(&key, &value, Expected::ANYTHING));
         assert!(matches!(stored, Ok(Ok(true))));
@@ -329,7 +329,7 @@ fn two_writers_count_each_success_once() {
         let count_up = |heap: &Heap, slot| {
             let key = heap.hashing.key(b"A");
             let counted = heap.write(slot, |writer| writer.add(&key, 1, INTEGER));
-            i64::from(matches!(counted, Ok(Counted::To(_))))
+            i64::from(matches!(counted, Ok(Incremented::Value(_))))
         };
         let other = {
             let heap = Arc::clone(&heap);
@@ -339,7 +339,7 @@ fn two_writers_count_each_success_once() {
         let key = heap.hashing.key(b"A");
         let counted = heap.write(3, |writer| writer.add(&key, 0, INTEGER)).unwrap();
         assert!(successes > 0);
-        assert_eq!(counted, Counted::To(successes));
+        assert_eq!(counted, Incremented::Value(successes));
         assert_eq!(heap.control[LOCK].load(Ordering::Relaxed), 0);
     });
 }

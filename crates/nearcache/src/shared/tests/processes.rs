@@ -9,7 +9,7 @@ use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::shared::layout::LOCK;
 use crate::shared::record::next_sequence;
 use crate::shared::shard::Look;
-use crate::shared::{Counted, Item, Process, ReadError, SharedCache, SharedError};
+use crate::shared::{Incremented, NewEntry, ProcessId, ReadError, SharedCache, SharedError};
 
 const INTEGER: u8 = 7;
 
@@ -38,14 +38,14 @@ fn a_lock_word_that_names_an_idle_process_costs_writes_that_end() {
         .lock_timeout(Duration::from_millis(30))
         .open()
         .unwrap();
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     let idle = scratch.open();
     let word = &cache.store().shard(0).control[LOCK];
-    word.store(idle.process().unwrap().to_u64(), Ordering::Relaxed);
+    word.store(idle.process_id().unwrap().to_u64(), Ordering::Relaxed);
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     assert_eq!(cache.get(b"nothing"), None);
     let this = std::process::id();
-    let refused = cache.set(b"key", Item::new(b"other")).unwrap_err();
+    let refused = cache.set(b"key", NewEntry::new(b"other")).unwrap_err();
     assert!(matches!(refused, SharedError::Busy { holder: Some(pid), .. } if pid == this));
     assert!(
         refused.to_string().contains(&format!("(pid {this})")),
@@ -53,7 +53,7 @@ fn a_lock_word_that_names_an_idle_process_costs_writes_that_end() {
     );
     // Once that process closes the file, the lock is taken over.
     drop(idle);
-    cache.set(b"key", Item::new(b"other")).unwrap();
+    cache.set(b"key", NewEntry::new(b"other")).unwrap();
     assert_eq!(cache.stats().recoveries, 1);
 }
 
@@ -61,7 +61,7 @@ fn a_lock_word_that_names_an_idle_process_costs_writes_that_end() {
 fn what_was_cleared_is_missed_without_waiting_for_a_stopped_owner() {
     let scratch = Scratch::new();
     let cache = scratch.open();
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     cache.clear();
     // It empties the shard, which leaves the slot of the key as it is, and stops.
     let child = stopped_owner(&cache);
@@ -78,7 +78,7 @@ fn only_the_entry_that_a_stopped_owner_writes_has_readers_wait() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     for key in [b"one", b"two"] {
-        cache.set(key, Item::new(b"value")).unwrap();
+        cache.set(key, NewEntry::new(b"value")).unwrap();
     }
     let child = stopped_owner(&cache);
     // As after the first store of a write in place.
@@ -129,14 +129,14 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
         .lock_timeout(timeout)
         .open()
         .unwrap();
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     let child = stopped_owner(&cache);
 
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     assert_eq!(cache.get(b"nothing"), None);
     let start = Instant::now();
     assert!(
-        matches!(cache.set(b"key", Item::new(b"other")), Err(SharedError::Busy { waited, holder: Some(pid) }) if waited == timeout && pid.cast_signed() == child)
+        matches!(cache.set(b"key", NewEntry::new(b"other")), Err(SharedError::Busy { waited, holder: Some(pid) }) if waited == timeout && pid.cast_signed() == child)
     );
     assert!(start.elapsed() >= timeout && start.elapsed() < timeout * 10);
     assert_eq!(cache.stats().timeouts, 1);
@@ -153,7 +153,7 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
 
     let hasty = cache.with_lock_timeout(Duration::ZERO);
     for _ in 0..100 {
-        let tried = hasty.set(b"key", Item::new(b"other"));
+        let tried = hasty.set(b"key", NewEntry::new(b"other"));
         assert!(matches!(
             tried,
             Err(SharedError::Busy {
@@ -169,8 +169,8 @@ fn a_stopped_owner_is_not_robbed_and_reads_go_on() {
 
     signal(child, libc::SIGCONT);
     assert_eq!(wait(child, 0), End::Exit(0));
-    hasty.set(b"key", Item::new(b"third")).unwrap();
-    cache.set(b"key", Item::new(b"other")).unwrap();
+    hasty.set(b"key", NewEntry::new(b"third")).unwrap();
+    cache.set(b"key", NewEntry::new(b"other")).unwrap();
     assert_eq!(cache.stats().recoveries, 0, "the owner released it itself");
 }
 
@@ -181,7 +181,7 @@ fn a_stopped_owner_that_is_killed_is_robbed() {
     let child = stopped_owner(&cache);
     let waiter = {
         let cache = cache.clone();
-        thread::spawn(move || cache.set(b"key", Item::new(b"value")))
+        thread::spawn(move || cache.set(b"key", NewEntry::new(b"value")))
     };
     thread::sleep(Duration::from_millis(50));
     signal(child, libc::SIGKILL);
@@ -197,13 +197,13 @@ fn a_hasty_handle_leaves_the_lock_of_the_dead_to_who_waits() {
     let cache = scratch.open();
     let hasty = cache.with_lock_timeout(Duration::ZERO);
     assert_eq!(hasty.with_clock(SystemClock).lock_timeout(), Duration::ZERO);
-    hasty.set(b"key", Item::new(b"value")).unwrap();
+    hasty.set(b"key", NewEntry::new(b"value")).unwrap();
     let child = stopped_owner(&cache);
     signal(child, libc::SIGKILL);
     wait(child, 0);
-    assert!(hasty.set(b"key", Item::new(b"other")).is_err());
-    cache.set(b"key", Item::new(b"other")).unwrap();
-    hasty.set(b"key", Item::new(b"third")).unwrap();
+    assert!(hasty.set(b"key", NewEntry::new(b"other")).is_err());
+    cache.set(b"key", NewEntry::new(b"other")).unwrap();
+    hasty.set(b"key", NewEntry::new(b"third")).unwrap();
     assert_eq!((cache.stats().recoveries, cache.stats().timeouts), (1, 0));
 }
 
@@ -228,7 +228,7 @@ fn a_parent_that_died_is_dead_though_its_children_live() {
     });
     wait(child, 0);
     let start = Instant::now();
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert!(
         start.elapsed() < Duration::from_millis(500),
         "{:?}",
@@ -240,22 +240,22 @@ fn a_parent_that_died_is_dead_though_its_children_live() {
 fn a_process_is_alive_until_it_dies() {
     let scratch = Scratch::new();
     let cache = scratch.open();
-    let me = cache.process().expect("a place");
-    assert_eq!(Process::from_u64(me.to_u64()), me);
+    let me = cache.process_id().expect("a place");
+    assert_eq!(ProcessId::from_u64(me.to_u64()), me);
     assert!(cache.is_alive(me));
-    assert!(!cache.is_alive(Process::from_u64(u64::MAX)));
-    assert!(!cache.is_alive(Process::from_u64(0)));
+    assert!(!cache.is_alive(ProcessId::from_u64(u64::MAX)));
+    assert!(!cache.is_alive(ProcessId::from_u64(0)));
     let told = cache.clone();
     let child = spawn(|| {
-        let child = told.process().expect("a place");
+        let child = told.process_id().expect("a place");
         assert!(child != me && told.is_alive(me));
         let name = child.to_u64().to_ne_bytes();
-        told.set(b"child", Item::new(&name)).expect("room");
+        told.set(b"child", NewEntry::new(&name)).expect("room");
         signal(std::process::id().cast_signed(), libc::SIGSTOP);
     });
     assert_eq!(wait(child, libc::WUNTRACED), End::Stopped);
     let name = cache.get(b"child").expect("told");
-    let child_process = Process::from_u64(u64::from_ne_bytes(name.try_into().expect("8 bytes")));
+    let child_process = ProcessId::from_u64(u64::from_ne_bytes(name.try_into().expect("8 bytes")));
     assert!(cache.is_alive(child_process), "though it is stopped");
     signal(child, libc::SIGKILL);
     assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
@@ -269,7 +269,7 @@ fn what_would_expire_after_the_last_year_of_a_record_does_not_expire() {
     let year = 365.25 * 86_400.0;
     for (years, expires) in [(8_000.0, true), (10_000.0, false), (200_000.0, false)] {
         let ttl = Duration::from_secs_f64(years * year);
-        let item = Item::new(b"value").until(cache.expiry(Some(ttl)));
+        let item = NewEntry::new(b"value").expires_at(cache.expiry(Some(ttl)));
         cache.set(b"key", item).unwrap();
         let found = cache.expires_at(b"key").unwrap();
         assert_eq!(found != Timestamp::NEVER, expires, "{years} years: {found:?}");
@@ -287,9 +287,9 @@ fn counting_begins_anew_and_says_when() {
     let made = cache.stats().since;
     let age = SystemClock.now().as_unix_micros() - made.as_unix_micros();
     assert!((0..60_000_000).contains(&age), "{age}");
-    cache.set(b"key", Item::new(b"value")).expect("room");
+    cache.set(b"key", NewEntry::new(b"value")).expect("room");
     assert!(cache.get(b"key").is_some());
-    cache.disown_hit();
+    cache.count_hit_as_unreadable();
     assert!(cache.peek_into(b"key", &mut Vec::new()).unwrap().is_some());
     let stats = cache.stats();
     assert_eq!(
@@ -312,13 +312,16 @@ fn children_count_with_their_parent() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     cache
-        .set(b"count", Item::new(&0_i64.to_ne_bytes()).tagged(INTEGER))
+        .set(b"count", NewEntry::new(&0_i64.to_ne_bytes()).kind(INTEGER))
         .unwrap();
     let children: Vec<_> = (0..CHILDREN)
         .map(|_| {
             spawn(|| {
                 for _ in 0..EACH {
-                    assert!(matches!(cache.incr(b"count", 1, INTEGER), Ok(Counted::To(_))));
+                    assert!(matches!(
+                        cache.incr(b"count", 1, INTEGER),
+                        Ok(Incremented::Value(_))
+                    ));
                 }
             })
         })
@@ -345,14 +348,14 @@ fn forks_amid_writes_leave_both_sides_working() {
                 while !done.load(Ordering::Relaxed) {
                     round += 1;
                     let key = format!("{writer} {}", round % 300).into_bytes();
-                    cache.set(&key, Item::new(&value(&key, round, 200))).unwrap();
+                    cache.set(&key, NewEntry::new(&value(&key, round, 200))).unwrap();
                 }
             });
         }
         for round in 0..60_u64 {
             let child = spawn(|| {
                 let key = b"child";
-                cache.set(key, Item::new(&value(key, round, 60))).unwrap();
+                cache.set(key, NewEntry::new(&value(key, round, 60))).unwrap();
                 assert_eq!(version(key, &cache.get(key).unwrap()), round);
                 cache.validate().unwrap();
             });

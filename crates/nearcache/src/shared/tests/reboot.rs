@@ -8,7 +8,7 @@ use super::support::{BYTES, Scratch, value, version};
 use crate::shared::index::{Kind, Slot};
 use crate::shared::layout::{LOCK, MAIN, SHARD, SHARD_EPOCH, SMALL};
 use crate::shared::words::AtomicU64;
-use crate::shared::{Item, SharedCache};
+use crate::shared::{NewEntry, SharedCache};
 
 const PAGE: usize = 4096;
 const KEYS: u64 = 400;
@@ -41,7 +41,9 @@ fn work(cache: &SharedCache, seed: &mut u64, count: u64, latest: &mut HashMap<Ve
         } else {
             let version = latest.len() as u64 + random(seed) % 1_000_000;
             let len = usize::try_from(random(seed) % 3000).unwrap();
-            cache.set(&key, Item::new(&value(&key, version, len))).unwrap();
+            cache
+                .set(&key, NewEntry::new(&value(&key, version, len)))
+                .unwrap();
             latest.insert(key, Some(version));
         }
     }
@@ -102,20 +104,20 @@ fn a_long_key_that_is_in_the_index_twice_does_not_bring_an_old_value_back() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
     let key = vec![b'k'; 2000];
-    cache.set(&key, Item::new(&value(&key, 1, 100))).unwrap();
+    cache.set(&key, NewEntry::new(&value(&key, 1, 100))).unwrap();
     let index = cache.store().shard(0).index;
     let is_taken = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
     let first = index.iter().find(is_taken).unwrap();
     // Another entry takes the slot, so that the key gets a second one. The page of the first does not reach the disk.
     let old = first.swap(Slot::new(1, Kind::Ghost, 0, 0).0, Ordering::Relaxed);
-    cache.set(&key, Item::new(&value(&key, 2, 100))).unwrap();
+    cache.set(&key, NewEntry::new(&value(&key, 2, 100))).unwrap();
     assert_eq!(index.iter().filter(is_taken).count(), 2);
     first.store(old, Ordering::Relaxed);
     drop(cache);
     let cache = opened_in(&scratch, 2);
     // Ends the removal of damaged entries.
     cache.validate().unwrap();
-    cache.set(&key, Item::new(&value(&key, 3, 100))).unwrap();
+    cache.set(&key, NewEntry::new(&value(&key, 3, 100))).unwrap();
     cache.delete(&key).unwrap();
     assert_eq!(cache.get(&key), None);
 }
@@ -124,7 +126,8 @@ fn a_long_key_that_is_in_the_index_twice_does_not_bring_an_old_value_back() {
 fn a_record_that_crosses_the_head_is_not_written_to() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
-    let set = |cache: &SharedCache, key: &[u8], len| cache.set(key, Item::new(&value(key, 1, len))).unwrap();
+    let set =
+        |cache: &SharedCache, key: &[u8], len| cache.set(key, NewEntry::new(&value(key, 1, len))).unwrap();
     (0..300).for_each(|number| set(&cache, &name(number), 8000));
     // The page of tail and head that reaches the disk is older than the records.
     let old = [MAIN, MAIN + 1].map(|at| control(&cache)[at].load(Ordering::Relaxed));
@@ -165,7 +168,7 @@ fn slots_that_point_beyond_the_head_are_emptied_although_the_cache_is_cleared() 
     cache.clear();
     for number in 0..200 {
         let key = name(number);
-        cache.set(&key, Item::new(&value(&key, number, 300))).unwrap();
+        cache.set(&key, NewEntry::new(&value(&key, number, 300))).unwrap();
     }
     assert!(cache.store().shard(0).main.position(slot).is_some());
     cache.validate().unwrap();
@@ -177,7 +180,7 @@ fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
     let cache = opened_in(&scratch, 1);
     for number in 0..200 {
         let key = name(number);
-        cache.set(&key, Item::new(&value(&key, number, 500))).unwrap();
+        cache.set(&key, NewEntry::new(&value(&key, number, 500))).unwrap();
     }
     drop(cache);
     for boot in 2..5 {
@@ -189,7 +192,7 @@ fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
         // New entries find room, and old ones have to leave for it one by one only.
         for number in 200..220 {
             cache
-                .set(&name(number), Item::new(&value(&name(number), number, 500)))
+                .set(&name(number), NewEntry::new(&value(&name(number), number, 500)))
                 .unwrap();
         }
         let kept = (0..200).filter(|number| cache.contains(&name(*number))).count();
@@ -198,7 +201,7 @@ fn after_a_reboot_nothing_is_lost_where_all_pages_were_written() {
         assert!(report.gap_bytes > 0, "the ring was not full");
         for number in 0..200 {
             let key = name(number);
-            cache.set(&key, Item::new(&value(&key, number, 500))).unwrap();
+            cache.set(&key, NewEntry::new(&value(&key, number, 500))).unwrap();
         }
     }
 }
@@ -231,7 +234,7 @@ fn heads_and_tails_of_any_kind_are_survived() {
         let cache = opened_in(&scratch, boot);
         for number in 0..KEYS {
             cache
-                .set(&name(number), Item::new(&value(&name(number), number, 300)))
+                .set(&name(number), NewEntry::new(&value(&name(number), number, 300)))
                 .unwrap();
         }
         for ring in [SMALL, MAIN] {
@@ -268,7 +271,7 @@ fn a_ring_that_crosses_the_largest_position_is_emptied() {
     }
     drop(cache);
     let cache = opened_in(&scratch, 2);
-    cache.set(b"key", Item::new(b"value")).unwrap();
+    cache.set(b"key", NewEntry::new(b"value")).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     assert!(cache.store().shard(0).main.head().to_u64() < 1 << 62);
     cache.validate().unwrap();
