@@ -13,7 +13,7 @@
 //! | what an instance's attributes say | `settings` |
 //! | stored keys; expiry times; values that never alias a caller's | `keys`, `expiry`, `values` |
 //! | reading arguments and attributes | `clock`, `instance`, `numbers`, `arguments` |
-//! | Python and memory without aborts and panics | `panics`, `errors`, `django`, `objects`, `memory`, `nonblocking_once`, `system` |
+//! | Python and memory without aborts and panics | `panics`, `errors`, `django`, `objects`, `strings`, `memory`, `nonblocking_once`, `system` |
 //!
 //! Beside them: `proxy` finds Django's `cache` and `caches` faster, `files` inspects cache files from outside, `interpreter` refuses
 //! subinterpreters.
@@ -44,6 +44,7 @@ mod proxy;
 mod scan;
 mod settings;
 mod store;
+mod strings;
 mod system;
 mod values;
 

@@ -14,7 +14,7 @@ impl<'py> Operation<'_, 'py> {
             .with_key(key, version, |key| match self.store {
                 Store::Local(store) => EntryStore::get(store, &self.context, key),
                 #[cfg(shared)]
-                Store::Shared(store) => EntryStore::get(store, &self.context, key),
+                Store::Shared(store) => store.get(&self.context, key),
             })
     }
 

@@ -1,4 +1,4 @@
-//! Entries in the memory of this process.
+//! The store in memory of this process: the engine's `RawCache` with Python's values.
 
 use nearcache::local::{NewEntry, RawCache};
 use nearcache::{Clock, Condition, OutOfMemory, Timestamp, UpdateError, WriteError};
@@ -6,7 +6,8 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{EntryStore, SetOutcome, Stats, StoredKeys};
+use super::entry_store::{EntryStore, SetOutcome, StoredKeys};
+use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
 use crate::context::CallContext;
@@ -16,21 +17,28 @@ use crate::objects::text;
 use crate::system::trim_heap;
 use crate::values::{Encoded, Stored};
 
-/// What the heap's allocator takes at least, and by which steps; 8 bytes of it are its own. (glibc's, on 64 bits.)
+/// The smallest chunk of glibc's allocator on 64 bits, and the step between sizes.
 const MIN_CHUNK: usize = 32;
 const CHUNK_STEP: usize = 16;
 const CHUNK_HEADER: usize = 8;
 
-/// How much has to be cleared for its memory to be asked back from the heap's allocator.
+/// The weight from which a cleared store returns its memory to the system at once.
 const WORTH_TRIMMING: u64 = 16 << 20;
 
-/// What an entry counts against `MAX_MEMORY`: the bytes of its Python value, its slot with the reference to that, its
-/// bookkeeping, its key.
+/// Returns what an entry counts against `MAX_MEMORY`: its Python value, its slot, its bookkeeping and its key, in bytes.
 fn weight(key: &[u8], value_size: u64) -> u64 {
     let key_chunk = (key.len() + CHUNK_HEADER)
         .next_multiple_of(CHUNK_STEP)
         .max(MIN_CHUNK);
     value_size + (RawCache::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
+}
+
+fn new_entry(key: &[u8], value: Encoded, expires_at: Timestamp) -> NewEntry<Stored> {
+    NewEntry {
+        value: value.stored,
+        weight: weight(key, value.size),
+        expires_at,
+    }
 }
 
 impl EntryStore for RawCache<Stored> {
@@ -48,17 +56,12 @@ impl EntryStore for RawCache<Stored> {
         timeout: Argument<'_, 'py>,
         condition: Condition,
     ) -> PyResult<SetOutcome> {
-        let Encoded { stored, size } = Encoded::new(value, context.settings.pickle_protocol)?;
-        let (expires, now) = context.expires_at(timeout)?;
-        let draft = NewEntry {
-            value: stored,
-            weight: weight(key, size),
-            expires_at: expires,
-        };
-        let capacity = &context.settings.capacity;
-        match self.insert_if(key, draft, condition, capacity, &now) {
+        let value = Encoded::new(value, context.settings.pickle_protocol)?;
+        let (expires_at, now) = context.expires_at(timeout)?;
+        let entry = new_entry(key, value, expires_at);
+        match self.insert_if(key, entry, condition, &context.settings.capacity, &now) {
             Ok(true) => Ok(SetOutcome::Stored),
-            Ok(false) => Ok(SetOutcome::Refused),
+            Ok(false) => Ok(SetOutcome::ConditionFailed),
             Err(WriteError::Rejected(_)) => Ok(SetOutcome::Rejected),
             Err(WriteError::OutOfMemory(short)) => Err(no_memory(short)),
         }
@@ -106,8 +109,14 @@ impl EntryStore for RawCache<Stored> {
         self.expires_at(key, &now)
     }
 
-    fn expire_at(&self, _: &CallContext<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
-        Ok(self.expire_at(key, expires, &now))
+    fn expire_at(
+        &self,
+        _: &CallContext<'_, '_>,
+        key: &[u8],
+        expires_at: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        Ok(self.expire_at(key, expires_at, &now))
     }
 
     fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
@@ -120,18 +129,13 @@ impl EntryStore for RawCache<Stored> {
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
-        expires: Timestamp,
+        expires_at: Timestamp,
         now: Now,
     ) -> PyResult<bool> {
         let token = text(context.py(), token)?;
-        let Encoded { stored, size } = Encoded::new(&token, None)?;
-        let draft = NewEntry {
-            value: stored,
-            weight: weight(key, size),
-            expires_at: expires,
-        };
-        let added = self.insert_if(key, draft, Condition::IfAbsent, &context.settings.capacity, &now);
-        added.map_err(|refused| match refused {
+        let entry = new_entry(key, Encoded::new(&token, None)?, expires_at);
+        let added = self.insert_if(key, entry, Condition::IfAbsent, &context.settings.capacity, &now);
+        added.map_err(|failure| match failure {
             WriteError::Rejected(rejected) => {
                 let message = format_args!("there is no room for this lock: {rejected}");
                 error::<PyValueError>(context.py(), message)
@@ -141,17 +145,17 @@ impl EntryStore for RawCache<Stored> {
     }
 
     fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
-        let held = |stored: &Stored| is_text(context.py(), stored, token);
-        Ok(self.remove_if(key, &context.now()?, held).is_some())
+        let is_held = |stored: &Stored| is_text(context.py(), stored, token);
+        Ok(self.remove_if(key, &context.now()?, is_held).is_some())
     }
 
     fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
-        let mut holds = false;
+        let mut is_held = false;
         self.expire_if(key, &context.now()?, |stored, _| {
-            holds = is_text(context.py(), stored, token);
+            is_held = is_text(context.py(), stored, token);
             None
         });
-        Ok(holds)
+        Ok(is_held)
     }
 
     fn extend_lock(
@@ -159,10 +163,10 @@ impl EntryStore for RawCache<Stored> {
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
-        end: &dyn Fn(Timestamp) -> Timestamp,
+        new_end: &dyn Fn(Timestamp) -> Timestamp,
         now: Now,
     ) -> PyResult<bool> {
-        let extended = |stored: &Stored, old| is_text(context.py(), stored, token).then(|| end(old));
+        let extended = |stored: &Stored, old| is_text(context.py(), stored, token).then(|| new_end(old));
         Ok(self.expire_if(key, &now, extended))
     }
 
@@ -183,7 +187,7 @@ impl EntryStore for RawCache<Stored> {
     }
 }
 
-/// Whether a value is exactly this text. Runs no Python code.
+/// Returns whether a value is exactly this text. Runs no Python code.
 fn is_text(py: Python<'_>, stored: &Stored, text: &str) -> bool {
     let Stored::Shared(value) = stored else {
         return false;

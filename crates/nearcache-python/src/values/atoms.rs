@@ -1,9 +1,9 @@
-//! Which single objects can be kept by reference: those of exactly these types, none of which can change.
+//! Atoms: single objects that cannot change and are stored by reference, and the memory that they take.
 //!
-//! `None`, `bool`, `int`, `float`, `complex`, `str`, `bytes`, the `datetime` family, `Decimal`, `UUID` and Django's `SafeString`. A
-//! subclass may carry a `__dict__`, so it is none of them. Tuples and frozensets of them are for [`tree`](super::tree).
+//! They are exactly of type `None`, `bool`, `int`, `float`, `complex`, `str`, `bytes`, `date`, `datetime`, `time`, `timedelta`, `timezone`,
+//! `Decimal`, `UUID` or Django's `SafeString`. An instance of a subclass may have a `__dict__`, so it is not an atom.
 //!
-//! The sizes are those of `CPython` on 64 bits, the allocator's rounding to 16 bytes included.
+//! Sizes are those of `CPython` on 64 bits, with the allocator's rounding to 16 bytes.
 
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -11,10 +11,12 @@ use pyo3::types::{
     PyTzInfo,
 };
 
+use super::containers::is_collection;
 use crate::nonblocking_once::NonblockingOnce;
 use crate::objects::{interned, text};
+use crate::strings::characters_size;
 
-/// Of objects that exist once in a process, such as `None`.
+/// For objects that exist once in a process, such as `None`.
 const SINGLETON: u64 = 0;
 const NUMBER: u64 = 32;
 const DATETIME: u64 = 64;
@@ -23,7 +25,7 @@ const UUID: u64 = 112;
 const STR_HEADER: u64 = 64;
 const BYTES_HEADER: u64 = 48;
 
-/// The memory an atom takes, in bytes; `None` if it is not known to be immutable, or is a collection.
+/// Returns the memory that an atom takes, in bytes; `None` if the object is not an atom.
 pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     Ok(if let Ok(text) = value.cast_exact::<PyString>() {
         Some(str_size(text))
@@ -35,32 +37,24 @@ pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         Some(NUMBER)
     } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
         Some(bytes_size(bytes.as_bytes().len()))
-    } else if super::tree::is_collection(value) {
+    } else if is_collection(value) {
         None
     } else {
         library_size(value)?
     })
 }
 
-/// The memory a str takes, in bytes.
+/// Returns the memory that a `str` takes, in bytes.
 pub(super) fn str_size(text: &Bound<'_, PyString>) -> u64 {
-    // Python takes 1, 2 or 4 bytes for every character of a string alike.
-    let characters = text.len().unwrap_or(0) as u64;
-    STR_HEADER + characters * bytes_per_character(text)
+    STR_HEADER + characters_size(text)
 }
 
-/// How wide a string's characters are.
-#[allow(unsafe_code)]
-fn bytes_per_character(text: &Bound<'_, PyString>) -> u64 {
-    // SAFETY: `text` is a str, alive, and ready: what is not (before 3.12) the length, asked for first, has made so.
-    u64::from(unsafe { pyo3::ffi::PyUnicode_KIND(text.as_ptr()) })
-}
-
+/// Returns the memory that a `bytes` takes.
 pub(super) const fn bytes_size(len: usize) -> u64 {
     BYTES_HEADER + len as u64
 }
 
-/// Small ints exist once; others take 4 bytes for each 30 bits.
+/// Returns the memory that an `int` takes. Small ones exist once; others take 4 bytes for each 30 bits.
 fn int_size(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     Ok(match value.extract::<i64>() {
         Ok(-5..=256) => SINGLETON,
@@ -72,7 +66,7 @@ fn int_size(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     })
 }
 
-/// Types of the standard library and Django's.
+/// Returns the memory that an atom of the standard library or Django takes; `None` if the object is not one.
 fn library_size(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     if value.is_exact_instance_of::<PyDateTime>() || value.is_exact_instance_of::<PyTime>() {
         let zone = value.getattr(interned!(value.py(), "tzinfo")?)?;
@@ -99,7 +93,7 @@ fn library_size(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     })
 }
 
-/// A time zone that cannot change; others (of pytz, or a project's own) are left to pickle.
+/// Returns whether a time zone cannot change. Others (of pytz, or a project's own) are pickled.
 fn is_plain_zone(zone: &Bound<'_, PyAny>) -> bool {
     let Some(types) = Types::get(zone.py()) else {
         return false;
@@ -111,13 +105,13 @@ fn is_plain_zone(zone: &Bound<'_, PyAny>) -> bool {
             .any(|known| kind.is(known.bind(zone.py())))
 }
 
-/// Whether an object is Django's `SafeString`, and no subclass of it.
+/// Returns whether an object is exactly a `SafeString` of Django.
 #[cfg(shared)]
 pub(super) fn is_safe_string(value: &Bound<'_, PyAny>) -> bool {
     Types::get(value.py()).is_some_and(|types| value.get_type().is(types.safe_string.bind(value.py())))
 }
 
-/// A text as a `SafeString`.
+/// Returns a text as a `SafeString`.
 #[cfg(shared)]
 pub(super) fn safe_string(py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let types =
@@ -125,7 +119,7 @@ pub(super) fn safe_string(py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<P
     types.safe_string.call1(py, (text,))
 }
 
-/// Types that have to be imported.
+/// Types that are imported.
 struct Types {
     decimal: Py<PyType>,
     uuid: Py<PyType>,
@@ -135,7 +129,7 @@ struct Types {
 }
 
 impl Types {
-    /// `None` if one cannot be imported; then no object is of that type, and pickle gets it.
+    /// Returns the types; `None` if one cannot be imported. Then objects of these types are pickled.
     fn get(py: Python<'_>) -> Option<&Self> {
         static TYPES: NonblockingOnce<Types> = NonblockingOnce::new();
         TYPES.get_or_make(|| Self::import(py)).ok()
