@@ -366,7 +366,7 @@ class TestDaemon:
             path,
         )
         assert "free: False" in told
-        assert "had lost its registration" in told
+        assert "was no longer registered" in told
 
     def test_writes_into_none_of_the_files_that_it_opened_since(self, daemon, path):
         cache, output = daemon(

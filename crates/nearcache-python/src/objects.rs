@@ -9,6 +9,7 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 
 use crate::memory::no_memory;
@@ -108,10 +109,43 @@ pub(crate) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     unsafe { owned(py, ffi::PyDict_New()) }
 }
 
+/// A position in a dict that is iterated over.
+#[derive(Default)]
+pub(crate) struct DictPosition(ffi::Py_ssize_t);
+
+/// Returns the next entry of a dict whose value is of a type that `wanted` accepts, and advances the position.
+///
+/// `PyO3`'s iterator takes two references for each entry. Here the other entries are skipped without. `wanted` may only compare the
+/// address.
+pub(crate) fn next_item<'py>(
+    dict: &Bound<'py, PyDict>,
+    position: &mut DictPosition,
+    wanted: impl Fn(*mut ffi::PyTypeObject) -> bool,
+) -> Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // Another thread may be changing any dict that it can find, be it by `gc.get_objects()`. With the GIL it cannot during this step.
+    // Without, the critical section keeps it out. (With the GIL that is free.)
+    with_critical_section(dict, || {
+        // SAFETY: `dict` is a dict and alive. `PyDict_Next` compares the position with the dict's present size, so a dict that was
+        // changed since the last step only makes it skip or repeat entries. The borrowed key and value stay alive until the dict
+        // changes, which it cannot before they have references of their own: `wanted` runs no Python code.
+        unsafe {
+            while ffi::PyDict_Next(dict.as_ptr(), &raw mut position.0, &raw mut key, &raw mut value) != 0 {
+                if wanted(ffi::Py_TYPE(value)) {
+                    let own = |object| Bound::from_borrowed_ptr(dict.py(), object);
+                    return Some((own(key), own(value)));
+                }
+            }
+        }
+        None
+    })
+}
+
 /// Returns a `tuple` of these items.
 pub(crate) fn tuple<'py>(py: Python<'py>, items: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyTuple>> {
-    // SAFETY: the first function returns a new tuple of that length or null. No other code sees the tuple before every item is
-    // set, once, with an owned reference that the second function takes.
+    // SAFETY: the first function returns a new tuple of that length or null (for length 0 a shared one, of which nothing is set). The
+    // second one takes an owned reference for each item. A new tuple is found by `gc.get_objects()`, but not before all items are
+    // set: nothing here gives the GIL away, or lets another thread stop the world.
     unsafe {
         let tuple = owned(py, ffi::PyTuple_New(size(items.len())?))?;
         for (at, item) in (0..).zip(items) {

@@ -56,6 +56,17 @@ impl Backend {
         Settings::read(slf.as_any(), slf.py().get_type::<Self>().as_any())
     }
 
+    fn set_attribute(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyString>,
+        value: Option<Any<'_, '_>>,
+    ) -> PyResult<()> {
+        let cache = slf.get().cache.get().map(Arc::as_ref);
+        guarded(slf.py(), || {
+            set_attribute(slf.as_any(), cache, || Self::read_settings(slf), name, value)
+        })
+    }
+
     fn set_open(
         slf: &Bound<'_, Self>,
         store: Store,
@@ -164,11 +175,11 @@ impl Backend {
     }
 
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: Any<'_, '_>) -> PyResult<()> {
-        guarded(slf.py(), || set_attribute(slf, name, Some(value)))
+        Self::set_attribute(slf, name, Some(value))
     }
 
     fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
-        guarded(slf.py(), || set_attribute(slf, name, None))
+        Self::set_attribute(slf, name, None)
     }
 
     /// Returns the value of a key, or `default` if there is none.

@@ -1,4 +1,4 @@
-//! What a cache counts, for Python.
+//! The statistics of a store, as Python sees them.
 
 #[cfg(shared)]
 use std::time::Duration;
@@ -13,49 +13,50 @@ use crate::memory::format;
 use crate::objects::{Count, Float, text};
 use crate::values::Stored;
 
-/// Counts since the store was made (of this process, or of all that share the file) or its statistics were reset, what it holds now, and how much it may.
+/// The statistics of a store: counts since it was created or they were reset, its contents now, and its limits.
 ///
-/// Two are equal if they say the same, whatever their age.
+/// A ``LocalCache`` counts in this process, a ``SharedCache`` in all processes that use the file. Two are equal if they differ
+/// in nothing but their age.
 #[pyclass(frozen, get_all, eq, module = "nearcache._core")]
 #[derive(Clone)]
 pub(crate) struct Stats {
     /// Reads that found a value.
     hits: Count,
-    /// Reads that did not.
+    /// Reads that found none.
     misses: Count,
-    /// Hits among all reads, from 0 to 1; None before the first.
+    /// Hits divided by all reads, from 0 to 1; None before the first read.
     hit_ratio: Option<Float>,
-    /// Values stored.
+    /// Writes that stored a value.
     sets: Count,
-    /// Live entries removed by a caller.
+    /// Live entries that a caller deleted.
     deletes: Count,
-    /// Live entries dropped for want of room.
+    /// Live entries evicted to make room.
     evictions: Count,
-    /// Entries dropped because their time was over.
+    /// Entries removed because they had expired.
     expirations: Count,
-    /// Values too large to be stored.
+    /// Writes that were rejected because the value was too large.
     rejections: Count,
-    /// Entries held now.
+    /// Entries in the store now.
     entries: Count,
-    /// Bytes they are reckoned to take, keys and bookkeeping included.
+    /// Bytes of memory that the entries take, by estimate, with their keys and the cache's own data.
     memory: Count,
-    /// How many entries there may be; None for no bound.
+    /// The largest number of entries; None for no limit.
     max_entries: Option<Count>,
-    /// How many bytes they may take; None for no bound.
+    /// The largest number of bytes; None for no limit.
     max_memory: Option<Count>,
-    /// For how many seconds this has been counted.
+    /// Seconds since the counts were 0.
     age: Float,
-    /// Values that were found but could not be read here, which count as misses; None in a `LocalCache`, as all below.
+    /// Reads that found a value which the process could not decode. They count as misses. None in a ``LocalCache``, as all below.
     unreadable: Option<Count>,
-    /// Locks taken over from processes that died in the midst of a write.
+    /// Locks taken over from processes that died during a write.
     recoveries: Option<Count>,
-    /// Times that something in the file was found damaged.
+    /// How often damage was found in the file.
     damages: Option<Count>,
-    /// Times that another process's lock was waited for in vain.
+    /// How often waiting for another process's lock timed out.
     timeouts: Option<Count>,
-    /// Bytes that were written to store values.
+    /// Bytes written to store values.
     written: Option<Count>,
-    /// Bytes that were copied within the file to keep what will be asked for.
+    /// Bytes copied within the file to keep entries that are in use.
     moved: Option<Count>,
 }
 
@@ -93,13 +94,13 @@ impl PartialEq for Stats {
 #[pymethods]
 impl Stats {
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        text(py, &self.told()?)
+        text(py, &self.line()?)
     }
 }
 
 impl Stats {
-    /// All of it in one line.
-    fn told(&self) -> PyResult<String> {
+    /// Formats all statistics in one line.
+    fn line(&self) -> PyResult<String> {
         let ratio = match self.hit_ratio {
             Some(Float(ratio)) => format(format_args!("{ratio:.4}"))?,
             None => format(format_args!("None"))?,
@@ -140,18 +141,18 @@ impl Stats {
         ))
     }
 
-    /// What a store of this process says of itself to a handle of this capacity.
+    /// Returns the statistics of a store of this process, with the limits of a backend instance.
     pub(crate) fn of_local(store: &RawCache<Stored>, capacity: &Capacity) -> Self {
         let bound = |most: u64| (most != u64::MAX).then_some(Count(most));
         Self {
             max_entries: bound(capacity.max_entries),
             max_memory: bound(capacity.max_weight),
             age: Float(store.age().as_secs_f64()),
-            ..Self::counted(&store.stats())
+            ..Self::of_counts(&store.stats())
         }
     }
 
-    /// What all processes that share a file counted.
+    /// Returns the statistics of a file, from all processes that use it.
     #[cfg(shared)]
     pub(crate) fn of_shared(stats: &SharedStats) -> Self {
         let age = SystemClock
@@ -167,11 +168,11 @@ impl Stats {
             timeouts: Some(Count(stats.timeouts)),
             written: Some(Count(stats.written_bytes)),
             moved: Some(Count(stats.moved_bytes)),
-            ..Self::counted(&stats.counts)
+            ..Self::of_counts(&stats.counts)
         }
     }
 
-    fn counted(counts: &nearcache::Stats) -> Self {
+    fn of_counts(counts: &nearcache::Stats) -> Self {
         Self {
             hits: Count(counts.hits),
             misses: Count(counts.misses),

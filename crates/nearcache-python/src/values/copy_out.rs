@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList, PySet, PyTuple};
 use super::containers::{is_container, next_container};
 use super::copy_in::rebuilt;
 use crate::memory::{no_memory, vec};
-use crate::objects::{list_copy, set_copy};
+use crate::objects::{DictPosition, list_copy, set_copy};
 
 /// The length above which a tuple is examined once in a value, however often it occurs.
 const LONG: usize = 8;
@@ -31,7 +31,7 @@ impl CopyOut {
     fn node<'py>(&mut self, tree: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if let Ok(dict) = tree.cast_exact::<PyDict>() {
             let copy = dict.copy()?;
-            let mut position = 0;
+            let mut position = DictPosition::default();
             while let Some((key, inner)) = next_container(dict, &mut position) {
                 copy.set_item(key, self.node(&inner)?)?;
             }
