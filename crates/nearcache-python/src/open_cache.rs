@@ -43,7 +43,7 @@ impl OpenCache {
 }
 
 impl Operation<'_, '_> {
-    /// Returns the store for every operation but `get`, which is not slowed by a call through a pointer.
+    /// Returns the store as a trait object. `get` does not use it, because a call through a pointer would slow it.
     pub(crate) fn entries(&self) -> &'static dyn EntryStore {
         self.store.entries()
     }

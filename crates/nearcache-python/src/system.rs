@@ -33,7 +33,7 @@ pub(crate) fn effective_user() -> u32 {
 /// Returns the error number, or 0.
 #[cfg(unix)]
 pub(crate) fn register_fork_handlers(before: extern "C" fn(), after: extern "C" fn()) -> i32 {
-    // SAFETY: both are functions of this module, whose code must stay mapped until the process ends. CPython never unloads an
-    // extension module (`_PyImport_LoadDynamicModule...` has no `dlclose`).
+    // SAFETY: both are functions of this module, whose code has to stay mapped until the process ends. It does: `CPython` never unloads
+    // an extension module (`Python/dynload_shlib.c` has no `dlclose`). They take no arguments, as the C library calls them.
     unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) }
 }

@@ -28,7 +28,7 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    /// Returns the store for operations that take longer than a call through a pointer.
+    /// Returns the store as a trait object.
     pub(crate) fn entries(self) -> &'static dyn EntryStore {
         match self {
             Self::Local(store) => store,

@@ -94,7 +94,10 @@ pub(crate) fn open_local(
         .find(|(policy, _)| *policy == opened.eviction)
         .map_or("", |(_, name)| name);
     drop(registry);
-    let message = format_args!("the store {name:?} is open already in this process with eviction {other:?}");
+    let message = format_args!(
+        "the store {name:?} is open in this process with EVICTION {other:?}, not {eviction:?}: if two entries of CACHES share the \
+         store, give each a LOCATION of its own, or the same EVICTION"
+    );
     Err(error::<PyValueError>(py, message))
 }
 
