@@ -47,7 +47,8 @@ impl<'a, 'py> Argument<'a, 'py> {
 impl<'a, 'py> FromPyObject<'a, 'py> for Argument<'a, 'py> {
     type Error = Infallible;
 
-    /// Takes `...` for an omitted argument: the signatures show it as the default, so tools that bind a signature pass it on.
+    /// Takes `...` for an omitted argument: the signatures show it as the default, so tools that bind a signature pass it
+    /// on.
     fn extract(given: Borrowed<'a, 'py, PyAny>) -> Result<Self, Infallible> {
         Ok(Self((!given.is(PyEllipsis::get(given.py()))).then_some(given)))
     }

@@ -16,7 +16,8 @@ pub(crate) const MICROS_PER_SECOND: f64 = 1e6;
 pub(crate) enum BackendClock {
     /// The system's wall clock.
     System,
-    /// The Python function `owner.name`, looked up at every reading, so that it can be replaced: freezegun replaces `time.time`.
+    /// The Python function `owner.name`, looked up at every reading, so that it can be replaced: freezegun replaces
+    /// `time.time`.
     Python { owner: Py<PyAny>, name: Py<PyString> },
 }
 

@@ -56,7 +56,8 @@ impl<'a, 'py> CallContext<'a, 'py> {
         self.clock.now(self.py())
     }
 
-    /// Returns when an entry expires that is written now with this `timeout` argument, and the clock this was computed with.
+    /// Returns when an entry expires that is written now with this `timeout` argument, and the clock this was computed
+    /// with.
     pub(crate) fn expires_at(&self, timeout: Argument<'_, 'py>) -> PyResult<(Timestamp, Now)> {
         let now = self.now()?;
         let expires_at = self.settings.timeouts.expires_at(self.backend, timeout, now)?;

@@ -13,9 +13,9 @@ type Description = (&'static str, u64, Option<f64>, Option<f64>, bool, Vec<u32>)
 
 /// Describes a cache file, without changing it.
 ///
-/// Returns its kind (``"cache"``, ``"other version"`` or ``"unfinished"``), its size in bytes, when it was created and last opened (Unix
-/// seconds, or None), whether a process has it open, and the pids of these processes. Raises ``ValueError`` if it is not a cache file,
-/// ``FileNotFoundError`` if it is missing, another ``OSError`` if it cannot be read.
+/// Returns its kind (``"cache"``, ``"other version"`` or ``"unfinished"``), its size in bytes, when it was created and last
+/// opened (Unix seconds, or None), whether a process has it open, and the pids of these processes. Raises ``ValueError`` if
+/// it is not a cache file, ``FileNotFoundError`` if it is missing, another ``OSError`` if it cannot be read.
 #[pyfunction]
 pub(crate) fn inspect_file(py: Python<'_>, path: PathBuf) -> PyResult<Description> {
     let found = py.detach(|| inspect(path)).map_err(to_exception)?;

@@ -1,7 +1,7 @@
 //! Refuses to be imported by a subinterpreter.
 //!
-//! Stores, imported types and interned names are kept once in a process. In a process with several interpreters (`mod_wsgi` with two
-//! sites) one interpreter would get objects of another one, and would use them after that one has ended.
+//! Stores, imported types and interned names are kept once in a process. In a process with several interpreters (`mod_wsgi`
+//! with two sites) one interpreter would get objects of another one, and would use them after that one has ended.
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;

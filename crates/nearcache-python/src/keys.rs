@@ -1,8 +1,9 @@
 //! Stored keys: `prefix:version:key`, as Django makes them.
 //!
-//! The key is built and checked on the stack if Django's own way would give the same result without a warning. Otherwise the
-//! instance's Python methods make it: if `make_key`, `validate_key`, `make_and_validate_key` or the key function is not Django's own,
-//! if the key is not exactly a `str` or the version not exactly an `int`, or if Django would warn about the key.
+//! The key is built and checked on the stack if Django's own way would give the same result without a warning. Otherwise
+//! the instance's Python methods make it: if `make_key`, `validate_key`, `make_and_validate_key` or the key function is not
+//! Django's own, if the key is not exactly a `str` or the version not exactly an `int`, or if Django would warn about the
+//! key.
 
 use std::borrow::Cow;
 use std::io::Write;

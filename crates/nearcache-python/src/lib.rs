@@ -1,7 +1,7 @@
 //! `nearcache._core`: the part of the Python package that is written in Rust.
 //!
-//! Policies and storage are the engine's (crate `nearcache`); this crate adds Django's keys and timeouts, Python's values and the
-//! methods. Its modules form layers. Each imports only from those below it, which `tests/test_layers.py` checks:
+//! Policies and storage are the engine's (crate `nearcache`); this crate adds Django's keys and timeouts, Python's values
+//! and the methods. Its modules form layers. Each imports only from those below it, which `tests/test_layers.py` checks:
 //!
 //! | layer | modules |
 //! |---|---|
@@ -15,11 +15,11 @@
 //! | reading arguments and attributes | `clock`, `instance`, `numbers`, `arguments` |
 //! | Python and memory without aborts and panics | `panics`, `errors`, `django`, `objects`, `strings`, `memory`, `nonblocking_once`, `system` |
 //!
-//! Beside them: `proxy` finds Django's `cache` and `caches` faster, `files` inspects cache files from outside, `interpreter` refuses
-//! subinterpreters.
+//! Beside them: `proxy` finds Django's `cache` and `caches` faster, `files` inspects cache files from outside,
+//! `interpreter` refuses subinterpreters.
 //!
-//! The module does not need the GIL: shared state is guarded by locks of its own, and none of them is held while Python code
-//! can run.
+//! The module does not need the GIL: shared state is guarded by locks of its own, and none of them is held while Python
+//! code can run.
 
 mod arguments;
 mod backend;

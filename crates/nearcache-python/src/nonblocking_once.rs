@@ -1,7 +1,8 @@
 //! Values that are made once and then kept for the life of the process, such as imported types and interned names.
 //!
-//! `PyOnceLock` makes other threads wait for the thread that makes the value. A child of `fork` does not have that thread and would
-//! wait forever. Here no thread waits: threads that come at the same time each make the value, and the first one stored is kept.
+//! `PyOnceLock` makes other threads wait for the thread that makes the value. A child of `fork` does not have that thread
+//! and would wait forever. Here no thread waits: threads that come at the same time each make the value, and the first one
+//! stored is kept.
 
 use std::sync::OnceLock;
 

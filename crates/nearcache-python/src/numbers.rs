@@ -26,8 +26,8 @@ pub(crate) fn number(given: &Bound<'_, PyAny>, rule: &str) -> PyResult<f64> {
 
 /// Reads a real number; `None` if the object is not one.
 ///
-/// A real number has `__float__` or `__index__`, or can be added to a float: Django adds timeouts to `time.time()`, and a lazy
-/// object supports only the addition.
+/// A real number has `__float__` or `__index__`, or can be added to a float: Django adds timeouts to `time.time()`, and a
+/// lazy object supports only the addition.
 pub(crate) fn real(given: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
     let py = given.py();
     let is_type_error = |raised: &PyErr| raised.is_instance_of::<PyTypeError>(py);
@@ -55,7 +55,8 @@ pub(crate) fn real(given: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
     }
 }
 
-/// Reads a whole number from `300`, `300.0`, `"300"` or `"3e2"`, saturated to the range of `i64`; `None` if the value is not one.
+/// Reads a whole number from `300`, `300.0`, `"300"` or `"3e2"`, saturated to the range of `i64`; `None` if the value is
+/// not one.
 pub(crate) fn whole_number(value: &Bound<'_, PyAny>) -> Option<i64> {
     if value.is_instance_of::<PyBool>() {
         return None;

@@ -1,10 +1,10 @@
 //! Python objects, made and used through the C API where `PyO3`'s own functions panic or call back.
 //!
-//! `PyString::new` and the like panic if Python has no memory for the object. The functions here return the `MemoryError` that
-//! Python raised. `docs/design/local.md` ("When memory is short") lists what remains.
+//! `PyString::new` and the like panic if Python has no memory for the object. The functions here return the `MemoryError`
+//! that Python raised. `docs/design/local.md` ("When memory is short") lists what remains.
 //!
-//! Soundness: a `Bound` proves that the thread is attached and that the object is alive. Each function passes only such objects,
-//! of the type that the C function requires, and takes back a new reference or null with an exception set.
+//! Soundness: a `Bound` proves that the thread is attached and that the object is alive. Each function passes only such
+//! objects, of the type that the C function requires, and takes back a new reference or null with an exception set.
 #![allow(unsafe_code)]
 
 use pyo3::ffi;
@@ -88,8 +88,8 @@ pub(crate) fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 
 /// Returns a copy of a list. Atomic with respect to other threads.
 pub(crate) fn list_copy<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
-    // SAFETY: `list` is a list; the function clamps the end to its length and returns a new list or null. Without the GIL it
-    // locks the list.
+    // SAFETY: `list` is a list; the function clamps the end to its length and returns a new list or null. Without the GIL
+    // it locks the list.
     unsafe {
         let copy = ffi::PyList_GetSlice(list.as_ptr(), 0, ffi::PY_SSIZE_T_MAX);
         owned(list.py(), copy)
@@ -98,8 +98,8 @@ pub(crate) fn list_copy<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, P
 
 /// Returns a copy of a set, without calling the members' `__hash__` or `__eq__`. Atomic with respect to other threads.
 pub(crate) fn set_copy<'py>(set: &Bound<'py, PySet>) -> PyResult<Bound<'py, PySet>> {
-    // SAFETY: the function takes any iterable and returns a new set or null. It copies an exact set with the hashes stored in it.
-    // Without the GIL it locks the set.
+    // SAFETY: the function takes any iterable and returns a new set or null. It copies an exact set with the hashes stored
+    // in it. Without the GIL it locks the set.
     unsafe { owned(set.py(), ffi::PySet_New(set.as_ptr())) }
 }
 
@@ -115,20 +115,20 @@ pub(crate) struct DictPosition(ffi::Py_ssize_t);
 
 /// Returns the next entry of a dict whose value is of a type that `wanted` accepts, and advances the position.
 ///
-/// `PyO3`'s iterator takes two references for each entry. Here the other entries are skipped without. `wanted` may only compare the
-/// address.
+/// `PyO3`'s iterator takes two references for each entry. Here the other entries are skipped without. `wanted` may only
+/// compare the address.
 pub(crate) fn next_item<'py>(
     dict: &Bound<'py, PyDict>,
     position: &mut DictPosition,
     wanted: impl Fn(*mut ffi::PyTypeObject) -> bool,
 ) -> Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // Another thread may be changing any dict that it can find, be it by `gc.get_objects()`. With the GIL it cannot during this step.
-    // Without, the critical section keeps it out. (With the GIL that is free.)
+    // Another thread may be changing any dict that it can find, be it by `gc.get_objects()`. With the GIL it cannot during
+    // this step. Without, the critical section keeps it out. (With the GIL that is free.)
     with_critical_section(dict, || {
-        // SAFETY: `dict` is a dict and alive. `PyDict_Next` compares the position with the dict's present size, so a dict that was
-        // changed since the last step only makes it skip or repeat entries. The borrowed key and value stay alive until the dict
-        // changes, which it cannot before they have references of their own: `wanted` runs no Python code.
+        // SAFETY: `dict` is a dict and alive. `PyDict_Next` compares the position with the dict's present size, so a dict
+        // that was changed since the last step only makes it skip or repeat entries. The borrowed key and value stay alive
+        // until the dict changes, which it cannot before they have references of their own: `wanted` runs no Python code.
         unsafe {
             while ffi::PyDict_Next(dict.as_ptr(), &raw mut position.0, &raw mut key, &raw mut value) != 0 {
                 if wanted(ffi::Py_TYPE(value)) {
@@ -143,9 +143,9 @@ pub(crate) fn next_item<'py>(
 
 /// Returns a `tuple` of these items.
 pub(crate) fn tuple<'py>(py: Python<'py>, items: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyTuple>> {
-    // SAFETY: the first function returns a new tuple of that length or null (for length 0 a shared one, of which nothing is set). The
-    // second one takes an owned reference for each item. A new tuple is found by `gc.get_objects()`, but not before all items are
-    // set: nothing here gives the GIL away, or lets another thread stop the world.
+    // SAFETY: the first function returns a new tuple of that length or null (for length 0 a shared one, of which nothing is
+    // set). The second one takes an owned reference for each item. A new tuple is found by `gc.get_objects()`, but not
+    // before all items are set: nothing here gives the GIL away, or lets another thread stop the world.
     unsafe {
         let tuple = owned(py, ffi::PyTuple_New(size(items.len())?))?;
         for (at, item) in (0..).zip(items) {

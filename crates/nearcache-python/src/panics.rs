@@ -1,8 +1,8 @@
 //! Turns panics, which are bugs of this module, into exceptions that a worker survives.
 //!
-//! `PyO3` raises a panic as a `PanicException`. That is a `BaseException`, so a worker that handles every `Exception` of a request
-//! would exit. [`guarded`] raises a `RuntimeError` for a panic in a method's body. For a panic in the conversions that `PyO3` does
-//! around the methods, [`make_panics_runtime_errors`] changes the base class of `PanicException`.
+//! `PyO3` raises a panic as a `PanicException`. That is a `BaseException`, so a worker that handles every `Exception` of a
+//! request would exit. [`guarded`] raises a `RuntimeError` for a panic in a method's body. For a panic in the conversions
+//! that `PyO3` does around the methods, [`make_panics_runtime_errors`] changes the base class of `PanicException`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,7 +1,7 @@
 //! The settings of a backend instance: how it makes keys and expiry times, and its limits.
 //!
-//! They are read from the instance's attributes when it is opened and after every assignment to one of them, so that a `get`
-//! does not have to ask Python. The attributes are Django's (`key_prefix`, `version`, `key_func`, `default_timeout`,
+//! They are read from the instance's attributes when it is opened and after every assignment to one of them, so that a
+//! `get` does not have to ask Python. The attributes are Django's (`key_prefix`, `version`, `key_func`, `default_timeout`,
 //! `_max_entries`, `_cull_frequency`) and remain authoritative.
 
 use std::num::NonZeroU32;
@@ -57,7 +57,8 @@ pub(crate) fn is_watched(name: &str) -> bool {
 impl Settings {
     /// Reads the settings from a backend's attributes. `base` is the class whose methods are not overridden ones.
     ///
-    /// Fails with `TypeError` if an attribute has a value that is not accepted, and with what a property of a subclass raises.
+    /// Fails with `TypeError` if an attribute has a value that is not accepted, and with what a property of a subclass
+    /// raises.
     pub(crate) fn read<'py>(backend: Any<'_, 'py>, base: &Bound<'py, PyAny>) -> PyResult<Self> {
         let instance = Instance::new(backend);
         Ok(Self {

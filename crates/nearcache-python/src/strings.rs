@@ -2,15 +2,17 @@
 //!
 //! Facts of `CPython`, from `Objects/unicodeobject.c` and `Objects/bytesobject.c`, 3.10 to 3.15:
 //!
-//! - A `str` never changes its width, length or characters once other code can see it. What can change are the cached UTF-8 and
-//!   hash, and whether it is interned. Before 3.12 a legacy `str` also gets its final form once, by `PyUnicode_READY`.
-//! - The width and the interned mark are bits of one word. Up to 3.13 `PyO3` reads that word from Rust, and the GIL keeps others from
-//!   writing it meanwhile. From 3.14 on, the first free-threaded version supported here, `PyUnicode_KIND` and `PyUnicode_DATA` are
-//!   functions of the interpreter, which does whatever its own memory model needs.
-//! - `PyUnicode_New(0, ...)` and `PyBytes_FromStringAndSize(NULL, 0)` return an object that is shared by all. No byte of it is ever
-//!   written, because a slice of length 0 has none. For any other length both return a new object with one reference; the
-//!   cached one-character objects are only returned by functions that are given the characters.
-//! - Neither type is tracked by the garbage collector, so `gc.get_objects()` does not find an object that is not filled yet.
+//! - A `str` never changes its width, length or characters once other code can see it. What can change are the cached UTF-8
+//!   and hash, and whether it is interned. Before 3.12 a legacy `str` also gets its final form once, by `PyUnicode_READY`.
+//!   (`s += t` extends a `str` in place only if nobody else has a reference; whoever passes one here has another.)
+//! - The width and the interned mark are bits of one word. Up to 3.13 `PyO3` reads that word from Rust, and the GIL keeps
+//!   others from writing it meanwhile. From 3.14 on, the first free-threaded version supported here, `PyUnicode_KIND` and
+//!   `PyUnicode_DATA` are functions of the interpreter, which does whatever its own memory model needs.
+//! - `PyUnicode_New(0, ...)` and `PyBytes_FromStringAndSize(NULL, 0)` return an object that is shared by all. No byte of it
+//!   is ever written, because a slice of length 0 has none. For any other length both return a new object with one
+//!   reference; the cached one-character objects are only returned by functions that are given the characters.
+//! - Neither type is tracked by the garbage collector, so `gc.get_objects()` does not find an object that is not filled
+//!   yet.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -37,7 +39,8 @@ pub(crate) fn one_byte_characters<'a>(text: &'a Bound<'_, PyString>) -> Option<&
     if width(text) != ffi::PyUnicode_1BYTE_KIND {
         return None;
     }
-    // SAFETY: a ready str of one byte per character has `len` bytes of data, which never change. It lives as long as `text`.
+    // SAFETY: a ready str of one byte per character has `len` bytes of data, which never change. It lives as long as
+    // `text`.
     Some(unsafe { slice::from_raw_parts(ffi::PyUnicode_DATA(text.as_ptr()).cast(), len) })
 }
 
@@ -70,8 +73,8 @@ impl<'py> Unwritten<'py> {
     #[inline]
     fn text(py: Python<'py>, len: usize, highest: u32) -> PyResult<Self> {
         let size = ffi::Py_ssize_t::try_from(len)?;
-        // SAFETY: the function returns a str or null with an exception set. With a highest character below U+0100 the str has one
-        // byte for each of its `len` characters, at the address that `PyUnicode_DATA` returns.
+        // SAFETY: the function returns a str or null with an exception set. With a highest character below U+0100 the str
+        // has one byte for each of its `len` characters, at the address that `PyUnicode_DATA` returns.
         unsafe {
             let object = Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_New(size, highest))?;
             let start = ffi::PyUnicode_DATA(object.as_ptr()).cast();
@@ -83,8 +86,8 @@ impl<'py> Unwritten<'py> {
     #[inline]
     pub(crate) fn bytes(py: Python<'py>, len: usize) -> PyResult<Self> {
         let size = ffi::Py_ssize_t::try_from(len)?;
-        // SAFETY: the function takes a null pointer for "not written yet", and returns a `bytes` of that length or null with an
-        // exception set. `PyBytes_AsString` returns the address of its bytes, and does not fail for a `bytes`.
+        // SAFETY: the function takes a null pointer for "not written yet", and returns a `bytes` of that length or null
+        // with an exception set. `PyBytes_AsString` returns the address of its bytes, and does not fail for a `bytes`.
         unsafe {
             let made = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
             let object = Bound::from_owned_ptr_or_err(py, made)?;
@@ -96,8 +99,8 @@ impl<'py> Unwritten<'py> {
     /// Returns the memory to write.
     #[inline]
     pub(crate) fn buffer(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: the object has `len` bytes at `start` and lives as long as `self`, which is borrowed mutably. Nobody else reads or
-        // writes them: the object is new, or `len` is 0 and there are none.
+        // SAFETY: the object has `len` bytes at `start` and lives as long as `self`, which is borrowed mutably. Nobody else
+        // reads or writes them: the object is new, or `len` is 0 and there are none.
         unsafe { slice::from_raw_parts_mut(self.start, self.len) }
     }
 

@@ -6,13 +6,15 @@ use pyo3::prelude::*;
 
 /// Returns whether the current interpreter is the main one.
 pub(crate) fn is_main_interpreter(_: Python<'_>) -> bool {
-    // SAFETY: the thread is attached, as `Python` proves, so there is a current interpreter. The pointers are only compared.
+    // SAFETY: the thread is attached, as `Python` proves, so there is a current interpreter. The pointers are only
+    // compared.
     unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() }
 }
 
 /// Returns free memory from the heap to the system.
 ///
-/// glibc does so by itself only at the heap's end, where one small chunk in a cache of free chunks keeps everything before it.
+/// glibc does so by itself only at the heap's end, where one small chunk in a cache of free chunks keeps everything before
+/// it.
 pub(crate) fn trim_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the function has no preconditions; glibc takes its own locks.
@@ -33,7 +35,8 @@ pub(crate) fn effective_user() -> u32 {
 /// Returns the error number, or 0.
 #[cfg(unix)]
 pub(crate) fn register_fork_handlers(before: extern "C" fn(), after: extern "C" fn()) -> i32 {
-    // SAFETY: both are functions of this module, whose code has to stay mapped until the process ends. It does: `CPython` never unloads
-    // an extension module (`Python/dynload_shlib.c` has no `dlclose`). They take no arguments, as the C library calls them.
+    // SAFETY: both are functions of this module, whose code has to stay mapped until the process ends. It does: `CPython`
+    // never unloads an extension module (`Python/dynload_shlib.c` has no `dlclose`). They take no arguments, as the C
+    // library calls them.
     unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) }
 }

@@ -12,8 +12,8 @@ use crate::settings::{Settings, is_watched};
 
 /// Assigns an attribute as Python does, or deletes it if there is no value.
 ///
-/// If the attribute is one of the settings, they are read again. If they cannot be read, the attribute gets its old value back
-/// and the error is returned.
+/// If the attribute is one of the settings, they are read again. If they cannot be read, the attribute gets its old value
+/// back and the error is returned.
 pub(super) fn set_attribute(
     backend: Any<'_, '_>,
     cache: Option<&OpenCache>,

@@ -1,4 +1,5 @@
-//! The methods of the backends, as Python sees them. `nearcache.django`'s classes inherit from this class and Django's `BaseCache`.
+//! The methods of the backends, as Python sees them. The classes of `nearcache.django` inherit from [`Backend`] and
+//! Django's `BaseCache`.
 //!
 //! A method here has a signature, a docstring and one call: the [`operations`](crate::operations) do the work.
 
@@ -186,7 +187,8 @@ impl Backend {
     ///
     /// A ``LocalCache`` returns an immutable value itself and a copy of any other one, so a change to the result does not
     /// change what is cached; a ``SharedCache`` rebuilds the value from bytes. O(1) for immutable values in a
-    /// ``LocalCache``, else O(size). Raises what unpickling the value raises.
+    /// ``LocalCache``, else O(size). A ``LocalCache`` raises what unpickling the value raises; a ``SharedCache`` counts a
+    /// value that this process cannot decode as a miss.
     #[pyo3(signature = (key, default=None, version=None))]
     fn get(
         slf: &Bound<'_, Self>,
@@ -200,8 +202,8 @@ impl Backend {
     /// Stores a value.
     ///
     /// It expires after `timeout` seconds: at once for 0 or less, never for None, after the cache's ``TIMEOUT`` if omitted.
-    /// With ``nx=True`` the value is stored only if the key has none, with ``xx=True`` only if it has one, atomically;
-    /// the method then returns whether it was stored, otherwise None. A value too large for the cache is not stored, the old
+    /// With ``nx=True`` the value is stored only if the key has none, with ``xx=True`` only if it has one, atomically; the
+    /// method then returns whether it was stored, otherwise None. A value too large for the cache is not stored, the old
     /// one is deleted, and ``stats().rejections`` counts it.
     ///
     /// O(1) for immutable values in a ``LocalCache``, else O(size). Raises ``ValueError`` if both `nx` and `xx` are True,
@@ -419,11 +421,11 @@ impl Backend {
 
     /// Returns an iterator over the keys of one version that match a glob, without prefix and version, in no order.
     ///
-    /// ``*`` matches any text, ``?`` one character, ``[a-z]`` and ``[^a-z]`` one character of a class, and a backslash makes
-    /// the next character literal. Keys that are stored or deleted during the iteration may be returned or not; all others
-    /// are returned once. `itersize` has no effect. The whole store is read, about a thousand keys at a time: O(number
-    /// of entries). Raises ``TypeError`` if `search` is not a str, ``ImproperlyConfigured`` if a function makes the keys and
-    /// ``REVERSE_KEY_FUNCTION`` is not set.
+    /// ``*`` matches any text, ``?`` one character, ``[a-z]`` and ``[^a-z]`` one character of a class, and a backslash
+    /// makes the next character literal. Keys that are stored or deleted during the iteration may be returned or not; all
+    /// others are returned once. `itersize` has no effect. The whole store is read, about a thousand keys at a time:
+    /// O(number of entries). Raises ``TypeError`` if `search` is not a str, ``ImproperlyConfigured`` if a function makes
+    /// the keys and ``REVERSE_KEY_FUNCTION`` is not set.
     #[pyo3(signature = (search, itersize=None, version=None))]
     fn iter_keys(
         slf: &Bound<'_, Self>,
@@ -494,7 +496,8 @@ impl Backend {
         Self::run(slf, |operation| operation.holds_lock(key, token, version))
     }
 
-    /// Extends a lock by a number of seconds, from now or (`on_top`) from its end; returns whether it was held with this token.
+    /// Extends a lock by a number of seconds, from now or (`on_top`) from its end; returns whether it was held with this
+    /// token.
     #[pyo3(signature = (key, token, seconds, on_top, version))]
     fn _extend<'py>(
         slf: &Bound<'py, Self>,
@@ -511,7 +514,7 @@ impl Backend {
 
     /// Returns the store's statistics: counts since its creation or ``reset_stats``, its contents now, and its limits.
     ///
-    /// A ``LocalCache`` counts in this process, a ``SharedCache`` in all processes that use the file. O(1).
+    /// A ``LocalCache`` counts in this process, a ``SharedCache`` in all processes that use the file.
     fn stats(slf: &Bound<'_, Self>) -> PyResult<Stats> {
         Self::run(slf, |operation| operation.stats())
     }
@@ -519,8 +522,8 @@ impl Backend {
     /// Verifies the whole file.
     ///
     /// Returns the number of entries, the bytes of their keys and values, the bytes they occupy, how many entries a killed
-    /// process left half written, and the bytes of gaps. Raises ``ValueError`` if the file is damaged, ``TimeoutError`` if a part
-    /// of it cannot be locked.
+    /// process left half written, and the bytes of gaps. Raises ``ValueError`` if the file is damaged, ``TimeoutError`` if
+    /// a part of it cannot be locked.
     #[cfg(shared)]
     fn _verify(slf: &Bound<'_, Self>) -> PyResult<(u64, u64, u64, u64, u64)> {
         Self::run(slf, |operation| operation.verify())

@@ -10,8 +10,8 @@ use super::python::OrRaised;
 // Exported by the interpreter and found by the linker on these platforms.
 #[cfg(not(any(windows, PyPy, GraalPy, Py_3_15)))]
 unsafe extern "C" {
-    /// Looks up `object.name`, as the interpreter does for a call. Returns 1 and a new reference to an unbound method, if the class has
-    /// one and nothing takes precedence over it; else 0 and `object.name`, or null with an exception set.
+    /// Looks up `object.name`, as the interpreter does for a call. Returns 1 and a new reference to an unbound method, if
+    /// the class has one and nothing takes precedence over it; else 0 and `object.name`, or null with an exception set.
     ///
     /// It is in no header of some versions, but all export it, since modules made by Cython use it.
     #[link_name = "_PyObject_GetMethod"]
@@ -22,7 +22,8 @@ unsafe extern "C" {
     ) -> std::ffi::c_int;
 }
 
-/// Looks up `object.name` where the interpreter's function is not available: the method is then always bound, and is not kept.
+/// Looks up `object.name` where the interpreter's function is not available: the method is then always bound, and is not
+/// kept.
 #[cfg(any(windows, PyPy, GraalPy, Py_3_15))]
 unsafe fn get_method(
     object: *mut ffi::PyObject,
@@ -96,8 +97,8 @@ impl<'py> MethodLookup<'py> {
 
 /// Binds a method that was found in an object's class.
 fn bind<'py>(method: &Bound<'py, PyAny>, object: &Bound<'py, PyAny>) -> OrRaised<'py> {
-    // SAFETY: all objects are alive, and so is the type, which `object` refers to. The slot has the signature of `descrgetfunc` and
-    // returns a new reference, or null with an exception set.
+    // SAFETY: all objects are alive, and so is the type, which `object` refers to. The slot has the signature of
+    // `descrgetfunc` and returns a new reference, or null with an exception set.
     unsafe {
         let Some(get) = (*method.get_type_ptr()).tp_descr_get else {
             return Some(method.clone());

@@ -1,10 +1,10 @@
 //! Django's `cache` and `caches`, looked up without running Python code.
 //!
-//! `cache.get` on Django's proxy runs `ConnectionProxy.__getattr__`, `CacheHandler.__getitem__` and two `__getattr__` of asgiref's
-//! `Local` under a lock: ten times what the `get` itself takes. This module makes subclasses of both types with the same layout. Their
-//! look-up reads the context variable in which `Local` keeps its values. Whatever is not as it was known when this was written (another
-//! type of handler or storage, another thread's values, no connection yet) is left to Django's own code, so the result is always
-//! Django's.
+//! `cache.get` on Django's proxy runs `ConnectionProxy.__getattr__`, `CacheHandler.__getitem__` and two `__getattr__` of
+//! asgiref's `Local` under a lock: ten times what the `get` itself takes. This module makes subclasses of both types with
+//! the same layout. Their look-up reads the context variable in which `Local` keeps its values. Whatever is not as it was
+//! known when this was written (another type of handler or storage, another thread's values, no connection yet) is left to
+//! Django's own code, so the result is always Django's.
 //!
 //! - this file: the two types and their slots;
 //! - `repeated_lookup`: `cache.name` for a name that the thread has looked up before;
@@ -15,8 +15,8 @@
 //! - `method`: looking up a name on a backend;
 //! - `python`: the C API behind all this, as safe functions.
 //!
-//! The types are made from specifications and not as `PyO3` classes, because they have Python classes as bases and must have their
-//! layout. Then Django's own objects can be given these types (`object.__setattr__(cache, "__class__", ...)`).
+//! The types are made from specifications and not as `PyO3` classes, because they have Python classes as bases and must
+//! have their layout. Then Django's own objects can be given these types (`object.__setattr__(cache, "__class__", ...)`).
 #![allow(unsafe_code)]
 
 mod attribute;
@@ -94,8 +94,9 @@ fn subclass<'py>(
     };
     let py = base.py();
     let bases = PyTuple::new(py, [base])?;
-    // SAFETY: the specification and its slots live through the call, which copies them; the name is static. The constants `GETATTR`
-    // and `GETITEM` coerce each function to the type of its slot. The function returns a new reference, or null with an exception set.
+    // SAFETY: the specification and its slots live through the call, which copies them; the name is static. The constants
+    // `GETATTR` and `GETITEM` coerce each function to the type of its slot. The function returns a new reference, or null
+    // with an exception set.
     let made = unsafe {
         Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()))
     }?;

@@ -1,10 +1,11 @@
 //! What the look-up needs of the C API, as safe functions that run no Python code of a program's.
 //!
-//! Results are `Option`s where an error and "not there" have the same consequence: Django's own code is asked. Unlike a `PyResult`, an
-//! `Option<Bound>` is returned in a register, and moving results through memory cost 20 ns of a `get`.
+//! Results are `Option`s where an error and "not there" have the same consequence: Django's own code is asked. Unlike a
+//! `PyResult`, an `Option<Bound>` is returned in a register, and moving results through memory cost 20 ns of a `get`.
 //!
-//! Soundness: a `Bound` proves that the thread is attached and that the object is alive. Each function passes only such objects, of the
-//! type that the C function requires or checks itself, and takes back a new reference or null; an exception is fetched or cleared.
+//! Soundness: a `Bound` proves that the thread is attached and that the object is alive. Each function passes only such
+//! objects, of the type that the C function requires or checks itself, and takes back a new reference or null; an exception
+//! is fetched or cleared.
 #![allow(unsafe_code)]
 
 use pyo3::ffi;
@@ -21,8 +22,8 @@ pub(super) fn is_exactly(object: &Bound<'_, PyAny>, class: &Py<PyType>) -> bool 
 
 /// Returns an instance's `__dict__`; `None` if it has none.
 pub(super) fn instance_dict<'py>(instance: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
-    // SAFETY: the function takes any object and returns a new reference to its dict, or null with an exception set. The `__dict__` of an
-    // instance of Django's proxy or handler is a dict; CPython refuses to assign anything else to it.
+    // SAFETY: the function takes any object and returns a new reference to its dict, or null with an exception set. The
+    // `__dict__` of an instance of Django's proxy or handler is a dict; CPython refuses to assign anything else to it.
     unsafe {
         let dict = ffi::PyObject_GenericGetDict(instance.as_ptr(), std::ptr::null_mut());
         if dict.is_null() {
@@ -50,7 +51,8 @@ pub(super) fn dict_item<'py>(
 
 /// Returns a dict's values for two names; `None` unless it has both.
 ///
-/// With the GIL the names must be the dict's first two, in this order. Reading them in order is faster than looking them up.
+/// With the GIL the names must be the dict's first two, in this order. Reading them in order is faster than looking them
+/// up.
 pub(super) fn first_two_items<'py>(
     dict: &Bound<'py, PyDict>,
     first: &Bound<'py, PyString>,
@@ -63,8 +65,8 @@ pub(super) fn first_two_items<'py>(
     let mut position = 0;
     let mut next = |name: &Bound<'_, PyString>| {
         let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: `dict` is a dict; the function stores borrowed references if there is an entry. With the GIL held, nothing changes the
-        // dict before the value has a reference of its own. `key` is only compared.
+        // SAFETY: `dict` is a dict; the function stores borrowed references if there is an entry. With the GIL held,
+        // nothing changes the dict before the value has a reference of its own. `key` is only compared.
         unsafe {
             let found = ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value);
             (found != 0 && key == name.as_ptr()).then(|| Bound::from_borrowed_ptr(dict.py(), value))
@@ -73,7 +75,8 @@ pub(super) fn first_two_items<'py>(
     Some((next(first)?, next(second)?))
 }
 
-/// Returns a context variable's value in the current context; `None` if it has none, or the object is not a context variable.
+/// Returns a context variable's value in the current context; `None` if it has none, or the object is not a context
+/// variable.
 pub(super) fn context_value<'py>(variable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let mut value = std::ptr::null_mut();
     // SAFETY: the function checks the type of `variable`, and stores a new reference or null in `value`.

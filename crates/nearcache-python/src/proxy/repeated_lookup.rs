@@ -1,7 +1,7 @@
 //! `cache.name` for a name that this thread has looked up before, as it nearly always is.
 //!
-//! Everything unusual is left to the complete look-up ([`attribute`](super::attribute)). What is returned fits registers: a `PyResult` is
-//! as large as its error, and moving it takes as long as a look-up.
+//! Everything unusual is left to the complete look-up ([`attribute`](mod@super::attribute)). What is returned fits
+//! registers: a `PyResult` is as large as its error, and moving it takes as long as a look-up.
 
 use pyo3::prelude::*;
 

@@ -17,11 +17,11 @@ pub(super) struct FastTypes {
 pub(super) static FAST_TYPES: NonblockingOnce<FastTypes> = NonblockingOnce::new();
 
 impl FastTypes {
-    /// Returns whether a proxy with this `__dict__` has only what Django gives it, so that a name without a leading underscore cannot be
-    /// the proxy's own.
+    /// Returns whether a proxy with this `__dict__` has only what Django gives it, so that a name without a leading
+    /// underscore cannot be the proxy's own.
     ///
-    /// The type has no such attributes (a subclass may), and the instance has its handler and alias, unless a program wrote into its
-    /// `__dict__`.
+    /// The type has no such attributes (a subclass may), and the instance has its handler and alias, unless a program wrote
+    /// into its `__dict__`.
     pub(super) fn is_plain(&self, proxy: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>) -> bool {
         is_exactly(proxy, &self.proxy) && dict.len() == 2
     }

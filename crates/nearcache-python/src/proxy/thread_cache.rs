@@ -1,10 +1,10 @@
 //! What each thread keeps of its last look-up: a connection, and methods bound to it.
 //!
-//! A thread keeps one connection alive, and nothing else: a bound method is kept only for that connection, and only if it is a built-in
-//! one, which refers to nothing but its object. Both are dropped together.
+//! A thread keeps one connection alive, and nothing else: a bound method is kept only for that connection, and only if it
+//! is a built-in one, which refers to nothing but its object. Both are dropped together.
 //!
-//! The content is taken out of its cell during a look-up and put back afterwards. Nothing that could run a program's code is called
-//! meanwhile; if it were, that code would find the cell empty.
+//! The content is taken out of its cell during a look-up and put back afterwards. Nothing that could run a program's code
+//! is called meanwhile; if it were, that code would find the cell empty.
 
 use std::cell::Cell;
 
@@ -20,8 +20,8 @@ const METHODS: usize = 8;
 
 /// The last look-up of a thread.
 ///
-/// It is valid as long as the context variable has the same object. asgiref never changes such an object, but stores a new one; and a
-/// reference to it is kept here, so no other object can have its address.
+/// It is valid as long as the context variable has the same object. asgiref never changes such an object, but stores a new
+/// one; and a reference to it is kept here, so no other object can have its address.
 pub(super) struct ThreadCache {
     local: Py<PyAny>,
     /// The context variable in which `local` keeps its values.
@@ -68,7 +68,8 @@ impl ThreadCache {
         }
     }
 
-    /// Makes this the thread's last look-up. The earlier one is dropped last, because that can run code which comes back here.
+    /// Makes this the thread's last look-up. The earlier one is dropped last, because that can run code which comes back
+    /// here.
     pub(super) fn store(self, py: Python<'_>) {
         let cache = Some(Box::new(self));
         if let Ok(Some(earlier)) = THREAD_CACHE.try_with(|cell| cell.replace(cache)) {
@@ -76,8 +77,8 @@ impl ThreadCache {
         }
     }
 
-    /// Releases the references now. A plain drop would do so later, because `PyO3` does not know that the thread is attached: the slots
-    /// of the types do not tell it.
+    /// Releases the references now. A plain drop would do so later, because `PyO3` does not know that the thread is
+    /// attached: the slots of the types do not tell it.
     fn release(self, py: Python<'_>) {
         for method in self.methods.into_iter().flatten() {
             method.release(py);

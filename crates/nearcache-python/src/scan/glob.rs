@@ -1,9 +1,9 @@
 //! Glob patterns with the rules of Redis, applied to characters.
 //!
 //! - `*` matches any text, `?` any one character.
-//! - `[abc]` and `[a-z]` match one of these characters, `[^...]` one of all others. A range may be written in either order; its end
-//!   is whatever follows the `-`, even a `]`. `[]` matches nothing and `[^]` any character. A class that is not closed extends to the
-//!   end of the pattern.
+//! - `[abc]` and `[a-z]` match one of these characters, `[^...]` one of all others. A range may be written in either order;
+//!   its end is whatever follows the `-`, even a `]`. `[]` matches nothing and `[^]` any character. A class that is not
+//!   closed extends to the end of the pattern.
 //! - `\` makes the next character literal, in classes too. At the end of a pattern it matches itself.
 //!
 //! Matching backtracks to the last `*` only, so it takes at most pattern length times text length steps.

@@ -1,7 +1,7 @@
 //! Scans: iterating over the keys of a backend instance that match a pattern.
 //!
-//! A scan reads the store in slices and holds neither a lock nor the GIL between two slices, so other threads wait for at most
-//! one slice.
+//! A scan reads the store in slices and holds neither a lock nor the GIL between two slices, so other threads wait for at
+//! most one slice.
 
 mod glob;
 mod key_names;
@@ -62,7 +62,8 @@ enum Position {
 impl KeyIterator {
     /// Starts a scan.
     ///
-    /// Fails with `TypeError` if the pattern is not a `str`, and with `ImproperlyConfigured` if stored keys have no known names.
+    /// Fails with `TypeError` if the pattern is not a `str`, and with `ImproperlyConfigured` if stored keys have no known
+    /// names.
     pub(crate) fn new(
         cache: &Arc<OpenCache>,
         operation: &Operation<'_, '_>,
@@ -91,7 +92,8 @@ impl KeyIterator {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the next slice unless keys found before are left; returns `false` at the end. A slice may have no key that matches.
+    /// Reads the next slice unless keys found before are left; returns `false` at the end. A slice may have no key that
+    /// matches.
     fn read_slice(&self, py: Python<'_>) -> PyResult<bool> {
         py.check_signals()?;
         let mut progress = self.progress();
@@ -119,7 +121,8 @@ impl KeyIterator {
         Ok(!at_end)
     }
 
-    /// Takes the keys that were found and not returned, and reads a slice first if there are none; returns `None` at the end.
+    /// Takes the keys that were found and not returned, and reads a slice first if there are none; returns `None` at the
+    /// end.
     fn take_found(&self, py: Python<'_>) -> PyResult<Option<vec::IntoIter<StoredKey>>> {
         Ok(self
             .read_slice(py)?

@@ -1,8 +1,8 @@
 //! Stores: where a backend keeps its entries.
 //!
-//! `local` is memory of this process, `shared` a file that all processes of the machine share. `registry` has the stores that this
-//! process has open, and what happens to them when it forks. Keys are bytes here, made by [`keys`](crate::keys). No lock is held while
-//! Python code can run.
+//! `local` is memory of this process, `shared` a file that all processes of the machine share. `registry` has the stores
+//! that this process has open, and what happens to them when it forks. Keys are bytes here, made by [`keys`](crate::keys).
+//! No lock is held while Python code can run.
 
 mod entry_store;
 mod local;

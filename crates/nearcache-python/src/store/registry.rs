@@ -1,12 +1,13 @@
 //! The stores that this process has open, by name or path, and how they survive `fork`.
 //!
-//! A store lives as long as the process, as `LocMemCache`'s dictionaries do, so that every backend instance that names it later finds
-//! its entries.
+//! A store lives as long as the process, as `LocMemCache`'s dictionaries do, so that every backend instance that names it
+//! later finds its entries.
 //!
-//! A child of `fork` has one thread and a copy of every lock. A lock that another thread held would stay locked in the child forever. So
-//! the forking thread acquires all locks just before the fork, and releases them just after it in the parent and the child, in
-//! handlers of `pthread_atfork`. No Python code runs in between. (With `os.register_at_fork` other handlers would, and may use the cache.)
-//! Nothing here calls Python or waits for the GIL while it holds the registry's lock, so the handlers cannot deadlock.
+//! A child of `fork` has one thread and a copy of every lock. A lock that another thread held would stay locked in the
+//! child forever. So the forking thread acquires all locks just before the fork, and releases them just after it in the
+//! parent and the child, in handlers of `pthread_atfork`. No Python code runs in between. (With `os.register_at_fork` other
+//! handlers would, and may use the cache.) Nothing here calls Python or waits for the GIL while it holds the registry's
+//! lock, so the handlers cannot deadlock.
 
 use std::collections::HashMap;
 #[cfg(shared)]
@@ -126,8 +127,8 @@ pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> Py
 
 /// Opens a cache file that this process does not have open, with neither the GIL nor the registry locked.
 ///
-/// Allocating a large file takes seconds, and so may waiting for a process that does. If two threads open the same path, both get the
-/// store that was registered first.
+/// Allocating a large file takes seconds, and so may waiting for a process that does. If two threads open the same path,
+/// both get the store that was registered first.
 #[cfg(shared)]
 fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
     let opened = py.detach(|| SharedStore::open(&path, wanted));
@@ -143,8 +144,8 @@ fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'stat
 
 /// Returns the number of shards of a new store.
 ///
-/// With the GIL, one thread at a time uses a store, so it has one shard and the policy's order is exact. LRU is chosen to reproduce
-/// Django's order, so it stays exact without the GIL, too.
+/// With the GIL, one thread at a time uses a store, so it has one shard and the policy's order is exact. LRU is chosen to
+/// reproduce Django's order, so it stays exact without the GIL, too.
 fn shards(eviction: Eviction, capacity: &Capacity) -> usize {
     if cfg!(Py_GIL_DISABLED) && eviction != Eviction::Lru {
         capacity.default_shards()
@@ -190,8 +191,8 @@ mod fork {
     type Locked = MutexGuard<'static, Option<Registry>>;
 
     thread_local! {
-        /// The registry's lock, during a fork, in the forking thread, which is the one that continues in the child. It has no destructor,
-        /// because registering one for a thread allocates memory.
+        /// The registry's lock, during a fork, in the forking thread, which is the one that continues in the child. It has
+        /// no destructor, because registering one for a thread allocates memory.
         static HELD: Cell<Option<ManuallyDrop<Locked>>> = const { Cell::new(None) };
     }
 

@@ -15,8 +15,8 @@ use crate::values::Stored;
 
 /// The statistics of a store: counts since it was created or they were reset, its contents now, and its limits.
 ///
-/// A ``LocalCache`` counts in this process, a ``SharedCache`` in all processes that use the file. Two are equal if they differ
-/// in nothing but their age.
+/// A ``LocalCache`` counts in this process, a ``SharedCache`` in all processes that use the file. Two are equal if they
+/// differ in nothing but their age.
 #[pyclass(frozen, get_all, eq, module = "nearcache._core")]
 #[derive(Clone)]
 pub(crate) struct Stats {
@@ -46,7 +46,8 @@ pub(crate) struct Stats {
     max_memory: Option<Count>,
     /// Seconds since the counts were 0.
     age: Float,
-    /// Reads that found a value which the process could not decode. They count as misses. None in a ``LocalCache``, as all below.
+    /// Reads that found a value which the process could not decode. They count as misses. None in a ``LocalCache``, as all
+    /// below.
     unreadable: Option<Count>,
     /// Locks taken over from processes that died during a write.
     recoveries: Option<Count>,

@@ -1,7 +1,8 @@
 //! Atoms: single objects that cannot change and are stored by reference, and the memory that they take.
 //!
-//! They are exactly of type `None`, `bool`, `int`, `float`, `complex`, `str`, `bytes`, `date`, `datetime`, `time`, `timedelta`, `timezone`,
-//! `Decimal`, `UUID` or Django's `SafeString`. An instance of a subclass may have a `__dict__`, so it is not an atom.
+//! They are exactly of type `None`, `bool`, `int`, `float`, `complex`, `str`, `bytes`, `date`, `datetime`, `time`,
+//! `timedelta`, `timezone`, `Decimal`, `UUID` or Django's `SafeString`. An instance of a subclass may have a `__dict__`, so
+//! it is not an atom.
 //!
 //! Sizes are those of `CPython` on 64 bits, with the allocator's rounding to 16 bytes.
 

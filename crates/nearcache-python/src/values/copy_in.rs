@@ -1,9 +1,10 @@
-//! Copying a tree into the cache: plain containers (`dict`, `list`, `set`, `tuple`, `frozenset`, each of exactly that type) over
-//! atoms.
+//! Copying a tree into the cache: plain containers (`dict`, `list`, `set`, `tuple`, `frozenset`, each of exactly that type)
+//! over atoms.
 //!
-//! The copy is private: no reference to it is handed out. (`gc.get_objects()` finds it all the same, so nothing here relies on that
-//! for memory safety.) A tuple or frozenset that contains nothing mutable, however deep, is shared like an atom. If a mutable container
-//! occurs twice in a value, or contains itself, the value is not a tree: it is pickled, which keeps identity inside the value.
+//! The copy is private: no reference to it is handed out. (`gc.get_objects()` finds it all the same, so nothing here relies
+//! on that for memory safety.) A tuple or frozenset that contains nothing mutable, however deep, is shared like an atom. If
+//! a mutable container occurs twice in a value, or contains itself, the value is not a tree: it is pickled, which keeps
+//! identity inside the value.
 
 use std::collections::HashMap;
 
@@ -68,7 +69,8 @@ struct CopyIn {
 }
 
 impl CopyIn {
-    /// Returns what to store of a part: itself if nothing in it can change, else a copy; `None` if it does not fit into a tree.
+    /// Returns what to store of a part: itself if nothing in it can change, else a copy; `None` if it does not fit into a
+    /// tree.
     fn node<'py>(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let address = value.as_ptr() as usize;
         if let Some(size) = atom_size(value)? {

@@ -22,8 +22,8 @@ pub(super) fn copy_out<'py>(tree: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
 /// The state of copying one tree.
 #[derive(Default)]
 struct CopyOut {
-    /// The addresses of tuples that contain nothing mutable, if examining them again would cost something. A tuple may occur many times
-    /// in tuples that themselves occur many times.
+    /// The addresses of tuples that contain nothing mutable, if examining them again would cost something. A tuple may
+    /// occur many times in tuples that themselves occur many times.
     immutable_tuples: HashSet<usize, RandomState>,
 }
 

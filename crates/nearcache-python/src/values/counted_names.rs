@@ -1,12 +1,13 @@
 //! Dict keys whose memory has been counted, in any value of this process.
 //!
-//! Rows and settings have the same few keys, and each key is one object, shared by all the dicts: by the compiler or the database
-//! driver. If every dict counted them, such keys would be half of a small dict's weight. So each is counted once in a process.
-//! (Python's own mark of a shared `str`, its interned bit, cannot be read from Rust on every version, and a driver's names need not
-//! have it.)
+//! Rows and settings have the same few keys, and each key is one object, shared by all the dicts: by the compiler or the
+//! database driver. If every dict counted them, such keys would be half of a small dict's weight. So each is counted once
+//! in a process. (Python's own mark of a shared `str`, its interned bit, cannot be read from Rust on every version, and a
+//! driver's names need not have it.)
 //!
-//! Soundness: a slot owns a reference to the object whose address it contains, so no other object can have that address. An address is
-//! compared, and followed only by the thread that took it out of the slot. So no lock is needed, with or without the GIL.
+//! Soundness: a slot owns a reference to the object whose address it contains, so no other object can have that address. An
+//! address is compared, and followed only by the thread that took it out of the slot. So no lock is needed, with or without
+//! the GIL.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicPtr, Ordering};

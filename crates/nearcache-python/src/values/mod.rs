@@ -3,8 +3,8 @@
 //! In this process, by exact type, the cheapest first:
 //!
 //! 1. [`atoms`], and tuples and frozensets of them, cannot change: a reference to the caller's object is stored.
-//! 2. *Trees* of plain containers over atoms are copied when they are stored ([`copy_in`]) and again when they are read ([`copy_out`]).
-//!    Atoms are shared.
+//! 2. *Trees* of plain containers over atoms are copied when they are stored ([`mod@copy_in`]) and again when they are read
+//!    ([`mod@copy_out`]). Atoms are shared.
 //! 3. Everything else is pickled when it is stored, so that an error is raised then, and unpickled when it is read.
 //!
 //! For other processes, values are stored as [`bytes`].
@@ -67,8 +67,8 @@ impl Encoded {
             });
         }
         let pickled = pickle::dumps(value, pickle_protocol)?;
-        // Copied, because pickle's own object is a large block that was cut short. Such blocks fragment the heap: it grows to twice
-        // the size in use.
+        // Copied, because pickle's own object is a large block that was cut short. Such blocks fragment the heap: it grows
+        // to twice the size in use.
         let pickled = objects::bytes(value.py(), pickled.as_bytes())?;
         let size = atoms::bytes_size(pickled.len()?);
         Ok(Self {

@@ -1,7 +1,7 @@
 //! `SharedStore`, and how its operations read and write the file.
 //!
-//! An access tries without waiting first, with the GIL held: that is enough nearly always. If another process is writing, the access
-//! is repeated with the GIL released, so that other threads run while this one waits.
+//! An access tries without waiting first, with the GIL held: that is enough nearly always. If another process is writing,
+//! the access is repeated with the GIL released, so that other threads run while this one waits.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

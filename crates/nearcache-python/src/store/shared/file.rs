@@ -1,8 +1,8 @@
 //! A cache file that this process has open, and keeps usable: once a second, at the beginning of a call, it is checked.
 //!
 //! - Does the path still name the file? If the file was deleted or replaced, the process switches to the new one.
-//! - Is the file intact? Access to the missing part of a truncated file kills the process with `SIGBUS`. A process that was idle during
-//!   the truncation finds it here first.
+//! - Is the file intact? Access to the missing part of a truncated file kills the process with `SIGBUS`. A process that was
+//!   idle during the truncation finds it here first.
 //! - Is this process still registered in the file? A daemon that closes all its descriptors is not.
 //! - Does the process still run as the user that opened the file?
 //!
@@ -134,7 +134,8 @@ impl SharedFile {
     /// Opens the path again, and logs why. If that fails, the old file keeps serving the processes that have it open.
     fn switch(&self, lost: FileState) {
         let reason = LossReason(lost);
-        // Other threads run meanwhile, because another process may be creating the file. At the interpreter's end there is no GIL.
+        // Other threads run meanwhile, because another process may be creating the file. At the interpreter's end there is
+        // no GIL.
         let opened = Python::try_attach(|py| py.detach(|| self.open_again(lost)));
         let opened = opened.unwrap_or_else(|| self.open_again(lost));
         let opened = opened.and_then(|cache| Ok(MappedFile::new(cache)?));

@@ -1,4 +1,5 @@
-//! Adding to values: in place if both are integers of 64 bits, else by reading, adding in Python, and writing if nobody wrote meanwhile.
+//! Adding to values: in place if both are integers of 64 bits, else by reading, adding in Python, and writing if nobody
+//! wrote meanwhile.
 
 use nearcache::shared::{Incremented, NewEntry};
 use pyo3::exceptions::PyRuntimeError;

@@ -1,7 +1,7 @@
 //! The store in a file that all processes of the machine share.
 //!
-//! `file` keeps the file open and usable, `access` reads and writes it, `object_cache` saves building large objects again; `get`, `incr`
-//! and `lock` are the operations with more than one step.
+//! `file` keeps the file open and usable, `access` reads and writes it, `object_cache` saves building large objects again;
+//! `get`, `incr` and `lock` are the operations with more than one step.
 
 mod access;
 mod file;

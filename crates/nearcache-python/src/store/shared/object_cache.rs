@@ -1,7 +1,8 @@
 //! A small cache of the Python objects that were read last from a file, in each process.
 //!
-//! Building a large object at every read costs a copy, an allocation and a deallocation. A read still asks the file first, every time:
-//! if it holds the value with the same stamp, the object built earlier is returned. Only objects that cannot change are kept.
+//! Building a large object at every read costs a copy, an allocation and a deallocation. A read still asks the file first,
+//! every time: if it holds the value with the same stamp, the object built earlier is returned. Only objects that cannot
+//! change are kept.
 
 use std::hash::BuildHasher;
 use std::sync::Mutex;

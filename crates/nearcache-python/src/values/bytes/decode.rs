@@ -111,7 +111,8 @@ impl<'py> Decoder<'py> {
                 objects::int(py, number).map_err(Undecodable::Raised)?.into_any()
             }
             (kind @ (ASCII | LATIN_1), Target::Text(text), _) => {
-                // SAFETY: `is_filled`: whoever called `filled` promised that the last buffer, which is this text's, is written.
+                // SAFETY: `is_filled`: whoever called `filled` promised that the last buffer, which is this text's, is
+                // written.
                 let (text, is_ascii) = unsafe { text.written() };
                 // Python relies on both: an ASCII str has no other characters, and a Latin-1 str has at least one.
                 if is_ascii != (kind == ASCII) {
@@ -154,7 +155,8 @@ impl Sink for Decoder<'_> {
     #[inline]
     unsafe fn filled(&mut self, len: usize) {
         if let Target::Scratch(bytes) = &mut self.target {
-            // SAFETY: the caller promises that it wrote all `len` bytes of the last buffer, which are the vector's first ones.
+            // SAFETY: the caller promises that it wrote all `len` bytes of the last buffer, which are the vector's first
+            // ones.
             unsafe { bytes.set_len(len) };
         }
         self.is_filled = true;
@@ -201,12 +203,14 @@ fn rare_object<'py>(
 }
 
 fn initialised(bytes: [MaybeUninit<u8>; NUMBER_LEN]) -> [u8; NUMBER_LEN] {
-    // SAFETY: `Decoder::new` initialises every byte, and a sink's buffer is only ever written with bytes that are initialised.
+    // SAFETY: `Decoder::new` initialises every byte, and a sink's buffer is only ever written with bytes that are
+    // initialised.
     bytes.map(|byte| unsafe { byte.assume_init() })
 }
 
 impl Undecodable {
-    /// Returns a function that sorts exceptions raised while an object is built: those about the value, and those that must be raised.
+    /// Returns a function that sorts exceptions raised while an object is built: those about the value, and those that must
+    /// be raised.
     fn from_exception(py: Python<'_>) -> impl Fn(PyErr) -> Self {
         move |error| {
             if error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py) {

@@ -24,7 +24,8 @@ pub(super) const SAFE: u8 = 0x40;
 /// The length of an `INT` and a `FLOAT`.
 pub(super) const NUMBER_LEN: usize = 8;
 
-/// Returns whether the objects built from this kind of value are immutable, so that one object can be returned several times.
+/// Returns whether the objects built from this kind of value are immutable, so that one object can be returned several
+/// times.
 #[inline]
 pub(crate) const fn is_immutable(kind: u8) -> bool {
     is_text(kind & !SAFE) || matches!(kind, BYTES | LARGE_INT)
