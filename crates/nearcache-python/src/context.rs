@@ -25,6 +25,7 @@ pub(crate) struct CallContext<'a, 'py> {
     pub(crate) settings: Guard<Arc<Settings>>,
     clock: &'a BackendClock,
     /// How much of [`READ_TIMEOUT`] is left. A call that reads many keys of a stopped process waits once, not for each key.
+    #[cfg_attr(not(shared), allow(dead_code))]
     pub(crate) read_timeout: Cell<Duration>,
 }
 

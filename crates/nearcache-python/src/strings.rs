@@ -14,6 +14,7 @@
 //! - Neither type is tracked by the garbage collector, so `gc.get_objects()` does not find an object that is not filled
 //!   yet.
 #![allow(unsafe_code)]
+#![cfg_attr(not(shared), allow(dead_code))] // most of it is for shared caches
 
 use std::mem::MaybeUninit;
 use std::slice;
