@@ -33,7 +33,7 @@ const REGISTERED_AGAIN: &str = "this process was no longer registered in the fil
 const KEEPS_OLD_FILE: &str =
     ", and this process continues to use it, because the path cannot be opened again";
 const OTHER_USER: &str = "It continues to use the file, but a process that starts as that user uses another one or none: see \
-                          \"Users\" in docs/shared-cache.md";
+                          \"Users\" in docs/how-to/operate-shared-cache.md";
 
 /// The size of a file, and how many processes it has room for, as the options give them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,7 +206,7 @@ struct LossReason(FileState);
 impl fmt::Display for LossReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ADVICE: &str = "which kills processes that use it by SIGBUS or makes them lose entries: see \"Crashes with \
-            SIGBUS\" in docs/shared-cache.md";
+            SIGBUS\" in docs/how-to/operate-shared-cache.md";
         match self.0 {
             FileState::Truncated { bytes } => write!(
                 f,
