@@ -1,5 +1,4 @@
-//! Makes known to `cfg` what depends on the interpreter (`Py_GIL_DISABLED`) and on the platform (`shared`: there are shared
-//! caches).
+//! Sets the `cfg`s of the interpreter (such as `Py_GIL_DISABLED`), and `shared` on platforms that have shared caches.
 
 use std::env::var;
 

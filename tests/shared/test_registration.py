@@ -321,7 +321,7 @@ class TestDaemon:
             path,
         )
         assert "free: False" in told
-        assert "had lost its registration" in told
+        assert "was no longer registered" in told
 
     def test_does_not_write_into_files_it_opened_later(self, daemon, path):
         cache, output = daemon(

@@ -1,4 +1,4 @@
-//! Arguments as the methods take them.
+//! The types of the methods' arguments.
 
 use std::convert::Infallible;
 
@@ -6,32 +6,33 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis};
 
-use crate::fallible::error_about;
+use crate::errors::error_about;
 
-/// Any object.
+/// An object of any type.
 pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
-/// A version, or none for the backend's default.
+/// A version of keys; `None` is the backend's default.
 pub(crate) type Version<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
-/// An argument that may be omitted where None means something of its own: `Argument::OMITTED` is the default in a
-/// signature.
+/// An argument that may be omitted, where Python's None has a meaning of its own.
+///
+/// [`Argument::OMITTED`] is its default in a signature.
 #[derive(Clone, Copy)]
 pub(crate) struct Argument<'a, 'py>(Option<Borrowed<'a, 'py, PyAny>>);
 
 impl<'a, 'py> Argument<'a, 'py> {
     pub(crate) const OMITTED: Self = Self(None);
 
-    /// What was passed, unless it was nothing or the marker that stands for nothing.
+    /// Returns the argument; `None` if it was omitted or is `marker`, which stands for an omitted one.
     pub(crate) fn unless(self, marker: &Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
         self.0.filter(|given| !given.is(marker))
     }
 
-    /// What was passed, if anything.
+    /// Returns the argument; `None` if it was omitted.
     pub(crate) const fn given(self) -> Option<Borrowed<'a, 'py, PyAny>> {
         self.0
     }
 
-    /// True or False; False if nothing was passed. Fails for anything else.
+    /// Reads a flag, which is False if omitted. Fails if the argument is neither True nor False.
     pub(crate) fn flag(self, name: &str) -> PyResult<bool> {
         let Some(given) = self.0 else {
             return Ok(false);
@@ -46,7 +47,8 @@ impl<'a, 'py> Argument<'a, 'py> {
 impl<'a, 'py> FromPyObject<'a, 'py> for Argument<'a, 'py> {
     type Error = Infallible;
 
-    /// `...` is what the signatures show as the default, so that tools which bind a signature pass it on.
+    /// Takes `...` for an omitted argument: the signatures show it as the default, so tools that bind a signature pass it
+    /// on.
     fn extract(given: Borrowed<'a, 'py, PyAny>) -> Result<Self, Infallible> {
         Ok(Self((!given.is(PyEllipsis::get(given.py()))).then_some(given)))
     }

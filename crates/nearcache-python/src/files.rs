@@ -1,4 +1,4 @@
-//! Cache files seen from outside, for `manage.py nearcache files`.
+//! Inspection and removal of cache files that this process does not use, for `manage.py nearcache files`.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -8,16 +8,17 @@ use nearcache::shared::{FileKind, OpenError, inspect, remove_unused};
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-/// Kind, bytes, creation and last opening (Unix seconds), use, and pids.
+/// A file's kind, bytes, creation and last opening in Unix seconds, whether it is in use, and the pids.
 type Description = (&'static str, u64, Option<f64>, Option<f64>, bool, Vec<u32>);
 
-/// Describes a cache file and changes nothing: its kind (``"cache"``, ``"other version"`` or ``"unfinished"``), its size in
-/// bytes, when it was created and last opened (Unix seconds, or None), whether a process has it open, and their pids.
+/// Describes a cache file, without changing it.
 ///
-/// Raises `ValueError` if it is not a cache file, `OSError` if it is missing or belongs to another user.
+/// Returns its kind (``"cache"``, ``"other version"`` or ``"unfinished"``), its size in bytes, when it was created and last
+/// opened (Unix seconds, or None), whether a process has it open, and the pids of these processes. Raises ``ValueError`` if
+/// it is not a cache file, ``FileNotFoundError`` if it is missing, another ``OSError`` if it cannot be read.
 #[pyfunction]
 pub(crate) fn inspect_file(py: Python<'_>, path: PathBuf) -> PyResult<Description> {
-    let found = py.detach(|| inspect(path)).map_err(raised)?;
+    let found = py.detach(|| inspect(path)).map_err(to_exception)?;
     let kind = match found.kind {
         FileKind::Cache => "cache",
         FileKind::Unfinished => "unfinished",
@@ -33,13 +34,13 @@ pub(crate) fn inspect_file(py: Python<'_>, path: PathBuf) -> PyResult<Descriptio
     ))
 }
 
-/// Removes a cache file that no process has open; returns whether it did.
+/// Removes a cache file that no process has open; returns whether it was removed.
 ///
-/// A process that opens the file at the same time either keeps it from being removed or opens a new one. Raises as
-/// `inspect_file` does.
+/// A process that opens the path at the same time either prevents the removal or creates a new file. Errors are those of
+/// ``inspect_file``.
 #[pyfunction]
 pub(crate) fn remove_unused_file(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
-    py.detach(|| remove_unused(path)).map_err(raised)
+    py.detach(|| remove_unused(path)).map_err(to_exception)
 }
 
 fn unix_seconds(time: SystemTime) -> f64 {
@@ -50,7 +51,7 @@ fn unix_seconds(time: SystemTime) -> f64 {
 }
 
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
-fn raised(error: OpenError) -> PyErr {
+fn to_exception(error: OpenError) -> PyErr {
     let message = error.to_string();
     match error {
         OpenError::NotACache { .. } | OpenError::NotAFile { .. } => PyValueError::new_err(message),

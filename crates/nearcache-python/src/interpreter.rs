@@ -1,17 +1,16 @@
-//! Which Python interpreter may import this module: the main one alone.
+//! Refuses to be imported by a subinterpreter.
 //!
-//! Stores, imported types and interned names are kept once for the process. In a process with several interpreters (`mod_wsgi`
-//! with two sites) one would hand out objects of another, and would use them after that one has ended.
+//! Stores, imported types and interned names are kept once in a process. In a process with several interpreters (`mod_wsgi`
+//! with two sites) one interpreter would get objects of another one, and would use them after that one has ended.
 
 use pyo3::exceptions::PyImportError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::system;
+
 /// Fails with `ImportError` in a subinterpreter.
-#[allow(unsafe_code)]
-pub(crate) fn require_main(_: Python<'_>) -> PyResult<()> {
-    // SAFETY: the thread is attached, as `Python` proves, so there is a current interpreter.
-    if unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() } {
+pub(crate) fn require_main(py: Python<'_>) -> PyResult<()> {
+    if system::is_main_interpreter(py) {
         return Ok(());
     }
     Err(PyImportError::new_err(

@@ -1,4 +1,4 @@
-//! Entries in the memory of this process.
+//! The store in memory of this process: the engine's `RawCache` with Python's values.
 
 use nearcache::local::{NewEntry, RawCache};
 use nearcache::{Clock, Condition, OutOfMemory, Timestamp, UpdateError, WriteError};
@@ -6,35 +6,26 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Keep, Outcome, StoredKeys};
+use super::entry_store::{EntryStore, SetOutcome, StoredKeys};
+use super::stats::Stats;
 use crate::arguments::{Any, Argument};
-use crate::call::Call;
-use crate::expiry::Now;
-use crate::fallible::{error, no_memory, text};
-use crate::stats::Stats;
+use crate::clock::Now;
+use crate::context::CallContext;
+use crate::errors::error;
+use crate::memory::no_memory;
+use crate::objects::text;
+use crate::system::trim_heap;
 use crate::values::{Encoded, Stored};
 
-/// What the heap's allocator takes at least, and by which steps; 8 bytes of it are its own. (glibc's, on 64 bits.)
+/// The smallest chunk of glibc's allocator on 64 bits, and the step between sizes.
 const MIN_CHUNK: usize = 32;
 const CHUNK_STEP: usize = 16;
 const CHUNK_HEADER: usize = 8;
 
-/// How much has to be cleared for its memory to be asked back from the heap's allocator.
+/// The weight from which a cleared store returns its memory to the system at once.
 const WORTH_TRIMMING: u64 = 16 << 20;
 
-/// Gives free memory back to the system. glibc does it by itself only from the heap's end, where one small chunk that was freed
-/// and set aside for later is enough to hold on to all.
-#[allow(unsafe_code)]
-fn trim_heap() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: a call without conditions; it takes the allocator's own locks.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// What an entry counts against `MAX_MEMORY`: the bytes of its Python value, its slot with the reference to that, its
-/// bookkeeping, its key.
+/// Returns what an entry counts against `MAX_MEMORY`: its Python value, its slot, its bookkeeping and its key, in bytes.
 fn weight(key: &[u8], value_size: u64) -> u64 {
     let key_chunk = (key.len() + CHUNK_HEADER)
         .next_multiple_of(CHUNK_STEP)
@@ -42,48 +33,51 @@ fn weight(key: &[u8], value_size: u64) -> u64 {
     value_size + (RawCache::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
 }
 
-impl Keep for RawCache<Stored> {
-    fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
-        let py = call.py();
-        let stored = self.get_with(key, &call.now()?, |stored| stored.clone_ref(py));
+fn new_entry(key: &[u8], value: Encoded, expires_at: Timestamp) -> NewEntry<Stored> {
+    NewEntry {
+        value: value.stored,
+        weight: weight(key, value.size),
+        expires_at,
+    }
+}
+
+impl EntryStore for RawCache<Stored> {
+    fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        let py = context.py();
+        let stored = self.get_with(key, &context.now()?, |stored| stored.clone_ref(py));
         stored.map(|stored| stored.decode(py)).transpose()
     }
 
     fn set<'py>(
         &self,
-        call: &Call<'_, 'py>,
+        context: &CallContext<'_, 'py>,
         key: &[u8],
         value: Any<'_, 'py>,
         timeout: Argument<'_, 'py>,
         condition: Condition,
-    ) -> PyResult<Outcome> {
-        let Encoded { stored, size } = Encoded::new(value, call.settings.pickle_protocol)?;
-        let (expires, now) = call.expiry(timeout)?;
-        let draft = NewEntry {
-            value: stored,
-            weight: weight(key, size),
-            expires_at: expires,
-        };
-        let capacity = &call.settings.capacity;
-        match self.insert_if(key, draft, condition, capacity, &now) {
-            Ok(true) => Ok(Outcome::Stored),
-            Ok(false) => Ok(Outcome::Refused),
-            Err(WriteError::Rejected(_)) => Ok(Outcome::TooLarge),
+    ) -> PyResult<SetOutcome> {
+        let value = Encoded::new(value, context.settings.pickle_protocol)?;
+        let (expires_at, now) = context.expires_at(timeout)?;
+        let entry = new_entry(key, value, expires_at);
+        match self.insert_if(key, entry, condition, &context.settings.capacity, &now) {
+            Ok(true) => Ok(SetOutcome::Stored),
+            Ok(false) => Ok(SetOutcome::ConditionFailed),
+            Err(WriteError::Rejected(_)) => Ok(SetOutcome::Rejected),
             Err(WriteError::OutOfMemory(short)) => Err(no_memory(short)),
         }
     }
 
     fn incr<'py>(
         &self,
-        call: &Call<'_, 'py>,
+        context: &CallContext<'_, 'py>,
         key: &[u8],
         delta: Any<'_, 'py>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let py = call.py();
+        let py = context.py();
         let mut sum = None;
-        let updated = self.update(key, &call.settings.capacity, &call.now()?, |old| {
+        let updated = self.update(key, &context.settings.capacity, &context.now()?, |old| {
             let new = old.decode(py)?.bind(py).add(delta)?;
-            let Encoded { stored, size } = Encoded::new(&new, call.settings.pickle_protocol)?;
+            let Encoded { stored, size } = Encoded::new(&new, context.settings.pickle_protocol)?;
             sum = Some(new.unbind());
             Ok((stored, weight(key, size)))
         });
@@ -95,12 +89,12 @@ impl Keep for RawCache<Stored> {
         }
     }
 
-    fn contains(&self, _: &Call<'_, '_>, key: &[u8], now: Now) -> bool {
+    fn contains(&self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> bool {
         self.contains(key, &now)
     }
 
-    fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        Ok(self.remove(key, &call.now()?).is_some())
+    fn delete(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        Ok(self.remove(key, &context.now()?).is_some())
     }
 
     fn clear(&self) {
@@ -111,67 +105,68 @@ impl Keep for RawCache<Stored> {
         }
     }
 
-    fn expires_at(&self, _: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
+    fn expires_at(&self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
         self.expires_at(key, &now)
     }
 
-    fn expire_at(&self, _: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool> {
-        Ok(self.expire_at(key, expires, &now))
-    }
-
-    fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        let never = |_: &Stored, old| (old != Timestamp::NEVER).then_some(Timestamp::NEVER);
-        Ok(self.expire_if(key, &call.now()?, never))
-    }
-
-    fn acquire(
+    fn expire_at(
         &self,
-        call: &Call<'_, '_>,
+        _: &CallContext<'_, '_>,
         key: &[u8],
-        token: &str,
-        expires: Timestamp,
+        expires_at: Timestamp,
         now: Now,
     ) -> PyResult<bool> {
-        let token = text(call.py(), token)?;
-        let Encoded { stored, size } = Encoded::new(&token, None)?;
-        let draft = NewEntry {
-            value: stored,
-            weight: weight(key, size),
-            expires_at: expires,
-        };
-        let added = self.insert_if(key, draft, Condition::IfAbsent, &call.settings.capacity, &now);
-        added.map_err(|refused| match refused {
+        Ok(self.expire_at(key, expires_at, &now))
+    }
+
+    fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        let never = |_: &Stored, old| (old != Timestamp::NEVER).then_some(Timestamp::NEVER);
+        Ok(self.expire_if(key, &context.now()?, never))
+    }
+
+    fn acquire_lock(
+        &self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        token: &str,
+        expires_at: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        let token = text(context.py(), token)?;
+        let entry = new_entry(key, Encoded::new(&token, None)?, expires_at);
+        let added = self.insert_if(key, entry, Condition::IfAbsent, &context.settings.capacity, &now);
+        added.map_err(|failure| match failure {
             WriteError::Rejected(rejected) => {
                 let message = format_args!("there is no room for this lock: {rejected}");
-                error::<PyValueError>(call.py(), message)
+                error::<PyValueError>(context.py(), message)
             }
             WriteError::OutOfMemory(OutOfMemory) => no_memory(OutOfMemory),
         })
     }
 
-    fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
-        let held = |stored: &Stored| is_text(call.py(), stored, token);
-        Ok(self.remove_if(key, &call.now()?, held).is_some())
+    fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let is_held = |stored: &Stored| is_text(context.py(), stored, token);
+        Ok(self.remove_if(key, &context.now()?, is_held).is_some())
     }
 
-    fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
-        let mut holds = false;
-        self.expire_if(key, &call.now()?, |stored, _| {
-            holds = is_text(call.py(), stored, token);
+    fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let mut is_held = false;
+        self.expire_if(key, &context.now()?, |stored, _| {
+            is_held = is_text(context.py(), stored, token);
             None
         });
-        Ok(holds)
+        Ok(is_held)
     }
 
-    fn extend(
+    fn extend_lock(
         &self,
-        call: &Call<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
-        end: &dyn Fn(Timestamp) -> Timestamp,
+        new_end: &dyn Fn(Timestamp) -> Timestamp,
         now: Now,
     ) -> PyResult<bool> {
-        let extended = |stored: &Stored, old| is_text(call.py(), stored, token).then(|| end(old));
+        let extended = |stored: &Stored, old| is_text(context.py(), stored, token).then(|| new_end(old));
         Ok(self.expire_if(key, &now, extended))
     }
 
@@ -179,8 +174,8 @@ impl Keep for RawCache<Stored> {
         StoredKeys::Local(self.keys(now.now()))
     }
 
-    fn stats(&self, call: &Call<'_, '_>) -> PyResult<Stats> {
-        Ok(Stats::of_local(self, &call.settings.capacity))
+    fn stats(&self, context: &CallContext<'_, '_>) -> PyResult<Stats> {
+        Ok(Stats::of_local(self, &context.settings.capacity))
     }
 
     fn reset_stats(&self) {
@@ -192,7 +187,7 @@ impl Keep for RawCache<Stored> {
     }
 }
 
-/// Whether a value is exactly this text. Runs no Python code.
+/// Returns whether a value is exactly this text. Runs no Python code.
 fn is_text(py: Python<'_>, stored: &Stored, text: &str) -> bool {
     let Stored::Shared(value) = stored else {
         return false;

@@ -1,148 +1,39 @@
-//! Where a backend keeps its entries: in this process (`local`), or in a file that all processes share (`shared`).
+//! Stores: where a backend keeps its entries.
 //!
-//! Keys are bytes here, made ready by [`keys`](crate::keys). Nothing is locked while Python code can run.
+//! `local` is memory of this process, `shared` a file that all processes of the machine share. `registry` has the stores
+//! that this process has open, and what happens to them when it forks. Keys are bytes here, made by [`keys`](crate::keys).
+//! No lock is held while Python code can run.
 
-#[cfg(shared)]
-mod kept;
+mod entry_store;
 mod local;
 pub(crate) mod registry;
 #[cfg(shared)]
-pub(crate) mod shared;
-#[cfg(shared)]
-mod upkeep;
+mod shared;
+mod stats;
 
-use nearcache::local::{Keys, RawCache as LocalStore};
-use nearcache::{Condition, OutOfMemory, Timestamp};
-use pyo3::prelude::*;
+use nearcache::local::RawCache;
 
-use crate::arguments::{Any, Argument};
-use crate::call::Call;
-use crate::expiry::Now;
-use crate::stats::Stats;
 use crate::values::Stored;
+pub(crate) use entry_store::{EntryStore, SetOutcome, StoredKeys};
+#[cfg(shared)]
+pub(crate) use shared::{FileSize, SharedStore};
+pub(crate) use stats::Stats;
 
-/// What came of storing a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Stored,
-    /// The condition did not hold.
-    Refused,
-    /// The value is too large; the old one is gone.
-    TooLarge,
-}
-
-/// What a backend does with its entries. The time of the call is that of its clock; a lock is an entry whose value is its
-/// holder's token, a text that nobody else has.
-pub(crate) trait Keep {
-    fn get(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>>;
-
-    fn set<'py>(
-        &self,
-        call: &Call<'_, 'py>,
-        key: &[u8],
-        value: Any<'_, 'py>,
-        timeout: Argument<'_, 'py>,
-        condition: Condition,
-    ) -> PyResult<Outcome>;
-
-    /// Adds to a value, keeping its expiry, and returns the sum; `None` if there is no value. Atomic.
-    fn incr<'py>(&self, call: &Call<'_, 'py>, key: &[u8], delta: Any<'_, 'py>)
-    -> PyResult<Option<Py<PyAny>>>;
-
-    fn contains(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> bool;
-
-    /// Whether there was a value to remove.
-    fn remove(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool>;
-
-    fn clear(&self);
-
-    fn expires_at(&self, call: &Call<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp>;
-
-    /// Whether there was an entry, which is now to die at that time.
-    fn expire_at(&self, call: &Call<'_, '_>, key: &[u8], expires: Timestamp, now: Now) -> PyResult<bool>;
-
-    /// Whether there was an entry that was to die, and now is not.
-    fn persist(&self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<bool>;
-
-    /// Whether a lock was free, and is now held until that time. Fails if there is no room for it ever.
-    fn acquire(
-        &self,
-        call: &Call<'_, '_>,
-        key: &[u8],
-        token: &str,
-        expires: Timestamp,
-        now: Now,
-    ) -> PyResult<bool>;
-
-    /// Whether a lock was held with this token; now it is free.
-    fn release(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
-
-    /// Whether a lock is held with this token. Counts neither as a use nor in the statistics.
-    fn holds(&self, call: &Call<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
-
-    /// Has a lock end at the time that is made of when it was to end; whether it was held with this token.
-    fn extend(
-        &self,
-        call: &Call<'_, '_>,
-        key: &[u8],
-        token: &str,
-        end: &dyn Fn(Timestamp) -> Timestamp,
-        now: Now,
-    ) -> PyResult<bool>;
-
-    fn keys(&'static self, now: Now) -> StoredKeys;
-
-    fn stats(&self, call: &Call<'_, '_>) -> PyResult<Stats>;
-
-    fn reset_stats(&self);
-
-    /// Panics at the worst moment, for tests: while an entry is locked, if there is a lock that a panic could leave behind.
-    fn panic(&self, key: &[u8]);
-}
-
-/// Any of them. It lives as long as the process.
+/// An open store. It lives as long as the process.
 #[derive(Clone, Copy)]
 pub(crate) enum Store {
-    Local(&'static LocalStore<Stored>),
+    Local(&'static RawCache<Stored>),
     #[cfg(shared)]
-    Shared(&'static shared::SharedStore),
+    Shared(&'static SharedStore),
 }
 
 impl Store {
-    /// For what waits longer than for a call by pointer.
-    pub(crate) fn keep(self) -> &'static dyn Keep {
+    /// Returns the store as a trait object.
+    pub(crate) fn entries(self) -> &'static dyn EntryStore {
         match self {
             Self::Local(store) => store,
             #[cfg(shared)]
             Self::Shared(store) => store,
-        }
-    }
-
-    pub(crate) fn get(self, call: &Call<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
-        match self {
-            Self::Local(store) => Keep::get(store, call, key),
-            #[cfg(shared)]
-            Self::Shared(store) => store.get(call, key),
-        }
-    }
-}
-
-/// The keys of all live entries.
-pub(crate) enum StoredKeys {
-    Local(Keys<'static, Stored>),
-    #[cfg(shared)]
-    Shared(nearcache::shared::Keys<Now>),
-}
-
-impl Iterator for StoredKeys {
-    type Item = Result<Box<[u8]>, OutOfMemory>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Local(keys) => keys.next(),
-            #[cfg(shared)]
-            // Its capacity is its length, so that this does not reallocate.
-            Self::Shared(keys) => keys.next().map(|key| key.map(Vec::into_boxed_slice)),
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The stores that this process has open, by name or path, and how they get across `fork`.
+//! The stores that this process has open, by name or path, and how they survive `fork`.
 //!
-//! A store lives as long as the process, as `LocMemCache`'s dictionaries do, so that every handle that names it later
-//! finds what was put there.
+//! A store lives as long as the process, as `LocMemCache`'s dictionaries do, so that every backend instance that names it
+//! later finds its entries.
 //!
-//! A child of `fork` has one thread, and every lock as it was: one that another thread held would stay locked for good.
-//! So all locks are taken just before the fork and released on both sides just after, by `pthread_atfork`: no Python
-//! code runs between. (With `os.register_at_fork` it would: another handler may use the cache.)
+//! A child of `fork` has one thread and a copy of every lock. A lock that another thread held would stay locked in the
+//! child forever. So the forking thread acquires all locks just before the fork, and releases them just after it in the
+//! parent and the child, in handlers of `pthread_atfork`. No Python code runs in between. (With `os.register_at_fork` other
+//! handlers would, and may use the cache.) Nothing here calls Python or waits for the GIL while it holds the registry's
+//! lock, so the handlers cannot deadlock.
 
 use std::collections::HashMap;
 #[cfg(shared)]
@@ -23,29 +25,31 @@ use pyo3::prelude::*;
 
 #[cfg(shared)]
 use super::shared::{FileSize, SharedStore};
-use crate::fallible::{error, no_memory, probe};
+use crate::errors::error;
+use crate::memory::{ensure_headroom, no_memory};
+use crate::system;
 use crate::values::Stored;
 
 type LocalStore = RawCache<Stored>;
 
-/// The eviction policies and what they are called in the options.
+/// The eviction policies, and their names in the options.
 const POLICIES: [(Eviction, &str); 3] = [
     (Eviction::S3Fifo, "s3-fifo"),
     (Eviction::Adaptive, "adaptive"),
     (Eviction::Lru, "lru"),
 ];
 
-/// A store and what it was opened with.
-struct Opened {
+/// A store of this process, and the policy that it was created with.
+struct OpenLocal {
     store: &'static LocalStore,
     eviction: Eviction,
 }
 
-/// All of them.
+/// The open stores.
 #[derive(Default)]
 struct Registry {
-    local: HashMap<String, Opened>,
-    /// Empty but for the moment of a fork; with room for all local stores, since nothing may be allocated then.
+    local: HashMap<String, OpenLocal>,
+    /// The local stores' locks, during a fork. It has room for all, because nothing may be allocated then.
     frozen: Vec<Frozen<'static, Stored>>,
     #[cfg(shared)]
     shared: HashMap<PathBuf, &'static SharedStore>,
@@ -53,9 +57,9 @@ struct Registry {
 
 static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 
-/// The store of that name, made if it is the first time, for a handle of this capacity.
+/// Opens the store of this name, and creates it for this capacity if there is none.
 ///
-/// Fails if there is no such eviction policy, or if the store was opened with another one.
+/// Fails with `ValueError` if the eviction policy is unknown, or differs from the store's.
 pub(crate) fn open_local(
     py: Python<'_>,
     name: &str,
@@ -64,17 +68,19 @@ pub(crate) fn open_local(
 ) -> PyResult<&'static LocalStore> {
     let wanted = POLICIES.iter().find(|(_, name)| *name == eviction);
     let &(wanted, _) = wanted.ok_or_else(|| {
-        let message = format_args!("there is no eviction policy {eviction:?}");
+        let message = format_args!(
+            "the eviction policy is {eviction:?}; expected \"s3-fifo\", \"adaptive\" or \"lru\""
+        );
         error::<PyValueError>(py, message)
     })?;
-    probe()?;
+    ensure_headroom()?;
     let mut registry = registry();
     let Registry { local, frozen, .. } = registry.get_or_insert_default();
     if !local.contains_key(name) {
         local.try_reserve(1).map_err(no_memory)?;
         frozen.try_reserve(local.len() + 1).map_err(no_memory)?;
         let store = RawCache::new(wanted, shards(wanted, capacity)).map_err(no_memory)?;
-        let opened = Opened {
+        let opened = OpenLocal {
             store: Box::leak(Box::new(store)),
             eviction: wanted,
         };
@@ -89,16 +95,19 @@ pub(crate) fn open_local(
         .find(|(policy, _)| *policy == opened.eviction)
         .map_or("", |(_, name)| name);
     drop(registry);
-    let message = format_args!("the store {name:?} is open already in this process with eviction {other:?}");
+    let message = format_args!(
+        "the store {name:?} is open in this process with EVICTION {other:?}, not {eviction:?}: if two entries of CACHES share the \
+         store, give each a LOCATION of its own, or the same EVICTION"
+    );
     Err(error::<PyValueError>(py, message))
 }
 
-/// The cache file at that path, created if there is none of that size.
+/// Opens the cache file at this path, and creates it if there is none of this size.
 ///
-/// Fails if this process has it open with another size, or as [`SharedStore::open`].
+/// Fails with `ValueError` if this process has it open with another size, with `OSError` if it cannot be opened.
 #[cfg(shared)]
 pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
-    probe()?;
+    ensure_headroom()?;
     let known = registry().get_or_insert_default().shared.get(&path).copied();
     let opened = match known {
         Some(opened) => opened,
@@ -108,7 +117,7 @@ pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> Py
     if before == wanted {
         return Ok(opened);
     }
-    let path = opened.path.display();
+    let path = opened.path().display();
     let message = format_args!(
         "{path} is open in this process with {before}, not {wanted}: if two entries of CACHES share the file, give each a \
          LOCATION of its own, or the same options"
@@ -116,8 +125,10 @@ pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> Py
     Err(error::<PyValueError>(py, message))
 }
 
-/// Opens a cache file that this process does not have open. Other threads run meanwhile, and may fork: to allocate a large
-/// file takes seconds, and so may the wait for a process that does. If another thread is faster, its store is the one.
+/// Opens a cache file that this process does not have open, with neither the GIL nor the registry locked.
+///
+/// Allocating a large file takes seconds, and so may waiting for a process that does. If two threads open the same path,
+/// both get the store that was registered first.
 #[cfg(shared)]
 fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
     let opened = py.detach(|| SharedStore::open(&path, wanted));
@@ -131,10 +142,10 @@ fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'stat
     Ok(shared.entry(path).or_insert_with(|| Box::leak(Box::new(opened))))
 }
 
-/// The number of shards of a store whose first handle has this capacity.
+/// Returns the number of shards of a new store.
 ///
-/// Under the GIL one thread at a time is in here anyway, so one shard it is, and the policy's order is exact. LRU is chosen for
-/// Django's order, so it stays exact without the GIL too.
+/// With the GIL, one thread at a time uses a store, so it has one shard and the policy's order is exact. LRU is chosen to
+/// reproduce Django's order, so it stays exact without the GIL, too.
 fn shards(eviction: Eviction, capacity: &Capacity) -> usize {
     if cfg!(Py_GIL_DISABLED) && eviction != Eviction::Lru {
         capacity.default_shards()
@@ -143,24 +154,18 @@ fn shards(eviction: Eviction, capacity: &Capacity) -> usize {
     }
 }
 
-/// Locks the registry. It is only ever added to, so a panic cannot have left it half changed.
+/// Locks the registry. Stores are only added to it, one insertion at a time, so a panic leaves it valid.
 fn registry() -> MutexGuard<'static, Option<Registry>> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes `fork` take all stores' locks along, unlocked.
+/// Registers the handlers that acquire and release all locks around a `fork`.
 #[cfg(unix)]
-pub(crate) fn survive_fork() -> PyResult<()> {
+pub(crate) fn register_fork_handlers() -> PyResult<()> {
     use std::sync::OnceLock;
 
     static REGISTERED: OnceLock<i32> = OnceLock::new();
-    let status = *REGISTERED.get_or_init(|| {
-        // SAFETY: the handlers are functions of this module, which the interpreter never unloads.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::pthread_atfork(Some(fork::prepare), Some(fork::release), Some(fork::release))
-        }
-    });
+    let status = *REGISTERED.get_or_init(|| system::register_fork_handlers(fork::prepare, fork::release));
     if status == 0 {
         Ok(())
     } else {
@@ -168,10 +173,10 @@ pub(crate) fn survive_fork() -> PyResult<()> {
     }
 }
 
-/// There is no `fork` to survive.
+/// Does nothing: this platform has no `fork`.
 #[cfg(not(unix))]
 #[allow(clippy::unnecessary_wraps)] // as on unix
-pub(crate) fn survive_fork() -> PyResult<()> {
+pub(crate) fn register_fork_handlers() -> PyResult<()> {
     Ok(())
 }
 
@@ -186,8 +191,8 @@ mod fork {
     type Locked = MutexGuard<'static, Option<Registry>>;
 
     thread_local! {
-        /// Filled for the moment of a fork by the thread that forks, which is the one that goes on in the child. It has no
-        /// destructor: to register one for a thread takes memory.
+        /// The registry's lock, during a fork, in the forking thread, which is the one that continues in the child. It has
+        /// no destructor, because registering one for a thread allocates memory.
         static HELD: Cell<Option<ManuallyDrop<Locked>>> = const { Cell::new(None) };
     }
 

@@ -1,73 +1,76 @@
-//! How Python values are kept so that what comes out never aliases what is inside.
+//! How Python values are stored, so that a value that is read never aliases the stored one.
 //!
-//! By exact type, cheapest first:
+//! In this process, by exact type, the cheapest first:
 //!
-//! 1. [`immutable`] objects, and tuples and frozensets of them, are kept by reference;
-//! 2. [`tree`]s of plain collections over those are copied in, and copied out again, sharing the leaves;
-//! 3. everything else is pickled when stored, so that what cannot be pickled fails then, and unpickled when read.
+//! 1. [`atoms`], and tuples and frozensets of them, cannot change: a reference to the caller's object is stored.
+//! 2. *Trees* of plain containers over atoms are copied when they are stored ([`mod@copy_in`]) and again when they are read
+//!    ([`mod@copy_out`]). Atoms are shared.
+//! 3. Everything else is pickled when it is stored, so that an error is raised then, and unpickled when it is read.
 //!
-//! That is for values that stay in this process; [`raw`] has those that are kept as bytes, for other processes.
+//! For other processes, values are stored as [`bytes`].
 //!
 //! All of this runs with no lock held: the engine hands out a [`Stored`], which is one reference.
 
-mod counted_names;
-mod immutable;
+mod atoms;
 #[cfg(shared)]
-pub(crate) mod raw;
-mod tree;
+pub(crate) mod bytes;
+mod containers;
+mod copy_in;
+mod copy_out;
+mod counted_names;
+mod pickle;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyBytes;
 
-use crate::fallible::{bytes, interned, text};
-use crate::imported::Imported;
-use tree::Taken;
+use crate::objects;
+use copy_in::{CopiedIn, copy_in};
+use copy_out::copy_out;
 
-/// A value as the engine keeps it.
+/// A value as the engine keeps it in this process.
 #[derive(Clone)]
 pub(crate) enum Stored {
-    /// Immutable: the caller's own object.
+    /// An immutable object, shared with callers.
     Shared(Py<PyAny>),
-    /// A private copy of a tree of containers.
+    /// A copy of a tree of containers, which is never handed out itself.
     Tree(Py<PyAny>),
     /// A pickle.
     Pickled(Py<PyBytes>),
 }
 
-/// A value made ready to be kept, and the bytes of memory it is reckoned to take.
+/// A value that is ready to be stored, and an estimate of the memory that it takes, in bytes.
 pub(crate) struct Encoded {
     pub(crate) stored: Stored,
     pub(crate) size: u64,
 }
 
 impl Encoded {
-    /// Makes a value ready. O(1) for immutables, O(size) for all else.
+    /// Encodes a value. O(1) for immutable objects, O(size) for others.
     ///
-    /// Fails with whatever pickle fails with, when it comes to that.
+    /// Fails with what pickling raises, if the value has to be pickled.
     pub(crate) fn new(value: &Bound<'_, PyAny>, pickle_protocol: Option<i32>) -> PyResult<Self> {
-        if let Some(size) = immutable::atom_size(value)? {
+        if let Some(size) = atoms::atom_size(value)? {
             return Ok(Self {
                 stored: Stored::Shared(value.clone().unbind()),
                 size,
             });
         }
-        if let Some(Taken { value: taken, size }) = tree::take_in(value)? {
-            let kind = if taken.is(value) {
+        if let Some(CopiedIn { value: copy, size }) = copy_in(value)? {
+            let kind = if copy.is(value) {
                 Stored::Shared
             } else {
                 Stored::Tree
             };
             return Ok(Self {
-                stored: kind(taken.unbind()),
+                stored: kind(copy.unbind()),
                 size,
             });
         }
-        let py = value.py();
-        let pickled = pickle(py, interned!(py, "dumps")?)?.call1((value, pickle_protocol))?;
-        // Copied, since pickle's own is a large block cut short: between those that stay no other large one fits, and the heap
-        // grows to twice what is used.
-        let pickled = bytes(py, pickled.cast_into::<PyBytes>()?.as_bytes())?;
-        let size = immutable::bytes_size(pickled.len()?);
+        let pickled = pickle::dumps(value, pickle_protocol)?;
+        // Copied, because pickle's own object is a large block that was cut short. Such blocks fragment the heap: it grows
+        // to twice the size in use.
+        let pickled = objects::bytes(value.py(), pickled.as_bytes())?;
+        let size = atoms::bytes_size(pickled.len()?);
         Ok(Self {
             stored: Stored::Pickled(pickled.unbind()),
             size,
@@ -76,7 +79,7 @@ impl Encoded {
 }
 
 impl Stored {
-    /// Another reference to the same value.
+    /// Returns another reference to the same value.
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Shared(value) => Self::Shared(value.clone_ref(py)),
@@ -85,23 +88,14 @@ impl Stored {
         }
     }
 
-    /// The value for a caller: O(1) for immutables, O(size) for all else.
+    /// Returns the value for a caller. O(1) for immutable objects, O(size) for others.
     ///
-    /// Fails with whatever unpickling fails with.
+    /// Fails with what unpickling raises.
     pub(crate) fn decode(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
             Self::Shared(value) => Ok(value),
-            Self::Tree(tree) => tree::hand_out(tree.bind(py)).map(Bound::unbind),
-            Self::Pickled(bytes) => pickle(py, interned!(py, "loads")?)?
-                .call1((bytes,))
-                .map(Bound::unbind),
+            Self::Tree(tree) => copy_out(tree.bind(py)).map(Bound::unbind),
+            Self::Pickled(bytes) => pickle::loads(bytes.bind(py).as_any()).map(Bound::unbind),
         }
     }
-}
-
-/// A function of `pickle`, looked up every time, so that a test may patch it.
-fn pickle<'py>(py: Python<'py>, function: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-    static PICKLE: Imported<Py<PyModule>> = Imported::new();
-    let module = PICKLE.get_or_make(|| py.import(text(py, "pickle")?).map(Bound::unbind))?;
-    module.bind(py).getattr(function)
 }

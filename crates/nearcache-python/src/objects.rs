@@ -1,0 +1,201 @@
+//! Python objects, made and used through the C API where `PyO3`'s own functions panic or call back.
+//!
+//! `PyString::new` and the like panic if Python has no memory for the object. The functions here return the `MemoryError`
+//! that Python raised. `docs/design/local.md` ("When memory is short") lists what remains.
+//!
+//! Soundness: a `Bound` proves that the thread is attached and that the object is alive. Each function passes only such
+//! objects, of the type that the C function requires, and takes back a new reference or null with an exception set.
+#![allow(unsafe_code)]
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::critical_section::with_critical_section;
+use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+
+use crate::memory::no_memory;
+
+/// Returns an interned Python string, made at its first use: `PyO3`'s `intern!` with a result.
+macro_rules! interned {
+    ($py:expr, $text:literal) => {{
+        static TEXT: $crate::nonblocking_once::NonblockingOnce<pyo3::Py<pyo3::types::PyString>> =
+            $crate::nonblocking_once::NonblockingOnce::new();
+        TEXT.get_or_make(|| $crate::objects::interned_text($py, $text))
+            .map(|text| text.bind($py))
+    }};
+}
+pub(crate) use interned;
+
+/// Takes ownership of a function's result, or returns the exception that it raised.
+///
+/// # Safety
+///
+/// `object` is a new reference to a `T`, or null with an exception set.
+unsafe fn owned<T>(py: Python<'_>, object: *mut ffi::PyObject) -> PyResult<Bound<'_, T>> {
+    // SAFETY: the caller's promise.
+    unsafe { Bound::from_owned_ptr_or_err(py, object).map(|object| object.cast_into_unchecked()) }
+}
+
+/// Returns a length as Python takes it. No slice is longer.
+fn size(len: usize) -> PyResult<ffi::Py_ssize_t> {
+    ffi::Py_ssize_t::try_from(len).map_err(no_memory)
+}
+
+/// Returns a `str`.
+pub(crate) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
+    // SAFETY: the function reads `len` bytes, which the slice has, and returns a new str or null.
+    unsafe {
+        let made = ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), size(text.len())?);
+        owned(py, made)
+    }
+}
+
+/// Returns an interned `str`; see [`interned!`].
+pub(crate) fn interned_text(py: Python<'_>, name: &str) -> PyResult<Py<PyString>> {
+    let mut object = text(py, name)?.into_ptr();
+    // SAFETY: `object` is a str and an owned reference, which the function may replace by a reference to an equal str.
+    unsafe {
+        ffi::PyUnicode_InternInPlace(&raw mut object);
+        owned(py, object).map(Bound::unbind)
+    }
+}
+
+/// Returns a `bytes` with a copy of these bytes.
+pub(crate) fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    // SAFETY: the function reads `len` bytes, which the slice has, and returns a new `bytes` or null.
+    unsafe {
+        let made = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), size(bytes.len())?);
+        owned(py, made)
+    }
+}
+
+/// Returns an `int`.
+pub(crate) fn int(py: Python<'_>, number: i64) -> PyResult<Bound<'_, PyInt>> {
+    // SAFETY: the function takes any number and returns an owned int or null.
+    unsafe { owned(py, ffi::PyLong_FromLongLong(number)) }
+}
+
+/// Returns a `float`.
+pub(crate) fn float(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyFloat>> {
+    // SAFETY: the function takes any number and returns an owned float or null.
+    unsafe { owned(py, ffi::PyFloat_FromDouble(number)) }
+}
+
+/// Returns an empty `list`.
+pub(crate) fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    // SAFETY: the function returns a new list or null.
+    unsafe { owned(py, ffi::PyList_New(0)) }
+}
+
+/// Returns a copy of a list. Atomic with respect to other threads.
+pub(crate) fn list_copy<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+    // SAFETY: `list` is a list; the function clamps the end to its length and returns a new list or null. Without the GIL
+    // it locks the list.
+    unsafe {
+        let copy = ffi::PyList_GetSlice(list.as_ptr(), 0, ffi::PY_SSIZE_T_MAX);
+        owned(list.py(), copy)
+    }
+}
+
+/// Returns a copy of a set, without calling the members' `__hash__` or `__eq__`. Atomic with respect to other threads.
+pub(crate) fn set_copy<'py>(set: &Bound<'py, PySet>) -> PyResult<Bound<'py, PySet>> {
+    // SAFETY: the function takes any iterable and returns a new set or null. It copies an exact set with the hashes stored
+    // in it. Without the GIL it locks the set.
+    unsafe { owned(set.py(), ffi::PySet_New(set.as_ptr())) }
+}
+
+/// Returns an empty `dict`.
+pub(crate) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    // SAFETY: the function returns a new dict or null.
+    unsafe { owned(py, ffi::PyDict_New()) }
+}
+
+/// A position in a dict that is iterated over.
+#[derive(Default)]
+pub(crate) struct DictPosition(ffi::Py_ssize_t);
+
+/// Returns the next entry of a dict whose value is of a type that `wanted` accepts, and advances the position.
+///
+/// `PyO3`'s iterator takes two references for each entry. Here the other entries are skipped without. `wanted` may only
+/// compare the address.
+pub(crate) fn next_item<'py>(
+    dict: &Bound<'py, PyDict>,
+    position: &mut DictPosition,
+    wanted: impl Fn(*mut ffi::PyTypeObject) -> bool,
+) -> Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // Another thread may be changing any dict that it can find, be it by `gc.get_objects()`. With the GIL it cannot during
+    // this step. Without, the critical section keeps it out. (With the GIL that is free.)
+    with_critical_section(dict, || {
+        // SAFETY: `dict` is a dict and alive. `PyDict_Next` compares the position with the dict's present size, so a dict
+        // that was changed since the last step only makes it skip or repeat entries. The borrowed key and value stay alive
+        // until the dict changes, which it cannot before they have references of their own: `wanted` runs no Python code.
+        unsafe {
+            while ffi::PyDict_Next(dict.as_ptr(), &raw mut position.0, &raw mut key, &raw mut value) != 0 {
+                if wanted(ffi::Py_TYPE(value)) {
+                    let own = |object| Bound::from_borrowed_ptr(dict.py(), object);
+                    return Some((own(key), own(value)));
+                }
+            }
+        }
+        None
+    })
+}
+
+/// Returns a `tuple` of these items.
+pub(crate) fn tuple<'py>(py: Python<'py>, items: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyTuple>> {
+    // SAFETY: the first function returns a new tuple of that length or null (for length 0 a shared one, of which nothing is
+    // set). The second one takes an owned reference for each item. A new tuple is found by `gc.get_objects()`, but not
+    // before all items are set: nothing here gives the GIL away, or lets another thread stop the world.
+    unsafe {
+        let tuple = owned(py, ffi::PyTuple_New(size(items.len())?))?;
+        for (at, item) in (0..).zip(items) {
+            ffi::PyTuple_SetItem(tuple.as_ptr(), at, item.into_ptr());
+        }
+        Ok(tuple)
+    }
+}
+
+/// Assigns an attribute as `object.__setattr__` does; deletes it if there is no value.
+pub(crate) fn set_own_attribute(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let value = value.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: object and name are alive, and so is the value unless it is null, which stands for a deletion.
+    let status = unsafe { ffi::PyObject_GenericSetAttr(object.as_ptr(), name.as_ptr(), value) };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(PyErr::fetch(object.py()))
+    }
+}
+
+/// A non-negative number that becomes an `int`. (`PyO3`'s own conversion panics if there is no memory.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count(pub(crate) u64);
+
+impl<'py> IntoPyObject<'py> for Count {
+    type Target = PyInt;
+    type Output = Bound<'py, PyInt>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyInt>> {
+        // SAFETY: the function takes any number and returns an owned int or null.
+        unsafe { owned(py, ffi::PyLong_FromUnsignedLongLong(self.0)) }
+    }
+}
+
+/// A number that becomes a `float`. (`PyO3`'s own conversion panics if there is no memory.)
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Float(pub(crate) f64);
+
+impl<'py> IntoPyObject<'py> for Float {
+    type Target = PyFloat;
+    type Output = Bound<'py, PyFloat>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyFloat>> {
+        float(py, self.0)
+    }
+}

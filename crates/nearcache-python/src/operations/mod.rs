@@ -1,0 +1,13 @@
+//! The operations of a cache, one file for each kind: what a method does between its arguments and the store.
+//!
+//! Each makes the stored key (`keys`), computes what is written, and calls the store. No lock is held here.
+
+mod delete;
+mod expire;
+mod get;
+mod has_key;
+mod incr;
+mod lock;
+mod set;
+mod ttl;
+mod whole_store;

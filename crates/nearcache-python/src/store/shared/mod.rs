@@ -1,0 +1,151 @@
+//! The store in a file that all processes of the machine share.
+//!
+//! `file` keeps the file open and usable, `access` reads and writes it, `object_cache` saves building large objects again;
+//! `get`, `incr` and `lock` are the operations with more than one step.
+
+mod access;
+mod file;
+mod get;
+mod incr;
+mod lock;
+mod log;
+mod object_cache;
+
+use nearcache::shared::{NewEntry, SharedCache};
+use nearcache::{Condition, Timestamp};
+use pyo3::prelude::*;
+
+use super::entry_store::{EntryStore, SetOutcome, StoredKeys};
+use super::stats::Stats;
+use crate::arguments::{Any, Argument};
+use crate::clock::Now;
+use crate::context::CallContext;
+use crate::values::bytes::EncodedBytes;
+use access::WriteFailure;
+
+pub(crate) use access::SharedStore;
+pub(crate) use file::FileSize;
+
+impl EntryStore for SharedStore {
+    fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        self.get(context, key)
+    }
+
+    fn set<'py>(
+        &self,
+        context: &CallContext<'_, 'py>,
+        key: &[u8],
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        condition: Condition,
+    ) -> PyResult<SetOutcome> {
+        let value = EncodedBytes::new(value, context.settings.pickle_protocol)?;
+        let (expires_at, now) = context.expires_at(timeout)?;
+        let entry = NewEntry::new(value.bytes())
+            .kind(value.kind)
+            .expires_at(expires_at);
+        let stored = self.write(context.py(), now, |cache| cache.set_if(key, entry, condition));
+        match stored {
+            Ok(true) => Ok(SetOutcome::Stored),
+            Ok(false) => Ok(SetOutcome::ConditionFailed),
+            Err(WriteFailure::Rejected(_)) => {
+                self.log_rejection(context.py(), key, entry.value.len())?;
+                Ok(SetOutcome::Rejected)
+            }
+            Err(WriteFailure::Raised(raised)) => Err(raised),
+        }
+    }
+
+    fn incr<'py>(
+        &self,
+        context: &CallContext<'_, 'py>,
+        key: &[u8],
+        delta: Any<'_, 'py>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        self.add(context, key, delta)
+    }
+
+    fn contains(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> bool {
+        self.peek(context, key, now).is_some()
+    }
+
+    fn delete(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        self.write(context.py(), context.now()?, |cache| cache.delete(key))
+            .map_err(|failure| failure.into_exception(context.py()))
+    }
+
+    fn clear(&self) {
+        self.with(Now::System, SharedCache::clear);
+    }
+
+    fn expires_at(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
+        self.peek(context, key, now).map(|found| found.expires_at)
+    }
+
+    fn expire_at(
+        &self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        expires_at: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        self.write(context.py(), now, |cache| cache.expire_at(key, expires_at))
+            .map_err(|failure| failure.into_exception(context.py()))
+    }
+
+    fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        let now = context.now()?;
+        match self.expires_at(context, key, now) {
+            None | Some(Timestamp::NEVER) => Ok(false),
+            Some(_) => self.expire_at(context, key, Timestamp::NEVER, now),
+        }
+    }
+
+    fn acquire_lock(
+        &self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        token: &str,
+        expires_at: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        self.acquire(context, key, token, expires_at, now)
+    }
+
+    fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        self.release(context, key, token)
+    }
+
+    fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        self.holds(context, key, token)
+    }
+
+    fn extend_lock(
+        &self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        token: &str,
+        new_end: &dyn Fn(Timestamp) -> Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        self.extend(context, key, token, new_end, now)
+    }
+
+    fn keys(&'static self, now: Now) -> StoredKeys {
+        let keys = self.with(Now::System, |cache| cache.with_clock(now).keys());
+        StoredKeys::Shared(keys)
+    }
+
+    fn stats(&self, _: &CallContext<'_, '_>) -> PyResult<Stats> {
+        Ok(Stats::of_shared(&self.with(Now::System, SharedCache::stats)))
+    }
+
+    fn reset_stats(&self) {
+        self.with(Now::System, SharedCache::reset_stats);
+    }
+
+    fn panic(&self, _: &[u8]) {
+        // No code of this process runs while a lock in the file is held.
+        panic!("asked for by a test");
+    }
+}

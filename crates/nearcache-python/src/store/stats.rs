@@ -1,0 +1,199 @@
+//! The statistics of a store, as Python sees them.
+
+#[cfg(shared)]
+use std::time::Duration;
+
+use nearcache::local::{Capacity, RawCache};
+#[cfg(shared)]
+use nearcache::{Clock, SystemClock, shared::SharedStats};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::memory::format;
+use crate::objects::{Count, Float, text};
+use crate::values::Stored;
+
+/// The statistics of a store: counts since it was created or they were reset, its contents now, and its limits.
+///
+/// A ``LocalCache`` counts in this process, a ``SharedCache`` in all processes that use the file. Two are equal if they
+/// differ in nothing but their age.
+#[pyclass(frozen, get_all, eq, module = "nearcache._core")]
+#[derive(Clone)]
+pub(crate) struct Stats {
+    /// Reads that found a value.
+    hits: Count,
+    /// Reads that found none.
+    misses: Count,
+    /// Hits divided by all reads, from 0 to 1; None before the first read.
+    hit_ratio: Option<Float>,
+    /// Writes that stored a value.
+    sets: Count,
+    /// Live entries that a caller deleted.
+    deletes: Count,
+    /// Live entries evicted to make room.
+    evictions: Count,
+    /// Entries removed because they had expired.
+    expirations: Count,
+    /// Writes that were rejected because the value was too large.
+    rejections: Count,
+    /// Entries in the store now.
+    entries: Count,
+    /// Bytes of memory that the entries take, by estimate, with their keys and the cache's own data.
+    memory: Count,
+    /// The largest number of entries; None for no limit.
+    max_entries: Option<Count>,
+    /// The largest number of bytes; None for no limit.
+    max_memory: Option<Count>,
+    /// Seconds since the counts were 0.
+    age: Float,
+    /// Reads that found a value which the process could not decode. They count as misses. None in a ``LocalCache``, as all
+    /// below.
+    unreadable: Option<Count>,
+    /// Locks taken over from processes that died during a write.
+    recoveries: Option<Count>,
+    /// How often damage was found in the file.
+    damages: Option<Count>,
+    /// How often waiting for another process's lock timed out.
+    timeouts: Option<Count>,
+    /// Bytes written to store values.
+    written: Option<Count>,
+    /// Bytes copied within the file to keep entries that are in use.
+    moved: Option<Count>,
+}
+
+impl PartialEq for Stats {
+    fn eq(&self, other: &Self) -> bool {
+        let counts = |stats: &Self| {
+            [
+                stats.hits,
+                stats.misses,
+                stats.sets,
+                stats.deletes,
+                stats.evictions,
+                stats.expirations,
+                stats.rejections,
+                stats.entries,
+                stats.memory,
+            ]
+        };
+        let optional = |stats: &Self| {
+            [
+                stats.max_entries,
+                stats.max_memory,
+                stats.unreadable,
+                stats.recoveries,
+                stats.damages,
+                stats.timeouts,
+                stats.written,
+                stats.moved,
+            ]
+        };
+        counts(self) == counts(other) && optional(self) == optional(other)
+    }
+}
+
+#[pymethods]
+impl Stats {
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        text(py, &self.line()?)
+    }
+}
+
+impl Stats {
+    /// Formats all statistics in one line.
+    fn line(&self) -> PyResult<String> {
+        let ratio = match self.hit_ratio {
+            Some(Float(ratio)) => format(format_args!("{ratio:.4}"))?,
+            None => format(format_args!("None"))?,
+        };
+        let whole = |number: Option<Count>| match number {
+            Some(Count(number)) => format(format_args!("{number}")),
+            None => format(format_args!("None")),
+        };
+        let mut of_shared = String::new();
+        for (name, number) in [
+            ("unreadable", self.unreadable),
+            ("recoveries", self.recoveries),
+            ("damages", self.damages),
+            ("timeouts", self.timeouts),
+            ("written", self.written),
+            ("moved", self.moved),
+        ] {
+            if let Some(Count(number)) = number {
+                of_shared = format(format_args!("{of_shared}, {name}={number}"))?;
+            }
+        }
+        format(format_args!(
+            "Stats(hits={}, misses={}, hit_ratio={ratio}, sets={}, deletes={}, evictions={}, expirations={}, \
+             rejections={}, entries={}, memory={}, max_entries={}, max_memory={}, age={:.3}{})",
+            self.hits.0,
+            self.misses.0,
+            self.sets.0,
+            self.deletes.0,
+            self.evictions.0,
+            self.expirations.0,
+            self.rejections.0,
+            self.entries.0,
+            self.memory.0,
+            whole(self.max_entries)?,
+            whole(self.max_memory)?,
+            self.age.0,
+            of_shared,
+        ))
+    }
+
+    /// Returns the statistics of a store of this process, with the limits of a backend instance.
+    pub(crate) fn of_local(store: &RawCache<Stored>, capacity: &Capacity) -> Self {
+        let bound = |most: u64| (most != u64::MAX).then_some(Count(most));
+        Self {
+            max_entries: bound(capacity.max_entries),
+            max_memory: bound(capacity.max_weight),
+            age: Float(store.age().as_secs_f64()),
+            ..Self::of_counts(&store.stats())
+        }
+    }
+
+    /// Returns the statistics of a file, from all processes that use it.
+    #[cfg(shared)]
+    pub(crate) fn of_shared(stats: &SharedStats) -> Self {
+        let age = SystemClock
+            .now()
+            .as_unix_micros()
+            .saturating_sub(stats.since.as_unix_micros());
+        Self {
+            max_memory: Some(Count(stats.capacity_bytes)),
+            age: Float(Duration::from_micros(u64::try_from(age).unwrap_or_default()).as_secs_f64()),
+            unreadable: Some(Count(stats.unreadable)),
+            recoveries: Some(Count(stats.recoveries)),
+            damages: Some(Count(stats.damages)),
+            timeouts: Some(Count(stats.timeouts)),
+            written: Some(Count(stats.written_bytes)),
+            moved: Some(Count(stats.moved_bytes)),
+            ..Self::of_counts(&stats.counts)
+        }
+    }
+
+    fn of_counts(counts: &nearcache::Stats) -> Self {
+        Self {
+            hits: Count(counts.hits),
+            misses: Count(counts.misses),
+            hit_ratio: counts.hit_ratio().map(Float),
+            sets: Count(counts.insertions),
+            deletes: Count(counts.removals),
+            evictions: Count(counts.evictions),
+            expirations: Count(counts.expirations),
+            rejections: Count(counts.rejections),
+            entries: Count(counts.entries),
+            memory: Count(counts.weight),
+            max_entries: None,
+            max_memory: None,
+            age: Float(0.0),
+            unreadable: None,
+            recoveries: None,
+            damages: None,
+            timeouts: None,
+            written: None,
+            moved: None,
+        }
+    }
+}
