@@ -74,12 +74,12 @@ BAD = [
     (
         '```python\n# settings.py\nCACHES = {"a": {"BACKEND": "nearcache.django.LocalCache", '
         '"OPTIONS": {"SIZE": 1}}}\n```',
-        "unknown option 'SIZE'",
+        "unknown name 'SIZE'",
     ),
     (
         '```python\n# settings.py\nCACHES = {"a": {"BACKEND": "nearcache.django.SharedCache", '
         '"OPTIONS": {"MAX_MEMORY": "1KB"}}}\n```',
-        "MAX_MEMORY is '1KB'",
+        "is '1KB'; expected",
     ),
     (
         '```python\n# settings.py\nCACHES = {"a": {"BACKEND": "django.core.cache.none.C"}}\n```',

@@ -162,12 +162,12 @@ class TestChangeOfUser:
             path,
         )
         assert "kept" in told
-        assert f"this process opened it as uid 0, and runs as uid {NOBODY} now" in told
+        assert f"opened it as uid 0 and now runs as uid {NOBODY}" in told
 
     def test_file_of_root_is_refused_with_advice(self, path):
         python("opened()", path)
         os.chown(path, NOBODY, NOBODY)
-        with pytest.raises(ImproperlyConfigured, match=r"uid 65534; this process runs as uid 0.*chown 0"):
+        with pytest.raises(ImproperlyConfigured, match=r"uid 65534\), and this process runs as uid 0; .*chown 0"):
             opened(path)
 
     def test_file_given_to_the_user_is_used(self, path):

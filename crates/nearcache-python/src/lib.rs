@@ -1,7 +1,7 @@
 //! `nearcache._core`: the part of the Python package that is written in Rust.
 //!
 //! Policies and storage are the engine's (crate `nearcache`); this crate adds Django's keys and timeouts, Python's values
-//! and the methods. Its modules form layers. Each imports only from those below it, which `tests/test_layers.py` checks:
+//! and the methods. Its modules form layers. Each imports only from those below it, which `tests/project/test_layers.py` checks:
 //!
 //! | layer | modules |
 //! |---|---|

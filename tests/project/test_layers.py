@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parent.parent / "crates" / "nearcache-python" / "src"
+SOURCE = Path(__file__).resolve().parents[2] / "crates" / "nearcache-python" / "src"
 
 # From the bottom up. A module stands for its folder, too. Modules in one line do not know each other. The
 # `mod.rs` of a folder is above the folder's other files, so they do not import from it.
