@@ -1,4 +1,5 @@
-//! Any words in the file while it is in use, then every operation: misses at most. No crash, no endless loop, no wrong value.
+//! Changes arbitrary words of a file in use, then runs operations. That may cause misses, but no crash, no endless loop and no
+//! wrong value.
 #![no_main]
 
 use std::fs::{self, File, OpenOptions};
@@ -13,11 +14,11 @@ const BYTES: u64 = 1 << 20;
 const MOST_STEPS: usize = 48;
 const MOST_CHANGES: u8 = 48;
 
-/// A file in use, and what it was when it was whole.
+/// A file in use, and its undamaged contents.
 struct Ground {
     file: File,
     cache: SharedCache,
-    whole: Vec<u8>,
+    intact: Vec<u8>,
 }
 
 fn ground() -> &'static Ground {
@@ -37,11 +38,11 @@ fn ground() -> &'static Ground {
         cache
             .set(&key(3), NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
             .unwrap();
-        let whole = fs::read(&path).unwrap();
+        let intact = fs::read(&path).unwrap();
         let file = OpenOptions::new().write(true).open(&path).unwrap();
-        // What is mapped stays; nothing is left behind when the fuzzer ends.
+        // The mapping stays usable, and nothing is left behind when the fuzzer ends.
         fs::remove_file(&path).unwrap();
-        Ground { file, cache, whole }
+        Ground { file, cache, intact }
     })
 }
 
@@ -49,11 +50,11 @@ fuzz_target!(|input: &[u8]| {
     let ground = ground();
     let mut input = Input::new(input);
     let mode = input.byte();
-    let mut image = Image::of(&ground.whole);
+    let mut image = Image::of(&ground.intact);
     for _ in 0..input.byte() % MOST_CHANGES {
         image.change(&mut input);
     }
-    // Seldom a lock is held: who waits for it wastes time.
+    // A lock is rarely held, because waiting for it takes time.
     let is_held = mode > 250;
     if !is_held {
         image.unlock();

@@ -1,4 +1,4 @@
-//! Any sequence of operations, on a shared cache and on a naive map: they agree after every one.
+//! Runs any sequence of operations on a shared cache and on a naive map, which must agree after each of them.
 #![no_main]
 
 #[path = "../../crates/nearcache/tests/pair/mod.rs"]

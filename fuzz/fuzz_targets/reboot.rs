@@ -1,5 +1,5 @@
-//! A file made by hand, opened as one of an earlier boot, then every operation. No crash, no endless loop, no wrong value;
-//! what was written since it was opened is found or evicted, and nothing older comes back; all checks of the file succeed.
+//! Opens an arbitrary file as one of an earlier boot, then runs operations. There must be no crash, no endless loop and no wrong
+//! value; values that were written since are found or evicted, and no older ones come back; all checks of the file succeed.
 #![no_main]
 
 use std::fs::{self, OpenOptions};
@@ -14,7 +14,7 @@ use nearcache_fuzz::{Image, Input, Known, run};
 const MOST_STEPS: usize = 48;
 const MOST_ENTRIES: u8 = 48;
 const MOST_CHANGES: u8 = 8;
-/// No input takes nearly as long.
+/// No input takes nearly as long, unless there is an endless loop.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 fn path() -> &'static str {
@@ -22,7 +22,7 @@ fn path() -> &'static str {
     PATH.get_or_init(|| format!("/dev/shm/nearcache-fuzz-reboot-{}", std::process::id()))
 }
 
-/// A file of this boot.
+/// Returns the contents of a file of this boot.
 fn of_this_boot() -> &'static [u8] {
     static FILE: OnceLock<Vec<u8>> = OnceLock::new();
     FILE.get_or_init(|| {
@@ -49,7 +49,7 @@ fuzz_target!(|input: &[u8]| {
     if mode.is_multiple_of(32) {
         image.describe_falsely(&mut input);
     }
-    // As though somebody had made the file to do harm, in this boot.
+    // As a malicious program could make the file, in this boot.
     let is_of_this_boot = mode % 8 == 1;
     if is_of_this_boot {
         image.set_boot(this_boot);

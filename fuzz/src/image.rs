@@ -250,10 +250,10 @@ impl Image {
         near & ((1 << POSITION_BITS) - 1) | input.word(3) << POSITION_BITS
     }
 
-    /// Adds an entry of one of the keys: a record with a first word that is believed, and slots that point to it.
+    /// Adds an entry of one of the keys: a record with a valid first word, and slots that point to it.
     pub fn add_entry(&mut self, input: &mut Input<'_>) {
         let name = key(input.byte());
-        // The hashes are borrowed from, while words are changed.
+        // Cloned, because words are changed while the key borrows from it.
         let hashing = self.hashing.clone();
         let keyed = hashing.key(&name);
         let shard = keyed.shard(self.geometry.shards);
@@ -274,8 +274,11 @@ impl Image {
             _ => keyed.fingerprint(),
         };
         let frequency = u64::from(input.byte() % 4);
-        self.put(index + at, Slot::pointing(fingerprint, state, frequency, position).0);
-        // The same key in another slot, which points to the same record.
+        self.put(
+            index + at,
+            Slot::pointing(fingerprint, state, frequency, position).0,
+        );
+        // The same key in another slot that points to the same record.
         if input.byte().is_multiple_of(8) {
             let other = self.slot(input, &keyed, how / 64 + 1);
             self.put(index + other, Slot::pointing(fingerprint, state, 0, position).0);
@@ -300,7 +303,7 @@ impl Image {
         Position::from_u64(position)
     }
 
-    /// One of the slots of a key, seldom another.
+    /// Returns one of the slots of a key, rarely another one.
     fn slot(&self, input: &mut Input<'_>, key: &Keyed<'_>, bucket: u8) -> usize {
         let buckets = key.buckets(self.geometry.buckets);
         match input.byte() {
@@ -309,7 +312,7 @@ impl Image {
         }
     }
 
-    /// Writes a record's words. Its checksum is right only for a value that tells which key it is of.
+    /// Writes the words of a record. Its value is one of the key, or its checksum does not match.
     fn write_record(
         &mut self,
         input: &mut Input<'_>,
@@ -386,7 +389,7 @@ impl Image {
         }
     }
 
-    /// When a record expires: never, long ago, or in a hundred years.
+    /// Returns an expiry time: never, long ago, or in a hundred years.
     fn time(&self, input: &mut Input<'_>) -> u64 {
         match input.byte() {
             0..192 => NEVER,
@@ -395,7 +398,7 @@ impl Image {
         }
     }
 
-    /// Records that the file was last set up in this boot of the machine.
+    /// Records that the file was last used in this boot.
     pub fn set_boot(&mut self, of: &[u8]) {
         let (words, _) = of.as_chunks::<WORD>();
         for at in [BOOT, BOOT + 1] {

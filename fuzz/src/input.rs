@@ -1,6 +1,6 @@
-//! Reading numbers off a fuzzer's input.
+//! Reading numbers from a fuzzer's input.
 
-/// An input that is read from its beginning. At its end it yields zeros.
+/// An input that is read from its beginning. After its end it yields zeros.
 pub struct Input<'a>(std::slice::Iter<'a, u8>);
 
 impl<'a> Input<'a> {
@@ -16,17 +16,17 @@ impl<'a> Input<'a> {
         self.0.next().copied().unwrap_or_default()
     }
 
-    /// A number of so many bytes.
+    /// Reads a number of `bytes` bytes.
     pub fn word(&mut self, bytes: u32) -> u64 {
         (0..bytes).fold(0, |word, _| word << 8 | u64::from(self.byte()))
     }
 
-    /// A number below `bound`, which is at most 256.
+    /// Reads a number below `bound`, which is at most 256.
     pub fn below(&mut self, bound: usize) -> usize {
         usize::from(self.byte()) % bound
     }
 
-    /// A small distance in either direction, as a number modulo 2^64.
+    /// Reads a small positive or negative distance, as a number modulo 2^64.
     pub fn offset(&mut self) -> u64 {
         i64::from(self.byte().cast_signed()).cast_unsigned()
     }

@@ -1,16 +1,13 @@
-//! What the fuzz targets share: reading an input, making files, operations and their results.
+//! Code that the fuzz targets share: reading an input, making files, running operations and checking their results.
 
 mod image;
 mod input;
 mod steps;
 
-// The engine's own modules, so that files can be made whose records it believes.
+// Modules of the engine, so that files can be made whose records are valid.
 #[allow(dead_code)]
 #[path = "../../crates/nearcache/src/shared/hashing.rs"]
 mod hashing;
-#[allow(dead_code)]
-#[path = "../../crates/nearcache/src/shared/slot.rs"]
-mod slot;
 #[allow(dead_code)]
 #[path = "../../crates/nearcache/src/shared/layout.rs"]
 mod layout;
@@ -20,6 +17,9 @@ mod position;
 #[allow(dead_code)]
 #[path = "../../crates/nearcache/src/shared/record.rs"]
 mod record;
+#[allow(dead_code)]
+#[path = "../../crates/nearcache/src/shared/slot.rs"]
+mod slot;
 
 pub use image::Image;
 pub use input::Input;

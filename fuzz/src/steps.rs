@@ -1,4 +1,4 @@
-//! Operations on a cache, and what their results may be.
+//! Operations on a cache, and checks of their results.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::input::Input;
 
 /// The kind of integers.
 pub const INTEGER: u8 = 7;
-/// How many keys there are.
+/// The number of keys.
 pub const KEYS: u8 = 32;
-/// Longer than the engine checks without allocating.
+/// Longer than the keys that a scrub keeps.
 const LONG_KEY: usize = 2000;
 const BURST: u8 = 64;
 
-/// A key: short ones, and two long ones.
+/// Returns a key. Two of the keys are long.
 pub fn key(number: u8) -> Vec<u8> {
     let number = number % KEYS;
     let len = match number {
@@ -26,7 +26,7 @@ pub fn key(number: u8) -> Vec<u8> {
     (0..len).map(|at| at as u8 ^ number).collect()
 }
 
-/// A value of which every byte follows from the key and the value's first byte.
+/// Returns a value of which every byte follows from the key, the length and the first byte.
 pub fn value(key: &[u8], version: u8, len: usize) -> Vec<u8> {
     let start = (key.len() as u64) << 8 | u64::from(version) | 1 << 40;
     let mut state = start.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -48,24 +48,24 @@ fn check(key: &[u8], found: &[u8]) {
     );
 }
 
-/// What is known of one key.
+/// What a read of one key may find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Latest {
-    /// Not written since the file was opened.
+    /// Any value of the key: it was not written since the file was opened.
     Unknown,
     Absent,
     Is(Vec<u8>),
 }
 
-/// What is known of all keys, if only this process changes the file.
+/// What reads may find, if only this process changes the file.
 pub struct Known {
     keys: Option<Vec<Latest>>,
-    /// Whether a check of the whole file succeeds.
+    /// Whether a check of the whole file must succeed.
     pub is_sound: bool,
 }
 
 impl Known {
-    /// Nothing: words of the file are changed at random, and a read may find any value that is the key's.
+    /// Nothing is known: words of the file are changed at random, and a read may find any value of the key.
     pub fn nothing() -> Self {
         Self {
             keys: None,
@@ -73,7 +73,7 @@ impl Known {
         }
     }
 
-    /// What is written from now on.
+    /// Everything that is written from now on is known.
     pub fn from_now_on() -> Self {
         Self {
             keys: Some(vec![Latest::Unknown; usize::from(KEYS)]),
@@ -97,7 +97,7 @@ impl Known {
         }
     }
 
-    /// Checks what a read found. What is evicted stays absent.
+    /// Checks what a read found. An entry that was evicted must not come back.
     fn found(&mut self, number: u8, found: Option<&[u8]>) {
         let key = key(number);
         if let Some(found) = found {
@@ -115,7 +115,7 @@ impl Known {
         }
     }
 
-    /// Checks that a condition on the presence of an entry fits.
+    /// Checks whether an entry can have been present.
     fn was_there(&self, number: u8, there: bool) {
         if let Some(all) = &self.keys {
             assert!(
@@ -125,7 +125,7 @@ impl Known {
         }
     }
 
-    /// Notes how a write ended.
+    /// Records the result of a write.
     fn written(&mut self, number: u8, done: Result<bool, SharedError>, new: &[u8]) {
         match done {
             Ok(true) => self.set(number, Latest::Is(new.to_vec())),
@@ -142,7 +142,7 @@ impl Known {
     }
 }
 
-/// Runs up to `most` operations that the input chooses, then empties the cache, after which all must be well.
+/// Runs up to `most` operations that the input chooses, then clears the cache, after which it must work.
 pub fn run(input: &mut Input<'_>, cache: &SharedCache, most: usize, mut known: Known) {
     for _ in 0..most {
         if input.is_at_end() {
@@ -185,24 +185,25 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
         len => usize::from(len) * 400,
     };
     let new = value(&key, what, len);
-    let item = NewEntry::new(&new).expires_at(cache.expiry((what & 64 > 0).then_some(Duration::from_mins(1))));
+    let entry =
+        NewEntry::new(&new).expires_at(cache.expiry((what & 64 > 0).then_some(Duration::from_mins(1))));
     match what % 23 {
         0..4 => known.found(number, cache.get(&key).as_deref()),
-        4..8 => known.written(number, cache.set(&key, item).map(|()| true), &new),
+        4..8 => known.written(number, cache.set(&key, entry).map(|()| true), &new),
         8 => {
-            let done = cache.add(&key, item);
+            let done = cache.add(&key, entry);
             known.was_there(number, matches!(done, Ok(false)));
             known.written(number, done, &new);
         }
         9 => {
-            let done = cache.set_if_present(&key, item);
+            let done = cache.set_if_present(&key, entry);
             known.was_there(number, matches!(done, Ok(true)));
             known.written(number, done, &new);
         }
         10 => {
             if let Some(found) = cache.peek(&key) {
                 known.was_there(number, true);
-                known.written(number, cache.set_if_unchanged(&key, item, found.stamp), &new);
+                known.written(number, cache.set_if_unchanged(&key, entry, found.stamp), &new);
             }
         }
         11 => {
@@ -262,7 +263,7 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
             let done = cache.set(&key, NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER));
             known.written(number, done.map(|()| true), &5_i64.to_ne_bytes());
         }
-        // As many writes as it takes for rings and recounts to move on.
+        // Enough writes for rings and recounts to proceed.
         21 => {
             for more in 0..BURST {
                 let key = self::key(number.wrapping_add(more));

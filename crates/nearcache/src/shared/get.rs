@@ -240,25 +240,13 @@ impl<C: Clock> SharedCache<C> {
     ) -> Result<Option<EntryInfo>, ReadError> {
         let mut scratch = Vec::new();
         for _ in 0..STARTS {
-            let found = {
-                let shard = self.file().shard_of(key);
-                let writer = match self.file().lock_for(shard, self.clock(), timeout) {
-                    Ok(writer) => writer,
-                    Err(SharedError::Busy { .. }) => return Err(ReadError::Busy),
-                    Err(_) => return Ok(None),
-                };
-                let Some(entry) = writer.find_live(key) else {
+            let entry = match self.read_to_scratch(key, timeout, &mut scratch)? {
+                Lookup::Found(entry) => entry,
+                Lookup::Missing => return Ok(None),
+                Lookup::Interrupted | Lookup::Damaged => {
+                    self.file().count(Counter::Damages, 1);
                     return Ok(None);
-                };
-                let buffer = scratch.spare_capacity_mut();
-                match buffer.get_mut(..entry.record.value) {
-                    Some(buffer) => writer.shard.read_value(key, &entry, buffer),
-                    None => Lookup::Found(entry),
                 }
-            };
-            let Lookup::Found(entry) = found else {
-                self.file().count(Counter::Damages, 1);
-                return Ok(None);
             };
             let len = entry.record.value;
             if scratch.capacity() < len {
@@ -279,6 +267,29 @@ impl<C: Clock> SharedCache<C> {
             return Ok(Some(EntryInfo::new(&entry, key.hash)));
         }
         Ok(None)
+    }
+
+    /// Copies a value under the lock to the spare capacity of `scratch`, if it fits there. Allocates nothing.
+    fn read_to_scratch(
+        &self,
+        key: &Keyed<'_>,
+        timeout: Duration,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Lookup, ReadError> {
+        let shard = self.file().shard_of(key);
+        let writer = match self.file().lock_for(shard, self.clock(), timeout) {
+            Ok(writer) => writer,
+            Err(SharedError::Busy { .. }) => return Err(ReadError::Busy),
+            Err(_) => return Ok(Lookup::Missing),
+        };
+        let Some(entry) = writer.find_live(key) else {
+            return Ok(Lookup::Missing);
+        };
+        let buffer = scratch.spare_capacity_mut();
+        Ok(match buffer.get_mut(..entry.record.value) {
+            Some(buffer) => writer.shard.read_value(key, &entry, buffer),
+            None => Lookup::Found(entry),
+        })
     }
 }
 

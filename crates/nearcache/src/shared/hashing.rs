@@ -110,6 +110,13 @@ impl Checksum {
         }
     }
 
+    /// As [`take`](Self::take), by value.
+    #[inline(always)]
+    pub(super) fn with(mut self, block: &[u64; BLOCK]) -> Self {
+        self.take(block);
+        self
+    }
+
     /// Returns the checksum after all words of a value of `len` bytes were taken.
     #[inline(always)]
     pub(super) const fn finish(self, key: u64, len: usize, kind: u8) -> u32 {

@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
-use super::hashing::{BLOCK, Hashing};
+use super::hashing::{BLOCK, Checksum, Hashing};
 use super::layout::WORD;
 use super::mapped_words::{AtomicU64, fence, store};
 use super::position::Position;
@@ -273,8 +273,8 @@ impl<'a> Ring<'a> {
     pub(super) fn read_value(&self, record: &Record, key: u64, buffer: &mut [MaybeUninit<u8>]) -> u32 {
         let value = self.value(record);
         if value.second.is_empty() {
-            let mut sum = self.hashing.start_checksum();
-            copy_words(value.first, buffer, |block| sum.take(block));
+            let sum = self.hashing.start_checksum();
+            let sum = copy_words(value.first, buffer, sum, Checksum::with);
             return sum.finish(key, buffer.len(), record.kind);
         }
         let bytes = value.read(buffer);

@@ -36,8 +36,8 @@ impl<'a> Span<'a> {
     /// If the span does not have exactly the words that the length of the buffer takes.
     pub(super) fn read(self, buffer: &mut [MaybeUninit<u8>]) -> &mut [u8] {
         let (one, other) = buffer.split_at_mut((self.first.len() * WORD).min(buffer.len()));
-        copy_words(self.first, one, |_| ());
-        copy_words(self.second, other, |_| ());
+        copy_words(self.first, one, (), |(), _| ());
+        copy_words(self.second, other, (), |(), _| ());
         let bytes = std::ptr::from_mut::<[MaybeUninit<u8>]>(buffer) as *mut [u8];
         // SAFETY: `bytes` is the buffer, borrowed for as long as the result is. `copy_words` has written every byte of both
         // of its parts, or has panicked. `MaybeUninit<u8>` has the layout of `u8`.
@@ -73,18 +73,19 @@ impl<'a> Span<'a> {
     }
 }
 
-/// Copies words to all of `buffer`. Passes them to `take` in blocks too, the last one padded with zeros, while they are in
-/// registers.
+/// Copies words to all of `buffer`, and folds them while they are in registers: `fold` gets `state` and each block of words,
+/// the last one padded with zeros. Returns the last state. (A state that a closure borrows would go through memory.)
 ///
 /// # Panics
 ///
 /// If there are not exactly as many words as the length of the buffer takes.
 #[inline(always)]
-pub(super) fn copy_words(
+pub(super) fn copy_words<T>(
     words: &[AtomicU64],
     buffer: &mut [MaybeUninit<u8>],
-    mut take: impl FnMut(&[u64; BLOCK]),
-) {
+    mut state: T,
+    fold: impl Fn(T, &[u64; BLOCK]) -> T,
+) -> T {
     assert!(
         words.len() == buffer.len().div_ceil(WORD),
         "the words are not the buffer's"
@@ -96,10 +97,10 @@ pub(super) fn copy_words(
         for (bytes, word) in bytes.as_chunks_mut::<WORD>().0.iter_mut().zip(block) {
             *bytes = initialised(word);
         }
-        take(&block);
+        state = fold(state, &block);
     }
     if rest.is_empty() {
-        return;
+        return state;
     }
     let mut block = [0; BLOCK];
     for (at, word) in rest.iter().take(BLOCK).enumerate() {
@@ -110,7 +111,7 @@ pub(super) fn copy_words(
         *bytes = initialised(word);
     }
     odd.copy_from_slice(&initialised(block[whole.len() % BLOCK])[..odd.len()]);
-    take(&block);
+    fold(state, &block)
 }
 
 #[inline(always)]

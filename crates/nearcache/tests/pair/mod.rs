@@ -1,4 +1,4 @@
-//! A shared cache beside a naive map: steps that are taken on both, which have to agree after each.
+//! A shared cache and a naive map that go through the same steps and must agree after each of them.
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 #![allow(
     clippy::single_match,
@@ -19,10 +19,10 @@ use nearcache::{Clock, ManualClock, Timestamp};
 
 pub(crate) const BYTES: u64 = 1 << 20;
 const INTEGER: u8 = 7;
-/// Beyond what may be stored in a file of this size.
+/// Larger than the largest value in a file of this size.
 pub(crate) const TOO_LARGE: usize = 600_000;
 
-/// What is done on both.
+/// A step on both.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Get(u8),
@@ -61,7 +61,7 @@ struct Pair {
     writes: u64,
 }
 
-/// Keys of all lengths around the words' edges, an empty and a long one among them.
+/// Returns a key. The keys include an empty one, a long one, and all lengths around multiples of a word.
 fn key(number: u8) -> Vec<u8> {
     match number {
         23 => vec![b'k'; 5000],
@@ -90,7 +90,7 @@ impl Pair {
         self.cache.stats().counts.evictions > 0
     }
 
-    /// What a write told: the cache may have evicted what the map still has.
+    /// Compares whether a key is present. The cache may have evicted an entry that the map still has.
     fn agree_on_presence(&mut self, key: &[u8], present: bool) {
         if self.live(key).is_some() != present {
             assert!(!present && self.has_evicted(), "found {present} under {key:?}");
@@ -111,15 +111,15 @@ impl Pair {
         );
     }
 
-    /// A write that stores if `wanted` holds of the key's presence.
+    /// Stores a value, always or only if the presence of the key is `wanted`.
     fn store(&mut self, number: u8, len: usize, wanted: Option<bool>, kind: u8, ttl: Option<u64>) {
         let (key, value) = (key(number), self.value(len));
         let expires = self.cache.expiry(ttl.map(Duration::from_millis));
-        let item = NewEntry::new(&value).kind(kind).expires_at(expires);
+        let entry = NewEntry::new(&value).kind(kind).expires_at(expires);
         let stored = match wanted {
-            None => self.cache.set(&key, item).map(|()| true),
-            Some(false) => self.cache.add(&key, item),
-            Some(true) => self.cache.set_if_present(&key, item),
+            None => self.cache.set(&key, entry).map(|()| true),
+            Some(false) => self.cache.add(&key, entry),
+            Some(true) => self.cache.set_if_present(&key, entry),
         };
         match stored {
             Ok(stored) => {
@@ -247,7 +247,7 @@ impl Pair {
                 let micros = i64::try_from(millis * 1000).unwrap();
                 self.clock
                     .set(Timestamp::from_unix_micros(self.now().as_unix_micros() - micros));
-                // What the cache took for dead meanwhile stays so.
+                // Entries that the cache found expired meanwhile stay expired.
                 let now = self.now();
                 self.naive.retain(|_, kept| kept.is_live(now));
                 let gone: Vec<_> = (0..24)
@@ -261,7 +261,7 @@ impl Pair {
             Step::Keys => self.keys(),
         }
         if !matches!(step, Step::StepBack(_)) {
-            // Dead once is dead for good, also if the clock is stepped back later.
+            // An entry that has expired stays expired, even if the clock is set back later.
             let now = self.now();
             let dead: Vec<_> = self
                 .naive
@@ -280,7 +280,7 @@ impl Pair {
     }
 }
 
-/// A file of its own, removed at the end.
+/// A file that is removed when this is dropped.
 pub(crate) struct Place(pub(crate) PathBuf);
 
 impl Place {
@@ -307,7 +307,7 @@ impl Drop for Place {
     }
 }
 
-/// Takes the steps, one by one.
+/// Runs the steps and compares after each.
 pub(crate) fn agree(steps: &[Step]) {
     let place = Place::new();
     let clock = Arc::new(ManualClock::default());
