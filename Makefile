@@ -27,7 +27,7 @@ test: test-rust test-python ## all tests, Rust and Python
 test-rust: prerequisites ## the engine's tests, doc examples included
 	cargo test --locked --workspace
 
-test-orders: prerequisites ## the shared cache's loads and stores in all the orders they may happen in (loom)
+test-orders: prerequisites ## the loads and stores of both caches in all orders that may happen (loom)
 	RUSTFLAGS="--cfg nearcache_loom" CARGO_TARGET_DIR=target/orders cargo test --locked --release -p nearcache --lib orders
 
 test-sanitizer: ## the tests with threads under ThreadSanitizer (wants clang and Rust's sources: see the script)
