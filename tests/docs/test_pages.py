@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("markdown_it")
 pytest.importorskip("yaml")
 
-from support.isolated import start
 from page_blocks import ROOT, blocks_of, pages
+from support.isolated import start
 
 RUN_PAGE = str(Path(__file__).with_name("run_page.py"))
 

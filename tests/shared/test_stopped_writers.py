@@ -149,7 +149,7 @@ def test_incr_of_an_object_waits_without_the_gil(cache, path):
     cache.set("number", 1.5)
     with stopped_writer(path, []) as process, running_thread(0.002) as times:
         start = time.monotonic()
-        with pytest.raises(TimeoutError, match=rf"waiting for a lock that another process \(pid {process.pid}\) holds"):
+        with pytest.raises(TimeoutError, match=rf"a lock that another process \(pid {process.pid}\) holds"):
             cache.incr("number", 2)
         during = [at for at in times if at >= start]
     assert len(during) > 20
