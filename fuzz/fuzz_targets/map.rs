@@ -1,5 +1,5 @@
-//! Changes arbitrary words of a file in use, then runs operations. That may cause misses, but no crash, no endless loop and no
-//! wrong value.
+//! Changes arbitrary words of a file in use, then runs operations. That may cause misses, but no crash, no endless loop and
+//! no wrong value.
 #![no_main]
 
 use std::fs::{self, File, OpenOptions};

@@ -1,5 +1,6 @@
-//! Opens an arbitrary file as one of an earlier boot, then runs operations. There must be no crash, no endless loop and no wrong
-//! value; values that were written since are found or evicted, and no older ones come back; all checks of the file succeed.
+//! Opens an arbitrary file as one of an earlier boot, then runs operations. There must be no crash, no endless loop and no
+//! wrong value; values that were written since are found or evicted, and no older ones come back; all checks of the file
+//! succeed.
 #![no_main]
 
 use std::fs::{self, OpenOptions};

@@ -91,8 +91,8 @@ impl Image {
         self.geometry.bytes
     }
 
-    /// Returns whether a record was made within the words of another one. The engine does not write such files. It finds only
-    /// misses in them, but a check of the whole file may fail.
+    /// Returns whether a record was made within the words of another one. The engine does not write such files. It finds
+    /// only misses in them, but a check of the whole file may fail.
     pub fn has_overlaps(&self) -> bool {
         let overlap = |one: &(bool, Position, usize), other: &(bool, Position, usize)| {
             one.0 == other.0 && other.1.since(one.1) < one.2 as u64

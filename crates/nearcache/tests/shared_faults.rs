@@ -1,4 +1,5 @@
-//! Faults of the environment: full file systems, missing permissions, files that change, clocks that are set, PID namespaces.
+//! Faults of the environment: full file systems, missing permissions, files that change, clocks that are set, PID
+//! namespaces.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in helper code, as in tests
 

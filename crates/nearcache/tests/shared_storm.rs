@@ -1,6 +1,6 @@
 //! Many processes use all operations at the same time, and are killed at random and restarted. None hangs, no value is torn
-//! or another key's, and the file is valid in the end. Meanwhile one process checks the whole file repeatedly, and one copies
-//! it page by page and opens the copies as after a reboot.
+//! or another key's, and the file is valid in the end. Meanwhile one process checks the whole file repeatedly, and one
+//! copies it page by page and opens the copies as after a reboot.
 //!
 //! `NEARCACHE_STORM_SECONDS` sets the duration.
 #![cfg(target_os = "linux")]
@@ -25,8 +25,8 @@ const VALUE: u8 = 1;
 const HUNG: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// What children report: how much they have done, and how many values they have verified; how often the file was checked, and
-/// how many copies were opened; then a heartbeat for each of them.
+/// What children report: how much they have done, and how many values they have verified; how often the file was checked,
+/// and how many copies were opened; then a heartbeat for each of them.
 const DONE: usize = 0;
 const WHOLE: usize = 1;
 const CHECKS: usize = 2;

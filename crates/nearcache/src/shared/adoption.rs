@@ -1,12 +1,12 @@
 //! Adoption of a file after a reboot, when its pages may be of different times.
 //!
-//! The header records the boot in which the file was last used. The first process that opens the file in another boot adopts
-//! it: it resets the control words and starts a scrub, which later writes carry out. That takes as long as a few writes,
-//! whatever the size of the file, because no entry is examined.
+//! The header records the boot in which the file was last used. The first process that opens the file in another boot
+//! adopts it: it resets the control words and starts a scrub, which later writes carry out. That takes as long as a few
+//! writes, whatever the size of the file, because no entry is examined.
 //!
-//! A file must not be adopted while any process uses it. The adopter holds the set-up lock, stores `ADOPTING` as the boot, and
-//! then looks for process slots that are taken. A process that enters takes a slot first, and then loads the boot again. So at
-//! least one of the two sees the other.
+//! A file must not be adopted while any process uses it. The adopter holds the set-up lock, stores `ADOPTING` as the boot,
+//! and then looks for process slots that are taken. A process that enters takes a slot first, and then loads the boot
+//! again. So at least one of the two sees the other.
 
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -76,8 +76,8 @@ fn adopt_if_needed(file: &CacheFile, boot: [u64; 2]) -> Result<[u64; 2], OpenErr
     if is_this_boot(seen) {
         return Ok(seen);
     }
-    // Opened again, because threads and children share the mapped file's description, and with it the lock. They must exclude
-    // each other too.
+    // Opened again, because threads and children share the mapped file's description, and with it the lock. They must
+    // exclude each other too.
     let path = file.registration.path();
     let reopened = file.registration.reopen().map_err(|source| OpenError::Io {
         action: "open",
@@ -104,8 +104,8 @@ fn adopt_if_needed(file: &CacheFile, boot: [u64; 2]) -> Result<[u64; 2], OpenErr
     Ok(now)
 }
 
-/// Makes a shard usable whose pages may be of different times. Takes the same time at any size: readers believe a record only
-/// if all of it is consistent, and the scrub removes the entries that are not.
+/// Makes a shard usable whose pages may be of different times. Takes the same time at any size: readers believe a record
+/// only if all of it is consistent, and the scrub removes the entries that are not.
 fn adopt(shard: &Shard<'_>, epoch: u64) {
     let control = shard.control;
     let is_outdated = control[SHARD_EPOCH].load(Ordering::Relaxed) != epoch;
@@ -127,8 +127,8 @@ fn adopt(shard: &Shard<'_>, epoch: u64) {
     store(&control[LOCK], 0, Ordering::Release);
 }
 
-/// Moves the head to the end of the ring, and makes all words suspect. If the page of the head is older than the pages of the
-/// records, some records lie beyond the head: readers would find them, and writers would overwrite them unnoticed.
+/// Moves the head to the end of the ring, and makes all words suspect. If the page of the head is older than the pages of
+/// the records, some records lie beyond the head: readers would find them, and writers would overwrite them unnoticed.
 fn adopt_ring(ring: &Ring<'_>) {
     let head = ring.tail().advanced(ring.capacity());
     ring.suspect_before(head);

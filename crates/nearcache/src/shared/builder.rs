@@ -64,8 +64,8 @@ impl<C: Clock> Builder<C> {
     /// Sets how many processes can have the file open at the same time.
     ///
     /// By default this is [`default_processes`](super::default_processes) of the size. The most is
-    /// [`MAX_PROCESSES`](super::MAX_PROCESSES), and a quarter of the file at 512 bytes for each process. A file with another
-    /// number of slots is recreated. Has no effect without [`bytes`](Self::bytes).
+    /// [`MAX_PROCESSES`](super::MAX_PROCESSES), and a quarter of the file at 512 bytes for each process. A file with
+    /// another number of slots is recreated. Has no effect without [`bytes`](Self::bytes).
     pub const fn max_processes(mut self, processes: usize) -> Self {
         self.processes = Some(processes);
         self

@@ -63,9 +63,9 @@ impl<C: Clock> SharedCache<C> {
 
     /// Returns another handle whose operations wait this long for a lock.
     ///
-    /// With [`Duration::ZERO`], a write that finds the lock held fails with [`SharedError::Busy`] after a microsecond or two,
-    /// without a system call. Nothing has changed then, and [`timeouts`](SharedStats::timeouts) does not count it. So a
-    /// caller that holds something other threads need can try first, and release it only if it has to wait:
+    /// With [`Duration::ZERO`], a write that finds the lock held fails with [`SharedError::Busy`] after a microsecond or
+    /// two, without a system call. Nothing has changed then, and [`timeouts`](SharedStats::timeouts) does not count it. So
+    /// a caller that holds something other threads need can try first, and release it only if it has to wait:
     ///
     /// ```
     /// use nearcache::shared::{NewEntry, SharedCache, SharedError};
@@ -146,7 +146,8 @@ impl<C: Clock> SharedCache<C> {
         self.file.registration.opened_as()
     }
 
-    /// Registers this process in the file again if it has lost its registration; returns whether it had. A few system calls.
+    /// Registers this process in the file again if it has lost its registration; returns whether it had. A few system
+    /// calls.
     ///
     /// Other processes know that this one is alive by a lock that a file descriptor holds. If a program closes descriptors
     /// that it did not open, as daemons do, the lock is lost, and other processes may take over what this one holds. Call

@@ -101,8 +101,8 @@ impl CacheFile {
         }
     }
 
-    /// Returns the slot of this process after checking that it still holds the slot's lock, and whether it had lost it. A few
-    /// system calls.
+    /// Returns the slot of this process after checking that it still holds the slot's lock, and whether it had lost it. A
+    /// few system calls.
     pub(super) fn verified_process_slot(&self) -> Result<(&ProcessSlot, bool), SharedError> {
         let was_lost = self.registration.has_lost_slot(&self.mapping, &self.geometry);
         Ok((self.process_slot()?, was_lost))

@@ -1,8 +1,8 @@
 //! Which index slot a new key takes.
 //!
 //! A key has two buckets of 8 slots. It takes the first of these: the slot of its own ghost, an empty slot, the oldest
-//! ghost's, the slot of the entry with the lowest frequency. Nothing is ever displaced to another slot, so a record can name
-//! its slot, and eviction needs neither the key nor its hash.
+//! ghost's, the slot of the entry with the lowest frequency. Nothing is ever displaced to another slot, so a record can
+//! name its slot, and eviction needs neither the key nor its hash.
 
 use super::hashing::Keyed;
 use super::layout::BUCKET;
@@ -42,8 +42,8 @@ impl<C: Clock> Writer<'_, C> {
         }
     }
 
-    /// Returns the age of a ghost by the ghost clock. Returns `None` if the slot has no ghost, or one that is older than the
-    /// size of the main ring and therefore no longer counts.
+    /// Returns the age of a ghost by the ghost clock. Returns `None` if the slot has no ghost, or one that is older than
+    /// the size of the main ring and therefore no longer counts.
     pub(super) fn ghost_age(&self, slot: Slot) -> Option<u64> {
         let age = self.ghost_clock().wrapping_sub(slot.position()) & POSITION_MASK;
         (slot.state() == Some(SlotState::Ghost) && age <= self.shard.main.capacity()).then_some(age)

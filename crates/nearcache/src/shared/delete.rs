@@ -80,8 +80,8 @@ impl<C: Clock> SharedCache<C> {
 
     /// Deletes all entries, for all processes.
     ///
-    /// Takes no lock, and the same time whatever the number of entries: it only marks the shards as outdated. Reads miss the
-    /// entries from now on.
+    /// Takes no lock, and the same time whatever the number of entries: it only marks the shards as outdated. Reads miss
+    /// the entries from now on.
     pub fn clear(&self) {
         let file = self.file();
         let epoch = add(file.epoch(), 1, Ordering::SeqCst);

@@ -3,17 +3,17 @@
 //! Each process has two descriptors of a file:
 //!
 //! - The *inherited* one: children inherit it, and no OFD lock is ever taken through it.
-//! - Its *own* one, which holds the OFD lock on the process's slot. Such a lock belongs to the open file description, which a
-//!   child shares: the child would keep the slot of a dead parent locked. So a handler in the child closes it and opens the
-//!   file again through `/proc/self/fd`. It does so at once, because a child that changes its user, such as a worker of
+//! - Its *own* one, which holds the OFD lock on the process's slot. Such a lock belongs to the open file description, which
+//!   a child shares: the child would keep the slot of a dead parent locked. So a handler in the child closes it and opens
+//!   the file again through `/proc/self/fd`. It does so at once, because a child that changes its user, such as a worker of
 //!   `gunicorn -u nobody`, may not open the file later.
 //!
 //! A daemon may close all descriptors that it finds open, and the kernel then gives their numbers to other files. So before
 //! every use, the file of a number is compared with the device and inode of the mapped file. When the kernel gives a number
 //! to one of these descriptors, the number is removed from any other that still has it.
 //!
-//! The handler in a child may not allocate or take locks, so all descriptors of the process are in a list of atomics that is
-//! never freed; unused elements are used again.
+//! The handler in a child may not allocate or take locks, so all descriptors of the process are in a list of atomics that
+//! is never freed; unused elements are used again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -87,8 +87,8 @@ impl Numbers {
     fn store(&self, place: &AtomicI32, fd: RawFd) {
         for numbers in ALL.iter() {
             for stale in [&numbers.inherited, &numbers.own] {
-                // The kernel assigns a number again only after it was closed, so others that have this number are stale. If the
-                // exchange fails, the place has another number.
+                // The kernel assigns a number again only after it was closed, so others that have this number are stale. If
+                // the exchange fails, the place has another number.
                 let _ = stale.compare_exchange(fd, CLOSED, Ordering::SeqCst, Ordering::Relaxed);
             }
         }

@@ -3,10 +3,10 @@
 //! Each queue is a ring. Space is made at the tail of the ring that a new record goes to:
 //!
 //! - An unreferenced record is passed; so is an expired or torn one, after its slot is cleared.
-//! - A *probationary* record (in small or main) that was read more than once becomes protected and moves to the head of main.
-//!   Otherwise it is evicted, and its slot becomes a ghost.
-//! - A *protected* record moves to the head of main again, with its frequency lowered, if the frequency is above 0. Otherwise
-//!   it is evicted, unless main is open.
+//! - A *probationary* record (in small or main) that was read more than once becomes protected and moves to the head of
+//!   main. Otherwise it is evicted, and its slot becomes a ghost.
+//! - A *protected* record moves to the head of main again, with its frequency lowered, if the frequency is above 0.
+//!   Otherwise it is evicted, unless main is open.
 //!
 //! Main is *open* while less than half of it is protected. Then it takes probationary entries too, so that a workload
 //! without a stable set of popular entries has the whole cache, and not only the small queue.

@@ -199,8 +199,8 @@ impl<C: Clock> SharedCache<C> {
         }
         match shard.read_value(key, &entry, buffer) {
             Lookup::Found(entry) => {
-                // SAFETY: `buffer` is what the sink returned last, and has the length of the value. `read_value` has written
-                // all of it: `copy_words` asserts that.
+                // SAFETY: `buffer` is what the sink returned last, and has the length of the value. `read_value` has
+                // written all of it: `copy_words` asserts that.
                 #[allow(unsafe_code)]
                 unsafe {
                     sink.filled(entry.record.value);

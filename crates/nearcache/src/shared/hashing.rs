@@ -22,9 +22,10 @@ pub(super) struct Hashing {
 /// A checksum under computation. It takes the words of a value as they are stored in the file, so it can be computed while
 /// they are copied.
 ///
-/// The words alternate between two lanes. A lane is the sum of its words and a sum of those sums, rotated at each step. So a
-/// change of one word changes its lane, and so does a swap of two words. The result has 32 bits: other damage goes undetected
-/// once in 2^32 times. The checksum does not protect against a malicious writer, who could store another value as well.
+/// The words alternate between two lanes. A lane is the sum of its words and a sum of those sums, rotated at each step. So
+/// a change of one word changes its lane, and so does a swap of two words. The result has 32 bits: other damage goes
+/// undetected once in 2^32 times. The checksum does not protect against a malicious writer, who could store another value
+/// as well.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Checksum([Lane; 2]);
 

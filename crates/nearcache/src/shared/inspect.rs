@@ -1,7 +1,7 @@
 //! Cache files seen from outside: what they are, which processes use them, and how unused ones are removed.
 //!
-//! A process that uses a cache holds a lock on the byte of its process slot (`process_slot.rs`). [`remove_unused`] locks all
-//! of those bytes at once, which succeeds only if no process has the file open, and removes the file's name before it
+//! A process that uses a cache holds a lock on the byte of its process slot (`process_slot.rs`). [`remove_unused`] locks
+//! all of those bytes at once, which succeeds only if no process has the file open, and removes the file's name before it
 //! releases them. A process that opens the file at the same time takes its slot either before that, so that the file stays,
 //! or after it; then it sees that the name is gone, and opens the path again (`builder.rs`).
 //!

@@ -1,8 +1,8 @@
 //! The layout of a cache file: where each word is. `docs/design/shared.md` draws it.
 //!
-//! The geometry follows from the file's size and its number of process slots. It is computed with checked arithmetic when the
-//! file is opened, and each process keeps its own copy. The description in the header is only compared with it, so a damaged
-//! header cannot lead to an access outside the mapping.
+//! The geometry follows from the file's size and its number of process slots. It is computed with checked arithmetic when
+//! the file is opened, and each process keeps its own copy. The description in the header is only compared with it, so a
+//! damaged header cannot lead to an access outside the mapping.
 //!
 //! All constants are indexes or sizes in words, unless their names or comments say bytes.
 

@@ -1,8 +1,8 @@
 //! Temporary files and lock files that killed creators left behind.
 //!
-//! A creator makes a file under the temporary name `.NAME.PID-RANDOM.new` and holds the set-up lock of the file as long as it
-//! has that name. So a temporary file whose set-up lock is free is a leftover. Every process that opens a cache removes the
-//! leftovers of all caches in its directory.
+//! A creator makes a file under the temporary name `.NAME.PID-RANDOM.new` and holds the set-up lock of the file as long as
+//! it has that name. So a temporary file whose set-up lock is free is a leftover. Every process that opens a cache removes
+//! the leftovers of all caches in its directory.
 
 use std::collections::hash_map::RandomState;
 use std::ffi::OsString;

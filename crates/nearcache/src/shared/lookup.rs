@@ -2,11 +2,11 @@
 //!
 //! A lookup loads the slots of the key's two buckets, reads the header and the key of each record whose slot has the key's
 //! fingerprint, and *validates* what it read: the tail has not passed the record, and the record's first word is unchanged
-//! ([`Ring::is_unchanged`](super::ring::Ring::is_unchanged)). Only validated words are believed. If a writer interfered, the
-//! lookup starts again; if that happens too often, the caller takes the lock.
+//! ([`Ring::is_unchanged`](super::ring::Ring::is_unchanged)). Only validated words are believed. If a writer interfered,
+//! the lookup starts again; if that happens too often, the caller takes the lock.
 //!
-//! A slot that points to no valid record is treated as empty, by readers and writers alike. So an entry may disappear without
-//! anybody changing its slot, for example when the tail passes its record.
+//! A slot that points to no valid record is treated as empty, by readers and writers alike. So an entry may disappear
+//! without anybody changing its slot, for example when the tail passes its record.
 
 use std::hint;
 use std::mem::MaybeUninit;
@@ -129,7 +129,8 @@ impl Shard<'_> {
     /// Decides about a slot that points to no valid record. It is treated as empty, unless it has changed since, or its
     /// record is being copied over itself.
     ///
-    /// Whether the lock is held does not matter: its owner may have been stopped long ago, while it worked on other entries.
+    /// Whether the lock is held does not matter: its owner may have been stopped long ago, while it worked on other
+    /// entries.
     #[cold]
     fn confirm_no_record(&self, at: usize, slot: Slot) -> SlotMatch {
         // If the loads above saw words of a later record, the loads below see the stores that preceded those words.
@@ -143,8 +144,8 @@ impl Shard<'_> {
         }
     }
 
-    /// Copies the value of an entry to a buffer of its length. If the result is [`Lookup::Found`], the buffer holds the value
-    /// that belongs to the entry.
+    /// Copies the value of an entry to a buffer of its length. If the result is [`Lookup::Found`], the buffer holds the
+    /// value that belongs to the entry.
     #[inline(always)]
     pub(super) fn read_value(
         &self,

@@ -51,8 +51,8 @@ impl Mapping {
 
     /// Returns all words.
     pub(super) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: `new` mapped `self.words` words at `base`, and they stay mapped as long as `self`, which the
-        // returned slice borrows. mmap aligns `base` to a page. Every bit pattern is an `AtomicU64`, and atomics may be changed by
+        // SAFETY: `new` mapped `self.words` words at `base`, and they stay mapped as long as `self`, which the returned
+        // slice borrows. mmap aligns `base` to a page. Every bit pattern is an `AtomicU64`, and atomics may be changed by
         // other processes. The file keeps its length: this program never truncates a cache file that has a name, and only
         // its user could do so otherwise (see the module's documentation).
         unsafe { slice::from_raw_parts(self.base.as_ptr(), self.words) }

@@ -22,8 +22,8 @@
 //
 // - The handle and its operations: `cache`, `builder`, `get`, `set`, `update`, `incr`, `delete`, `expire`, `keys`, `stats`,
 //   `validate`, `inspect`; what they take and return: `entry`, `sink`, `error`.
-// - A shard: `shard`, `lookup` (without the lock), `lock`, `writer` (with it), `choose_slot`, `evict`, `free_space`, `recount`,
-//   `flaw`.
+// - A shard: `shard`, `lookup` (without the lock), `lock`, `writer` (with it), `choose_slot`, `evict`, `free_space`,
+//   `recount`, `flaw`.
 // - The file: `layout`, `slot`, `ring`, `position`, `record`, `span`, `hashing`, `time`, `mapped_words`, `counters`.
 // - Opening: `cache_file`, `file`, `create`, `creation_lock`, `setup_lock`, `leftovers`, `adoption`, `file_state`.
 // - Processes: `registration`, `process_slot`, `descriptors`, `fork`.

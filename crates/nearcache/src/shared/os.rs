@@ -1,9 +1,9 @@
 //! System calls: locks on bytes of a file, waiting on a word, file systems, forks.
 //!
-//! `rustix` is used where it has a safe function that does what is needed. The rest calls `libc`: OFD locks on ranges (rustix
-//! locks whole files), the futex (rustix takes a 32-bit atomic, and ours are halves of 64-bit words), `posix_fallocate`
-//! (rustix has only the system call, which some file systems lack) and calls with descriptor numbers that other code of the
-//! process may have closed, which must not become `BorrowedFd`.
+//! `rustix` is used where it has a safe function that does what is needed. The rest calls `libc`: OFD locks on ranges
+//! (rustix locks whole files), the futex (rustix takes a 32-bit atomic, and ours are halves of 64-bit words),
+//! `posix_fallocate` (rustix has only the system call, which some file systems lack) and calls with descriptor numbers that
+//! other code of the process may have closed, which must not become `BorrowedFd`.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -62,8 +62,8 @@ impl LockOwner {
     /// Tries to lock `count` bytes (0: all from `first` on), all or none; returns whether it did.
     pub(super) fn try_lock_range(self, fd: RawFd, first: i64, count: i64) -> io::Result<bool> {
         let lock = byte_lock(libc::F_WRLCK, first, count);
-        // SAFETY: with these commands, fcntl reads a `flock` through the pointer, which points to one that is alive. A number
-        // that is no descriptor is an error.
+        // SAFETY: with these commands, fcntl reads a `flock` through the pointer, which points to one that is alive. A
+        // number that is no descriptor is an error.
         match check(unsafe { libc::fcntl(fd, self.command(), &raw const lock) }) {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
@@ -84,8 +84,8 @@ impl LockOwner {
     }
 }
 
-/// Returns whether another open file description, or a process, holds a lock on a byte. Returns `true` if the kernel does not
-/// tell.
+/// Returns whether another open file description, or a process, holds a lock on a byte. Returns `true` if the kernel does
+/// not tell.
 pub(super) fn is_locked(fd: RawFd, byte: i64) -> bool {
     any_is_locked(fd, byte, 1)
 }
@@ -94,8 +94,8 @@ pub(super) fn is_locked(fd: RawFd, byte: i64) -> bool {
 /// on). Returns `true` if the kernel does not tell.
 pub(super) fn any_is_locked(fd: RawFd, first: i64, count: i64) -> bool {
     let mut lock = byte_lock(libc::F_WRLCK, first, count);
-    // SAFETY: with this command, fcntl reads and writes a `flock` through the pointer, which points to one that is alive and
-    // borrowed by nobody else. A number that is no descriptor is an error.
+    // SAFETY: with this command, fcntl reads and writes a `flock` through the pointer, which points to one that is alive
+    // and borrowed by nobody else. A number that is no descriptor is an error.
     let asked = check(unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &raw mut lock) });
     asked.is_err() || i32::from(lock.l_type) != libc::F_UNLCK
 }
@@ -110,7 +110,8 @@ pub(super) struct FileId {
 /// Returns the status of a descriptor's file. Only makes a system call.
 pub(super) fn status(fd: RawFd) -> io::Result<libc::stat> {
     let mut found = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: fstat writes a `stat` through the pointer, which has room for one. A number that is no descriptor is an error.
+    // SAFETY: fstat writes a `stat` through the pointer, which has room for one. A number that is no descriptor is an
+    // error.
     check(unsafe { libc::fstat(fd, found.as_mut_ptr()) })?;
     // SAFETY: fstat has succeeded, so it has written the whole struct.
     Ok(unsafe { found.assume_init() })
@@ -176,8 +177,8 @@ pub(super) fn wait_on(word: &AtomicU64, expected: u64, at_most: Duration) -> boo
         tv_nsec: libc::c_long::from(at_most.subsec_nanos().cast_signed()),
     };
     let none: *const u32 = ptr::null();
-    // SAFETY: the address is half of a word that `word` borrows for the call; it is a multiple of 4, and the kernel reads it
-    // atomically. `timeout` is alive. The operation is not private, because other processes wake this one.
+    // SAFETY: the address is half of a word that `word` borrows for the call; it is a multiple of 4, and the kernel reads
+    // it atomically. `timeout` is alive. The operation is not private, because other processes wake this one.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex,

@@ -1,8 +1,8 @@
 //! Process slots and the locks on them.
 //!
-//! A process that uses a cache file holds a lock on one byte of it, the byte of its process slot, as long as it lives. Other
-//! processes ask the kernel for that lock to learn whether the process is alive. The bytes lie far beyond the end of the
-//! file, where nothing is ever stored.
+//! A process that uses a cache file holds a lock on one byte of it, the byte of its process slot, as long as it lives.
+//! Other processes ask the kernel for that lock to learn whether the process is alive. The bytes lie far beyond the end of
+//! the file, where nothing is ever stored.
 
 use std::fs::File;
 use std::io;

@@ -26,8 +26,8 @@ struct Node<T> {
 
 // SAFETY: the list owns its nodes, so sending it sends the values.
 unsafe impl<T: Send> Send for PushList<T> {}
-// SAFETY: a shared list gives out `&T` to all threads, for which `T: Sync`, and accepts values from all threads, which another
-// one may drop, for which `T: Send`. `next` is written only before its node is published, with release.
+// SAFETY: a shared list gives out `&T` to all threads, for which `T: Sync`, and accepts values from all threads, which
+// another one may drop, for which `T: Send`. `next` is written only before its node is published, with release.
 unsafe impl<T: Send + Sync> Sync for PushList<T> {}
 
 impl<T> PushList<T> {
@@ -51,8 +51,8 @@ impl<T> PushList<T> {
                 .first
                 .compare_exchange_weak(first, node, Ordering::AcqRel, Ordering::Acquire);
             match pushed {
-                // SAFETY: `node` comes from `Box::into_raw`, is not changed any more, and is freed only when `self` is dropped,
-                // which the result borrows.
+                // SAFETY: `node` comes from `Box::into_raw`, is not changed any more, and is freed only when `self` is
+                // dropped, which the result borrows.
                 Ok(_) => return Ok(unsafe { &(*node).value }),
                 Err(now) => first = now,
             }
@@ -63,8 +63,8 @@ impl<T> PushList<T> {
     #[inline]
     pub(super) fn first(&self) -> Option<&T> {
         let node: *const Node<T> = self.first.load(Ordering::Acquire);
-        // SAFETY: null, or a node that `push` has published with release after it was complete. It is freed only when `self` is
-        // dropped, which the result borrows.
+        // SAFETY: null, or a node that `push` has published with release after it was complete. It is freed only when
+        // `self` is dropped, which the result borrows.
         unsafe { node.as_ref() }.map(|node| &node.value)
     }
 
@@ -84,8 +84,8 @@ impl<T> Drop for PushList<T> {
     fn drop(&mut self) {
         let mut next = *self.first.get_mut();
         while !next.is_null() {
-            // SAFETY: every node comes from `Box::into_raw` and is in the list once; `&mut self` means that no reference to one
-            // is left.
+            // SAFETY: every node comes from `Box::into_raw` and is in the list once; `&mut self` means that no reference to
+            // one is left.
             let node = unsafe { Box::from_raw(next) };
             next = node.next.cast_mut();
         }

@@ -177,7 +177,8 @@ pub struct Stamp {
     key: u64,
     state: SlotState,
     position: Position,
-    /// Holds the number of writes to this place, which wraps around after 2^23 writes: hence also the time and the checksum.
+    /// Holds the number of writes to this place, which wraps around after 2^23 writes: hence also the time and the
+    /// checksum.
     first: u64,
     written_at: u64,
     checksum: u32,

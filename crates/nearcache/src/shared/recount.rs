@@ -3,8 +3,8 @@
 //! A process that dies under the lock may leave the counts wrong by one record, and after a reboot they mean nothing. To
 //! recount the whole index under the lock would stop all writers of a large file for seconds, so a recount is spread over
 //! many writes. Its state is in the shard's control words: the next slot to count, and the sums over all slots before it.
-//! While a recount lasts, a change of a slot that has been counted changes the sums as well as the counts. When the last slot
-//! has been counted, the sums are exact and replace the counts.
+//! While a recount lasts, a change of a slot that has been counted changes the sums as well as the counts. When the last
+//! slot has been counted, the sums are exact and replace the counts.
 //!
 //! The counts are statistics, and they influence where new records go. No read or write depends on their being exact.
 //!
@@ -116,8 +116,8 @@ impl<C: Clock> Writer<'_, C> {
         self.store_sums(Sums::default());
     }
 
-    /// Resets the counts of a shard that was just emptied. No recount is needed, but a scrub has to examine all slots all the
-    /// same: after a reboot, some may point beyond the heads, to where new records will be.
+    /// Resets the counts of a shard that was just emptied. No recount is needed, but a scrub has to examine all slots all
+    /// the same: after a reboot, some may point beyond the heads, to where new records will be.
     pub(super) fn reset_counts(&self) {
         if self.is_scrubbing() {
             self.start_recount(Reason::Unsure);

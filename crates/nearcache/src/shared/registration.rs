@@ -1,5 +1,5 @@
-//! The registration of this process in a mapped file: taking a process slot, keeping it across forks and closed descriptors,
-//! and asking whether other processes are alive.
+//! The registration of this process in a mapped file: taking a process slot, keeping it across forks and closed
+//! descriptors, and asking whether other processes are alive.
 //!
 //! The lock on the slot's byte belongs to an open file description of this process. If the process may not open the file,
 //! because it has changed its user, the lock belongs to the process itself.
@@ -93,8 +93,8 @@ impl Registration {
         since >= RETRY_AFTER
     }
 
-    /// Returns the slot of this process, taken if it has none. After it is taken, so that other processes can see that it is,
-    /// `is_fit` is called; if it returns `false`, the slot is released and the result is `None`.
+    /// Returns the slot of this process, taken if it has none. After it is taken, so that other processes can see that it
+    /// is, `is_fit` is called; if it returns `false`, the slot is released and the result is `None`.
     pub(super) fn take(
         &self,
         mapping: &Mapping,
@@ -246,8 +246,8 @@ impl Registration {
             me.set_lost(); // the descriptor that held this process's lock was closed
             return true;
         };
-        // The kernel does not report the locks of this very descriptor. The slot of this process in an earlier generation has
-        // no owner any longer.
+        // The kernel does not report the locks of this very descriptor. The slot of this process in an earlier generation
+        // has no owner any longer.
         slot != me.number && process_slot::is_taken(fd, slot)
     }
 }

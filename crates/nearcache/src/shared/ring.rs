@@ -268,7 +268,8 @@ impl<'a> Ring<'a> {
         record.key == key.len() && self.key(record).holds(key)
     }
 
-    /// Copies a record's value to a buffer of its length and returns the checksum of the copy. `key` is the hash of the key.
+    /// Copies a record's value to a buffer of its length and returns the checksum of the copy. `key` is the hash of the
+    /// key.
     #[inline(always)]
     pub(super) fn read_value(&self, record: &Record, key: u64, buffer: &mut [MaybeUninit<u8>]) -> u32 {
         let value = self.value(record);

@@ -80,8 +80,8 @@ impl<C: Clock> SharedCache<C> {
 
     /// Stores a value if the entry still has this stamp, atomically; returns whether it did.
     ///
-    /// A read returns the stamp in [`EntryInfo::stamp`](super::EntryInfo::stamp). Every write of the entry changes it, and so
-    /// does [`touch`](Self::touch); it may also change when the cache moves the entry within the file.
+    /// A read returns the stamp in [`EntryInfo::stamp`](super::EntryInfo::stamp). Every write of the entry changes it, and
+    /// so does [`touch`](Self::touch); it may also change when the cache moves the entry within the file.
     ///
     /// # Errors
     ///

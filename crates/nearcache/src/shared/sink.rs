@@ -7,9 +7,9 @@ use crate::error::OutOfMemory;
 
 /// Receives the value of a read.
 ///
-/// The value is copied once, from the file to the buffer that [`buffer`](Self::buffer) returns. No lock is held meanwhile, so
-/// the methods may allocate. `Vec<u8>` is a sink; a program that stores typed values can implement one that allocates its
-/// own objects.
+/// The value is copied once, from the file to the buffer that [`buffer`](Self::buffer) returns. No lock is held meanwhile,
+/// so the methods may allocate. `Vec<u8>` is a sink; a program that stores typed values can implement one that allocates
+/// its own objects.
 #[allow(unsafe_code)]
 pub trait Sink {
     /// Returns whether the caller already has the value with this stamp, from an earlier read.
@@ -22,8 +22,8 @@ pub trait Sink {
 
     /// Returns a buffer of exactly `len` bytes for a value of this kind.
     ///
-    /// If a writer interferes with the read, this is called again, and the contents of the earlier buffer are invalid. If the
-    /// buffer has another length, the read is a miss.
+    /// If a writer interferes with the read, this is called again, and the contents of the earlier buffer are invalid. If
+    /// the buffer has another length, the read is a miss.
     ///
     /// # Errors
     ///

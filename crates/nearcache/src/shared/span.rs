@@ -73,8 +73,8 @@ impl<'a> Span<'a> {
     }
 }
 
-/// Copies words to all of `buffer`, and folds them while they are in registers: `fold` gets `state` and each block of words,
-/// the last one padded with zeros. Returns the last state. (A state that a closure borrows would go through memory.)
+/// Copies words to all of `buffer`, and folds them while they are in registers: `fold` gets `state` and each block of
+/// words, the last one padded with zeros. Returns the last state. (A state that a closure borrows would go through memory.)
 ///
 /// # Panics
 ///

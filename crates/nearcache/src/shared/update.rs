@@ -9,8 +9,8 @@ use crate::clock::Clock;
 const ATTEMPTS: u32 = 100;
 
 impl<C: Clock> SharedCache<C> {
-    /// Replaces the kind and value of a live entry by what `f` returns for them, atomically; returns whether there was a live
-    /// entry.
+    /// Replaces the kind and value of a live entry by what `f` returns for them, atomically; returns whether there was a
+    /// live entry.
     ///
     /// The expiry time stays. No lock is held while `f` runs. It is called again if the entry was written meanwhile.
     ///

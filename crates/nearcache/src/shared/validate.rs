@@ -1,9 +1,9 @@
 //! A check of the whole file, for tests and for people who suspect damage.
 //!
 //! It passes over a shard four times: it completes a recount that is in progress; examines all slots, each without the lock
-//! if all is well; walks both rings from tail to head; and recounts the shard, to compare the sums with the counts. Work under
-//! the lock is done in slices, between which writers proceed. So entries change during the check, and it only checks what
-//! holds at every moment.
+//! if all is well; walks both rings from tail to head; and recounts the shard, to compare the sums with the counts. Work
+//! under the lock is done in slices, between which writers proceed. So entries change during the check, and it only checks
+//! what holds at every moment.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;

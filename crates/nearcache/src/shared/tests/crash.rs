@@ -47,8 +47,8 @@ fn read_all(cache: &SharedCache) -> u64 {
         .sum()
 }
 
-/// Lets a child die before every `stride`-th store of `act`, each time in a new file that `setup` has filled, and checks the
-/// file. At least `intact` of the entries that `others` stored must be left.
+/// Lets a child die before every `stride`-th store of `act`, each time in a new file that `setup` has filled, and checks
+/// the file. At least `intact` of the entries that `others` stored must be left.
 fn crash(stride: u64, intact: u64, setup: impl Fn(&SharedCache), act: impl Fn(&SharedCache)) {
     let mut store = 1;
     loop {

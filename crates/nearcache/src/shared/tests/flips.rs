@@ -1,5 +1,5 @@
-//! Words of a file are changed at random while it is used. That may cause misses, but no crash, no endless loop and no wrong
-//! value.
+//! Words of a file are changed at random while it is used. That may cause misses, but no crash, no endless loop and no
+//! wrong value.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

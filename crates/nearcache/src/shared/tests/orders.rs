@@ -1,8 +1,8 @@
-//! A model of a shard for loom, which tries all orders in which the loads and stores of two threads can happen, and all values
-//! that weak ordering lets a load see.
+//! A model of a shard for loom, which tries all orders in which the loads and stores of two threads can happen, and all
+//! values that weak ordering lets a load see.
 //!
-//! `make test-orders` runs it, in a build of its own with loom's atomics. If a fence is removed, or the ordering of the store
-//! that publishes a slot or releases the lock is weakened, at least one of these tests fails.
+//! `make test-orders` runs it, in a build of its own with loom's atomics. If a fence is removed, or the ordering of the
+//! store that publishes a slot or releases the lock is weakened, at least one of these tests fails.
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;

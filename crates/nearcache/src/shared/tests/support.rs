@@ -75,8 +75,8 @@ pub(super) fn version(key: &[u8], found: &[u8]) -> u64 {
 
 /// Runs a function in a child process; returns the pid.
 pub(super) fn spawn(child: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: takes no pointers. The child uses only what is usable after a fork in glibc and musl, the allocator included, and
-    // ends without returning.
+    // SAFETY: takes no pointers. The child uses only what is usable after a fork in glibc and musl, the allocator included,
+    // and ends without returning.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");
     if pid == 0 {
