@@ -163,6 +163,7 @@ impl Record {
             position: self.position,
             first: self.first,
             written_at: self.written_at,
+            expires_at: self.expires_at,
             checksum: self.checksum,
         }
     }
@@ -181,5 +182,7 @@ pub struct Stamp {
     /// checksum.
     first: u64,
     written_at: u64,
+    /// A touch changes no other word of the stamp if the clock has not advanced since the last write.
+    expires_at: u64,
     checksum: u32,
 }
