@@ -106,10 +106,11 @@ impl Clock for Timestamp {
 /// The system's wall clock.
 ///
 /// On Linux, [`now`](Clock::now) reads the time of the kernel's last tick (`CLOCK_REALTIME_COARSE`), which changes every 1 to 10 ms.
-/// The exact clock costs four times as much, a fifth of a `get`. It is read only in two cases:
+/// The exact clock costs four times as much, a fifth of a `get`. It is read only:
 ///
-/// - for an entry that expires within 100 ms or so, so that no entry is returned after its expiry;
-/// - for the expiry of a time to live below one minute, which is exact to the microsecond.
+/// - for an entry that expires within 100 ms, so that no entry is returned after its expiry;
+/// - for a time to live below one minute, whose expiry is exact to the microsecond;
+/// - once a tick for longer ones, and by [`time_left`](Clock::time_left).
 ///
 /// A longer time to live is added to an upper bound of the present time: the exact clock as it was when this tick was first seen,
 /// plus the length of a tick. So an entry lives for at least its time to live, and at most one tick longer. The exception: if the

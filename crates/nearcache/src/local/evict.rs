@@ -77,8 +77,8 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
         left
     }
 
-    /// Evicts what a coming change of the totals would exceed. Returns the change together with the evictions', neither applied to the
-    /// totals: nothing, in a full cache of equal weights, so that processors need not pass the counters' cache line around.
+    /// Evicts what a coming change of the totals would exceed, and returns the sum of this change and the evictions'. The caller
+    /// applies it. In a full cache of equal weights the sum is zero, so the processors do not pass the totals' cache line around.
     #[inline]
     pub(super) fn evict_ahead(&mut self, mut change: Change) -> Change {
         while let Some(limit) = self

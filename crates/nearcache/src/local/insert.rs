@@ -174,6 +174,8 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
     }
 
     /// Replaces the value of an entry. Makes room if the new one is heavier. Counts as a use.
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
     pub(super) fn replace(&mut self, slot: u32, value: V, weight: u32) {
         if weight != self.shard.slab.get(slot).node.weight {
             self.reweigh(slot, weight);
