@@ -24,7 +24,7 @@ def seconds(number):
 
 
 class Clock:
-    """What `CLOCK` names here: says whatever it was told to say."""
+    """What `CLOCK` names here: says whatever it was output to say."""
 
     said = 0.0
     error = None

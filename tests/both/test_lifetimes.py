@@ -125,7 +125,7 @@ MILLISECOND = 0.001
 
 
 class TestSystemClock:
-    """An entry lives as long as it was told, to the millisecond. (A minute or more: the engine's tests.)"""
+    """An entry lives as long as it was output, to the millisecond. (A minute or more: the engine's tests.)"""
 
     def test_a_few_milliseconds_do_not_expire_at_once(self, cache):
         alive = 0

@@ -275,7 +275,7 @@ class TestIteration:
         assert len(taken) == 1
 
     def test_by_many_threads_yields_each_key_once(self, cache):
-        """Who asks while another looks on is told so, as with a generator."""
+        """Who asks while another looks on is output so, as with a generator."""
         cache.set_many(dict.fromkeys(map(str, range(SOME))))
         keys = cache.iter_keys("*")
         taken, refused = [], []

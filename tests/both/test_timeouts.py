@@ -136,11 +136,11 @@ class TestClock:
         assert "key" not in cache
 
     @pytest.mark.parametrize(
-        ("told", "error"), [("noon", TypeError), (None, TypeError), (math.nan, ValueError)], ids=repr
+        ("output", "error"), [("noon", TypeError), (None, TypeError), (math.nan, ValueError)], ids=repr
     )
-    def test_that_returns_no_number_is_an_error_and_changes_nothing(self, cache, clock, told, error):
+    def test_that_returns_no_number_is_an_error_and_changes_nothing(self, cache, clock, output, error):
         cache.set("key", "old", 10)
-        clock.now = told
+        clock.now = output
         for use in (lambda: cache.get("key"), lambda: cache.set("key", "new"), lambda: cache.delete("key")):
             with pytest.raises(error, match="CLOCK"):
                 use()

@@ -76,7 +76,7 @@ def note(*arguments):
     return errors.getvalue()
 
 
-def told(*arguments):
+def printed(*arguments):
     return json.loads(output(*arguments, "--json"))
 
 
@@ -96,11 +96,11 @@ class TestStats:
 
     def test_is_of_one_cache_if_it_is_named(self, default):
         assert output("stats", "--cache", "pages").splitlines()[0].split() == ["pages"]
-        assert list(told("stats", "--cache", "pages")) == ["pages"]
+        assert list(printed("stats", "--cache", "pages")) == ["pages"]
 
     def test_is_complete_in_json(self, default):
         default.set("key", 1)
-        stats = told("stats")["default"]
+        stats = printed("stats")["default"]
         names = {name for name in dir(default.stats()) if not name.startswith("_")}
         assert set(stats) == names
         assert (stats["sets"], stats["hit_ratio"], stats["max_memory"]) == (1, None, 64 * 1024**2)
@@ -113,24 +113,24 @@ class TestKeys:
         first, *lines = output("keys", "--ttl").splitlines()
         assert first.split() == ["ttl", "key"]
         assert sorted(line.split() for line in lines) == [["-", "immortal"], ["1000", "mortal"]]
-        assert sorted(told("keys"), key=lambda one: one["key"]) == [
+        assert sorted(printed("keys"), key=lambda one: one["key"]) == [
             {"key": "immortal", "ttl": None},
             {"key": "mortal", "ttl": 1000},
         ]
 
     def test_are_those_that_match(self, default):
         default.set_many({"user:1": 1, "user:2": 2, "page:1": 3})
-        assert len(told("keys", "user:*")) == 2
-        assert len(told("keys", "--limit", "1")) == 1
-        assert told("keys", "--limit", "0") == []
-        assert told("keys", "none*") == []
+        assert len(printed("keys", "user:*")) == 2
+        assert len(printed("keys", "--limit", "1")) == 1
+        assert printed("keys", "--limit", "0") == []
+        assert printed("keys", "none*") == []
 
     def test_are_of_the_version_and_the_cache(self, default):
         default.set("second", 1, version=2)
         caches["pages"].set("page", 1)
-        assert told("keys") == []
-        assert [one["key"] for one in told("keys", "--key-version", "2")] == ["second"]
-        assert [one["key"] for one in told("keys", "--cache", "pages")] == ["page"]
+        assert printed("keys") == []
+        assert [one["key"] for one in printed("keys", "--key-version", "2")] == ["second"]
+        assert [one["key"] for one in printed("keys", "--cache", "pages")] == ["page"]
 
     def test_have_a_time_to_live_on_a_terminal_only(self, default):
         default.set("key", 1, 1000)
@@ -169,7 +169,7 @@ class TestKeys:
         for arguments in (["keys"], ["keys", "--ttl"], ["keys", "django.*"], ["keys", "--json"]):
             assert "secret" not in output(*arguments) + note(*arguments)
         assert "left out 1 session key of 'default'" in note("keys")
-        assert [one["key"] for one in told("keys", "--limit", "1")] == ["page"]
+        assert [one["key"] for one in printed("keys", "--limit", "1")] == ["page"]
         assert "secret" in output("keys", "--show-sessions")
         assert "session" not in note("keys", "--show-sessions")
 
@@ -185,7 +185,7 @@ class TestKeys:
     def test_are_escaped_for_the_terminal(self, default):
         default.set("\x1b[31mred\n\udc80", 1)
         assert "'\\x1b[31mred\\n\\udc80'" in output("keys")
-        assert told("keys")[0]["key"] == "\x1b[31mred\n\udc80"
+        assert printed("keys")[0]["key"] == "\x1b[31mred\n\udc80"
 
     @pytest.mark.parametrize("limit", ["-1", "many", "1.5"])
     def test_limit_is_a_number(self, limit):
@@ -207,7 +207,7 @@ class TestGet:
             "type  list",
             "[1, 'two']",
         ]
-        assert told("get", "key") == {
+        assert printed("get", "key") == {
             "key": "key",
             "found": True,
             "ttl": 1000,
@@ -230,39 +230,39 @@ class TestGet:
     )
     def test_represents_other_values_in_json(self, default, value, expected):
         default.set("key", value)
-        answer = told("get", "key")
+        answer = printed("get", "key")
         assert {name: answer[name] for name in answer if name in ("value", "repr")} == expected
         assert answer["type"] == type(value).__name__
 
     def test_of_a_missing_key_fails_for_people_and_says_so_to_scripts(self):
         with pytest.raises(CommandError, match="key 'key' not found in"):
             output("get", "key")
-        assert told("get", "key") == {"key": "key", "found": False}
+        assert printed("get", "key") == {"key": "key", "found": False}
 
     def test_is_of_the_version_and_the_cache(self, default):
         default.set("key", "second", version=2)
         caches["pages"].set("key", "page")
-        assert told("get", "key", "--key-version", "2")["value"] == "second"
-        assert told("get", "key", "--cache", "pages")["value"] == "page"
+        assert printed("get", "key", "--key-version", "2")["value"] == "second"
+        assert printed("get", "key", "--cache", "pages")["value"] == "page"
 
 
 class TestDelete:
     def test_deletes_and_counts(self, default):
         default.set_many({"a": 1, "b": 2, "c": 3})
         assert output("delete", "a", "missing") == "deleted 1 entry of 'default'\n"
-        assert told("delete", "b", "c") == {"deleted": 2}
+        assert printed("delete", "b", "c") == {"deleted": 2}
         assert default.keys("*") == []
 
     def test_takes_patterns_with_an_option(self, default):
         default.set_many({"user:1": 1, "user:2": 2, "page:1": 3, "*": 4})
-        assert told("delete", "*") == {"deleted": 1}
+        assert printed("delete", "*") == {"deleted": 1}
         assert output("delete", "--pattern", "user:*", "none*") == "deleted 2 entries of 'default'\n"
         assert default.keys("*") == ["page:1"]
 
     def test_is_of_the_version(self, default):
         default.set("key", 1, version=2)
-        assert told("delete", "key") == {"deleted": 0}
-        assert told("delete", "key", "--key-version", "2") == {"deleted": 1}
+        assert printed("delete", "key") == {"deleted": 0}
+        assert printed("delete", "key", "--key-version", "2") == {"deleted": 1}
 
 
 class TestClear:
@@ -271,12 +271,12 @@ class TestClear:
         caches["pages"].set("page", 1)
         assert output("clear") == "cleared 2 entries of 'default'\n"
         assert default.keys("*") == []
-        assert told("clear", "--cache", "pages") == {"pages": {"cleared": 1}}
+        assert printed("clear", "--cache", "pages") == {"pages": {"cleared": 1}}
 
     def test_clears_several_or_all(self, default):
         for alias in ("default", "pages", "unnamed"):
             caches[alias].set("key", 1)
-        assert told("clear", "--cache", "pages", "--cache", "default") == {
+        assert printed("clear", "--cache", "pages", "--cache", "default") == {
             "pages": {"cleared": 1},
             "default": {"cleared": 1},
         }

@@ -80,20 +80,20 @@ def files(*arguments):
     return out.getvalue(), errors.getvalue()
 
 
-def told(*arguments):
+def output(*arguments):
     return {one["path"]: one for one in json.loads(files("--json", *arguments)[0])}
 
 
 class TestList:
     def test_creates_nothing(self, directory, configured):
         assert files() == (f"this user (uid {os.geteuid()}) has no cache files\n", "")
-        assert told() == {}
+        assert output() == {}
         assert not directory.exists()
         assert not configured["pages"].exists()
 
     def test_shows_each_file_with_its_caches(self, directory, configured):
         create(configured["default"], configured["pages"], directory / "old")
-        found = told()
+        found = output()
         assert {path: one["aliases"] for path, one in found.items()} == {
             str(configured["default"]): ["default", "again"],
             str(directory / "old"): [],
@@ -107,10 +107,10 @@ class TestList:
     def test_shows_living_processes(self, configured):
         path = configured["default"]
         create(path)
-        assert (told()[str(path)]["in_use"], told()[str(path)]["pids"]) == (False, [])
+        assert (output()[str(path)]["in_use"], output()[str(path)]["pids"]) == (False, [])
         with opened_elsewhere(path) as one, opened_elsewhere(path) as two:
-            assert (told()[str(path)]["in_use"], told()[str(path)]["pids"]) == (True, sorted([one, two]))
-        assert told()[str(path)]["pids"] == []
+            assert (output()[str(path)]["in_use"], output()[str(path)]["pids"]) == (True, sorted([one, two]))
+        assert output()[str(path)]["pids"] == []
 
     def test_is_a_table_for_people(self, directory, configured):
         create(configured["default"], directory / "old")
@@ -137,7 +137,7 @@ class TestList:
         with path.open("r+b") as file:
             file.seek(8)
             file.write(b"\xff" * 8)
-        assert told()[str(path)]["kind"] == "other version"
+        assert output()[str(path)]["kind"] == "other version"
         assert "- (other version)" in files()[0]
 
     def test_omits_other_files(self, directory, configured):
@@ -145,7 +145,7 @@ class TestList:
         (directory / "notes").write_text("something else")
         (directory / "empty").touch()
         (directory / "folder").mkdir()
-        assert told("--remove") == {}
+        assert output("--remove") == {}
         assert sorted(path.name for path in directory.iterdir()) == ["empty", "folder", "notes"]
 
     def test_notes_files_that_cannot_be_used_as_configured(self, configured):
@@ -183,12 +183,12 @@ class TestRemove:
             ]
             assert out.splitlines()[2:] == ["removed 2 files (2.0 MB); 1 file is in use"]
             assert errors == ""
-            assert list(told()) == [str(configured["default"])]
+            assert list(output()) == [str(configured["default"])]
 
     def test_prints_deleted_files_in_json(self, directory, configured):
         create(directory / "old")
         with opened_elsewhere(configured["default"]):
-            removed = {path: one["removed"] for path, one in told("--remove").items()}
+            removed = {path: one["removed"] for path, one in output("--remove").items()}
         assert removed == {str(directory / "old"): True, str(configured["default"]): False}
 
     def test_keeps_a_file_that_is_opened_after_the_listing(self, configured, monkeypatch):
@@ -217,8 +217,8 @@ class TestRemove:
         others = [pages.with_name(".other.123-0123456789abcdef.new"), pages.with_name(".pages.mine.new")]
         for path in left + others:
             path.write_bytes(bytes(4096))
-        assert {one["kind"] for one in told().values()} == {"unfinished"}
-        assert {path for path, one in told("--remove").items() if one["removed"]} == set(map(str, left))
+        assert {one["kind"] for one in output().values()} == {"unfinished"}
+        assert {path for path, one in output("--remove").items() if one["removed"]} == set(map(str, left))
         assert all(path.exists() for path in others), "not in the user's directory, or of another name"
 
     def test_keeps_the_file_of_running_processes(self, configured):
@@ -227,4 +227,4 @@ class TestRemove:
         with opened_elsewhere(path) as one:
             files("--remove")
             with opened_elsewhere(path) as two:
-                assert told()[str(path)]["pids"] == sorted([one, two])
+                assert output()[str(path)]["pids"] == sorted([one, two])

@@ -52,7 +52,7 @@ def run(*arguments):
     return out.getvalue(), errors.getvalue()
 
 
-def told(*arguments):
+def output(*arguments):
     return json.loads(run(*arguments, "--json")[0])
 
 
@@ -79,12 +79,12 @@ def test_reports_that_it_created_the_file(default, path):
 
 def test_shows_and_changes_entries_of_other_processes(default, path):
     elsewhere(path, "cache.set_many({'user:1': [1], 'user:2': 2, 'page': 'x'}); cache.get('page')")
-    assert {one["key"] for one in told("keys")} == {"user:1", "user:2", "page"}
-    assert told("get", "user:1")["value"] == [1]
-    assert told("stats", "--cache", "default")["default"]["sets"] == 3
-    assert told("delete", "--pattern", "user:*") == {"deleted": 2}
+    assert {one["key"] for one in output("keys")} == {"user:1", "user:2", "page"}
+    assert output("get", "user:1")["value"] == [1]
+    assert output("stats", "--cache", "default")["default"]["sets"] == 3
+    assert output("delete", "--pattern", "user:*") == {"deleted": 2}
     elsewhere(path, "assert cache.get('user:1') is None and cache.get('page') == 'x'")
-    assert told("clear") == {"default": {"cleared": 1}}
+    assert output("clear") == {"default": {"cleared": 1}}
     elsewhere(path, "assert cache.get('page') is None")
 
 
@@ -106,7 +106,7 @@ def test_verify_reports(default, path):
     default.set("key", "x" * 100)
     text, _ = run("verify")
     assert text.startswith(f"'default' is valid: {path}\n")
-    report = told("verify")["default"]
+    report = output("verify")["default"]
     assert (report["file"], report["entries"], report["torn"]) == (str(path), 1, 0)
     assert 100 < report["payload"] < report["memory"]
 

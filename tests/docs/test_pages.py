@@ -111,12 +111,12 @@ def outcomes(tmp_path_factory):
     for page, text in zip(pages, [GOOD, *(text for text, _ in BAD)], strict=True):
         page.write_text(f"{text}\n")
     _, _, errors = start(RUN_PAGE, *map(str, pages))
-    told = {page: [] for page in pages}
+    printed = {page: [] for page in pages}
     page = None
     for line in errors.splitlines():
-        page = Path(line) if Path(line) in told else page
-        told[page].append(line)
-    return ["\n".join(lines) for lines in told.values()]
+        page = Path(line) if Path(line) in printed else page
+        printed[page].append(line)
+    return ["\n".join(lines) for lines in printed.values()]
 
 
 class TestHarness:

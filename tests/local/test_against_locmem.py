@@ -3,7 +3,7 @@
 The known differences, each with a test in `TestDifferences`:
 
 - `delete` of an entry whose time is over: LocMemCache answers True if it is still there, LocalCache False.
-- A timeout too large for a float: LocMemCache raises OverflowError, LocalCache keeps the value for good.
+- A timeout too large for a float: LocMemCache raises OverflowError, LocalCache stores it without an expiry.
 - A timeout that is no number: LocMemCache notices when it has stored the value, LocalCache before.
 - A timeout that is NaN: LocMemCache takes it and the value never expires, LocalCache refuses it.
 - A timeout that is a Decimal: LocMemCache raises TypeError, LocalCache takes it as the number it is.
@@ -30,7 +30,7 @@ def cache(make_cache, clock):
 
 
 class TestDifferences:
-    """What both do where they differ, so that no difference is listed in vain."""
+    """What both do where they differ. A difference that does not exist fails."""
 
     def test_delete_of_an_expired_entry(self, cache, locmem, clock):
         for each, answer in ((cache, False), (locmem, True)):

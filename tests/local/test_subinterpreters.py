@@ -13,11 +13,11 @@ IMPORT = textwrap.dedent(
     try:
         import nearcache._core
     except ImportError as error:
-        told = str(error)
+        output = str(error)
     else:
-        told = "it was imported"
-    if "subinterpreter" not in told:
-        raise SystemExit(told)
+        output = "it was imported"
+    if "subinterpreter" not in output:
+        raise SystemExit(output)
     """
 )
 

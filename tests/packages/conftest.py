@@ -20,5 +20,5 @@ def pytest_terminal_summary(terminalreporter):
         return
     terminalreporter.section("tests of other packages")
     for package, backend, counts in COUNTS:
-        told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
-        terminalreporter.line(f"{package:22} {backend:12} {told}")
+        output = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
+        terminalreporter.line(f"{package:22} {backend:12} {output}")

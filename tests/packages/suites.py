@@ -16,7 +16,7 @@ class Suite:
     package: str
     #: How many tests must pass for the run to count.
     least: int
-    #: What pytest is told, from within the source package.
+    #: What pytest is output, from within the source package.
     arguments: tuple[str, ...]
     #: False if the tests configure Django themselves.
     has_settings: bool = True

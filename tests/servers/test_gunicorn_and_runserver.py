@@ -128,7 +128,7 @@ class TestRunserver:
 
     def address(self, server, number):
         """Wait until the server has been started so many times; return where it listens since then."""
-        return server.told(r"Starting (?:WSGI )?development server at (http://[\d.:]+)", number)
+        return server.output(r"Starting (?:WSGI )?development server at (http://[\d.:]+)", number)
 
     def test_cache_is_warm_after_a_reload(self, server, tmp_path):
         before = Visitor(self.address(server, 1)).visit()

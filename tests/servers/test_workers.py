@@ -180,7 +180,7 @@ class TestUvicorn:
         (tmp_path / "site_of_test.py").write_text(ASYNC_SITE)
         options = ("--workers=2", "--host=127.0.0.1", "--port=0", "--lifespan=off")
         with Program(tmp_path, "-m", "uvicorn", *options, "site_of_test:application") as server:
-            address = server.told(r"running on (http://[\d.:]+)")
+            address = server.output(r"running on (http://[\d.:]+)")
             # It says so before a worker listens.
             while server.in_time() and not (first := visit(address)):
                 pass
@@ -259,14 +259,14 @@ class TestCelery:
         command = ("-m", "celery", "-A", "jobs_of_test", "worker", "--loglevel=INFO", *options)
         # It warns of its own accord, as of a superuser.
         with Program(tmp_path, *command, options=()) as worker:
-            worker.told(r"(celery@\S+ ready)")
-            told = self.client(tmp_path)
+            worker.output(r"(celery@\S+ ready)")
+            output = self.client(tmp_path)
             worker.stop()
         # The two have one cache, with each other and with those who give them jobs.
-        (one, *found), (other, *found_too) = told["read"]
+        (one, *found), (other, *found_too) = output["read"]
         assert one != other
         assert found == found_too == [{"by": [1, 2.5]}, "before"]
-        assert told["count"] == 8 * 500
+        assert output["count"] == 8 * 500
 
     def client(self, folder):
         """Run the client to its end, in a process of its own; return what it found."""

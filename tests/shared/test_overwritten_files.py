@@ -21,7 +21,7 @@ class TestOverwrittenFile:
     """The process is idle meanwhile. One that reads or writes is killed by SIGBUS."""
 
     def test_truncated_file_is_replaced_with_a_warning(self, path):
-        told = python(
+        output = python(
             """
             cache = opened()
             cache.set("key", 1)
@@ -33,14 +33,14 @@ class TestOverwrittenFile:
             """,
             path,
         )
-        warning, *values = told.splitlines()
+        warning, *values = output.splitlines()
         assert "was truncated to 4096 bytes while it was in use" in warning
         assert "SIGBUS" in warning
         assert values == ["None", f"2 {MIB}"]
 
     def test_file_with_another_cache_is_reopened_with_a_warning(self, path):
         python("opened().set('key', 'copied')", path.with_name("other"))
-        told = python(
+        output = python(
             """
             import shutil
             cache = opened()
@@ -51,12 +51,12 @@ class TestOverwrittenFile:
             """,
             path,
         )
-        warning, value = told.splitlines()
+        warning, value = output.splitlines()
         assert "was overwritten while it was in use" in warning
         assert value == "copied"
 
     def test_file_with_other_content_is_reported(self, path):
-        told = python(
+        output = python(
             """
             cache = opened()
             time.sleep(1.1)
@@ -69,13 +69,13 @@ class TestOverwrittenFile:
             """,
             path,
         )
-        warning, value = told.splitlines()
+        warning, value = output.splitlines()
         assert "was overwritten" in warning
         assert "is not a shared cache; delete it" in warning
         assert value == "alive"
 
     def test_verify_checks_the_size_before_it_reads(self, path):
-        told = python(
+        output = python(
             """
             cache = opened()
             os.truncate(path, 0)
@@ -83,7 +83,7 @@ class TestOverwrittenFile:
             """,
             path,
         )
-        warning, entries = told.splitlines()
+        warning, entries = output.splitlines()
         assert "was truncated to 0 bytes" in warning
         assert entries == "0"
 
@@ -92,7 +92,7 @@ class TestOverwrittenFile:
         backup = path.with_name("backup")
         backup.write_bytes(path.read_bytes())
         backup.chmod(0o600)
-        told = python(
+        output = python(
             """
             cache = opened()
             cache.set("key", "live")
@@ -102,4 +102,4 @@ class TestOverwrittenFile:
             """,
             path,
         )
-        assert told.split() == ["backup"]
+        assert output.split() == ["backup"]

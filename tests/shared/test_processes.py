@@ -30,7 +30,7 @@ class TestProcesses:
     def test_another_program_reads_what_was_stored(self, path):
         cache = opened(path)
         cache.set_many({"text": "värde", "list": [1, {"a": None}], "number": 7})
-        told = python(
+        output = python(
             """
             cache = opened(path)
             print(cache.get("text"), cache.get("list"), cache.incr("number"), cache.add("text", 1))
@@ -38,7 +38,7 @@ class TestProcesses:
             """,
             path,
         )
-        assert told == "värde [1, {'a': None}] 8 False"
+        assert output == "värde [1, {'a': None}] 8 False"
         assert cache.get("number") == 8
         assert (cache.get("back"), cache.ttl("back")) == (b"bytes", 100)
 

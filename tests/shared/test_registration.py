@@ -38,7 +38,7 @@ def path(shared_memory):
 @as_root
 class TestChangeOfUser:
     def test_child_writes_before_and_after(self, path):
-        told = python(
+        printed = python(
             """
             cache = opened()
             cache.set("n", 0)
@@ -60,11 +60,11 @@ class TestChangeOfUser:
             """,
             path,
         )
-        assert told.splitlines() == ["free: False", "3 0 0"]
+        assert printed.splitlines() == ["free: False", "3 0 0"]
 
     def test_child_with_another_user_opens_a_file_of_its_own_if_the_parent_opened_none(self, path):
         path.parent.chmod(0o777)
-        told = python(
+        printed = python(
             """
             def child():
                 become_nobody()
@@ -75,10 +75,10 @@ class TestChangeOfUser:
             """,
             path,
         )
-        assert told.split() == [str(NOBODY)] * 2
+        assert printed.split() == [str(NOBODY)] * 2
 
     def test_threads_open_the_file_of_the_process(self, path):
-        told = python(
+        printed = python(
             """
             from pathlib import Path
             location.SHARED_MEMORY = Path(path).parent
@@ -102,11 +102,11 @@ class TestChangeOfUser:
             """,
             path,
         )
-        assert told.splitlines() == ["True False root's 1"]
+        assert printed.splitlines() == ["True False root's 1"]
 
     def test_another_name_is_another_file_with_a_warning(self, path):
         path.parent.chmod(0o777)
-        told = python(
+        printed = python(
             """
             from pathlib import Path
             location.SHARED_MEMORY = Path(path).parent
@@ -120,12 +120,12 @@ class TestChangeOfUser:
             """,
             path,
         )
-        warning, name = told.splitlines()
+        warning, name = printed.splitlines()
         assert name == f"nearcache-{NOBODY}"
         assert f"is opened as uid {NOBODY}, but this process opened other caches as uid 0" in warning
 
     def test_continued_use_of_the_file_is_logged_once(self, path):
-        told = python(
+        printed = python(
             """
             cache = opened()
 
@@ -139,11 +139,11 @@ class TestChangeOfUser:
             """,
             path,
         )
-        (warning,) = told.splitlines()
+        (warning,) = printed.splitlines()
         assert f"opened the file as uid 0 and runs as uid {NOBODY} now" in warning
 
     def test_process_without_free_descriptors_gets_an_error(self, path):
-        told = python(
+        printed = python(
             """
             cache = opened()
             cache.set("key", "kept")
@@ -161,8 +161,8 @@ class TestChangeOfUser:
             """,
             path,
         )
-        assert "kept" in told
-        assert f"opened it as uid 0 and now runs as uid {NOBODY}" in told
+        assert "kept" in printed
+        assert f"opened it as uid 0 and now runs as uid {NOBODY}" in printed
 
     def test_file_of_root_is_refused_with_advice(self, path):
         python("opened()", path)
@@ -173,8 +173,8 @@ class TestChangeOfUser:
     def test_file_given_to_the_user_is_used(self, path):
         python("opened().set('key', 'warm')", path)
         os.chown(path, NOBODY, NOBODY)
-        told = python("become_nobody(); print(opened().get('key')); opened().set('key', 1)", path)
-        assert told.split() == ["warm"]
+        printed = python("become_nobody(); print(opened().get('key')); opened().set('key', 1)", path)
+        assert printed.split() == ["warm"]
 
 
 SITE = textwrap.dedent("""
@@ -301,7 +301,7 @@ class TestDaemon:
         assert cache.lock("lock").acquire(blocking_timeout=10)
 
     def test_recovers_its_lock_within_a_second(self, path):
-        told = python(
+        printed = python(
             """
             cache = opened()
             cache.lock("lock").acquire()
@@ -320,8 +320,8 @@ class TestDaemon:
             """.replace("PROGRAM", repr(PROGRAM)),
             path,
         )
-        assert "free: False" in told
-        assert "was no longer registered" in told
+        assert "free: False" in printed
+        assert "was no longer registered" in printed
 
     def test_does_not_write_into_files_it_opened_later(self, daemon, path):
         cache, output = daemon(
@@ -341,7 +341,7 @@ class TestDaemon:
 
 class TestManyProcesses:
     def test_max_processes_can_write(self, path):
-        told = python(
+        printed = python(
             """
             cache = opened(MAX_PROCESSES=100)
             cache.set("n", 0)
@@ -359,10 +359,10 @@ class TestManyProcesses:
             """,
             path,
         )
-        assert told.split() == ["90"]
+        assert printed.split() == ["90"]
 
     def test_one_process_more_is_refused(self, path):
-        told = python(
+        printed = python(
             """
             cache = opened(MAX_PROCESSES=1)
             cache.set("key", "value")
@@ -378,7 +378,7 @@ class TestManyProcesses:
             """,
             path,
         )
-        value, error = told.splitlines()
+        value, error = printed.splitlines()
         assert value == "value"
         assert re.search(r"all 1 process slots of .* are taken; .* a larger MAX_PROCESSES", error)
 

@@ -318,7 +318,7 @@ class TestOthers:
             LocalCache("verified", {})._verify()
 
     def test_child_that_cannot_register_reads_and_reports_why_it_cannot_write(self, path):
-        told = python(
+        output = python(
             """
             import os, resource
             cache = opened(path)
@@ -334,9 +334,9 @@ class TestOthers:
             """,
             path,
         )
-        assert "this process cannot write, because it cannot register" in told
-        assert "Too many open files" in told
-        assert told.endswith(" parent's")
+        assert "this process cannot write, because it cannot register" in output
+        assert "Too many open files" in output
+        assert output.endswith(" parent's")
 
     def test_location_may_be_a_path_object(self, path):
         assert SharedCache(Path(path), {"OPTIONS": {"MAX_MEMORY": MIB}}).path == path

@@ -46,7 +46,7 @@ class Program:
         time.sleep(0.01)
         return True
 
-    def told(self, pattern, times=1):
+    def output(self, pattern, times=1):
         """Wait until a pattern occurs in the log this many times; return the group of the last occurrence."""
         while self.in_time():
             if len(found := re.findall(pattern, self.log.read_text())) >= times:
@@ -76,7 +76,7 @@ class Gunicorn(Program):
 
     def address(self):
         """Wait until gunicorn listens; return its address."""
-        return self.told(r"Listening at: (http://[\d.:]+)")
+        return self.output(r"Listening at: (http://[\d.:]+)")
 
     def answers(self, pages):
         """Request pages until every worker has answered five times; return all answers."""

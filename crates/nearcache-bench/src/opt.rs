@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 /// How many requests hit under Belady's policy with bypass (Belady, "A study of replacement algorithms for a virtual-storage
-/// computer", IBM Systems Journal, 1966): the entry asked for farthest in the future goes, be it the new one.
+/// computer", IBM Systems Journal, 1966): the entry requested farthest in the future is evicted, even if it is the new one.
 #[must_use]
 pub fn hits(keys: &[u64], capacity: usize) -> u64 {
     let next = next_uses(keys);
-    // By when they are asked for again, which names them.
+    // Ordered by the time of the next request, which also identifies the entry.
     let mut held = BTreeSet::new();
     let mut hits = 0;
     for (now, &next) in next.iter().enumerate() {

@@ -31,7 +31,7 @@ pub enum TraceError {
 pub struct Trace {
     /// The file's name up to the first dot.
     pub name: String,
-    /// The keys asked for, in order.
+    /// The requested keys, in order.
     pub keys: Vec<u64>,
 }
 

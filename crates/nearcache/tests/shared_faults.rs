@@ -323,7 +323,7 @@ fn processes_of_two_pid_namespaces_share_a_counter() {
 fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
     let scratch = Scratch::new("killed");
     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
-    let told = shared_words(1);
+    let progress = shared_words(1);
     inside_and_outside(
         || {
             // The child's child writes large values until it is killed, most likely during a write.
@@ -333,11 +333,11 @@ fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
                     let large = vec![1; 200_000];
                     loop {
                         cache.set(b"large", NewEntry::new(&large)).unwrap();
-                        told[0].fetch_add(1, Ordering::Relaxed);
+                        progress[0].fetch_add(1, Ordering::Relaxed);
                     }
                 });
-                let before = told[0].load(Ordering::Relaxed);
-                while told[0].load(Ordering::Relaxed) < before + 3 {
+                let before = progress[0].load(Ordering::Relaxed);
+                while progress[0].load(Ordering::Relaxed) < before + 3 {
                     thread::yield_now();
                 }
                 signal(writer, libc::SIGKILL);

@@ -84,28 +84,28 @@ fn wait_for(word: &AtomicU64) {
 /// Starts a child that runs `before`, stores its id and stays. Checks that the cache finds it alive, and dead after it is
 /// killed.
 fn lives_until_killed(cache: &SharedCache, before: impl FnOnce() -> bool) -> Result<(), ()> {
-    let told = shared_words(2);
+    let words = shared_words(2);
     let child = spawn(|| {
         if !before() {
-            told[0].store(1, Ordering::SeqCst);
+            words[0].store(1, Ordering::SeqCst);
             return SKIPPED;
         }
         works(cache);
-        told[1].store(cache.process_id().unwrap().to_u64(), Ordering::SeqCst);
-        told[0].store(1, Ordering::SeqCst);
+        words[1].store(cache.process_id().unwrap().to_u64(), Ordering::SeqCst);
+        words[0].store(1, Ordering::SeqCst);
         thread::sleep(Duration::from_secs(100));
         0
     });
-    wait_for(&told[0]);
-    if told[1].load(Ordering::SeqCst) == 0 {
+    wait_for(&words[0]);
+    if words[1].load(Ordering::SeqCst) == 0 {
         assert_eq!(wait(child), End::Exit(SKIPPED));
         return Err(());
     }
-    assert!(name(&told[1]) != cache.process_id().unwrap());
-    assert!(cache.is_alive(name(&told[1])));
+    assert!(name(&words[1]) != cache.process_id().unwrap());
+    assert!(cache.is_alive(name(&words[1])));
     signal(child, libc::SIGKILL);
     assert_eq!(wait(child), End::Killed(libc::SIGKILL));
-    assert!(!cache.is_alive(name(&told[1])));
+    assert!(!cache.is_alive(name(&words[1])));
     Ok(())
 }
 
@@ -123,10 +123,10 @@ fn a_child_that_changes_its_user_can_write_and_is_alive() {
         return;
     }
     // A process that took its slot before the change keeps it.
-    let told = |cache: &SharedCache| cache.process_id().unwrap();
+    let id_of = |cache: &SharedCache| cache.process_id().unwrap();
     lives_until_killed(&cache, || {
-        let before = told(&cache);
-        become_another_user() && told(&cache) == before
+        let before = id_of(&cache);
+        become_another_user() && id_of(&cache) == before
     })
     .unwrap();
     works(&cache);
@@ -331,15 +331,15 @@ type Holder = (libc::pid_t, &'static [AtomicU64]);
 
 /// Starts a process that opens the file and stays; returns it with its id.
 fn stopped_holder(path: &Path) -> Holder {
-    let told = shared_words(1);
+    let words = shared_words(1);
     let child = spawn(|| {
         let cache = SharedCache::open(path, BYTES).unwrap();
-        told[0].store(cache.process_id().unwrap().to_u64(), Ordering::SeqCst);
+        words[0].store(cache.process_id().unwrap().to_u64(), Ordering::SeqCst);
         thread::sleep(Duration::from_secs(100));
         0
     });
-    wait_for(&told[0]);
-    (child, told)
+    wait_for(&words[0]);
+    (child, words)
 }
 
 fn end(holder: &Holder) {

@@ -83,7 +83,7 @@ fn assert_whole(key: &[u8], value: &[u8]) {
 
 struct Worker<'a> {
     cache: SharedCache,
-    told: &'a [AtomicU64],
+    progress: &'a [AtomicU64],
     seed: u64,
     keys: u64,
     longest: u64,
@@ -123,7 +123,7 @@ impl Worker<'_> {
 
     fn found(&self, key: &[u8], value: &[u8]) {
         assert_whole(key, value);
-        self.told[WHOLE].fetch_add(1, Ordering::Relaxed);
+        self.progress[WHOLE].fetch_add(1, Ordering::Relaxed);
     }
 
     fn read(&mut self, key: &[u8]) {
@@ -214,22 +214,22 @@ impl Worker<'_> {
             if let Err(error) = self.step() {
                 panic!("{error}");
             }
-            self.told[DONE].fetch_add(1, Ordering::Relaxed);
-            self.told[BEATS + beat].fetch_add(1, Ordering::Relaxed);
+            self.progress[DONE].fetch_add(1, Ordering::Relaxed);
+            self.progress[BEATS + beat].fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 /// Checks the whole file repeatedly.
-fn check_repeatedly(path: &Path, bytes: u64, told: &[AtomicU64]) -> i32 {
+fn check_repeatedly(path: &Path, bytes: u64, progress: &[AtomicU64]) -> i32 {
     let cache = SharedCache::builder(path)
         .bytes(bytes)
         .lock_timeout(HUNG)
         .open()
         .unwrap();
-    while told[IS_OVER].load(Ordering::Relaxed) == 0 {
+    while progress[IS_OVER].load(Ordering::Relaxed) == 0 {
         cache.validate().unwrap();
-        told[CHECKS].fetch_add(1, Ordering::Relaxed);
+        progress[CHECKS].fetch_add(1, Ordering::Relaxed);
     }
     0
 }
@@ -260,17 +260,17 @@ fn copy(path: &Path, to: &Path, seed: &mut u64) {
 }
 
 /// Copies the file repeatedly, and uses the copies.
-fn copy_repeatedly(path: &Path, bytes: u64, told: &'static [AtomicU64]) -> i32 {
+fn copy_repeatedly(path: &Path, bytes: u64, progress: &'static [AtomicU64]) -> i32 {
     let to = path.with_extension("copy");
     let mut seed = bytes | 1;
     // The work in a copy is not reported with the rest.
-    let own: &'static [AtomicU64] = Box::leak(told.iter().map(|_| AtomicU64::new(0)).collect());
-    while told[IS_OVER].load(Ordering::Relaxed) == 0 {
+    let own: &'static [AtomicU64] = Box::leak(progress.iter().map(|_| AtomicU64::new(0)).collect());
+    while progress[IS_OVER].load(Ordering::Relaxed) == 0 {
         copy(path, &to, &mut seed);
         let cache = SharedCache::open(&to, bytes).unwrap();
         let mut worker = Worker {
             cache,
-            told: own,
+            progress: own,
             seed: next(&mut seed) | 1,
             keys: bytes / 1500,
             longest: bytes / 20,
@@ -288,7 +288,7 @@ fn copy_repeatedly(path: &Path, bytes: u64, told: &'static [AtomicU64]) -> i32 {
         // A check of such a copy sometimes finds wrong counts, so only its values are verified.
         drop(worker.cache.validate());
         fs::remove_file(&to).unwrap();
-        told[COPIES].fetch_add(1, Ordering::Relaxed);
+        progress[COPIES].fetch_add(1, Ordering::Relaxed);
     }
     0
 }
@@ -296,7 +296,7 @@ fn copy_repeatedly(path: &Path, bytes: u64, told: &'static [AtomicU64]) -> i32 {
 struct Storm<'a> {
     path: &'a Path,
     bytes: u64,
-    told: &'static [AtomicU64],
+    progress: &'static [AtomicU64],
     children: Vec<libc::pid_t>,
     seed: u64,
     kills: u64,
@@ -304,7 +304,7 @@ struct Storm<'a> {
 
 impl Storm<'_> {
     fn start(&mut self, at: usize) {
-        let (path, bytes, told, seed) = (self.path, self.bytes, self.told, next(&mut self.seed) | 1);
+        let (path, bytes, progress, seed) = (self.path, self.bytes, self.progress, next(&mut self.seed) | 1);
         self.children[at] = spawn(|| {
             let cache = SharedCache::builder(path)
                 .bytes(bytes)
@@ -313,7 +313,7 @@ impl Storm<'_> {
                 .unwrap();
             let mut worker = Worker {
                 cache,
-                told,
+                progress,
                 seed,
                 keys: bytes / 1500,
                 longest: bytes / 20,
@@ -344,7 +344,7 @@ impl Storm<'_> {
     /// Checks that every child continues when none is killed any more.
     fn assert_all_go_on(&self) {
         let beats = || -> Vec<u64> {
-            let beats = self.told[BEATS..][..self.children.len()].iter();
+            let beats = self.progress[BEATS..][..self.children.len()].iter();
             beats.map(|beat| beat.load(Ordering::Relaxed)).collect()
         };
         let (before, start) = (beats(), Instant::now());
@@ -357,9 +357,9 @@ impl Storm<'_> {
 
     fn rage(&mut self, watchdog: &SharedCache, length: Duration) {
         (0..self.children.len()).for_each(|at| self.start(at));
-        let (path, bytes, told) = (self.path, self.bytes, self.told);
-        let checker = spawn(|| check_repeatedly(path, bytes, told));
-        let copier = spawn(|| copy_repeatedly(path, bytes, told));
+        let (path, bytes, progress) = (self.path, self.bytes, self.progress);
+        let checker = spawn(|| check_repeatedly(path, bytes, progress));
+        let copier = spawn(|| copy_repeatedly(path, bytes, progress));
         let start = Instant::now();
         while start.elapsed() < length {
             thread::sleep(PAUSE);
@@ -369,7 +369,7 @@ impl Storm<'_> {
             watchdog.set(b"watchdog", NewEntry::new(b"bark")).unwrap();
             assert!(asked.elapsed() < HUNG / 4, "{:?}", asked.elapsed());
         }
-        told[IS_OVER].store(1, Ordering::Relaxed);
+        progress[IS_OVER].store(1, Ordering::Relaxed);
         let ends = [checker, copier].map(wait);
         self.assert_all_go_on();
         for child in &self.children {
@@ -394,7 +394,7 @@ fn storm(bytes: u64, length: Duration) {
     let mut storm = Storm {
         path: &path,
         bytes,
-        told: shared_words(BEATS + children),
+        progress: shared_words(BEATS + children),
         children: vec![0; children],
         seed: 0x9e37_79b9_7f4a_7c15 ^ bytes,
         kills: 0,
@@ -402,7 +402,7 @@ fn storm(bytes: u64, length: Duration) {
     storm.rage(&cache, length);
 
     let [done, whole, checks, copies] =
-        [DONE, WHOLE, CHECKS, COPIES].map(|at| storm.told[at].load(Ordering::Relaxed));
+        [DONE, WHOLE, CHECKS, COPIES].map(|at| storm.progress[at].load(Ordering::Relaxed));
     let (report, stats) = (cache.validate().unwrap(), cache.stats());
     eprintln!(
         "{bytes} bytes, {children} processes: {} kills, {done} operations, {whole} values whole, {checks} checks, {copies} copies, \

@@ -91,7 +91,7 @@ fn speed(path: &Path) -> Outcome {
             Ok(cache.set(pick(round), NewEntry::new(&value))?)
         })?;
         time(
-            &format!("set {len} B anew, evicting"),
+            &format!("set {len} B new, evicting"),
             rounds.min(900_000),
             |round| Ok(cache.set(&key(round), NewEntry::new(&value))?),
         )?;

@@ -82,7 +82,7 @@ fn run(load: Load, name: &str, size: &str, entries: u64, rounds: usize) {
         .iter()
         .filter_map(|name| open(name, entries, Setup::Default))
         .collect();
-    // What is asked for lies below `entries`; filled in one order, and once more, for those that take time to settle.
+    // The requested keys are below `entries`. They are inserted in one order, and once more for caches that settle slowly.
     for cache in &caches {
         (0..entries).chain(0..entries).for_each(|key| {
             if !cache.get(key) {

@@ -1,6 +1,6 @@
 //! Hit ratios on made-up traffic with times to live and unequal sizes, for every policy.
 //!
-//! A million keys asked for by Zipf's law (exponent 0.9), a thousand requests a second; on a miss an insert. By its key an
+//! A million keys requested by Zipf's law (exponent 0.9), a thousand requests a second; on a miss an insert. By its key an
 //! entry lives 300 s (60 %), 60 s (20 %) or an hour (20 %), and has a lognormal size with a mean of 4 KB. The same requests
 //! for every policy and capacity; one shard; the first half warms up and does not count.
 
@@ -51,7 +51,7 @@ fn hit_ratio(eviction: Eviction, capacity: u64) -> f64 {
         let number = random.zipf();
         let key = number.to_le_bytes();
         if cache.get(&key).is_none() {
-            // One larger than the cache is rejected, and asked for in vain again: so it would be.
+            // An entry larger than the cache is rejected, and its next request is a miss, as in a real program.
             let _ = cache.insert(&key, size(number), Some(time_to_live(number)));
         }
     }

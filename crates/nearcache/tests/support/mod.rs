@@ -114,7 +114,7 @@ pub(crate) fn shared_words(count: usize) -> &'static [AtomicU64] {
     // SAFETY: a new mapping, wherever the kernel likes.
     let base = unsafe { libc::mmap(ptr::null_mut(), count * 8, protection, flags, -1, 0) };
     assert_ne!(base, libc::MAP_FAILED);
-    // SAFETY: so many words are mapped, aligned to pages, for good; zeros are valid.
+    // SAFETY: so many words are mapped, aligned to pages, until the process ends; zeros are valid.
     unsafe { slice::from_raw_parts(base.cast(), count) }
 }
 

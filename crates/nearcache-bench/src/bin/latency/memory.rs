@@ -28,7 +28,7 @@ pub(crate) enum Protection {
 }
 
 impl Memory {
-    /// Maps a file for good.
+    /// Maps a file until the process ends.
     pub(crate) fn map(file: &File, bytes: usize) -> io::Result<Self> {
         // SAFETY: a new mapping, wherever the kernel puts it.
         let base = unsafe {
@@ -90,7 +90,7 @@ impl Memory {
         room.clear();
         room.reserve(MEGABYTE);
         let from = self.words[LEAD..][..MEGABYTE / 8].as_ptr().cast::<u8>();
-        // SAFETY: so many bytes are mapped and reserved. That others write them meanwhile tears the copy, which nobody reads.
+        // SAFETY: so many bytes are mapped and reserved. A write by another process tears the copy, which is never read.
         unsafe {
             ptr::copy_nonoverlapping(from, room.as_mut_ptr(), MEGABYTE);
             room.set_len(MEGABYTE);
