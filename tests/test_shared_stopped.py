@@ -168,7 +168,7 @@ def test_incr_of_an_object_waits_without_the_gil(cache, path):
     cache.set("number", 1.5)
     with stopped_writer(path, []) as process, beats() as counted:
         start = time.monotonic()
-        with pytest.raises(TimeoutError, match=rf"another process \(pid {process.pid}\) holds the lock"):
+        with pytest.raises(TimeoutError, match=rf"lock that another process \(pid {process.pid}\) holds"):
             cache.incr("number", 2)
         during = [at for at in counted if at >= start]
     assert len(during) > 20
