@@ -1,6 +1,7 @@
 """The relative links of the documents lead to files that exist. (The site's build checks anchors.)"""
 
 import re
+import subprocess
 from urllib.parse import unquote
 
 import pytest
@@ -15,6 +16,7 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
+SOURCE_FILE = re.compile(r"`([\w./-]+\.(?:rs|py|sh))`")
 WITH_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -42,3 +44,25 @@ def test_broken_link_is_found(tmp_path):
         "[a](there.md#x) [b](https://example.com) [c](#x) [d](gone.md)\n\n| x |\n|---|\n| ![e](gone.svg) |\n"
     )
     assert broken_links(page) == ["gone.md", "gone.svg"]
+
+
+def test_named_source_files_exist():
+    """A file that a document names in code, such as `slot.rs` or `shared/slot.rs`, is in the repository."""
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    if not tracked:
+        pytest.skip("this is not a checkout of git")
+    ends = {
+        "/".join(parts[start:])
+        for parts in (line.split("/") for line in tracked.splitlines())
+        for start in range(len(parts))
+    }
+    pages = [ROOT / "CONTRIBUTING.md", *(DOCS / "design").glob("*.md")]
+    missing = {
+        (page.name, name)
+        for page in pages
+        for name in SOURCE_FILE.findall(page.read_text())
+        if name.removeprefix("./") not in ends
+    }
+    assert missing == set()

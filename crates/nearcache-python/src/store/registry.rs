@@ -24,7 +24,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 #[cfg(shared)]
-use super::shared::{FileSize, SharedStore};
+use super::shared::{FileSize, SharedStore, option_of};
 use crate::errors::error;
 use crate::memory::{ensure_headroom, no_memory};
 use crate::system;
@@ -134,7 +134,7 @@ fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'stat
     let opened = py.detach(|| SharedStore::open(&path, wanted));
     let opened = opened.map_err(|failure| match failure {
         OpenError::OutOfMemory(short) => no_memory(short),
-        other => error::<PyOSError>(py, format_args!("{other}")),
+        other => error::<PyOSError>(py, format_args!("{other}{}", option_of(&other))),
     })?;
     let mut registry = registry();
     let shared = &mut registry.get_or_insert_default().shared;

@@ -88,9 +88,8 @@ pub enum OpenError {
     },
     /// The file system does not have enough free space for the file.
     #[error(
-        "no space for {bytes} bytes at {}: its file system has {total} bytes, {free} of them free; choose a smaller \
-         MAX_MEMORY (`Builder::bytes`; at least {MIN_BYTES}) or another path, or enlarge the file system (/dev/shm has \
-         64 MB in Docker unless `--shm-size` sets another size)",
+        "no space for {bytes} bytes at {}: its file system has {total} bytes, {free} of them free; choose a smaller size (at \
+         least {MIN_BYTES}) or another path, or enlarge the file system",
         path.display()
     )]
     NoRoom {
@@ -105,8 +104,7 @@ pub enum OpenError {
     },
     /// All process slots of the file are taken.
     #[error(
-        "all {processes} process slots of {} are taken; choose a larger MAX_PROCESSES (`Builder::max_processes`), which \
-         recreates the file",
+        "all {processes} process slots of {} are taken; choose a larger number of processes, which recreates the file",
         path.display()
     )]
     TooManyProcesses {

@@ -12,7 +12,7 @@ use nearcache::{OutOfMemory, Rejected};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 
-use super::file::{FileSize, MappedFile, SharedFile};
+use super::file::{FileSize, MappedFile, SharedFile, option_of};
 use super::log::{DisplayKey, warn_once};
 use crate::clock::Now;
 use crate::context::CallContext;
@@ -214,7 +214,11 @@ impl SharedStore {
     #[cold]
     fn to_exception(&self, py: Python<'_>, failure: &SharedError) -> PyErr {
         let path = self.file.path.display();
-        let message = format_args!("nearcache: {path}: {failure}");
+        let option = match failure {
+            SharedError::Detached(reason) => option_of(reason),
+            _ => "",
+        };
+        let message = format_args!("nearcache: {path}: {failure}{option}");
         match failure {
             SharedError::OutOfMemory(_) | SharedError::Detached(OpenError::OutOfMemory(_)) => no_memory(()),
             SharedError::KeyTooLong { .. } | SharedError::Rejected(_) => error::<PyValueError>(py, message),

@@ -217,3 +217,14 @@ impl fmt::Display for LossReason {
         }
     }
 }
+
+/// Returns which option an error of the engine is about, as the end of its message.
+pub(crate) const fn option_of(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::NoRoom { .. } => {
+            ". The size is OPTIONS[\"MAX_MEMORY\"]. In Docker /dev/shm has 64 MB, unless `--shm-size` is set"
+        }
+        OpenError::TooManyProcesses { .. } => ". The number is OPTIONS[\"MAX_PROCESSES\"]",
+        _ => "",
+    }
+}

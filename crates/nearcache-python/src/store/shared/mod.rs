@@ -24,7 +24,7 @@ use crate::values::bytes::EncodedBytes;
 use access::WriteFailure;
 
 pub(crate) use access::SharedStore;
-pub(crate) use file::FileSize;
+pub(crate) use file::{FileSize, option_of};
 
 impl EntryStore for SharedStore {
     fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
