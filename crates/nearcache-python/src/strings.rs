@@ -4,7 +4,7 @@
 //!
 //! - A `str` never changes its width, length or characters once other code can see it. What can change are the cached UTF-8
 //!   and hash, and whether it is interned. Before 3.12 a legacy `str` also gets its final form once, by `PyUnicode_READY`.
-//!   (`s += t` extends a `str` in place only if nobody else has a reference; whoever passes one here has another.)
+//!   (`s += t` extends a `str` in place only if no other reference exists, and the caller of these functions has another one.)
 //! - The width and the interned mark are bits of one word. Up to 3.13 `PyO3` reads that word from Rust, and the GIL keeps
 //!   others from writing it meanwhile. From 3.14 on, the first free-threaded version supported here, `PyUnicode_KIND` and
 //!   `PyUnicode_DATA` are functions of the interpreter, which does whatever its own memory model needs.

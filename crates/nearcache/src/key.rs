@@ -1,6 +1,6 @@
 //! Keys and their hashes in the local cache.
 //!
-//! Keys may contain users' input, so every cache seeds its hash function anew. An operation hashes its key once: the middle bits
+//! Keys may contain users' input, so every cache has a seed of its own. An operation hashes its key once: the middle bits
 //! choose the shard, the highest the index's bucket and the ghosts', the lowest are the fingerprints. Entries do not keep their
 //! hash; it is computed again when an entry is removed or the index grows.
 

@@ -1,4 +1,4 @@
-//! Adding to values: in place if both are integers of 64 bits, else by reading, adding in Python, and writing if nobody
+//! Adding to values: in place if both are integers of 64 bits, else by reading, adding in Python, and writing if no other
 //! wrote meanwhile.
 
 use nearcache::shared::{Incremented, NewEntry};

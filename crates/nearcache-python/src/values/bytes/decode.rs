@@ -111,7 +111,7 @@ impl<'py> Decoder<'py> {
                 objects::int(py, number).map_err(Undecodable::Raised)?.into_any()
             }
             (kind @ (ASCII | LATIN_1), Target::Text(text), _) => {
-                // SAFETY: `is_filled`: whoever called `filled` promised that the last buffer, which is this text's, is
+                // SAFETY: `is_filled`: the caller of `filled` promised that the last buffer, which is this text's, is
                 // written.
                 let (text, is_ascii) = unsafe { text.written() };
                 // Python relies on both: an ASCII str has no other characters, and a Latin-1 str has at least one.

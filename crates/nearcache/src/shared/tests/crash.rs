@@ -1,5 +1,5 @@
 //! Validity after a death: a process dies before each single store of each operation. Processes that go on, and processes
-//! that open the file anew, find a valid file, in which every key has its old value, its new one, or none.
+//! that open the file afterwards, find a valid file, in which every key has its old value, its new one, or none.
 //!
 //! How soon other writers go on is the subject of `takeover.rs`.
 
