@@ -52,6 +52,24 @@ def test_checks():
     )
 
 
+def message_fragments():
+    """Return the texts in code in the columns of `errors.md` that say what a message contains."""
+    cells = re.findall(
+        r"^\| (?:(?:info|warning) \| )?((?:`[^`]+`(?:, )?)+) \| ", page("errors"), re.MULTILINE
+    )
+    fragments = [fragment for cell in cells for fragment in re.findall(r"`([^`]+)`", cell)]
+    return [fragment for fragment in fragments if " " in fragment]
+
+
+def test_messages():
+    root = REFERENCE.parents[1]
+    sources = [*root.glob("crates/nearcache*/src/**/*.rs"), *root.glob("python/nearcache/django/**/*.py")]
+    # As the compilers join strings: Rust by a backslash at the end of a line, Python side by side.
+    text = "".join(re.sub(r'\\\n\s*|"\s*\n\s*f?"', "", path.read_text()) for path in sources)
+    assert len(message_fragments()) > 20
+    assert [fragment for fragment in message_fragments() if fragment not in text] == []
+
+
 def test_metrics():
     source = (PACKAGE / "prometheus.py").read_text()
     names = set(re.findall(r'"((?:nearcache|django_cache)_\w+)"', source))
