@@ -5,7 +5,7 @@
 //! is probably being written by a process that was stopped or killed. It waits for the lock for a limited time.
 
 use std::hint;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cache::SharedCache;
 use super::counters::Counter;
@@ -238,9 +238,11 @@ impl<C: Clock> SharedCache<C> {
         sink: &mut impl Sink,
         timeout: Duration,
     ) -> Result<Option<EntryInfo>, ReadError> {
+        let start = Instant::now();
         let mut scratch = Vec::new();
         for _ in 0..STARTS {
-            let entry = match self.read_to_scratch(key, timeout, &mut scratch)? {
+            let time_left = timeout.saturating_sub(start.elapsed());
+            let entry = match self.read_to_scratch(key, time_left, &mut scratch)? {
                 Lookup::Found(entry) => entry,
                 Lookup::Missing => return Ok(None),
                 Lookup::Interrupted | Lookup::Damaged => {
