@@ -60,10 +60,7 @@ fn a_file_system_smaller_than_the_cache_is_an_error() {
         assert!(matches!(error, OpenError::NoRoom { bytes: BYTES, .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains("has 524288 bytes, 524288 of them free"), "{text}");
-        assert!(
-            text.contains("at least 1048576") && text.contains("--shm-size"),
-            "{text}"
-        );
+        assert!(text.contains("at least 1048576"), "{text}");
         assert_eq!(fs::read_dir(scratch.directory()).unwrap().count(), 0);
     });
 }
