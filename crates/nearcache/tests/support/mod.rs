@@ -1,11 +1,11 @@
 //! Children, and memory they share with their parent, for tests of many processes.
 #![allow(unsafe_code, clippy::unwrap_used, dead_code)] // in helper code, as in tests; each test uses its part
 
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::{fs, io, ptr, slice};
 
 /// A directory of its own, in memory where there is such a file system; removed at the end.
@@ -51,16 +51,34 @@ pub(crate) enum End {
 /// What a child returns with whose operating system does not let it do what the test needs.
 pub(crate) const SKIPPED: i32 = 77;
 
+/// Set in children of `spawn`.
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Makes a panic in a child write its message without any lock. Another thread of the parent may have held one when the child was
+/// made, for example because a test failed at that moment, and the child would wait for it forever.
+fn install_panic_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let default = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_CHILD.load(Ordering::Relaxed) {
+                return default(info);
+            }
+            let message = format!("in a child: {info}\n");
+            // SAFETY: reads the bytes of the message. If it fails, the exit code still tells that the child failed.
+            unsafe { libc::write(libc::STDERR_FILENO, message.as_ptr().cast(), message.len()) };
+        }));
+    });
+}
+
 /// Runs something in a child, which returns its exit code; returns its process id.
 pub(crate) fn spawn(child: impl FnOnce() -> i32) -> libc::pid_t {
+    install_panic_hook();
     // SAFETY: the child uses the allocator, which glibc and musl make usable after a fork, and ends without returning.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");
     if pid == 0 {
-        panic::set_hook(Box::new(|what| {
-            // Not captured, as what is printed would be.
-            writeln!(std::io::stderr(), "in a child: {what}").ok();
-        }));
+        IS_CHILD.store(true, Ordering::Relaxed);
         let code = panic::catch_unwind(AssertUnwindSafe(child)).unwrap_or(1);
         // SAFETY: ends the process without running what belongs to the parent.
         unsafe { libc::_exit(code) };
