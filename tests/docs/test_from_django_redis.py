@@ -7,6 +7,7 @@ import datetime
 import inspect
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -203,6 +204,12 @@ def outcome(cache, name, arguments, by_name):
     return dict(result) if name == "get_many" else result
 
 
+def accepts_connections(path):
+    """Return whether a server listens on a socket. The socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @pytest.fixture
 def redis_cache(packages, tmp_path):
     """Return django-redis's cache, with a server that ends with the test."""
@@ -210,13 +217,13 @@ def redis_cache(packages, tmp_path):
         pytest.skip("there is no redis-server")
     from django_redis.cache import RedisCache  # noqa: PLC0415 (where it is installed)
 
-    socket = tmp_path / "socket"
-    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
+    path = tmp_path / "socket"
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
     server = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
-    while not socket.exists() and time.monotonic() < deadline:
+    while not accepts_connections(path) and time.monotonic() < deadline:
         time.sleep(0.01)
-    cache = RedisCache(f"unix://{socket}", {})
+    cache = RedisCache(f"unix://{path}", {})
     yield cache
     cache.client.get_client().connection_pool.disconnect()
     server.terminate()
