@@ -1,0 +1,24 @@
+//! The remote tier of nearcache: a client for Redis and Valkey, and the protocol that keeps near copies valid.
+//!
+//! [`Remote`] sends requests to a server, to the primary that Sentinels name, or to the primaries of a Cluster, in the
+//! calling thread or without blocking it. [`near`] has the state by which a near copy is known to be valid, and the
+//! listener that reads the server's invalidations. Nothing here knows of Python or Django.
+//!
+//! # Processes
+//!
+//! A child of `fork` inherits neither connections nor threads: it opens its own at its first request. No lock of this
+//! crate that a child could inherit locked is waited for in the child.
+
+#![cfg(unix)]
+
+mod config;
+mod error;
+pub mod near;
+mod request;
+mod server_id;
+
+pub use config::{Config, Endpoints};
+pub use error::{Error, ErrorKind};
+pub use redis::{Cmd, Value, cmd};
+pub use request::{Command, Replies, Reply, Request, Route};
+pub use server_id::ServerId;

@@ -1,0 +1,109 @@
+//! Requests: commands and where they go, and their replies.
+
+use redis::{Cmd, Value};
+
+use crate::error::Error;
+use crate::server_id::ServerId;
+
+/// The number of hash slots of a Cluster.
+const SLOTS: u16 = 16_384;
+
+/// Which server a command goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The primary of this hash slot.
+    Slot(u16),
+    /// The primary with this number, from 0 to [`primaries`](crate::Remote::primaries) - 1.
+    Primary(usize),
+}
+
+impl Route {
+    /// Returns the route for a command on a key. O(length of the key).
+    #[must_use]
+    pub fn key(key: &[u8]) -> Self {
+        Self::Slot(crc16::State::<crc16::XMODEM>::calculate(hash_tag(key)) % SLOTS)
+    }
+}
+
+/// Returns the part of a key that a Cluster hashes: between the first `{` and the next `}`, unless that is empty.
+fn hash_tag(key: &[u8]) -> &[u8] {
+    let Some(open) = key.iter().position(|&byte| byte == b'{') else {
+        return key;
+    };
+    let after = &key[open + 1..];
+    match after.iter().position(|&byte| byte == b'}') {
+        Some(len) if len > 0 => &after[..len],
+        _ => key,
+    }
+}
+
+/// One command of a request.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The command and its arguments.
+    pub cmd: Cmd,
+    /// Where it goes.
+    pub route: Route,
+    /// Whether executing it twice has the same effect as once. Only then is it sent again after a connection broke.
+    pub repeatable: bool,
+}
+
+/// Commands that are sent together (pipelined). They are not a transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The commands. Those for the same server are executed in this order.
+    pub commands: Vec<Command>,
+}
+
+impl Request {
+    /// Adds a command.
+    pub fn add(&mut self, cmd: Cmd, route: Route, repeatable: bool) {
+        self.commands.push(Command {
+            cmd,
+            route,
+            repeatable,
+        });
+    }
+}
+
+/// The reply to one command.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The value. An error of this command alone is a [`Value::ServerError`].
+    pub value: Value,
+    /// Which server answered: a primary at its usual place, or [`ServerId::UNKNOWN`], also where a Cluster redirected the
+    /// command by `ASK`.
+    pub server: ServerId,
+}
+
+/// The replies to a request, in the order of its commands.
+pub type Replies = Vec<Reply>;
+
+impl Reply {
+    /// Returns the value, or the error that the server answered with.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the server's error, as [`ErrorKind::Response`](crate::ErrorKind::Response) or a more specific kind.
+    pub fn into_value(self) -> Result<Value, Error> {
+        match self.value {
+            Value::ServerError(error) => Err(Error::from_server(&error)),
+            value => Ok(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_with_the_same_hash_tag_have_the_same_slot() {
+        assert_eq!(Route::key(b"123456789"), Route::Slot(0x31c3));
+        assert_eq!(Route::key(b"{user}.a"), Route::key(b"x{user}y{b}"));
+        assert_eq!(
+            Route::key(b"a{}b{c}"),
+            Route::Slot(crc16::State::<crc16::XMODEM>::calculate(b"a{}b{c}") % SLOTS)
+        );
+    }
+}
