@@ -1,0 +1,219 @@
+//! The store of a remote tier, Redis or Valkey, with a near tier of copies before it.
+//!
+//! Every operation asks the server, but a `get` that finds a copy which is known to be valid. A write invalidates the copies
+//! of its key before it is sent, and again when it was answered or failed. `plan` splits operations so that threads,
+//! greenlets and event loops can each wait in their way; `reads`, `writes`, `expiry`, `locks` and `scan` are the operations.
+
+mod completions;
+mod expiry;
+mod failure;
+mod locks;
+mod near;
+#[cfg(shared)]
+mod near_shared;
+mod open;
+mod plan;
+mod reads;
+mod requests;
+mod scan;
+mod stats;
+mod wait;
+mod wire;
+mod writes;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use nearcache::{Condition, Timestamp};
+use nearcache_remote::{Error, Remote};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
+use super::stats::Stats;
+use crate::arguments::{Any, Argument};
+use crate::clock::Now;
+use crate::context::CallContext;
+use near::Near;
+
+pub(crate) use completions::{Completions, Pending};
+pub(crate) use failure::OnError;
+pub(crate) use near::NearCopy;
+pub(crate) use open::TieredSettings;
+pub(crate) use plan::Step;
+pub(crate) use scan::RemoteKeys;
+pub(crate) use stats::RemoteStats;
+
+/// A remote tier, and the near tier before it. Lives as long as the process.
+pub(crate) struct TieredStore {
+    remote: Remote,
+    near: Option<Near>,
+    on_error: OnError,
+    /// Whether `clear` deletes the whole database.
+    flush_database: bool,
+    /// What `clear` deletes: all keys that begin with this.
+    prefix: Vec<u8>,
+    /// The function by which greenlets wait; empty where threads block.
+    green_wait: OnceLock<Py<PyAny>>,
+    counts: RemoteCounts,
+}
+
+/// What a store counts in this process about the remote tier.
+#[derive(Default)]
+struct RemoteCounts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    sets: AtomicU64,
+    deletes: AtomicU64,
+    /// Operations that failed, but did not raise because of `ON_ERROR`.
+    ignored_errors: AtomicU64,
+}
+
+impl TieredStore {
+    /// Returns what an operation does when its request failed: `otherwise`, if `ON_ERROR` allows it for this error.
+    fn on_failure<T>(
+        &self,
+        py: Python<'_>,
+        error: &Error,
+        otherwise: impl FnOnce() -> PyResult<T>,
+    ) -> PyResult<T> {
+        if self.on_error == OnError::Raise || !error.is_outage() {
+            return Err(failure::to_exception(py, error));
+        }
+        self.counts.ignored_errors.fetch_add(1, Relaxed);
+        otherwise()
+    }
+
+    /// Invalidates the near copies of a key that this process is about to write or has written.
+    fn invalidate(&self, key: &[u8]) {
+        if let Some(near) = &self.near {
+            near.invalidate(key);
+        }
+    }
+}
+
+/// Each operation is a plan, carried out in this thread.
+impl EntryStore for TieredStore {
+    fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        let step = self.plan_get(context, key, false)?;
+        self.run(context.py(), step)
+    }
+
+    fn set<'py>(
+        &'static self,
+        context: &CallContext<'_, 'py>,
+        key: &[u8],
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        condition: Condition,
+    ) -> PyResult<SetOutcome> {
+        let step = self.plan_set(context, key, value, timeout, condition)?;
+        self.run(context.py(), step)
+    }
+
+    fn incr<'py>(
+        &'static self,
+        context: &CallContext<'_, 'py>,
+        key: &[u8],
+        delta: Any<'_, 'py>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let step = self.plan_incr(key, delta)?;
+        self.run(context.py(), step)
+    }
+
+    fn contains(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: Now) -> PyResult<bool> {
+        self.run(context.py(), self.plan_contains(key))
+    }
+
+    fn delete(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        self.run(context.py(), self.plan_delete(key))
+    }
+
+    fn delete_batch(&'static self, context: &CallContext<'_, '_>, keys: &[StoredKey]) -> PyResult<u64> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
+        self.run(context.py(), self.plan_delete_many(keys))
+    }
+
+    fn clear(&'static self, context: &CallContext<'_, '_>) -> PyResult<()> {
+        self.clear_all(context.py())
+    }
+
+    fn expires_at(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        now: Now,
+    ) -> PyResult<Option<Timestamp>> {
+        self.run(context.py(), self.plan_expires_at(key, now))
+    }
+
+    fn expire_at(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        expires_at: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        self.run(context.py(), self.plan_expire_at(key, expires_at, now))
+    }
+
+    fn persist(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+        self.run(context.py(), self.plan_persist(key))
+    }
+
+    fn acquire_lock(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        token: &str,
+        expires_at: Timestamp,
+        now: Now,
+    ) -> PyResult<bool> {
+        let step = self.plan_acquire(context.py(), key, token, expires_at, now)?;
+        self.run(context.py(), step)
+    }
+
+    fn release_lock(&'static self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let step = self.plan_release(context.py(), key, token)?;
+        self.run(context.py(), step)
+    }
+
+    fn holds_lock(&'static self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+        let step = self.plan_holds(context.py(), key, token)?;
+        self.run(context.py(), step)
+    }
+
+    fn extend_lock(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        token: &str,
+        extension: Extension,
+        _: Now,
+    ) -> PyResult<bool> {
+        let step = self.plan_extend(context.py(), key, token, extension)?;
+        self.run(context.py(), step)
+    }
+
+    fn keys(&'static self, _: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys> {
+        RemoteKeys::new(self, pattern).map(StoredKeys::Remote)
+    }
+
+    fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats> {
+        self.statistics(context)
+    }
+
+    fn reset_stats(&'static self) {
+        self.reset_counts();
+    }
+
+    fn panic(&'static self, _: &[u8]) {
+        // No lock is held while a request is made.
+        panic!("asked for by a test");
+    }
+
+    fn verify(&'static self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64)> {
+        let message = format_args!("there is no file to check: the entries are on a server");
+        Err(crate::errors::error::<PyTypeError>(py, message))
+    }
+}

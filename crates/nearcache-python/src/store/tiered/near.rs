@@ -1,0 +1,244 @@
+//! The near tier: copies of remote entries in this process or in the machine's shared file.
+//!
+//! `nearcache_remote::near` says when a copy is valid. Invalid copies stay until they are overwritten or evicted.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use nearcache::local::{Capacity, NewEntry, RawCache};
+use nearcache::{Clock, Condition, SystemClock, Timestamp};
+use nearcache_remote::ServerId;
+use nearcache_remote::near::{BootTime, Listener, NearState, Stamp, Stripe};
+use pyo3::prelude::*;
+
+#[cfg(shared)]
+use super::near_shared;
+use super::wire;
+use crate::clock::Now;
+use crate::glob::Glob;
+use crate::store::local::weight;
+#[cfg(shared)]
+use crate::store::shared::SharedStore;
+use crate::values::{Encoded, Stored};
+
+/// A copy of a remote entry in this process.
+pub(crate) struct NearCopy {
+    pub(super) mark: Mark,
+    stored: Stored,
+}
+
+/// Until when a copy is valid.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) stamp: Stamp,
+    /// When the remote entry expires, or `NEAR_TTL` ends.
+    pub(super) deadline: BootTime,
+}
+
+/// Where the copies are.
+pub(crate) enum Copies {
+    Local(&'static RawCache<NearCopy>),
+    #[cfg(shared)]
+    Shared(&'static SharedStore),
+}
+
+/// The near tier of a store.
+pub(crate) struct Near {
+    pub(crate) copies: Copies,
+    pub(crate) state: NearState,
+    pub(crate) listener: Listener,
+    /// What every key that the listener hears of begins with.
+    pub(crate) prefix: Vec<u8>,
+    pub(crate) max_staleness: Duration,
+    pub(crate) ttl: Option<Duration>,
+    /// Keys that are not copied, as the caller names them.
+    pub(crate) excluded: Vec<Glob>,
+    pub(crate) counts: NearCounts,
+}
+
+/// What a near tier counts in this process.
+#[derive(Default)]
+pub(crate) struct NearCounts {
+    pub(crate) hits: AtomicU64,
+    /// Copies served beyond the promise, while the server could not be reached.
+    pub(crate) stale_hits: AtomicU64,
+    pub(crate) fills: AtomicU64,
+    /// Fills refused, because the listener was not armed on the server that answered.
+    pub(crate) refused_unarmed: AtomicU64,
+    /// Fills refused, because the entry was invalidated while it was read.
+    pub(crate) refused_invalidated: AtomicU64,
+    /// Fills refused by `NEAR_EXCLUDE` or another prefix.
+    pub(crate) refused_excluded: AtomicU64,
+    /// Fills refused, because the value was too large for the near tier.
+    pub(crate) refused_large: AtomicU64,
+}
+
+/// What is known before a value is requested, so that its copy can be judged later.
+#[derive(Clone, Copy)]
+pub(super) struct Fill {
+    stripe: Stripe,
+    stamp: Stamp,
+    sent: BootTime,
+}
+
+/// A copy that was found.
+pub(super) struct Found {
+    mark: Mark,
+    pub(super) value: Stored,
+}
+
+impl Near {
+    /// Returns the value of a copy that may be served.
+    #[inline]
+    pub(super) fn get(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        if !key.starts_with(&self.prefix) {
+            return Ok(None);
+        }
+        let Some(found) = self.find(py, key)? else {
+            return Ok(None);
+        };
+        let stripe = Stripe::of(key);
+        let Mark { stamp, deadline } = found.mark;
+        if !self.state.may_serve(stripe, stamp, deadline, self.max_staleness) {
+            return Ok(None);
+        }
+        self.counts.hits.fetch_add(1, Relaxed);
+        found.value.decode(py).map(Some)
+    }
+
+    /// Returns the value of a copy that may be served while the server cannot be reached, by `ON_ERROR` "stale".
+    pub(super) fn get_stale(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        let Some(found) = self.find(py, key)? else {
+            return Ok(None);
+        };
+        let Mark { stamp, deadline } = found.mark;
+        if BootTime::now() > deadline || !self.state.may_serve_in_outage(Stripe::of(key), stamp) {
+            return Ok(None);
+        }
+        self.counts.stale_hits.fetch_add(1, Relaxed);
+        found.value.decode(py).map(Some)
+    }
+
+    #[inline]
+    fn find(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Found>> {
+        match &self.copies {
+            Copies::Local(cache) => Ok(cache.get_with(key, &Now::System, |copy| Found {
+                mark: copy.mark,
+                value: copy.stored.clone_ref(py),
+            })),
+            #[cfg(shared)]
+            Copies::Shared(store) => near_shared::find(store, py, key),
+        }
+    }
+
+    /// Notes what has to be known before a value is requested. Starts the listener if it does not run.
+    pub(super) fn begin_fill(&self, key: &[u8]) -> Fill {
+        self.listener.ensure_running();
+        let stripe = Stripe::of(key);
+        Fill {
+            stripe,
+            stamp: self.state.stamp(stripe),
+            sent: BootTime::now(),
+        }
+    }
+
+    /// Stores a copy of a value that a server returned, if it is known to stay valid until an invalidation.
+    ///
+    /// `ttl` is what the server said in the same request; `None` is no expiry.
+    pub(super) fn fill(
+        &self,
+        entry: &RemoteEntry<'_, '_>,
+        fill: Fill,
+        capacity: &Capacity,
+    ) -> PyResult<()> {
+        let counts = &self.counts;
+        let refused = if !self.state.is_armed(entry.server) {
+            &counts.refused_unarmed
+        } else if !self.state.is_current(fill.stripe, fill.stamp) {
+            &counts.refused_invalidated
+        } else if !self.accepts(entry.key) {
+            &counts.refused_excluded
+        } else if !self.insert(entry, fill, capacity)? {
+            &counts.refused_large
+        } else {
+            &counts.fills
+        };
+        refused.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Returns whether a key is copied at all.
+    fn accepts(&self, key: &[u8]) -> bool {
+        let Some(rest) = key.strip_prefix(self.prefix.as_slice()) else {
+            return false;
+        };
+        if self.excluded.is_empty() {
+            return true;
+        }
+        // `rest` is `version:key`, unless a function of the user makes the keys.
+        let name = match rest.iter().position(|&byte| byte == b':') {
+            Some(colon) if !self.prefix.is_empty() => &rest[colon + 1..],
+            _ => rest,
+        };
+        !self.excluded.iter().any(|glob| glob.matches(name))
+    }
+
+    /// Returns whether the copy was stored.
+    fn insert(&self, entry: &RemoteEntry<'_, '_>, fill: Fill, capacity: &Capacity) -> PyResult<bool> {
+        let lifetime = match (entry.ttl, self.ttl) {
+            (Some(ttl), Some(most)) => Some(ttl.min(most)),
+            (one, other) => one.or(other),
+        };
+        let mark = Mark {
+            stamp: fill.stamp,
+            deadline: fill.sent.after(lifetime),
+        };
+        let expires_at = lifetime.map_or(Timestamp::NEVER, |lifetime| SystemClock.expiry(lifetime));
+        match &self.copies {
+            Copies::Local(cache) => {
+                let value = Encoded::with_pickle(entry.value, entry.stored)?;
+                let new = NewEntry {
+                    weight: weight::<NearCopy>(entry.key, value.size),
+                    value: NearCopy {
+                        mark,
+                        stored: value.stored,
+                    },
+                    expires_at,
+                };
+                let inserted = cache.insert_if(entry.key, new, Condition::Always, capacity, &SystemClock);
+                Ok(inserted.is_ok())
+            }
+            #[cfg(shared)]
+            Copies::Shared(store) => {
+                near_shared::insert(store, entry.value.py(), entry.key, mark, entry.stored, expires_at)
+            }
+        }
+    }
+
+    /// Invalidates the copies of a key that this process is about to write or has written.
+    pub(super) fn invalidate(&self, key: &[u8]) {
+        self.state.invalidate(Stripe::of(key));
+    }
+}
+
+/// An entry as a server returned it.
+pub(super) struct RemoteEntry<'a, 'py> {
+    pub(super) key: &'a [u8],
+    /// The value as the server stores it, and decoded.
+    pub(super) stored: &'a [u8],
+    pub(super) value: &'a Bound<'py, PyAny>,
+    /// How long it has to live; `None` is for ever.
+    pub(super) ttl: Option<Duration>,
+    pub(super) server: ServerId,
+}
+
+/// Returns the value of a copy in its stored form.
+#[cfg(shared)]
+pub(super) fn found_on_wire(py: Python<'_>, mark: Mark, stored: &[u8]) -> PyResult<Found> {
+    let value = wire::decode(py, stored)?;
+    Ok(Found {
+        mark,
+        // It was made for this caller alone.
+        value: Stored::Shared(value),
+    })
+}

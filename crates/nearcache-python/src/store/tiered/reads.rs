@@ -1,0 +1,216 @@
+//! Reading values.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use nearcache::local::Capacity;
+use nearcache_remote::{Error, Reply, Request, Route, Value, cmd};
+use pyo3::prelude::*;
+
+use super::near::{Fill, Near, RemoteEntry};
+use super::plan::{Plan, Step};
+use super::requests::{Reader, on_key, single, unexpected};
+use super::{OnError, TieredStore, failure, wire};
+use crate::context::CallContext;
+
+/// What a read found on the server.
+struct Read {
+    reply: Reply,
+    /// What PTTL returned, if the near tier asked for it.
+    ttl: Option<i64>,
+}
+
+impl TieredStore {
+    /// Reads a value: from a near copy that is valid, unless `fresh`, else from the server.
+    #[inline]
+    pub(crate) fn plan_get(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        fresh: bool,
+    ) -> PyResult<Step<Option<Py<PyAny>>>> {
+        if let Some(near) = &self.near
+            && !fresh
+            && let Some(value) = near.get(context.py(), key)?
+        {
+            return Ok(Step::Done(Some(value)));
+        }
+        Ok(self.plan_remote_get(context, key).into())
+    }
+
+    fn plan_remote_get(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+    ) -> Plan<Option<Py<PyAny>>> {
+        let mut request = single(on_key("GET", key), key, true);
+        let fill = self.begin_fill(key, &mut request);
+        let (key, capacity) = (key.to_vec(), context.settings.capacity);
+        Plan::new(request, move |py, outcome| {
+            let found = outcome.and_then(|replies| Read::next(&mut Reader::new(replies), fill.is_some()));
+            match found {
+                Ok(read) => self.finish_get(py, &key, read, fill, &capacity),
+                Err(error) => self.on_failure(py, &error, || self.stale(py, &key)),
+            }
+        })
+    }
+
+    /// Adds what the near tier asks the server in the same request.
+    fn begin_fill(&self, key: &[u8], request: &mut Request) -> Option<Fill> {
+        let near = self.near.as_ref()?;
+        request.add(on_key("PTTL", key), Route::key(key), true);
+        Some(near.begin_fill(key))
+    }
+
+    fn finish_get(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        read: Read,
+        fill: Option<Fill>,
+        capacity: &Capacity,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let stored = match read.reply.value {
+            Value::Nil => {
+                self.counts.misses.fetch_add(1, Relaxed);
+                return Ok(None);
+            }
+            Value::BulkString(stored) => stored,
+            other => return Err(failure::to_exception(py, &unexpected(&other, "a value"))),
+        };
+        self.counts.hits.fetch_add(1, Relaxed);
+        let value = wire::decode(py, &stored)?;
+        if let (Some(near), Some(fill), Some(ttl)) = (&self.near, fill, lifetime(read.ttl)) {
+            let entry = RemoteEntry {
+                key,
+                stored: &stored,
+                value: value.bind(py),
+                ttl,
+                server: read.reply.server,
+            };
+            near.fill(&entry, fill, capacity)?;
+        }
+        Ok(Some(value))
+    }
+
+    /// Returns a near copy of any age, if `ON_ERROR` is "stale" and there is one.
+    fn stale(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        match &self.near {
+            Some(near) if self.on_error == OnError::Stale => near.get_stale(py, key),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads the values of several keys; the result has one element for each key.
+    pub(crate) fn plan_get_many(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        keys: Vec<Vec<u8>>,
+    ) -> PyResult<Step<Vec<Option<Py<PyAny>>>>> {
+        let py = context.py();
+        let mut values: Vec<Option<Py<PyAny>>> = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let near = self.near.as_ref().map(|near| near.get(py, key)).transpose()?;
+            values.push(near.flatten());
+        }
+        let missing: Vec<usize> = (0..keys.len()).filter(|&at| values[at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(Step::Done(values));
+        }
+        let mut request = self.values_request(missing.iter().map(|&at| keys[at].as_slice()));
+        let fills: Vec<Option<Fill>> = missing
+            .iter()
+            .map(|&at| self.begin_fill(&keys[at], &mut request))
+            .collect();
+        let capacity = context.settings.capacity;
+        let plan = Plan::new(request, move |py, outcome| {
+            let reads = outcome.and_then(|replies| self.read_values(replies, missing.len()));
+            match reads {
+                Ok(reads) => {
+                    for ((read, fill), at) in reads.into_iter().zip(fills).zip(missing) {
+                        values[at] = self.finish_get(py, &keys[at], read, fill, &capacity)?;
+                    }
+                    Ok(values)
+                }
+                Err(error) => self.on_failure(py, &error, || {
+                    for at in missing {
+                        values[at] = self.stale(py, &keys[at])?;
+                    }
+                    Ok(values)
+                }),
+            }
+        });
+        Ok(plan.into())
+    }
+
+    /// Returns the request for several values: one MGET, or a GET each where keys are on several servers.
+    fn values_request<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Request {
+        let mut request = Request::default();
+        if self.is_cluster() {
+            for key in keys {
+                request.add(on_key("GET", key), Route::key(key), true);
+            }
+        } else {
+            let mut command = cmd("MGET");
+            for key in keys {
+                command.arg(key);
+            }
+            request.add(command, Route::Primary(0), true);
+        }
+        request
+    }
+
+    /// Reads the replies to [`values_request`](Self::values_request) and the PTTLs after it.
+    fn read_values(&self, replies: Vec<Reply>, count: usize) -> Result<Vec<Read>, Error> {
+        let mut reader = Reader::new(replies);
+        let mut found: Vec<Reply> = Vec::with_capacity(count);
+        if self.is_cluster() {
+            for _ in 0..count {
+                found.push(reader.checked_reply()?);
+            }
+        } else {
+            let reply = reader.checked_reply()?;
+            let Value::Array(values) = reply.value else {
+                return Err(unexpected(&reply.value, "an array"));
+            };
+            let server = reply.server;
+            found.extend(values.into_iter().map(|value| Reply { value, server }));
+        }
+        found
+            .into_iter()
+            .map(|reply| {
+                let ttl = self.near.is_some().then(|| reader.number()).transpose()?;
+                Ok(Read { reply, ttl })
+            })
+            .collect()
+    }
+
+    /// Returns whether the server has a key.
+    pub(crate) fn plan_contains(&'static self, key: &[u8]) -> Step<bool> {
+        let request = single(on_key("EXISTS", key), key, true);
+        Plan::new(request, move |py, outcome| {
+            let count = outcome.and_then(|replies| Reader::new(replies).number());
+            count.map_or_else(
+                |error| self.on_failure(py, &error, || Ok(false)),
+                |count| Ok(count > 0),
+            )
+        })
+        .into()
+    }
+}
+
+impl Read {
+    fn next(reader: &mut Reader, with_ttl: bool) -> Result<Self, Error> {
+        let reply = reader.checked_reply()?;
+        let ttl = with_ttl.then(|| reader.number()).transpose()?;
+        Ok(Self { reply, ttl })
+    }
+}
+
+/// Returns for how long a copy may be kept, by what PTTL returned: `None` if not at all, `Some(None)` for ever.
+fn lifetime(pttl: Option<i64>) -> Option<Option<Duration>> {
+    match pttl? {
+        -1 => Some(None),
+        millis => u64::try_from(millis).ok().map(|millis| Some(Duration::from_millis(millis))),
+    }
+}

@@ -1,0 +1,75 @@
+//! Requests of one or several commands, and reading their replies.
+
+use nearcache_remote::{Cmd, Error, ErrorKind, Replies, Reply, Request, Route, Value, cmd};
+
+/// Returns a command on a key.
+pub(super) fn on_key(name: &str, key: &[u8]) -> Cmd {
+    let mut command = cmd(name);
+    command.arg(key);
+    command
+}
+
+/// Returns a request of one command on a key. `repeatable` is as in [`nearcache_remote::Command`].
+pub(super) fn single(command: Cmd, key: &[u8], repeatable: bool) -> Request {
+    let mut request = Request::default();
+    request.add(command, Route::key(key), repeatable);
+    request
+}
+
+/// Returns a script with one key as a command. Scripts are not repeated: they may have had an effect.
+pub(super) fn script(text: &str, key: &[u8]) -> Cmd {
+    let mut command = cmd("EVAL");
+    command.arg(text).arg(1).arg(key);
+    command
+}
+
+/// The replies to a request, read one after the other.
+pub(super) struct Reader(std::vec::IntoIter<Reply>);
+
+impl Reader {
+    pub(super) fn new(replies: Replies) -> Self {
+        Self(replies.into_iter())
+    }
+
+    pub(super) fn reply(&mut self) -> Result<Reply, Error> {
+        let missing = || Error::new(ErrorKind::Response, "the server sent too few replies");
+        self.0.next().ok_or_else(missing)
+    }
+
+    /// Returns the next reply. Fails if it is the server's error.
+    pub(super) fn checked_reply(&mut self) -> Result<Reply, Error> {
+        let Reply { value, server } = self.reply()?;
+        let value = Reply { value, server }.into_value()?;
+        Ok(Reply { value, server })
+    }
+
+    pub(super) fn value(&mut self) -> Result<Value, Error> {
+        self.reply()?.into_value()
+    }
+
+    /// Reads a number, such as a count.
+    pub(super) fn number(&mut self) -> Result<i64, Error> {
+        match self.value()? {
+            Value::Int(number) => Ok(number),
+            Value::Boolean(flag) => Ok(i64::from(flag)),
+            other => Err(unexpected(&other, "a number")),
+        }
+    }
+
+    /// Reads the reply to a command that may be refused by its condition: whether it was not.
+    pub(super) fn is_done(&mut self) -> Result<bool, Error> {
+        Ok(!matches!(self.value()?, Value::Nil))
+    }
+}
+
+/// Returns the error for a reply that is not what the command returns.
+pub(super) fn unexpected(value: &Value, expected: &str) -> Error {
+    let kind = match value {
+        Value::Nil => "nil",
+        Value::Int(_) => "a number",
+        Value::BulkString(_) | Value::SimpleString(_) => "a string",
+        Value::Array(_) => "an array",
+        _ => "a reply of another type",
+    };
+    Error::new(ErrorKind::Response, format_args!("the server answered with {kind} instead of {expected}"))
+}

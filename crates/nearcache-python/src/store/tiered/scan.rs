@@ -1,0 +1,177 @@
+//! Walking over the keys on the servers, by SCAN.
+
+use std::vec;
+
+use nearcache_remote::{Error, Request, Route, Value, cmd};
+use pyo3::prelude::*;
+
+use super::requests::{Reader, unexpected};
+use super::TieredStore;
+use crate::memory::concat;
+use crate::store::entry_store::{ScanPattern, StoredKey};
+
+/// How many keys a server looks at for one reply. A server does nothing else meanwhile, for about half a millisecond.
+const COUNT: usize = 1000;
+
+/// An iterator over the keys on all primaries that may match a pattern. A key may come more than once.
+pub(crate) struct RemoteKeys {
+    store: &'static TieredStore,
+    pattern: Vec<u8>,
+    /// The primary that is being read, and where in it; `None` at its end.
+    primary: usize,
+    cursor: Option<u64>,
+    primaries: usize,
+    page: vec::IntoIter<Vec<u8>>,
+}
+
+impl RemoteKeys {
+    pub(super) fn new(store: &'static TieredStore, pattern: &ScanPattern<'_>) -> PyResult<Self> {
+        // Without an attribute of the key it is matched by the caller: the server's `?` is a byte, not a character.
+        let name = if pattern.name.iter().any(|byte| b"?[\\".contains(byte)) { b"*" } else { pattern.name };
+        Self::with_pattern(store, concat([&escaped(pattern.prefix)?, name])?)
+    }
+
+    fn with_pattern(store: &'static TieredStore, pattern: Vec<u8>) -> PyResult<Self> {
+        Ok(Self {
+            store,
+            pattern,
+            primary: 0,
+            cursor: Some(0),
+            primaries: 1,
+            page: Vec::new().into_iter(),
+        })
+    }
+
+    /// Returns the next keys; `None` at the end. A page may be empty.
+    fn next_page(&mut self, py: Python<'_>) -> PyResult<Option<Vec<Vec<u8>>>> {
+        let Some(cursor) = self.cursor else {
+            return Ok(None);
+        };
+        if self.primary == 0 && cursor == 0 {
+            let primaries = py.detach(|| self.store.remote.primaries());
+            match primaries {
+                Ok(primaries) => self.primaries = primaries,
+                Err(error) => return self.end_by(py, &error),
+            }
+        }
+        let mut command = cmd("SCAN");
+        command.arg(cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(COUNT);
+        let mut request = Request::default();
+        request.add(command, Route::Primary(self.primary), true);
+        let outcome = self.store.request(py, request)?;
+        let page = outcome.and_then(|replies| Reader::new(replies).value()).and_then(read_page);
+        let (next, keys) = match page {
+            Ok(page) => page,
+            Err(error) => return self.end_by(py, &error),
+        };
+        self.cursor = Some(next);
+        if next == 0 {
+            self.primary += 1;
+            if self.primary >= self.primaries {
+                self.cursor = None;
+            }
+        }
+        Ok(Some(keys))
+    }
+
+    /// Ends the walk after a failure, if `ON_ERROR` says so.
+    fn end_by(&mut self, py: Python<'_>, error: &Error) -> PyResult<Option<Vec<Vec<u8>>>> {
+        self.cursor = None;
+        self.store.on_failure(py, error, || Ok(None))
+    }
+}
+
+impl Iterator for RemoteKeys {
+    type Item = PyResult<StoredKey>;
+
+    /// Returns the next key. Attaches to Python, because greenlets wait in it.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(key) = self.page.next() {
+                return Some(Ok(key.into_boxed_slice()));
+            }
+            match Python::attach(|py| self.next_page(py)) {
+                Ok(Some(page)) => self.page = page.into_iter(),
+                Ok(None) => return None,
+                Err(raised) => return Some(Err(raised)),
+            }
+        }
+    }
+}
+
+impl TieredStore {
+    /// Deletes all keys with the prefix, or the whole database, by `OPTIONS["CLEAR"]`.
+    pub(super) fn clear_all(&'static self, py: Python<'_>) -> PyResult<()> {
+        self.invalidate_all();
+        let cleared = if self.flush_database { self.flush(py) } else { self.delete_prefix(py) };
+        self.invalidate_all();
+        cleared
+    }
+
+    fn invalidate_all(&self) {
+        if let Some(near) = &self.near {
+            near.state.invalidate_all();
+        }
+    }
+
+    fn delete_prefix(&'static self, py: Python<'_>) -> PyResult<()> {
+        let pattern = concat([&escaped(&self.prefix)?, b"*"])?;
+        let mut keys = RemoteKeys::with_pattern(self, pattern)?;
+        while let Some(page) = keys.next_page(py)? {
+            self.run(py, self.plan_delete_many(page))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&'static self, py: Python<'_>) -> PyResult<()> {
+        let primaries = match py.detach(|| self.remote.primaries()) {
+            Ok(primaries) => primaries,
+            Err(error) => return self.on_failure(py, &error, || Ok(())),
+        };
+        for primary in 0..primaries {
+            let mut request = Request::default();
+            request.add(cmd("FLUSHDB"), Route::Primary(primary), true);
+            let outcome = self.request(py, request)?;
+            if let Err(error) = outcome.and_then(|replies| Reader::new(replies).value()) {
+                self.on_failure(py, &error, || Ok(()))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.remote.config().endpoints, nearcache_remote::Endpoints::Cluster(_))
+    }
+}
+
+/// Escapes what has a meaning in a pattern.
+fn escaped(text: &[u8]) -> PyResult<Vec<u8>> {
+    let mut escaped = crate::memory::vec(text.len() * 2)?;
+    for &byte in text {
+        if b"*?[]^-\\".contains(&byte) {
+            escaped.push(b'\\');
+        }
+        escaped.push(byte);
+    }
+    Ok(escaped)
+}
+
+/// Reads SCAN's reply: the next cursor, and keys.
+fn read_page(value: Value) -> Result<(u64, Vec<Vec<u8>>), Error> {
+    let Value::Array(parts) = value else {
+        return Err(unexpected(&value, "a page of keys"));
+    };
+    let mut parts = parts.into_iter();
+    let (Some(Value::BulkString(cursor)), Some(Value::Array(keys))) = (parts.next(), parts.next()) else {
+        return Err(unexpected(&Value::Nil, "a page of keys"));
+    };
+    let cursor = String::from_utf8_lossy(&cursor)
+        .parse()
+        .map_err(|_| unexpected(&Value::Nil, "a cursor"))?;
+    let keys = keys.into_iter().filter_map(|key| match key {
+        Value::BulkString(key) => Some(key),
+        _ => None,
+    });
+    Ok((cursor, keys.collect()))
+}
+

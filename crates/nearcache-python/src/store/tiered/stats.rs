@@ -1,0 +1,159 @@
+//! The statistics of a store with a remote tier.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use pyo3::prelude::*;
+
+use super::TieredStore;
+use super::near::{Copies, Near};
+use crate::context::CallContext;
+use crate::objects::{Count, Float};
+use crate::store::Stats;
+
+/// What a ``TieredCache`` counts about its two tiers, in this process.
+#[pyclass(frozen, get_all, eq, module = "nearcache._core")]
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct RemoteStats {
+    /// Reads served by a near copy.
+    near_hits: Count,
+    /// Reads that the server had a value for.
+    remote_hits: Count,
+    /// Reads that no tier had a value for.
+    remote_misses: Count,
+    /// Reads served by a near copy beyond the promise, because the server could not be reached (``ON_ERROR`` "stale").
+    stale_hits: Count,
+    /// Operations that failed and did not raise, by ``ON_ERROR``.
+    ignored_errors: Count,
+    /// Near copies stored.
+    fills: Count,
+    /// Near copies not stored: the listener was not armed on the server that answered.
+    refused_unarmed: Count,
+    /// Near copies not stored: the entry was invalidated while it was read.
+    refused_invalidated: Count,
+    /// Near copies not stored: ``NEAR_EXCLUDE``, or another prefix than the cache's.
+    refused_excluded: Count,
+    /// Near copies not stored: too large.
+    refused_large: Count,
+    /// Invalidations that the listener received.
+    invalidations: Count,
+    /// How often a server reported that it was flushed.
+    flushes: Count,
+    /// How often the listener lost a connection, or the primaries changed.
+    losses: Count,
+    /// The epoch: raised whenever all copies became invalid.
+    epoch: Count,
+    /// Seconds since the newest round that all servers answered was sent; None before the first.
+    confirmation_age: Option<Float>,
+    /// Whether near copies may be served now.
+    near_open: bool,
+    /// Why the near tier does not work; None while it does.
+    near_problem: Option<String>,
+    /// Requests sent.
+    requests: Count,
+    /// Requests that failed.
+    errors: Count,
+    /// Connections opened again after one was lost.
+    reconnects: Count,
+    /// Connections open now.
+    connections: Count,
+    /// How often the circuit breaker opened.
+    breaker_trips: Count,
+    /// Whether the circuit breaker is open: calls fail without trying.
+    breaker_open: bool,
+}
+
+fn count(counter: &AtomicU64) -> Count {
+    Count(counter.load(Relaxed))
+}
+
+impl TieredStore {
+    pub(super) fn statistics(&self, context: &CallContext<'_, '_>) -> PyResult<Stats> {
+        let mut stats = match self.near.as_ref().map(|near| &near.copies) {
+            None => Stats::empty(),
+            Some(Copies::Local(cache)) => Stats::of_local(*cache, &context.settings.capacity),
+            #[cfg(shared)]
+            Some(Copies::Shared(store)) => Stats::of_shared(&store.raw_stats()),
+        };
+        let remote = self.remote_stats();
+        stats.set_reads(remote.near_hits.0 + remote.remote_hits.0 + remote.stale_hits.0, remote.remote_misses.0);
+        stats.set_writes(self.counts.sets.load(Relaxed), self.counts.deletes.load(Relaxed));
+        stats.remote = Some(Py::new(context.py(), remote)?);
+        Ok(stats)
+    }
+
+    fn remote_stats(&self) -> RemoteStats {
+        let client = self.remote.counters();
+        let stats = RemoteStats {
+            remote_hits: count(&self.counts.hits),
+            remote_misses: count(&self.counts.misses),
+            ignored_errors: count(&self.counts.ignored_errors),
+            requests: Count(client.requests),
+            errors: Count(client.errors),
+            reconnects: Count(client.reconnects),
+            connections: Count(client.connections),
+            breaker_trips: Count(client.breaker_trips),
+            breaker_open: client.breaker_open,
+            ..RemoteStats::default()
+        };
+        match &self.near {
+            None => stats,
+            Some(near) => near.add_to(stats),
+        }
+    }
+
+    pub(super) fn reset_counts(&self) {
+        let RemoteCounts { hits, misses, sets, deletes, ignored_errors } = &self.counts;
+        for counter in [hits, misses, sets, deletes, ignored_errors] {
+            counter.store(0, Relaxed);
+        }
+        if let Some(near) = &self.near {
+            near.reset_counts();
+        }
+    }
+}
+
+use super::RemoteCounts;
+
+impl Near {
+    fn add_to(&self, stats: RemoteStats) -> RemoteStats {
+        let (counts, state) = (&self.counts, self.state.counters());
+        RemoteStats {
+            near_hits: count(&counts.hits),
+            stale_hits: count(&counts.stale_hits),
+            fills: count(&counts.fills),
+            refused_unarmed: count(&counts.refused_unarmed),
+            refused_invalidated: count(&counts.refused_invalidated),
+            refused_excluded: count(&counts.refused_excluded),
+            refused_large: count(&counts.refused_large),
+            invalidations: Count(state.invalidations),
+            flushes: Count(state.flushes),
+            losses: Count(state.losses),
+            epoch: Count(state.epoch),
+            confirmation_age: self.state.confirmation_age().map(|age| Float(age.as_secs_f64())),
+            near_open: self.state.is_open(self.max_staleness),
+            near_problem: self.listener.status().problem,
+            ..stats
+        }
+    }
+
+    fn reset_counts(&self) {
+        let counts = &self.counts;
+        let all = [
+            &counts.hits,
+            &counts.stale_hits,
+            &counts.fills,
+            &counts.refused_unarmed,
+            &counts.refused_invalidated,
+            &counts.refused_excluded,
+            &counts.refused_large,
+        ];
+        for counter in all {
+            counter.store(0, Relaxed);
+        }
+        match &self.copies {
+            Copies::Local(cache) => cache.reset_stats(),
+            #[cfg(shared)]
+            Copies::Shared(store) => store.reset_raw_stats(),
+        }
+    }
+}
