@@ -27,8 +27,11 @@
 //! A process's own writes increment the generation before the command is sent and after the reply, or its absence: a
 //! process reads what it wrote.
 
+mod boot;
 mod clock;
 mod state;
+mod state_file;
+mod words_memory;
 
 pub use clock::BootTime;
 pub use state::{Counters, MAX_SERVERS, NearState, STRIPES, Stamp, Stripe, Term};
