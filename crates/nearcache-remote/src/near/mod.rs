@@ -27,8 +27,22 @@
 //! A process's own writes increment the generation before the command is sent and after the reply, or its absence: a
 //! process reads what it wrote.
 
+mod backoff;
+mod boot;
 mod clock;
+mod connection;
+mod discovery;
+mod fork_depth;
+mod listener;
+mod listener_thread;
+mod primary;
+mod push;
+mod sentinels;
+mod session;
 mod state;
+mod state_file;
+mod words_memory;
 
 pub use clock::BootTime;
+pub use listener::{Listener, Scope, Status};
 pub use state::{Counters, MAX_SERVERS, NearState, STRIPES, Stamp, Stripe, Term};

@@ -3,10 +3,12 @@
 //! It consists of atomic words, so that it may be in the memory of one process or in a file that all processes of the
 //! machine map. Nothing in it is locked: a process may be killed between any two writes.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::clock::BootTime;
+use super::words_memory;
 use crate::server_id::ServerId;
 
 /// The number of stripes. A write invalidates all near copies of its stripe: one in 65,536 of the others.
@@ -87,6 +89,16 @@ impl Words {
     fn mark(term: u64, server: ServerId) -> u64 {
         (server.as_word() ^ term.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
     }
+
+    /// Shuts the gate, invalidates all copies, and forgets the listener and where it is armed.
+    pub(super) fn shut(&self) {
+        self.confirmed.store(0, SeqCst);
+        self.epoch.fetch_add(1, SeqCst);
+        for server in &self.servers {
+            server.store(0, SeqCst);
+        }
+        self.heartbeat.store(0, SeqCst);
+    }
 }
 
 /// What a state counts, since it was created.
@@ -106,13 +118,39 @@ pub struct Counters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term(u64);
 
+impl Term {
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+
+    pub(super) const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// The state of a near tier. Lives as long as the process.
 #[derive(Clone, Copy)]
 pub struct NearState {
     pub(super) words: &'static Words,
 }
 
+impl fmt::Debug for NearState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_struct("NearState");
+        debug.field("counters", &self.counters()).finish_non_exhaustive()
+    }
+}
+
 impl NearState {
+    /// Creates a state in the memory of this process, which is never freed.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](std::io::ErrorKind::OutOfMemory) if the allocation fails.
+    pub fn private() -> std::io::Result<Self> {
+        words_memory::allocate().map(|words| Self { words })
+    }
+
     /// Returns the stamp of a stripe now.
     #[must_use]
     #[inline]
@@ -121,11 +159,14 @@ impl NearState {
         Stamp::new(epoch, self.generation(stripe).load(SeqCst))
     }
 
-    /// Returns whether a copy with this stamp may be served: nothing has invalidated it, and the gate is open.
+    /// Returns whether a copy with this stamp may be served: the gate is open, and nothing has invalidated the copy.
+    ///
+    /// The gate is read first. In the other order, a stamp that is compared just before the listener returns from an outage
+    /// would be combined with the confirmation just after it.
     #[must_use]
     #[inline]
     pub fn may_serve(self, stripe: Stripe, stamp: Stamp, max_staleness: Duration) -> bool {
-        self.is_current(stripe, stamp) && self.is_open(max_staleness)
+        self.is_open(max_staleness) && self.is_current(stripe, stamp)
     }
 
     /// Returns whether nothing has invalidated a copy with this stamp, as far as the listener knows.
@@ -144,10 +185,13 @@ impl NearState {
     }
 
     /// Returns whether the newest answered round is recent enough for copies to be served.
+    ///
+    /// To be read before a stamp is compared; see [`NearState::may_serve`].
     #[must_use]
     #[inline]
     pub fn is_open(self, max_staleness: Duration) -> bool {
-        self.confirmation_age().is_some_and(|age| age <= max_staleness)
+        // Both times are rounded down, so the age may be a millisecond more than it seems.
+        self.confirmation_age().is_some_and(|age| age < max_staleness)
     }
 
     /// Returns how long ago the newest answered round was sent; `None` if there is none.
@@ -188,7 +232,7 @@ impl NearState {
     }
 
     /// Raises the epoch and returns the new one.
-    pub(super) fn raise_epoch(self) -> u32 {
+    fn raise_epoch(self) -> u32 {
         self.words.epoch.fetch_add(1, SeqCst).wrapping_add(1)
     }
 
@@ -235,10 +279,13 @@ impl NearState {
     }
 
     /// Reports that the listener of this term runs; returns whether it is still the term.
+    #[must_use]
     pub fn beat(self, term: Term) -> bool {
         let is_current = self.is_term(term);
         if is_current {
-            self.words.heartbeat.store(BootTime::now().as_millis(), SeqCst);
+            self.words
+                .heartbeat
+                .fetch_max(BootTime::now().as_millis(), SeqCst);
         }
         is_current
     }
@@ -265,8 +312,9 @@ impl NearState {
 
     /// Reports that all servers answered a round that was sent at this time.
     ///
-    /// A listener of an old term cannot open the gate: its round was sent before the next term began, and the lease is
-    /// longer than the gate stays open.
+    /// A listener of an old term, for example one that was stopped in here and resumed, opens the gate for no copy that it
+    /// does not know of: its round was sent before the term was read, hence before the next term began. Copies of the
+    /// next term were requested after that, and copies of the old term ended with its epoch.
     pub fn confirm(self, term: Term, sent: BootTime) {
         if self.is_term(term) {
             self.words.confirmed.fetch_max(sent.as_millis(), SeqCst);
@@ -289,6 +337,13 @@ impl NearState {
     pub fn apply_loss(self, term: Term) {
         self.arm(term, &[]);
         self.words.losses.fetch_add(1, SeqCst);
+    }
+
+    /// Ends a term before its lease, so that another listener can start the next one at once.
+    pub fn end_term(self, term: Term) {
+        if self.is_term(term) {
+            self.words.heartbeat.store(0, SeqCst);
+        }
     }
 
     fn is_term(self, term: Term) -> bool {

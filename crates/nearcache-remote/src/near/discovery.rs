@@ -1,0 +1,53 @@
+//! Which servers are the primaries.
+
+use std::sync::Arc;
+
+use redis::ConnectionAddr;
+
+use super::listener::Shared;
+use super::primary::Primary;
+use super::sentinels::Sentinels;
+use crate::config::Endpoints;
+use crate::error::{Error, ErrorKind};
+
+/// The source of the primaries' addresses.
+pub(super) enum Discovery {
+    Single(ConnectionAddr),
+    Sentinels(Sentinels),
+    Cluster,
+}
+
+impl Discovery {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        match &shared.config.endpoints {
+            Endpoints::Single(addr) => Self::Single(addr.clone()),
+            Endpoints::Sentinel { .. } => Self::Sentinels(Sentinels::new(shared)),
+            Endpoints::Cluster(_) => Self::Cluster,
+        }
+    }
+
+    /// Returns the addresses of all primaries.
+    pub(super) async fn primaries(&self) -> Result<Vec<ConnectionAddr>, Error> {
+        match self {
+            Self::Single(addr) => Ok(vec![addr.clone()]),
+            Self::Sentinels(sentinels) => Ok(vec![sentinels.primary().await?]),
+            Self::Cluster => Err(Error::new(
+                ErrorKind::Unsupported,
+                "a Cluster is not cached near yet",
+            )),
+        }
+    }
+
+    /// Checks that these are still all the primaries.
+    pub(super) async fn check(&self, primaries: &[Primary]) -> Result<(), Error> {
+        let Self::Sentinels(sentinels) = self else {
+            return Ok(());
+        };
+        let named = sentinels.primary().await?;
+        if primaries.iter().all(|primary| primary.addr == named) {
+            return Ok(());
+        }
+        let message = format!("the Sentinels name a new primary: {named}");
+        Err(Error::new(ErrorKind::Connection, message))
+    }
+}

@@ -1,0 +1,151 @@
+//! The listener's connection to one primary.
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ConnectionAddr, ProtocolVersion, Value, cmd};
+
+use super::connection::{connect, describe};
+use super::listener::Shared;
+use super::push::{self, Lost};
+use crate::error::{Error, ErrorKind};
+use crate::server_id::ServerId;
+
+/// A primary that reports writes to the listener.
+#[derive(Clone)]
+pub(super) struct Primary {
+    pub(super) addr: ConnectionAddr,
+    pub(super) id: ServerId,
+    pub(super) connection: MultiplexedConnection,
+}
+
+impl Primary {
+    /// Connects to a primary and turns tracking on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] if the server cannot report writes, or does not permit it to this user.
+    pub(super) async fn track(
+        addr: ConnectionAddr,
+        shared: Arc<Shared>,
+        lost: Arc<Lost>,
+    ) -> Result<Self, Error> {
+        let handler = push::handler(shared.state, addr.to_string(), lost);
+        let options = AsyncConnectionConfig::new().set_push_sender(handler);
+        let settings = shared
+            .config
+            .settings
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        let mut connection = connect(&addr, &settings, &shared.config, options).await?;
+        // It is only for people who read CLIENT LIST, so that a server that refuses it will do.
+        let mut name = cmd("CLIENT");
+        name.arg("SETNAME").arg("nearcache-listener");
+        name.query_async::<Value>(&mut connection).await.ok();
+        let id = server_id(&mut connection, &addr).await?;
+        let mut primary = Self { addr, id, connection };
+        primary.check_role().await?;
+        primary.start_tracking(&shared.prefix).await?;
+        primary.connection.set_response_timeout(shared.max_staleness);
+        Ok(primary)
+    }
+
+    /// Checks that the server is still a primary. All pushes that it sent before its answer have been applied then.
+    pub(super) async fn check_role(&mut self) -> Result<(), Error> {
+        let hello: Value = cmd("HELLO")
+            .query_async(&mut self.connection)
+            .await
+            .map_err(|error| describe(&self.addr, &error))?;
+        match role(&hello) {
+            Some(b"master") => Ok(()),
+            Some(other) => {
+                let message = format!("{}: is a {}", self.addr, String::from_utf8_lossy(other));
+                Err(Error::new(ErrorKind::ReadOnly, message))
+            }
+            None => self.unsupported("HELLO does not tell its role"),
+        }
+    }
+
+    async fn start_tracking(&mut self, prefix: &[u8]) -> Result<(), Error> {
+        let mut tracking = cmd("CLIENT");
+        tracking.arg("TRACKING").arg("ON").arg("BCAST");
+        if !prefix.is_empty() {
+            tracking.arg("PREFIX").arg(prefix);
+        }
+        let reply = tracking.query_async::<Value>(&mut self.connection).await;
+        match reply.map_err(|error| (error.code() == Some("ERR"), describe(&self.addr, &error))) {
+            Ok(Value::Okay) => Ok(()),
+            Ok(_) => self.unsupported("CLIENT TRACKING is not answered with OK"),
+            Err((true, error)) => self.unsupported(&format!("CLIENT TRACKING is refused ({error})")),
+            Err((false, error)) => Err(error),
+        }
+    }
+
+    fn unsupported(&self, what: &str) -> Result<(), Error> {
+        let message = format!("{}: {what}; expected Redis 6 or later, or Valkey", self.addr);
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+}
+
+/// Returns the role in an answer to `HELLO`.
+fn role(hello: &Value) -> Option<&[u8]> {
+    let mut pairs = hello.as_map_iter()?;
+    let (_, role) = pairs.find(|(key, _)| text(key) == Some(b"role"))?;
+    text(role)
+}
+
+fn text(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(text) => Some(text),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Asks a server for its identity.
+async fn server_id(connection: &mut MultiplexedConnection, addr: &ConnectionAddr) -> Result<ServerId, Error> {
+    let mut info = cmd("INFO");
+    info.arg("server");
+    let reply: Value = info
+        .query_async(connection)
+        .await
+        .map_err(|error| describe(addr, &error))?;
+    text(&reply)
+        .and_then(run_id)
+        .map(ServerId::from_run_id)
+        .ok_or_else(|| {
+            let message = format!("{addr}: INFO does not tell the run_id, by which a restart is noticed");
+            Error::new(ErrorKind::Unsupported, message)
+        })
+}
+
+/// Returns the `run_id` in an answer to `INFO`.
+fn run_id(info: &[u8]) -> Option<&[u8]> {
+    let mut lines = info.split(|&byte| byte == b'\n');
+    let id = lines.find_map(|line| line.trim_ascii().strip_prefix(b"run_id:"))?;
+    (!id.is_empty()).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_id_is_found_in_the_answer_to_info() {
+        let info = b"# Server\r\nredis_version:7.2.4\r\nrun_id:0123abcd\r\ntcp_port:6379\r\n";
+        assert_eq!(run_id(info), Some(&b"0123abcd"[..]));
+        assert_eq!(run_id(b"# Server\r\nrun_id:\r\n"), None);
+        assert_eq!(run_id(b""), None);
+    }
+
+    #[test]
+    fn the_role_is_found_in_the_answer_to_hello() {
+        let word = |text: &str| Value::BulkString(text.into());
+        let hello = Value::Map(vec![
+            (word("proto"), Value::Int(3)),
+            (word("role"), word("master")),
+        ]);
+        assert_eq!(role(&hello), Some(&b"master"[..]));
+        assert_eq!(role(&Value::Okay), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! The Sentinels: who they say is the primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ConnectionAddr, cmd};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::connection::{connect, describe};
+use super::listener::Shared;
+use crate::config::Endpoints;
+use crate::error::{Error, ErrorKind};
+
+/// A Sentinel, and the connection to it while there is one.
+struct Sentinel {
+    addr: ConnectionAddr,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// The Sentinels of a service.
+pub(super) struct Sentinels {
+    shared: Arc<Shared>,
+    sentinels: Vec<Arc<Sentinel>>,
+}
+
+impl Sentinels {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        let addrs = match &shared.config.endpoints {
+            Endpoints::Sentinel { sentinels, .. } => sentinels.as_slice(),
+            _ => &[],
+        };
+        let sentinel = |addr: &ConnectionAddr| {
+            Arc::new(Sentinel {
+                addr: addr.clone(),
+                connection: Mutex::new(None),
+            })
+        };
+        Self {
+            shared: Arc::clone(shared),
+            sentinels: addrs.iter().map(sentinel).collect(),
+        }
+    }
+
+    /// Returns the primary that the majority of the Sentinels that answer name.
+    ///
+    /// Waits no longer for the others once more than half of all have named it.
+    pub(super) async fn primary(&self) -> Result<ConnectionAddr, Error> {
+        let mut tasks = JoinSet::new();
+        for sentinel in &self.sentinels {
+            let (shared, sentinel) = (Arc::clone(&self.shared), Arc::clone(sentinel));
+            tasks.spawn(async move { sentinel.ask(&shared).await });
+        }
+        let mut votes = Votes::default();
+        while let Some(joined) = tasks.join_next().await {
+            match joined.map_err(|error| Error::new(ErrorKind::Connection, error)) {
+                Ok(Ok(named)) => votes.add(named),
+                Ok(Err(error)) | Err(error) => votes.error = Some(error),
+            }
+            if let Some(named) = votes.majority(self.sentinels.len()) {
+                return Ok(named);
+            }
+        }
+        votes.majority(votes.answers).ok_or_else(|| votes.into_error())
+    }
+}
+
+impl Sentinel {
+    /// Asks the Sentinel for the primary. A connection that does not answer is dropped.
+    async fn ask(&self, shared: &Shared) -> Result<ConnectionAddr, Error> {
+        let mut connection = self.connection.lock().await;
+        let limit = shared.max_staleness / 4;
+        let answer = timeout(limit, query(&self.addr, &mut connection, shared));
+        let answer = answer.await.unwrap_or_else(|_| Err(too_slow(&self.addr, limit)));
+        if answer.is_err() {
+            *connection = None;
+        }
+        answer
+    }
+}
+
+async fn query(
+    addr: &ConnectionAddr,
+    connection: &mut Option<MultiplexedConnection>,
+    shared: &Shared,
+) -> Result<ConnectionAddr, Error> {
+    let Endpoints::Sentinel {
+        settings, service, ..
+    } = &shared.config.endpoints
+    else {
+        return Err(Error::new(ErrorKind::Config, "there are no Sentinels"));
+    };
+    let connection = match connection {
+        Some(connection) => connection,
+        None => {
+            connection.insert(connect(addr, settings, &shared.config, AsyncConnectionConfig::new()).await?)
+        }
+    };
+    let mut question = cmd("SENTINEL");
+    question.arg("get-master-addr-by-name").arg(service);
+    let named = question.query_async::<Option<(String, u16)>>(connection).await;
+    let named = named.map_err(|error| describe(addr, &error))?;
+    let (host, port) = named.ok_or_else(|| {
+        let message = format!("{addr}: the Sentinel does not know the service {service:?}");
+        Error::new(ErrorKind::Connection, message)
+    })?;
+    Ok(at(addr, host, port))
+}
+
+/// Returns the address of a server that is reached in the same way as the one that named it.
+fn at(namer: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
+    match namer {
+        ConnectionAddr::TcpTls {
+            insecure, tls_params, ..
+        } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        _ => ConnectionAddr::Tcp(host, port),
+    }
+}
+
+fn too_slow(addr: &ConnectionAddr, limit: Duration) -> Error {
+    let message = format!(
+        "{addr}: the Sentinel does not answer within {} ms",
+        limit.as_millis()
+    );
+    Error::new(ErrorKind::Timeout, message)
+}
+
+/// The answers of Sentinels.
+#[derive(Default)]
+struct Votes {
+    answers: usize,
+    named: Vec<(ConnectionAddr, usize)>,
+    error: Option<Error>,
+}
+
+impl Votes {
+    fn add(&mut self, addr: ConnectionAddr) {
+        self.answers += 1;
+        match self.named.iter_mut().find(|(named, _)| *named == addr) {
+            Some((_, votes)) => *votes += 1,
+            None => self.named.push((addr, 1)),
+        }
+    }
+
+    /// Returns the address that more than half of `of` named.
+    fn majority(&self, of: usize) -> Option<ConnectionAddr> {
+        let (named, _) = self.named.iter().find(|(_, votes)| votes * 2 > of)?;
+        Some(named.clone())
+    }
+
+    fn into_error(self) -> Error {
+        if self.answers > 0 {
+            return Error::new(ErrorKind::Connection, "the Sentinels name different primaries");
+        }
+        self.error
+            .unwrap_or_else(|| Error::new(ErrorKind::Config, "there are no Sentinels"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(port: u16) -> ConnectionAddr {
+        ConnectionAddr::Tcp("127.0.0.1".to_owned(), port)
+    }
+
+    #[test]
+    fn the_majority_of_those_that_answer_decides() {
+        let mut votes = Votes::default();
+        assert_eq!(votes.majority(votes.answers), None);
+        votes.add(addr(1));
+        assert_eq!(votes.majority(3), None);
+        assert_eq!(votes.majority(votes.answers), Some(addr(1)));
+        votes.add(addr(2));
+        assert_eq!(votes.majority(votes.answers), None);
+        votes.add(addr(2));
+        assert_eq!(votes.majority(votes.answers), Some(addr(2)));
+    }
+}
