@@ -16,9 +16,11 @@ mod error;
 pub mod near;
 mod request;
 mod server_id;
+mod tls;
 
-pub use config::{Config, Endpoints};
+pub use config::{Config, Endpoints, Options};
 pub use error::{Error, ErrorKind};
 pub use redis::{Cmd, Value, cmd};
 pub use request::{Command, Replies, Reply, Request, Route};
 pub use server_id::ServerId;
+pub use tls::Tls;
