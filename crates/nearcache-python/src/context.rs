@@ -12,6 +12,8 @@ use pyo3::prelude::*;
 use crate::arguments::{Any, Argument};
 use crate::clock::{BackendClock, Now};
 use crate::django::base_cache;
+#[cfg(unix)]
+use crate::expiry::Lifetime;
 use crate::keys::KeyMaker;
 use crate::objects::text;
 use crate::settings::Settings;
@@ -63,6 +65,13 @@ impl<'a, 'py> CallContext<'a, 'py> {
         let now = self.now()?;
         let expires_at = self.settings.timeouts.expires_at(self.backend, timeout, now)?;
         Ok((expires_at, now))
+    }
+
+    /// Returns how long an entry lives that is written now with this `timeout` argument.
+    #[cfg(unix)]
+    pub(crate) fn lifetime(&self, timeout: Argument<'_, 'py>) -> PyResult<Lifetime> {
+        let now = self.now()?;
+        self.settings.timeouts.lifetime(self.backend, timeout, now)
     }
 
     /// Calls Django's implementation of a method, which calls this instance's `get`, `set` or `delete` for each key.

@@ -42,6 +42,31 @@ impl TimeoutRule {
         }))
     }
 
+    /// Returns how long an entry lives that is written now with this `timeout` argument.
+    #[cfg(unix)]
+    pub(crate) fn lifetime(
+        &self,
+        backend: Any<'_, '_>,
+        timeout: Argument<'_, '_>,
+        now: Now,
+    ) -> PyResult<Lifetime> {
+        let seconds = match (self, timeout.unless(default_timeout(backend.py())?)) {
+            (Self::Overridden, _) => {
+                let expires_at = call_get_backend_timeout(backend, timeout)?;
+                return Ok(if expires_at == Timestamp::NEVER {
+                    Lifetime::Forever
+                } else {
+                    Lifetime::of(now.time_left(expires_at).as_secs_f64())
+                });
+            }
+            (Self::Default(None), None) => return Ok(Lifetime::Forever),
+            (Self::Default(Some(seconds)), None) => *seconds,
+            (Self::Default(_), Some(timeout)) if timeout.is_none() => return Ok(Lifetime::Forever),
+            (Self::Default(_), Some(timeout)) => timeout_seconds(&timeout)?,
+        };
+        Ok(Lifetime::of(seconds))
+    }
+
     /// Returns when an entry expires that is written now with this `timeout` argument.
     pub(crate) fn expires_at(
         &self,
@@ -57,6 +82,34 @@ impl TimeoutRule {
             (Self::Default(_), Some(timeout)) => timeout_seconds(&timeout)?,
         };
         Ok(after(now, seconds))
+    }
+}
+
+/// How long an entry lives.
+#[cfg(unix)]
+#[derive(Clone, Copy)]
+pub(crate) enum Lifetime {
+    Forever,
+    /// It is over at once.
+    Expired,
+    Millis(u64),
+}
+
+#[cfg(unix)]
+impl Lifetime {
+    /// Returns the lifetime of a number of seconds, rounded up to milliseconds.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // in range
+    fn of(seconds: f64) -> Self {
+        /// 100,000 years. Servers refuse much longer times.
+        const MOST: f64 = 3.2e15;
+        let millis = (seconds * 1e3).ceil();
+        if millis <= 0.0 {
+            Self::Expired
+        } else if millis > MOST {
+            Self::Forever
+        } else {
+            Self::Millis(millis as u64)
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod errors;
 mod expiry;
 #[cfg(shared)]
 mod files;
+mod glob;
 mod instance;
 mod interpreter;
 mod keys;

@@ -27,6 +27,8 @@ use crate::settings::Settings;
 #[cfg(shared)]
 use crate::store::FileSize;
 use crate::store::{SetOutcome, Stats, Store, registry};
+#[cfg(unix)]
+use crate::store::{TieredSettings, TieredStore};
 use attributes::set_attribute;
 
 /// The cache methods that all backends have. Use `nearcache.django`'s `LocalCache` or `SharedCache`, which open it.
@@ -166,6 +168,18 @@ impl Backend {
         })
     }
 
+    /// Opens the store with a remote tier for these settings, without connecting.
+    ///
+    /// Raises ``ImproperlyConfigured`` for an invalid URL, ``OSError`` if the file of a shared near tier cannot be opened.
+    #[cfg(unix)]
+    fn _open_tiered(slf: &Bound<'_, Self>, settings: TieredSettings) -> PyResult<()> {
+        guarded(slf.py(), || {
+            let own = Self::read_settings(slf)?;
+            let store = TieredStore::open(slf.py(), settings, &own.capacity)?;
+            Self::set_open(slf, Store::Tiered(store), BackendClock::System, own)
+        })
+    }
+
     /// Opens the store of another backend instance, with its clock. The settings are this instance's own.
     fn _open_as(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<()> {
         guarded(slf.py(), || {
@@ -189,14 +203,18 @@ impl Backend {
     /// change what is cached; a ``SharedCache`` rebuilds the value from bytes. O(1) for immutable values in a
     /// ``LocalCache``, else O(size). A ``LocalCache`` raises what unpickling the value raises; a ``SharedCache`` counts a
     /// value that this process cannot decode as a miss.
-    #[pyo3(signature = (key, default=None, version=None))]
+    #[pyo3(signature = (key, default=None, version=None, *, fresh=Argument::OMITTED), text_signature = "($self, key, default=None, version=None, *, fresh=False)")]
     fn get(
         slf: &Bound<'_, Self>,
         key: Any<'_, '_>,
         default: Option<Py<PyAny>>,
         version: Version<'_, '_>,
+        fresh: Argument<'_, '_>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        Self::run(slf, |operation| Ok(operation.get(key, version)?.or(default)))
+        Self::run(slf, |operation| {
+            let fresh = fresh.flag("fresh")?;
+            Ok(operation.get(key, version, fresh)?.or(default))
+        })
     }
 
     /// Stores a value.
@@ -330,10 +348,7 @@ impl Backend {
 
     /// Deletes everything in the store, whatever its prefix and version. O(number of entries).
     fn clear(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::run(slf, |operation| {
-            operation.clear();
-            Ok(())
-        })
+        Self::run(slf, |operation| operation.clear())
     }
 
     /// Returns how many seconds a key has to live, to the nearest second: 0 if it has no value, None if it does not expire.

@@ -8,13 +8,26 @@ use crate::open_cache::Operation;
 use crate::store::{EntryStore, Store};
 
 impl<'py> Operation<'_, 'py> {
-    pub(crate) fn get(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Option<Py<PyAny>>> {
+    /// Reads a value. With `fresh`, a store with a near tier asks the server.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn get(
+        &self,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        fresh: bool,
+    ) -> PyResult<Option<Py<PyAny>>> {
         self.context
             .keys()
             .with_key(key, version, |key| match self.store {
                 Store::Local(store) => EntryStore::get(store, &self.context, key),
                 #[cfg(shared)]
                 Store::Shared(store) => store.get(&self.context, key),
+                #[cfg(unix)]
+                Store::Tiered(store) => {
+                    let step = store.plan_get(&self.context, key, fresh)?;
+                    store.run(self.context.py(), step)
+                }
             })
     }
 
@@ -28,10 +41,14 @@ impl<'py> Operation<'_, 'py> {
             let arguments = (self.context.backend, keys, version);
             return self.context.call_django("get_many", arguments);
         }
+        #[cfg(unix)]
+        if let Store::Tiered(store) = self.store {
+            return self.get_many_tiered(store, keys, version);
+        }
         let values = dict(self.context.py())?;
         for key in keys.try_iter()? {
             let key = key?;
-            if let Some(value) = self.get(&key, version)? {
+            if let Some(value) = self.get(&key, version, false)? {
                 values.set_item(key, value)?;
             }
         }

@@ -10,7 +10,7 @@ impl<'py> Operation<'_, 'py> {
     pub(crate) fn has_key(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<bool> {
         self.context.keys().with_key(key, version, |key| {
             let now = self.context.now()?;
-            Ok(self.entries().contains(&self.context, key, now))
+            self.entries().contains(&self.context, key, now)
         })
     }
 }

@@ -4,8 +4,9 @@ use nearcache::Timestamp;
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Version};
-use crate::expiry::{after, later};
+use crate::expiry::after;
 use crate::open_cache::Operation;
+use crate::store::Extension;
 
 impl<'py> Operation<'_, 'py> {
     /// Acquires a lock for `timeout` seconds, or without limit; returns whether it was free.
@@ -63,15 +64,13 @@ impl<'py> Operation<'_, 'py> {
     ) -> PyResult<bool> {
         self.context.keys().with_key(key, version, |key| {
             let now = self.context.now()?;
-            let new_end = |old_end| {
-                if from_end {
-                    later(old_end, seconds)
-                } else {
-                    after(now, seconds)
-                }
+            let extension = if from_end {
+                Extension::FromEnd(seconds)
+            } else {
+                Extension::FromNow(seconds)
             };
             self.entries()
-                .extend_lock(&self.context, key, token, &new_end, now)
+                .extend_lock(&self.context, key, token, extension, now)
         })
     }
 }

@@ -9,5 +9,7 @@ mod has_key;
 mod incr;
 mod lock;
 mod set;
+#[cfg(unix)]
+mod tiered;
 mod ttl;
 mod whole_store;

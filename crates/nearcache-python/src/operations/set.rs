@@ -8,6 +8,8 @@ use crate::django::default_timeout;
 use crate::objects::{interned, list};
 use crate::open_cache::Operation;
 use crate::store::SetOutcome;
+#[cfg(unix)]
+use crate::store::Store;
 
 impl<'py> Operation<'_, 'py> {
     pub(crate) fn set(
@@ -37,6 +39,11 @@ impl<'py> Operation<'_, 'py> {
                 .map_or_else(|| default_timeout(py).cloned(), |given| Ok(given.to_owned()))?;
             let arguments = (self.context.backend, data, timeout, version);
             return self.context.call_django("set_many", arguments);
+        }
+        #[cfg(unix)]
+        if let Store::Tiered(store) = self.store {
+            self.set_many_tiered(store, data, timeout, version)?;
+            return Ok(list(py)?.into_any());
         }
         let rejected = list(py)?;
         for item in data.call_method0(interned!(py, "items")?)?.try_iter()? {

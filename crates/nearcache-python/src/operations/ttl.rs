@@ -41,7 +41,7 @@ impl<'py> Operation<'_, 'py> {
     pub(crate) fn time_to_live(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<TimeToLive> {
         self.context.keys().with_key(key, version, |key| {
             let now = self.context.now()?;
-            Ok(match self.entries().expires_at(&self.context, key, now) {
+            Ok(match self.entries().expires_at(&self.context, key, now)? {
                 None => TimeToLive::Missing,
                 Some(Timestamp::NEVER) => TimeToLive::NoExpiry,
                 Some(expires_at) => {

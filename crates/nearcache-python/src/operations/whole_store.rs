@@ -11,8 +11,8 @@ use crate::store::Stats;
 use crate::store::Store;
 
 impl Operation<'_, '_> {
-    pub(crate) fn clear(&self) {
-        self.entries().clear();
+    pub(crate) fn clear(&self) -> PyResult<()> {
+        self.entries().clear(&self.context)
     }
 
     pub(crate) fn stats(&self) -> PyResult<Stats> {
@@ -27,7 +27,7 @@ impl Operation<'_, '_> {
     #[cfg(shared)]
     pub(crate) fn verify(&self) -> PyResult<(u64, u64, u64, u64, u64)> {
         match self.store {
-            Store::Local(_) => Err(PyTypeError::new_err("there is no file to check")),
+            Store::Local(_) | Store::Tiered(_) => Err(PyTypeError::new_err("there is no file to check")),
             Store::Shared(store) => store.verify(self.context.py()),
         }
     }

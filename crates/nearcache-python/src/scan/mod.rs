@@ -3,14 +3,13 @@
 //! A scan reads the store in slices and holds neither a lock nor the GIL between two slices, so other threads wait for at
 //! most one slice.
 
-mod glob;
 mod key_names;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec;
 
-use nearcache::{Clock, OutOfMemory};
+use nearcache::Clock;
 use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
@@ -19,18 +18,16 @@ use crate::arguments::{Any, Version};
 use crate::clock::Now;
 use crate::errors::error;
 use crate::keys::{decode, encode};
-use crate::memory::no_memory;
+use crate::memory::push;
 use crate::objects::{self, Count, interned, text};
 use crate::open_cache::{OpenCache, Operation};
 use crate::panics::guarded;
-use crate::store::StoredKeys;
-use glob::Glob;
+use crate::store::{ScanPattern, StoredKey, StoredKeys};
+use crate::glob::Glob;
 use key_names::{KeyNames, encode_pattern, not_a_str};
 
 /// How many stored keys are read before the GIL is taken back.
 const KEYS_PER_SLICE: usize = 1024;
-
-type StoredKey = Box<[u8]>;
 
 /// An iterator over the keys of a cache that match a pattern, returned by `iter_keys`.
 #[pyclass(frozen, module = "nearcache._core")]
@@ -73,7 +70,18 @@ impl KeyIterator {
         let context = &operation.context;
         let pattern = encode_pattern(pattern)?;
         let names = KeyNames::new(context, version)?;
-        let keys = operation.entries().keys(Now::Read(context.now()?.now()));
+        let now = Now::Read(context.now()?.now());
+        let scanned = match &names {
+            KeyNames::Prefixed(prefix) => ScanPattern {
+                prefix,
+                name: &pattern,
+            },
+            KeyNames::Reversed { .. } => ScanPattern {
+                prefix: b"",
+                name: b"*",
+            },
+        };
+        let keys = operation.entries().keys(now, &scanned)?;
         Ok(Self {
             backend: context.backend.clone().unbind(),
             cache: Arc::clone(cache),
@@ -117,7 +125,7 @@ impl KeyIterator {
         let at_end = matches!(found, Ok(None));
         // After an error the scan can continue.
         progress.position = if at_end { Position::End } else { Position::At(keys) };
-        progress.found = found.map_err(no_memory)?.unwrap_or_default().into_iter();
+        progress.found = found?.unwrap_or_default().into_iter();
         Ok(!at_end)
     }
 
@@ -131,8 +139,8 @@ impl KeyIterator {
 
     /// Reads the next stored keys and returns those that may match; `None` if there are no more keys.
     ///
-    /// Fails if there is no memory. The keys of this slice are then skipped.
-    fn next_candidates(&self, keys: &mut StoredKeys) -> Result<Option<Vec<StoredKey>>, OutOfMemory> {
+    /// Fails if there is no memory, or a server fails. The keys of this slice are then skipped.
+    fn next_candidates(&self, keys: &mut StoredKeys) -> PyResult<Option<Vec<StoredKey>>> {
         let mut foreign = 0;
         let mut may_match = |stored: &StoredKey| match &self.names {
             KeyNames::Prefixed(prefix) => {
@@ -149,8 +157,7 @@ impl KeyIterator {
                 break;
             };
             if may_match(&stored) {
-                candidates.try_reserve(1)?;
-                candidates.push(stored);
+                push(&mut candidates, stored)?;
             }
         }
         self.foreign_keys.fetch_add(foreign, Ordering::Relaxed);
@@ -196,20 +203,22 @@ impl KeyIterator {
     }
 
     /// Deletes the entry of a stored key that may match; returns whether it matched and there was one.
-    fn delete(&self, py: Python<'_>, operation: &Operation<'_, '_>, stored: &[u8]) -> PyResult<bool> {
+    fn delete_by_name(
+        &self,
+        py: Python<'_>,
+        operation: &Operation<'_, '_>,
+        stored: &[u8],
+    ) -> PyResult<bool> {
         let context = &operation.context;
-        let overridden = context.settings.overrides_delete;
-        if overridden || matches!(self.names, KeyNames::Reversed { .. }) {
-            let Some(key) = self.name(py, stored)? else {
-                return Ok(false);
-            };
-            if overridden {
-                let delete = interned!(py, "delete")?;
-                return context
-                    .backend
-                    .call_method1(delete, (key, &self.version))?
-                    .is_truthy();
-            }
+        let Some(key) = self.name(py, stored)? else {
+            return Ok(false);
+        };
+        if context.settings.overrides_delete {
+            let delete = interned!(py, "delete")?;
+            return context
+                .backend
+                .call_method1(delete, (key, &self.version))?
+                .is_truthy();
         }
         operation.entries().delete(context, stored)
     }
@@ -269,9 +278,15 @@ impl KeyIterator {
             let Some(found) = self.take_found(py)? else {
                 return Ok(None);
             };
+            let is_by_name =
+                operation.context.settings.overrides_delete || matches!(self.names, KeyNames::Reversed { .. });
+            if !is_by_name {
+                let deleted = operation.entries().delete_batch(&operation.context, found.as_slice())?;
+                return Ok(Some(Count(deleted)));
+            }
             let mut deleted = 0;
             for stored in found {
-                deleted += u64::from(self.delete(py, &operation, &stored)?);
+                deleted += u64::from(self.delete_by_name(py, &operation, &stored)?);
             }
             Ok(Some(Count(deleted)))
         })

@@ -1,13 +1,15 @@
 //! What every store can do with entries, wherever it keeps them.
 
 use nearcache::local::Keys as LocalKeys;
-use nearcache::{Condition, OutOfMemory, Timestamp};
+use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
 use crate::context::CallContext;
+use crate::expiry::{after, later};
+use crate::memory::no_memory;
 use crate::values::Stored;
 
 /// The result of storing a value.
@@ -24,10 +26,10 @@ pub(crate) enum SetOutcome {
 ///
 /// A lock is an entry whose value is its holder's token, a text that no other holder has.
 pub(crate) trait EntryStore {
-    fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>>;
+    fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>>;
 
     fn set<'py>(
-        &self,
+        &'static self,
         context: &CallContext<'_, 'py>,
         key: &[u8],
         value: Any<'_, 'py>,
@@ -37,26 +39,40 @@ pub(crate) trait EntryStore {
 
     /// Adds to a value, atomically, and returns the sum; `None` if there is no value. The expiry does not change.
     fn incr<'py>(
-        &self,
+        &'static self,
         context: &CallContext<'_, 'py>,
         key: &[u8],
         delta: Any<'_, 'py>,
     ) -> PyResult<Option<Py<PyAny>>>;
 
     /// Returns whether there is a live entry.
-    fn contains(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> bool;
+    fn contains(&'static self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> PyResult<bool>;
 
     /// Deletes an entry; returns whether there was a live one.
-    fn delete(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool>;
+    fn delete(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool>;
 
-    fn clear(&self);
+    /// Deletes several entries; returns how many there were.
+    fn delete_batch(&'static self, context: &CallContext<'_, '_>, keys: &[StoredKey]) -> PyResult<u64> {
+        let mut deleted = 0;
+        for key in keys {
+            deleted += u64::from(self.delete(context, key)?);
+        }
+        Ok(deleted)
+    }
+
+    fn clear(&'static self, context: &CallContext<'_, '_>) -> PyResult<()>;
 
     /// Returns when an entry expires; `None` if there is no live one.
-    fn expires_at(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp>;
+    fn expires_at(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        now: Now,
+    ) -> PyResult<Option<Timestamp>>;
 
     /// Changes when an entry expires; returns whether there was a live one.
     fn expire_at(
-        &self,
+        &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         expires_at: Timestamp,
@@ -64,13 +80,13 @@ pub(crate) trait EntryStore {
     ) -> PyResult<bool>;
 
     /// Removes an entry's expiry; returns whether there was a live one with an expiry.
-    fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool>;
+    fn persist(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool>;
 
     /// Acquires a lock until a time; returns whether it was free.
     ///
     /// Fails with `ValueError` if the store has no room for the lock, because it could never be acquired.
     fn acquire_lock(
-        &self,
+        &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
@@ -79,29 +95,58 @@ pub(crate) trait EntryStore {
     ) -> PyResult<bool>;
 
     /// Releases a lock; returns whether it was held with this token.
-    fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
+    fn release_lock(&'static self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
 
     /// Returns whether a lock is held with this token. Counts neither as a use nor in the statistics.
-    fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
+    fn holds_lock(&'static self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool>;
 
-    /// Changes when a lock ends to what `new_end` returns for the old end; returns whether it was held with this token.
+    /// Extends a lock; returns whether it was held with this token.
     fn extend_lock(
-        &self,
+        &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
-        new_end: &dyn Fn(Timestamp) -> Timestamp,
+        extension: Extension,
         now: Now,
     ) -> PyResult<bool>;
 
-    fn keys(&'static self, now: Now) -> StoredKeys;
+    /// Returns an iterator over the keys of all live entries that may match a pattern, or over all.
+    fn keys(&'static self, now: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys>;
 
-    fn stats(&self, context: &CallContext<'_, '_>) -> PyResult<Stats>;
+    fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats>;
 
-    fn reset_stats(&self);
+    fn reset_stats(&'static self);
 
     /// Panics for tests: while an entry is locked, if the store has locks that a panic could leave locked.
-    fn panic(&self, key: &[u8]);
+    fn panic(&'static self, key: &[u8]);
+}
+
+/// A stored key.
+pub(crate) type StoredKey = Box<[u8]>;
+
+/// Which keys a scan looks for: a store may leave out others.
+pub(crate) struct ScanPattern<'a> {
+    /// What the stored keys begin with.
+    pub(crate) prefix: &'a [u8],
+    /// The glob that the rest matches.
+    pub(crate) name: &'a [u8],
+}
+
+/// How a lock is extended, by a number of seconds.
+#[derive(Clone, Copy)]
+pub(crate) enum Extension {
+    FromNow(f64),
+    FromEnd(f64),
+}
+
+impl Extension {
+    /// Returns when the lock ends.
+    pub(crate) fn new_end(self, old_end: Timestamp, now: Now) -> Timestamp {
+        match self {
+            Self::FromNow(seconds) => after(now, seconds),
+            Self::FromEnd(seconds) => later(old_end, seconds),
+        }
+    }
 }
 
 /// An iterator over the keys of all live entries.
@@ -109,17 +154,23 @@ pub(crate) enum StoredKeys {
     Local(LocalKeys<'static, Stored>),
     #[cfg(shared)]
     Shared(nearcache::shared::Keys<Now>),
+    #[cfg(unix)]
+    Remote(super::RemoteKeys),
 }
 
 impl Iterator for StoredKeys {
-    type Item = Result<Box<[u8]>, OutOfMemory>;
+    type Item = PyResult<StoredKey>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Local(keys) => keys.next(),
+            Self::Local(keys) => keys.next().map(|key| key.map_err(no_memory)),
             #[cfg(shared)]
             // The vector's capacity is its length, so the conversion does not reallocate.
-            Self::Shared(keys) => keys.next().map(|key| key.map(Vec::into_boxed_slice)),
+            Self::Shared(keys) => keys
+                .next()
+                .map(|key| key.map(Vec::into_boxed_slice).map_err(no_memory)),
+            #[cfg(unix)]
+            Self::Remote(keys) => keys.next(),
         }
     }
 }

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::entry_store::{EntryStore, SetOutcome, StoredKeys};
+use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -26,30 +26,30 @@ const CHUNK_HEADER: usize = 8;
 const WORTH_TRIMMING: u64 = 16 << 20;
 
 /// Returns what an entry counts against `MAX_MEMORY`: its Python value, its slot, its bookkeeping and its key, in bytes.
-fn weight(key: &[u8], value_size: u64) -> u64 {
+pub(super) fn weight<V>(key: &[u8], value_size: u64) -> u64 {
     let key_chunk = (key.len() + CHUNK_HEADER)
         .next_multiple_of(CHUNK_STEP)
         .max(MIN_CHUNK);
-    value_size + (RawCache::<Stored>::BOOKKEEPING + size_of::<Stored>() + key_chunk) as u64
+    value_size + (RawCache::<V>::BOOKKEEPING + size_of::<V>() + key_chunk) as u64
 }
 
 fn new_entry(key: &[u8], value: Encoded, expires_at: Timestamp) -> NewEntry<Stored> {
     NewEntry {
         value: value.stored,
-        weight: weight(key, value.size),
+        weight: weight::<Stored>(key, value.size),
         expires_at,
     }
 }
 
 impl EntryStore for RawCache<Stored> {
-    fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+    fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
         let py = context.py();
         let stored = self.get_with(key, &context.now()?, |stored| stored.clone_ref(py));
         stored.map(|stored| stored.decode(py)).transpose()
     }
 
     fn set<'py>(
-        &self,
+        &'static self,
         context: &CallContext<'_, 'py>,
         key: &[u8],
         value: Any<'_, 'py>,
@@ -68,7 +68,7 @@ impl EntryStore for RawCache<Stored> {
     }
 
     fn incr<'py>(
-        &self,
+        &'static self,
         context: &CallContext<'_, 'py>,
         key: &[u8],
         delta: Any<'_, 'py>,
@@ -79,7 +79,7 @@ impl EntryStore for RawCache<Stored> {
             let new = old.decode(py)?.bind(py).add(delta)?;
             let Encoded { stored, size } = Encoded::new(&new, context.settings.pickle_protocol)?;
             sum = Some(new.unbind());
-            Ok((stored, weight(key, size)))
+            Ok((stored, weight::<Stored>(key, size)))
         });
         match updated {
             Ok(true) | Err(UpdateError::Rejected(_)) => Ok(sum),
@@ -89,28 +89,29 @@ impl EntryStore for RawCache<Stored> {
         }
     }
 
-    fn contains(&self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> bool {
-        self.contains(key, &now)
+    fn contains(&'static self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> PyResult<bool> {
+        Ok(self.contains(key, &now))
     }
 
-    fn delete(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+    fn delete(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
         Ok(self.remove(key, &context.now()?).is_some())
     }
 
-    fn clear(&self) {
+    fn clear(&'static self, _: &CallContext<'_, '_>) -> PyResult<()> {
         let weight = self.weight();
         self.clear();
         if weight >= WORTH_TRIMMING {
             trim_heap();
         }
+        Ok(())
     }
 
-    fn expires_at(&self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
-        self.expires_at(key, &now)
+    fn expires_at(&'static self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> PyResult<Option<Timestamp>> {
+        Ok(self.expires_at(key, &now))
     }
 
     fn expire_at(
-        &self,
+        &'static self,
         _: &CallContext<'_, '_>,
         key: &[u8],
         expires_at: Timestamp,
@@ -119,13 +120,13 @@ impl EntryStore for RawCache<Stored> {
         Ok(self.expire_at(key, expires_at, &now))
     }
 
-    fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+    fn persist(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
         let never = |_: &Stored, old| (old != Timestamp::NEVER).then_some(Timestamp::NEVER);
         Ok(self.expire_if(key, &context.now()?, never))
     }
 
     fn acquire_lock(
-        &self,
+        &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
@@ -144,12 +145,12 @@ impl EntryStore for RawCache<Stored> {
         })
     }
 
-    fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+    fn release_lock(&'static self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
         let is_held = |stored: &Stored| is_text(context.py(), stored, token);
         Ok(self.remove_if(key, &context.now()?, is_held).is_some())
     }
 
-    fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+    fn holds_lock(&'static self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
         let mut is_held = false;
         self.expire_if(key, &context.now()?, |stored, _| {
             is_held = is_text(context.py(), stored, token);
@@ -159,30 +160,30 @@ impl EntryStore for RawCache<Stored> {
     }
 
     fn extend_lock(
-        &self,
+        &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
-        new_end: &dyn Fn(Timestamp) -> Timestamp,
+        extension: Extension,
         now: Now,
     ) -> PyResult<bool> {
-        let extended = |stored: &Stored, old| is_text(context.py(), stored, token).then(|| new_end(old));
+        let extended = |stored: &Stored, old| is_text(context.py(), stored, token).then(|| extension.new_end(old, now));
         Ok(self.expire_if(key, &now, extended))
     }
 
-    fn keys(&'static self, now: Now) -> StoredKeys {
-        StoredKeys::Local(self.keys(now.now()))
+    fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {
+        Ok(StoredKeys::Local(self.keys(now.now())))
     }
 
-    fn stats(&self, context: &CallContext<'_, '_>) -> PyResult<Stats> {
+    fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats> {
         Ok(Stats::of_local(self, &context.settings.capacity))
     }
 
-    fn reset_stats(&self) {
+    fn reset_stats(&'static self) {
         self.reset_stats();
     }
 
-    fn panic(&self, key: &[u8]) {
+    fn panic(&'static self, key: &[u8]) {
         self.get_with(key, &Now::System, |_| panic!("asked for by a test"));
     }
 }

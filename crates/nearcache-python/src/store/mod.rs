@@ -1,6 +1,7 @@
 //! Stores: where a backend keeps its entries.
 //!
-//! `local` is memory of this process, `shared` a file that all processes of the machine share. `registry` has the stores
+//! `local` is memory of this process, `shared` a file that all processes of the machine share, `tiered` a server with copies in
+//! one of the former. `registry` has the stores
 //! that this process has open, and what happens to them when it forks. Keys are bytes here, made by [`keys`](crate::keys).
 //! No lock is held while Python code can run.
 
@@ -10,14 +11,18 @@ pub(crate) mod registry;
 #[cfg(shared)]
 mod shared;
 mod stats;
+#[cfg(unix)]
+mod tiered;
 
 use nearcache::local::RawCache;
 
 use crate::values::Stored;
-pub(crate) use entry_store::{EntryStore, SetOutcome, StoredKeys};
+pub(crate) use entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
 #[cfg(shared)]
 pub(crate) use shared::{FileSize, SharedStore};
 pub(crate) use stats::Stats;
+#[cfg(unix)]
+pub(crate) use tiered::{Completions, Pending, RemoteKeys, RemoteStats, Step, TieredSettings, TieredStore};
 
 /// An open store. It lives as long as the process.
 #[derive(Clone, Copy)]
@@ -25,6 +30,8 @@ pub(crate) enum Store {
     Local(&'static RawCache<Stored>),
     #[cfg(shared)]
     Shared(&'static SharedStore),
+    #[cfg(unix)]
+    Tiered(&'static TieredStore),
 }
 
 impl Store {
@@ -34,6 +41,8 @@ impl Store {
             Self::Local(store) => store,
             #[cfg(shared)]
             Self::Shared(store) => store,
+            #[cfg(unix)]
+            Self::Tiered(store) => store,
         }
     }
 }

@@ -28,6 +28,8 @@ use super::shared::{FileSize, SharedStore, option_of};
 use crate::errors::error;
 use crate::memory::{ensure_headroom, no_memory};
 use crate::system;
+#[cfg(unix)]
+use super::tiered::NearCopy;
 use crate::values::Stored;
 
 type LocalStore = RawCache<Stored>;
@@ -51,6 +53,11 @@ struct Registry {
     local: HashMap<String, OpenLocal>,
     /// The local stores' locks, during a fork. It has room for all, because nothing may be allocated then.
     frozen: Vec<Frozen<'static, Stored>>,
+    /// The near tiers, and their locks, in the same way.
+    #[cfg(unix)]
+    near: HashMap<String, &'static RawCache<NearCopy>>,
+    #[cfg(unix)]
+    frozen_near: Vec<Frozen<'static, NearCopy>>,
     #[cfg(shared)]
     shared: HashMap<PathBuf, &'static SharedStore>,
 }
@@ -100,6 +107,24 @@ pub(crate) fn open_local(
          store, give each a LOCATION of its own, or the same EVICTION"
     );
     Err(error::<PyValueError>(py, message))
+}
+
+/// Opens the near tier of the store with this identity, and creates it for this capacity if there is none.
+#[cfg(unix)]
+pub(super) fn open_near(identity: &str, capacity: &Capacity) -> PyResult<&'static RawCache<NearCopy>> {
+    ensure_headroom()?;
+    let mut registry = registry();
+    let Registry { near, frozen_near, .. } = registry.get_or_insert_default();
+    if let Some(opened) = near.get(identity) {
+        return Ok(opened);
+    }
+    near.try_reserve(1).map_err(no_memory)?;
+    frozen_near.try_reserve(near.len() + 1).map_err(no_memory)?;
+    let shards = shards(Eviction::Adaptive, capacity);
+    let cache = RawCache::new(Eviction::Adaptive, shards).map_err(no_memory)?;
+    let opened: &'static _ = Box::leak(Box::new(cache));
+    near.insert(identity.to_owned(), opened);
+    Ok(opened)
 }
 
 /// Opens the cache file at this path, and creates it if there is none of this size.
@@ -198,8 +223,16 @@ mod fork {
 
     pub(super) extern "C" fn prepare() {
         let mut locked = registry();
-        if let Some(Registry { local, frozen, .. }) = &mut *locked {
+        if let Some(Registry {
+            local,
+            frozen,
+            near,
+            frozen_near,
+            ..
+        }) = &mut *locked
+        {
             frozen.extend(local.values().map(|opened| opened.store.freeze()));
+            frozen_near.extend(near.values().map(|cache| cache.freeze()));
         }
         HELD.set(Some(ManuallyDrop::new(locked)));
     }
@@ -209,6 +242,7 @@ mod fork {
             let mut locked = ManuallyDrop::into_inner(held);
             if let Some(registry) = &mut *locked {
                 registry.frozen.clear();
+                registry.frozen_near.clear();
             }
         }
     }

@@ -11,7 +11,8 @@ use pyo3::types::PyString;
 
 use crate::memory::format;
 use crate::objects::{Count, Float, text};
-use crate::values::Stored;
+#[cfg(unix)]
+use super::tiered::RemoteStats;
 
 /// The statistics of a store: counts since it was created or they were reset, its contents now, and its limits.
 ///
@@ -59,6 +60,9 @@ pub(crate) struct Stats {
     written: Option<Count>,
     /// Bytes copied within the file to keep entries that are in use.
     moved: Option<Count>,
+    /// The counts of the two tiers of a ``TieredCache``; None for the other caches.
+    #[cfg(unix)]
+    pub(super) remote: Option<Py<RemoteStats>>,
 }
 
 impl PartialEq for Stats {
@@ -143,7 +147,7 @@ impl Stats {
     }
 
     /// Returns the statistics of a store of this process, with the limits of a backend instance.
-    pub(crate) fn of_local(store: &RawCache<Stored>, capacity: &Capacity) -> Self {
+    pub(crate) fn of_local<V>(store: &RawCache<V>, capacity: &Capacity) -> Self {
         let bound = |most: u64| (most != u64::MAX).then_some(Count(most));
         Self {
             max_entries: bound(capacity.max_entries),
@@ -173,6 +177,30 @@ impl Stats {
         }
     }
 
+    /// Returns the statistics of a store without entries of its own.
+    #[cfg(unix)]
+    pub(super) fn empty() -> Self {
+        Self::of_counts(&nearcache::Stats::default())
+    }
+
+    /// Replaces the counts of reads.
+    #[cfg(unix)]
+    pub(super) fn set_reads(&mut self, hits: u64, misses: u64) {
+        let reads = hits + misses;
+        self.hits = Count(hits);
+        self.misses = Count(misses);
+        #[allow(clippy::cast_precision_loss)] // a ratio
+        let ratio = || Float(hits as f64 / reads as f64);
+        self.hit_ratio = (reads > 0).then(ratio);
+    }
+
+    /// Replaces the counts of writes.
+    #[cfg(unix)]
+    pub(super) fn set_writes(&mut self, sets: u64, deletes: u64) {
+        self.sets = Count(sets);
+        self.deletes = Count(deletes);
+    }
+
     fn of_counts(counts: &nearcache::Stats) -> Self {
         Self {
             hits: Count(counts.hits),
@@ -194,6 +222,8 @@ impl Stats {
             timeouts: None,
             written: None,
             moved: None,
+            #[cfg(unix)]
+            remote: None,
         }
     }
 }

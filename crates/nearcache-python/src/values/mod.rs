@@ -18,7 +18,7 @@ mod containers;
 mod copy_in;
 mod copy_out;
 mod counted_names;
-mod pickle;
+pub(crate) mod pickle;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -49,22 +49,8 @@ impl Encoded {
     ///
     /// Fails with what pickling raises, if the value has to be pickled.
     pub(crate) fn new(value: &Bound<'_, PyAny>, pickle_protocol: Option<i32>) -> PyResult<Self> {
-        if let Some(size) = atoms::atom_size(value)? {
-            return Ok(Self {
-                stored: Stored::Shared(value.clone().unbind()),
-                size,
-            });
-        }
-        if let Some(CopiedIn { value: copy, size }) = copy_in(value)? {
-            let kind = if copy.is(value) {
-                Stored::Shared
-            } else {
-                Stored::Tree
-            };
-            return Ok(Self {
-                stored: kind(copy.unbind()),
-                size,
-            });
+        if let Some(encoded) = Self::without_pickle(value)? {
+            return Ok(encoded);
         }
         let pickled = pickle::dumps(value, pickle_protocol)?;
         // Copied, because pickle's own object is a large block that was cut short. Such blocks fragment the heap: it grows
@@ -74,6 +60,42 @@ impl Encoded {
         Ok(Self {
             stored: Stored::Pickled(pickled.unbind()),
             size,
+        })
+    }
+
+    /// Encodes a value that need not be pickled.
+    #[inline]
+    fn without_pickle(value: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        if let Some(size) = atoms::atom_size(value)? {
+            return Ok(Some(Self {
+                stored: Stored::Shared(value.clone().unbind()),
+                size,
+            }));
+        }
+        Ok(copy_in(value)?.map(|CopiedIn { value: copy, size }| {
+            let kind = if copy.is(value) {
+                Stored::Shared
+            } else {
+                Stored::Tree
+            };
+            Self {
+                stored: kind(copy.unbind()),
+                size,
+            }
+        }))
+    }
+}
+
+impl Encoded {
+    /// Encodes a value whose pickle is known.
+    #[cfg(unix)]
+    pub(crate) fn with_pickle(value: &Bound<'_, PyAny>, pickled: &[u8]) -> PyResult<Self> {
+        if let Some(encoded) = Self::without_pickle(value)? {
+            return Ok(encoded);
+        }
+        Ok(Self {
+            stored: Stored::Pickled(objects::bytes(value.py(), pickled)?.unbind()),
+            size: atoms::bytes_size(pickled.len()),
         })
     }
 }

@@ -8,14 +8,14 @@ use crate::nonblocking_once::NonblockingOnce;
 use crate::objects::{interned, text};
 
 /// Pickles a value. `protocol` is pickle's own default if `None`. Fails with what pickling raises.
-pub(super) fn dumps<'py>(value: Any<'_, 'py>, protocol: Option<i32>) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn dumps<'py>(value: Any<'_, 'py>, protocol: Option<i32>) -> PyResult<Bound<'py, PyBytes>> {
     let py = value.py();
     let pickled = function(py, interned!(py, "dumps")?)?.call1((value, protocol))?;
     Ok(pickled.cast_into()?)
 }
 
 /// Unpickles a `bytes`. Fails with what unpickling raises.
-pub(super) fn loads<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn loads<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = bytes.py();
     function(py, interned!(py, "loads")?)?.call1((bytes,))
 }

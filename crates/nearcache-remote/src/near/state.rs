@@ -159,14 +159,22 @@ impl NearState {
         Stamp::new(epoch, self.generation(stripe).load(SeqCst))
     }
 
-    /// Returns whether a copy with this stamp may be served: the gate is open, and nothing has invalidated the copy.
+    /// Returns whether a copy with this stamp may be served: the gate is open, the deadline has not passed, and nothing has
+    /// invalidated the copy.
     ///
     /// The gate is read first. In the other order, a stamp that is compared just before the listener returns from an outage
     /// would be combined with the confirmation just after it.
     #[must_use]
     #[inline]
-    pub fn may_serve(self, stripe: Stripe, stamp: Stamp, max_staleness: Duration) -> bool {
-        self.is_open(max_staleness) && self.is_current(stripe, stamp)
+    pub fn may_serve(self, stripe: Stripe, stamp: Stamp, deadline: BootTime, max_staleness: Duration) -> bool {
+        // Before the clock, which then cannot be earlier.
+        let confirmed = self.words.confirmed.load(SeqCst);
+        let now = BootTime::now();
+        confirmed != 0
+            && now.as_millis() >= confirmed
+            && now.since(BootTime::from_millis(confirmed)) < max_staleness
+            && now < deadline
+            && self.is_current(stripe, stamp)
     }
 
     /// Returns whether nothing has invalidated a copy with this stamp, as far as the listener knows.

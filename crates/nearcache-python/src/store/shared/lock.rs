@@ -72,14 +72,14 @@ impl SharedStore {
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
-        new_end: &dyn Fn(Timestamp) -> Timestamp,
+        extension: Extension,
         now: Now,
     ) -> PyResult<bool> {
         let mut value = Vec::new();
         while let Some(found) = self.held_lock(context, key, token, now, &mut value)? {
             let entry = NewEntry::new(&value)
                 .kind(found.kind)
-                .expires_at(new_end(found.expires_at));
+                .expires_at(extension.new_end(found.expires_at, now));
             let extended = self.write(context.py(), now, |cache| {
                 cache.set_if_unchanged(key, entry, found.stamp)
             });

@@ -15,7 +15,7 @@ use nearcache::shared::{NewEntry, SharedCache};
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
-use super::entry_store::{EntryStore, SetOutcome, StoredKeys};
+use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -27,12 +27,12 @@ pub(crate) use access::SharedStore;
 pub(crate) use file::{FileSize, option_of};
 
 impl EntryStore for SharedStore {
-    fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+    fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
         self.get(context, key)
     }
 
     fn set<'py>(
-        &self,
+        &'static self,
         context: &CallContext<'_, 'py>,
         key: &[u8],
         value: Any<'_, 'py>,
@@ -57,7 +57,7 @@ impl EntryStore for SharedStore {
     }
 
     fn incr<'py>(
-        &self,
+        &'static self,
         context: &CallContext<'_, 'py>,
         key: &[u8],
         delta: Any<'_, 'py>,
@@ -65,25 +65,26 @@ impl EntryStore for SharedStore {
         self.add(context, key, delta)
     }
 
-    fn contains(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> bool {
-        self.peek(context, key, now).is_some()
+    fn contains(&'static self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> PyResult<bool> {
+        Ok(self.peek(context, key, now).is_some())
     }
 
-    fn delete(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+    fn delete(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
         self.write(context.py(), context.now()?, |cache| cache.delete(key))
             .map_err(|failure| failure.into_exception(context.py()))
     }
 
-    fn clear(&self) {
+    fn clear(&'static self, _: &CallContext<'_, '_>) -> PyResult<()> {
         self.with(Now::System, SharedCache::clear);
+        Ok(())
     }
 
-    fn expires_at(&self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> Option<Timestamp> {
-        self.peek(context, key, now).map(|found| found.expires_at)
+    fn expires_at(&'static self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> PyResult<Option<Timestamp>> {
+        Ok(self.peek(context, key, now).map(|found| found.expires_at))
     }
 
     fn expire_at(
-        &self,
+        &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         expires_at: Timestamp,
@@ -93,16 +94,16 @@ impl EntryStore for SharedStore {
             .map_err(|failure| failure.into_exception(context.py()))
     }
 
-    fn persist(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
+    fn persist(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
         let now = context.now()?;
-        match self.expires_at(context, key, now) {
+        match self.expires_at(context, key, now)? {
             None | Some(Timestamp::NEVER) => Ok(false),
             Some(_) => self.expire_at(context, key, Timestamp::NEVER, now),
         }
     }
 
     fn acquire_lock(
-        &self,
+        &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
@@ -112,39 +113,39 @@ impl EntryStore for SharedStore {
         self.acquire(context, key, token, expires_at, now)
     }
 
-    fn release_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+    fn release_lock(&'static self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
         self.release(context, key, token)
     }
 
-    fn holds_lock(&self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
+    fn holds_lock(&'static self, context: &CallContext<'_, '_>, key: &[u8], token: &str) -> PyResult<bool> {
         self.holds(context, key, token)
     }
 
     fn extend_lock(
-        &self,
+        &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         token: &str,
-        new_end: &dyn Fn(Timestamp) -> Timestamp,
+        extension: Extension,
         now: Now,
     ) -> PyResult<bool> {
-        self.extend(context, key, token, new_end, now)
+        self.extend(context, key, token, extension, now)
     }
 
-    fn keys(&'static self, now: Now) -> StoredKeys {
+    fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {
         let keys = self.with(Now::System, |cache| cache.with_clock(now).keys());
-        StoredKeys::Shared(keys)
+        Ok(StoredKeys::Shared(keys))
     }
 
-    fn stats(&self, _: &CallContext<'_, '_>) -> PyResult<Stats> {
+    fn stats(&'static self, _: &CallContext<'_, '_>) -> PyResult<Stats> {
         Ok(Stats::of_shared(&self.with(Now::System, SharedCache::stats)))
     }
 
-    fn reset_stats(&self) {
+    fn reset_stats(&'static self) {
         self.with(Now::System, SharedCache::reset_stats);
     }
 
-    fn panic(&self, _: &[u8]) {
+    fn panic(&'static self, _: &[u8]) {
         // No code of this process runs while a lock in the file is held.
         panic!("asked for by a test");
     }

@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use nearcache::{Condition, Timestamp};
 use nearcache_remote::{Error, Remote};
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
@@ -210,10 +209,5 @@ impl EntryStore for TieredStore {
     fn panic(&'static self, _: &[u8]) {
         // No lock is held while a request is made.
         panic!("asked for by a test");
-    }
-
-    fn verify(&'static self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64)> {
-        let message = format_args!("there is no file to check: the entries are on a server");
-        Err(crate::errors::error::<PyTypeError>(py, message))
     }
 }

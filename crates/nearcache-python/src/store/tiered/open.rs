@@ -1,0 +1,178 @@
+//! Opening a store with a remote tier: its settings, and the near tier that they ask for.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use nearcache::local::Capacity;
+use nearcache_remote::near::{Listener, NearState, Scope};
+use nearcache_remote::{Config, Options, Remote};
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+
+use super::near::{Copies, Near, NearCounts};
+use super::{OnError, RemoteCounts, TieredStore};
+use crate::django::improperly_configured;
+use crate::errors::error;
+use crate::glob::Glob;
+use crate::memory::no_memory;
+use crate::store::registry;
+#[cfg(shared)]
+use crate::store::shared::FileSize;
+
+/// What a store is opened with: the attributes of an object of `nearcache.django.tiered_options`.
+#[derive(FromPyObject)]
+pub(crate) struct TieredSettings {
+    /// Stores with the same identity are one.
+    identity: String,
+    locations: Vec<String>,
+    db: Option<i64>,
+    username: Option<String>,
+    password: Option<String>,
+    tls_ca: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_verify: bool,
+    /// Seconds, as all times here.
+    connect_timeout: f64,
+    socket_timeout: f64,
+    max_connections: usize,
+    /// `None`, "local" or "shared".
+    near: Option<String>,
+    near_ttl: Option<f64>,
+    max_staleness: f64,
+    near_exclude: Vec<String>,
+    /// What every stored key begins with.
+    key_prefix: String,
+    /// The file of `NEAR` "shared", its size, and for how many processes.
+    near_path: Option<PathBuf>,
+    near_size: u64,
+    near_processes: Option<usize>,
+    /// "raise", "miss" or "stale".
+    on_error: String,
+    flush_database: bool,
+    /// The function by which greenlets wait, under gevent and eventlet.
+    green_wait: Option<Py<PyAny>>,
+}
+
+/// The open stores, by identity.
+static STORES: Mutex<Option<HashMap<String, &'static TieredStore>>> = Mutex::new(None);
+
+impl TieredStore {
+    /// Opens the store with these settings. Does not connect.
+    ///
+    /// Fails with `ImproperlyConfigured` for an invalid URL, with `OSError` if a file cannot be opened.
+    pub(crate) fn open(py: Python<'_>, settings: TieredSettings, capacity: &Capacity) -> PyResult<&'static Self> {
+        let known = |stores: &Option<HashMap<String, &'static Self>>| {
+            stores.as_ref().and_then(|stores| stores.get(&settings.identity).copied())
+        };
+        let found = known(&STORES.lock().unwrap_or_else(PoisonError::into_inner));
+        let store = match found {
+            Some(store) => store,
+            None => {
+                let identity = settings.identity.clone();
+                let made = Self::new(py, &settings, capacity)?;
+                let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+                // If two threads make it, the first one's is kept. Neither has connected.
+                *stores
+                    .get_or_insert_default()
+                    .entry(identity)
+                    .or_insert_with(|| Box::leak(Box::new(made)))
+            }
+        };
+        if let Some(wait) = settings.green_wait {
+            // Whoever opened the store first may not have been patched yet.
+            let _ = store.green_wait.set(wait);
+        }
+        Ok(store)
+    }
+
+    fn new(py: Python<'_>, settings: &TieredSettings, capacity: &Capacity) -> PyResult<Self> {
+        let config = Config::parse(&settings.locations, &settings.options())
+            .map_err(|failure| improperly_configured(py, &format!("nearcache: {failure}")))?;
+        let near = match settings.near.as_deref() {
+            None => None,
+            Some(tier) => Some(settings.near(py, tier == "shared", &config, capacity)?),
+        };
+        let on_error = match settings.on_error.as_str() {
+            "miss" => OnError::Miss,
+            "stale" => OnError::Stale,
+            _ => OnError::Raise,
+        };
+        Ok(Self {
+            remote: Remote::new(config),
+            near,
+            on_error,
+            flush_database: settings.flush_database,
+            prefix: settings.key_prefix.clone().into_bytes(),
+            green_wait: OnceLock::new(),
+            counts: RemoteCounts::default(),
+        })
+    }
+}
+
+impl TieredSettings {
+    fn options(&self) -> Options {
+        Options {
+            db: self.db,
+            username: self.username.clone(),
+            password: self.password.clone(),
+            ca: self.tls_ca.clone(),
+            cert: self.tls_cert.clone(),
+            key: self.tls_key.clone(),
+            verify: self.tls_verify,
+            connect_timeout: seconds(self.connect_timeout),
+            response_timeout: seconds(self.socket_timeout),
+            max_connections: self.max_connections,
+        }
+    }
+
+    fn near(&self, py: Python<'_>, is_shared: bool, config: &Config, capacity: &Capacity) -> PyResult<Near> {
+        let (copies, state, scope) = if is_shared {
+            self.shared_copies(py)?
+        } else {
+            let cache = registry::open_near(&self.identity, capacity)?;
+            let state = NearState::private().map_err(no_memory)?;
+            (Copies::Local(cache), state, Scope::Process)
+        };
+        let (prefix, max_staleness) = (self.key_prefix.clone().into_bytes(), seconds(self.max_staleness));
+        let excluded = self.near_exclude.iter().map(|glob| Glob::new(glob.as_bytes()));
+        Ok(Near {
+            copies,
+            state,
+            listener: Listener::new(config.clone(), state, scope, prefix.clone(), max_staleness),
+            prefix,
+            max_staleness,
+            ttl: self.near_ttl.map(seconds),
+            excluded: excluded.collect::<PyResult<_>>()?,
+            counts: NearCounts::default(),
+        })
+    }
+
+    #[cfg(shared)]
+    fn shared_copies(&self, py: Python<'_>) -> PyResult<(Copies, NearState, Scope)> {
+        let path = self.near_path.clone().unwrap_or_default();
+        let mut state_path = path.clone().into_os_string();
+        state_path.push(".state");
+        let size = FileSize {
+            bytes: self.near_size,
+            processes: self.near_processes,
+        };
+        let store = registry::open_shared(py, path, size)?;
+        let state = NearState::open_mapped(state_path.as_ref());
+        let state = state.map_err(|failure| error::<PyOSError>(py, format_args!("{failure}")))?;
+        Ok((Copies::Shared(store), state, Scope::Machine))
+    }
+
+    #[cfg(not(shared))]
+    fn shared_copies(&self, py: Python<'_>) -> PyResult<(Copies, NearState, Scope)> {
+        let message = format_args!("a shared near tier needs 64-bit Linux");
+        Err(error::<PyOSError>(py, message))
+    }
+}
+
+/// Returns a duration of a checked number of seconds.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
