@@ -135,7 +135,9 @@ fn host_and_port(text: &str, default_port: u16) -> Result<(String, u16), String>
     };
     let host = percent::decode(host).ok_or("the host is not valid")?;
     if host.contains(',') {
-        return Err("several hosts need a URL that begins with redis+cluster:// or redis+sentinel://".to_owned());
+        return Err(
+            "several hosts need a URL that begins with redis+cluster:// or redis+sentinel://".to_owned(),
+        );
     }
     if host.contains(|char: char| char.is_whitespace() || char.is_control()) {
         return Err("the host contains white space".to_owned());
