@@ -59,6 +59,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     panics::make_panics_runtime_errors(module.py())?;
     store::registry::register_fork_handlers()?;
     module.add_class::<backend::Backend>()?;
+    #[cfg(unix)]
+    {
+        module.add_class::<backend::TieredBackend>()?;
+        module.add_class::<store::Completions>()?;
+        module.add_class::<store::Pending>()?;
+        module.add_class::<store::RemoteStats>()?;
+    }
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<store::Stats>()?;
     module.add_function(wrap_pyfunction!(proxy::fast_types, module)?)?;

@@ -172,7 +172,7 @@ pub(crate) fn set_own_attribute(
 }
 
 /// A non-negative number that becomes an `int`. (`PyO3`'s own conversion panics if there is no memory.)
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) u64);
 
 impl<'py> IntoPyObject<'py> for Count {
@@ -187,7 +187,7 @@ impl<'py> IntoPyObject<'py> for Count {
 }
 
 /// A number that becomes a `float`. (`PyO3`'s own conversion panics if there is no memory.)
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub(crate) struct Float(pub(crate) f64);
 
 impl<'py> IntoPyObject<'py> for Float {

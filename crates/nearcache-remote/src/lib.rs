@@ -43,3 +43,4 @@ pub use remote::Remote;
 pub use request::{Command, Replies, Reply, Request, Route};
 pub use server_id::ServerId;
 pub use tls::Tls;
+mod start_temporary;

@@ -4,6 +4,8 @@
 //! A method here has a signature, a docstring and one call: the [`operations`](crate::operations) do the work.
 
 mod attributes;
+#[cfg(unix)]
+mod tiered;
 
 #[cfg(shared)]
 use std::path::PathBuf;
@@ -30,6 +32,8 @@ use crate::store::{SetOutcome, Stats, Store, registry};
 #[cfg(unix)]
 use crate::store::{TieredSettings, TieredStore};
 use attributes::set_attribute;
+#[cfg(unix)]
+pub(crate) use tiered::TieredBackend;
 
 /// The cache methods that all backends have. Use `nearcache.django`'s `LocalCache` or `SharedCache`, which open it.
 #[pyclass(frozen, subclass, module = "nearcache._core")]
@@ -39,6 +43,13 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
+    /// Returns a backend that is not open.
+    const fn closed() -> Self {
+        Self {
+            cache: OnceLock::new(),
+        }
+    }
+
     /// Runs the body of a method. Fails with `RuntimeError` if the cache is not open.
     #[allow(clippy::inline_always)] // for `get`
     #[inline(always)]
@@ -123,9 +134,7 @@ impl Backend {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self {
-            cache: OnceLock::new(),
-        }
+        Self::closed()
     }
 
     /// Opens the store of this name in this process, and creates it if there is none.

@@ -28,14 +28,17 @@ impl<'py> Operation<'_, 'py> {
         unit: Unit,
         version: Version<'_, 'py>,
     ) -> PyResult<bool> {
-        self.expire_entry(key, version, || {
-            if timeout.is(default_timeout(self.context.py())?) {
-                return self.context.expires_at(Argument::OMITTED);
-            }
-            let seconds = duration_seconds(timeout, unit)?;
-            let now = self.context.now()?;
-            Ok((after(now, seconds), now))
-        })
+        self.expire_entry(key, version, || self.expiry_after(timeout, unit))
+    }
+
+    /// Returns when an entry expires after a number of `unit` or a `timedelta`, and the clock this was computed with.
+    pub(crate) fn expiry_after(&self, timeout: Any<'_, 'py>, unit: Unit) -> PyResult<(Timestamp, Now)> {
+        if timeout.is(default_timeout(self.context.py())?) {
+            return self.context.expires_at(Argument::OMITTED);
+        }
+        let seconds = duration_seconds(timeout, unit)?;
+        let now = self.context.now()?;
+        Ok((after(now, seconds), now))
     }
 
     /// Lets an entry expire at a number of `unit` since the Unix epoch or a `datetime`; returns whether there was one.

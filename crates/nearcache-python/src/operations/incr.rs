@@ -30,7 +30,7 @@ impl<'py> Operation<'_, 'py> {
 }
 
 #[cold]
-fn key_not_found(py: Python<'_>, key: &[u8]) -> PyErr {
+pub(super) fn key_not_found(py: Python<'_>, key: &[u8]) -> PyErr {
     // Formatted by Python, because the key may contain lone surrogates.
     let message = text(py, "Key '%s' not found")
         .and_then(|text| text.rem(decode(py, key)?))

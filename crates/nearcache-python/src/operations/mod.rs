@@ -13,3 +13,6 @@ mod set;
 mod tiered;
 mod ttl;
 mod whole_store;
+
+#[cfg(unix)]
+pub(crate) use ttl::TimeToLive;

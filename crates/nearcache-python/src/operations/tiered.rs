@@ -4,14 +4,25 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arguments::{Any, Argument, Version};
-use crate::memory::push;
+use super::incr::key_not_found;
+use crate::memory::{concat, push};
 use crate::objects::{dict, interned};
 use crate::open_cache::Operation;
 use crate::store::{Step, TieredStore};
 
 impl<'py> Operation<'_, 'py> {
+    /// Calls `work` with the stored key for a caller's key and version.
+    pub(crate) fn with_key<T>(
+        &self,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        work: impl FnOnce(&[u8]) -> PyResult<T>,
+    ) -> PyResult<T> {
+        self.context.keys().with_key(key, version, work)
+    }
+
     /// Returns the stored keys of several keys.
-    pub(super) fn stored_keys(&self, keys: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Vec<Vec<u8>>> {
+    pub(crate) fn stored_keys(&self, keys: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Vec<Vec<u8>>> {
         let mut stored = Vec::new();
         for key in keys.try_iter()? {
             push(&mut stored, self.stored_key(&key?, version)?)?;
@@ -20,9 +31,7 @@ impl<'py> Operation<'_, 'py> {
     }
 
     pub(super) fn stored_key(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Vec<u8>> {
-        self.context
-            .keys()
-            .with_key(key, version, |key| crate::memory::concat([key]))
+        self.with_key(key, version, |key| concat([key]))
     }
 
     pub(super) fn get_many_tiered(
@@ -59,6 +68,19 @@ impl<'py> Operation<'_, 'py> {
             }
             Ok(found.unbind())
         })
+    }
+
+    /// Returns the plan of `incr`. Fails with `ValueError` if the key has no value.
+    pub(crate) fn plan_incr(
+        &self,
+        store: &'static TieredStore,
+        key: Any<'_, 'py>,
+        delta: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Step<Py<PyAny>>> {
+        let stored = self.stored_key(key, version)?;
+        let step = store.plan_incr(&stored, delta)?;
+        step.map(self.context.py(), move |py, sum| sum.ok_or_else(|| key_not_found(py, &stored)))
     }
 
     pub(super) fn set_many_tiered(

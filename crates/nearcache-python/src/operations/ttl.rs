@@ -4,6 +4,7 @@ use nearcache::{Clock, Timestamp};
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Version};
+use crate::clock::Now;
 use crate::objects::Count;
 use crate::open_cache::Operation;
 
@@ -18,6 +19,18 @@ pub(crate) enum TimeToLive {
 }
 
 impl TimeToLive {
+    /// Returns how long an entry has to live; `None` is a missing entry.
+    pub(crate) fn of(expires_at: Option<Timestamp>, now: Now) -> Self {
+        match expires_at {
+            None => Self::Missing,
+            Some(Timestamp::NEVER) => Self::NoExpiry,
+            Some(expires_at) => {
+                let millis = now.time_left(expires_at).as_millis();
+                Self::Millis(u64::try_from(millis).unwrap_or(u64::MAX).max(1))
+            }
+        }
+    }
+
     /// Returns milliseconds as the methods do: 0 for a missing entry, None for no expiry.
     pub(crate) fn millis(&self) -> Option<Count> {
         self.returned(|millis| millis)
@@ -41,14 +54,7 @@ impl<'py> Operation<'_, 'py> {
     pub(crate) fn time_to_live(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<TimeToLive> {
         self.context.keys().with_key(key, version, |key| {
             let now = self.context.now()?;
-            Ok(match self.entries().expires_at(&self.context, key, now)? {
-                None => TimeToLive::Missing,
-                Some(Timestamp::NEVER) => TimeToLive::NoExpiry,
-                Some(expires_at) => {
-                    let millis = now.time_left(expires_at).as_millis();
-                    TimeToLive::Millis(u64::try_from(millis).unwrap_or(u64::MAX).max(1))
-                }
-            })
+            Ok(TimeToLive::of(self.entries().expires_at(&self.context, key, now)?, now))
         })
     }
 }

@@ -5,6 +5,7 @@ use nearcache::shared::{EntryInfo, NewEntry, SharedCache};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::super::entry_store::Extension;
 use super::access::{SharedStore, WriteFailure};
 use crate::clock::Now;
 use crate::context::CallContext;

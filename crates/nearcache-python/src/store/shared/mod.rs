@@ -10,6 +10,7 @@ mod incr;
 mod lock;
 mod log;
 mod object_cache;
+mod raw;
 
 use nearcache::shared::{NewEntry, SharedCache};
 use nearcache::{Condition, Timestamp};

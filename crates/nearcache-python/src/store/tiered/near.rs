@@ -210,7 +210,7 @@ impl Near {
             }
             #[cfg(shared)]
             Copies::Shared(store) => {
-                near_shared::insert(store, entry.value.py(), entry.key, mark, entry.stored, expires_at)
+                near_shared::insert(store, entry.key, mark, entry.stored, expires_at)
             }
         }
     }

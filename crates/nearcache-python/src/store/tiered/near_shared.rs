@@ -35,7 +35,6 @@ pub(super) fn find(store: &SharedStore, py: Python<'_>, key: &[u8]) -> PyResult<
 /// Stores a copy; returns whether the file has room for it.
 pub(super) fn insert(
     store: &SharedStore,
-    py: Python<'_>,
     key: &[u8],
     mark: Mark,
     stored: &[u8],
@@ -44,7 +43,7 @@ pub(super) fn insert(
     let (stamp, deadline) = (mark.stamp.as_word().to_le_bytes(), mark.deadline.as_millis().to_le_bytes());
     let bytes = memory::concat([&stamp, &deadline, stored])?;
     let entry = NewEntry::new(&bytes).kind(KIND).expires_at(expires_at);
-    store.write_raw(py, key, entry)
+    store.write_raw(key, entry)
 }
 
 fn take_word(bytes: &[u8]) -> Option<(u64, &[u8])> {

@@ -7,15 +7,15 @@ use nearcache::local::Capacity;
 use nearcache_remote::{Error, Reply, Request, Route, Value, cmd};
 use pyo3::prelude::*;
 
-use super::near::{Fill, Near, RemoteEntry};
+use super::near::{Fill, RemoteEntry};
 use super::plan::{Plan, Step};
-use super::requests::{Reader, on_key, single, unexpected};
+use super::requests::{Answer, Reader, on_key, single, unexpected};
 use super::{OnError, TieredStore, failure, wire};
 use crate::context::CallContext;
 
 /// What a read found on the server.
 struct Read {
-    reply: Reply,
+    answer: Answer,
     /// What PTTL returned, if the near tier asked for it.
     ttl: Option<i64>,
 }
@@ -70,7 +70,7 @@ impl TieredStore {
         fill: Option<Fill>,
         capacity: &Capacity,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let stored = match read.reply.value {
+        let stored = match read.answer.value {
             Value::Nil => {
                 self.counts.misses.fetch_add(1, Relaxed);
                 return Ok(None);
@@ -86,7 +86,7 @@ impl TieredStore {
                 stored: &stored,
                 value: value.bind(py),
                 ttl,
-                server: read.reply.server,
+                server: read.answer.server,
             };
             near.fill(&entry, fill, capacity)?;
         }
@@ -163,24 +163,23 @@ impl TieredStore {
     /// Reads the replies to [`values_request`](Self::values_request) and the PTTLs after it.
     fn read_values(&self, replies: Vec<Reply>, count: usize) -> Result<Vec<Read>, Error> {
         let mut reader = Reader::new(replies);
-        let mut found: Vec<Reply> = Vec::with_capacity(count);
+        let mut found: Vec<Answer> = Vec::with_capacity(count);
         if self.is_cluster() {
             for _ in 0..count {
-                found.push(reader.checked_reply()?);
+                found.push(reader.answer()?);
             }
         } else {
-            let reply = reader.checked_reply()?;
-            let Value::Array(values) = reply.value else {
-                return Err(unexpected(&reply.value, "an array"));
+            let Answer { value, server } = reader.answer()?;
+            let Value::Array(values) = value else {
+                return Err(unexpected(&value, "an array"));
             };
-            let server = reply.server;
-            found.extend(values.into_iter().map(|value| Reply { value, server }));
+            found.extend(values.into_iter().map(|value| Answer { value, server }));
         }
         found
             .into_iter()
-            .map(|reply| {
+            .map(|answer| {
                 let ttl = self.near.is_some().then(|| reader.number()).transpose()?;
-                Ok(Read { reply, ttl })
+                Ok(Read { answer, ttl })
             })
             .collect()
     }
@@ -201,9 +200,9 @@ impl TieredStore {
 
 impl Read {
     fn next(reader: &mut Reader, with_ttl: bool) -> Result<Self, Error> {
-        let reply = reader.checked_reply()?;
+        let answer = reader.answer()?;
         let ttl = with_ttl.then(|| reader.number()).transpose()?;
-        Ok(Self { reply, ttl })
+        Ok(Self { answer, ttl })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Requests of one or several commands, and reading their replies.
 
-use nearcache_remote::{Cmd, Error, ErrorKind, Replies, Reply, Request, Route, Value, cmd};
+use nearcache_remote::{Cmd, Error, ErrorKind, Replies, Reply, Request, Route, ServerId, Value, cmd};
 
 /// Returns a command on a key.
 pub(super) fn on_key(name: &str, key: &[u8]) -> Cmd {
@@ -23,6 +23,12 @@ pub(super) fn script(text: &str, key: &[u8]) -> Cmd {
     command
 }
 
+/// A reply that is not an error, and the server that sent it.
+pub(super) struct Answer {
+    pub(super) value: Value,
+    pub(super) server: ServerId,
+}
+
 /// The replies to a request, read one after the other.
 pub(super) struct Reader(std::vec::IntoIter<Reply>);
 
@@ -31,16 +37,17 @@ impl Reader {
         Self(replies.into_iter())
     }
 
-    pub(super) fn reply(&mut self) -> Result<Reply, Error> {
+    fn reply(&mut self) -> Result<Reply, Error> {
         let missing = || Error::new(ErrorKind::Response, "the server sent too few replies");
         self.0.next().ok_or_else(missing)
     }
 
     /// Returns the next reply. Fails if it is the server's error.
-    pub(super) fn checked_reply(&mut self) -> Result<Reply, Error> {
-        let Reply { value, server } = self.reply()?;
-        let value = Reply { value, server }.into_value()?;
-        Ok(Reply { value, server })
+    pub(super) fn answer(&mut self) -> Result<Answer, Error> {
+        let reply = self.reply()?;
+        let server = reply.server;
+        let value = reply.into_value()?;
+        Ok(Answer { value, server })
     }
 
     pub(super) fn value(&mut self) -> Result<Value, Error> {

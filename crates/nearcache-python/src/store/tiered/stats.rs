@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pyo3::prelude::*;
 
-use super::TieredStore;
+use super::{RemoteCounts, TieredStore};
 use super::near::{Copies, Near};
 use crate::context::CallContext;
 use crate::objects::{Count, Float};
@@ -112,8 +112,6 @@ impl TieredStore {
     }
 }
 
-use super::RemoteCounts;
-
 impl Near {
     fn add_to(&self, stats: RemoteStats) -> RemoteStats {
         let (counts, state) = (&self.counts, self.state.counters());
@@ -131,9 +129,18 @@ impl Near {
             epoch: Count(state.epoch),
             confirmation_age: self.state.confirmation_age().map(|age| Float(age.as_secs_f64())),
             near_open: self.state.is_open(self.max_staleness),
-            near_problem: self.listener.status().problem,
+            near_problem: self.problem(),
             ..stats
         }
+    }
+
+    /// Returns why the near tier does not work; `None` while it does.
+    fn problem(&self) -> Option<String> {
+        let status = self.listener.status();
+        if status.is_armed {
+            return None;
+        }
+        status.error.map(|error| error.to_string())
     }
 
     fn reset_counts(&self) {

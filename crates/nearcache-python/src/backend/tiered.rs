@@ -1,0 +1,367 @@
+//! The methods by which `nearcache.django.TieredCache` waits for its server in an event loop.
+//!
+//! Each does what it can without the server, and returns the result or a `Pending` for `Completions`. It returns
+//! `NotImplemented` if a subclass overrides the method, which then has to be called in a thread.
+
+use nearcache::{Condition, Timestamp};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyNotImplemented, PyTuple};
+
+use super::{Backend, condition};
+use crate::arguments::{Any, Argument, Version};
+use crate::expiry::{Unit, after, point_in_time};
+use crate::open_cache::Operation;
+use crate::operations::TimeToLive;
+use crate::settings::Settings;
+use crate::store::{Extension, Pending, SetOutcome, Step, Store, TieredStore};
+
+/// The cache methods that only a backend with a remote tier has.
+#[pyclass(frozen, subclass, extends = Backend, module = "nearcache._core")]
+pub(crate) struct TieredBackend;
+
+type Methods<'a, 'py> = &'a Bound<'py, TieredBackend>;
+
+/// For a method that the other methods do not call: a subclass that overrides it overrides its twin, too.
+const NEVER: fn(&Settings) -> bool = |_| false;
+
+/// Runs the body of a method, which returns its first step.
+fn start<'py, T: 'static>(
+    slf: Methods<'_, 'py>,
+    is_overridden: fn(&Settings) -> bool,
+    plan: impl FnOnce(&Operation<'_, 'py>, &'static TieredStore) -> PyResult<Step<T>>,
+    to_python: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+) -> PyResult<Py<PyAny>> {
+    Backend::run(slf.as_super(), |operation| {
+        let store = match operation.store {
+            Store::Tiered(store) if !is_overridden(&operation.context.settings) => store,
+            _ => return Ok(PyNotImplemented::get(slf.py()).to_owned().into_any().unbind()),
+        };
+        match plan(&operation, store)?.map(slf.py(), to_python)? {
+            Step::Done(result) => Ok(result),
+            Step::Remote(plan) => Ok(Py::new(slf.py(), Pending::new(store, plan))?.into_any()),
+        }
+    })
+}
+
+fn truth(py: Python<'_>, value: bool) -> PyResult<Py<PyAny>> {
+    Ok(PyBool::new(py, value).to_owned().into_any().unbind())
+}
+
+fn none(py: Python<'_>) -> Py<PyAny> {
+    py.None()
+}
+
+#[pymethods]
+impl TieredBackend {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Backend::closed()).add_subclass(Self)
+    }
+
+    #[pyo3(signature = (key, default, version, fresh))]
+    fn _start_get<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        default: Py<PyAny>,
+        version: Version<'_, 'py>,
+        fresh: bool,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            |settings| settings.overrides_get,
+            |operation, store| operation.with_key(key, version, |key| store.plan_get(&operation.context, key, fresh)),
+            move |_, found| Ok(found.unwrap_or(default)),
+        )
+    }
+
+    /// The result is None without a condition, as of ``set``.
+    #[pyo3(signature = (key, value, timeout, version, nx, xx))]
+    fn _start_set<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+        nx: Argument<'_, 'py>,
+        xx: Argument<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        let condition = condition(slf.py(), nx, xx)?;
+        start(
+            slf,
+            |settings| settings.overrides_set,
+            |operation, store| {
+                let given = condition.unwrap_or(Condition::Always);
+                operation.with_key(key, version, |key| {
+                    store.plan_set(&operation.context, key, value, timeout, given)
+                })
+            },
+            move |py, outcome| match condition {
+                None => Ok(none(py)),
+                Some(_) => truth(py, outcome == SetOutcome::Stored),
+            },
+        )
+    }
+
+    #[pyo3(signature = (key, timeout, version))]
+    fn _start_touch<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| {
+                operation.with_key(key, version, |key| {
+                    let (expires_at, now) = operation.context.expires_at(timeout)?;
+                    Ok(store.plan_expire_at(key, expires_at, now))
+                })
+            },
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, version))]
+    fn _start_has_key<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| operation.with_key(key, version, |key| Ok(store.plan_contains(key))),
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, version))]
+    fn _start_delete<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            |settings| settings.overrides_delete,
+            |operation, store| operation.with_key(key, version, |key| Ok(store.plan_delete(key))),
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, delta, version))]
+    fn _start_incr<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        delta: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(slf, NEVER, |operation, store| operation.plan_incr(store, key, delta, version), |_, sum| Ok(sum))
+    }
+
+    #[pyo3(signature = (keys, version))]
+    fn _start_get_many<'py>(
+        slf: Methods<'_, 'py>,
+        keys: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            |settings| settings.overrides_get,
+            |operation, store| operation.plan_get_many(store, keys, version),
+            |_, found| Ok(found.into_any()),
+        )
+    }
+
+    #[pyo3(signature = (data, timeout, version))]
+    fn _start_set_many<'py>(
+        slf: Methods<'_, 'py>,
+        data: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            |settings| settings.overrides_set,
+            |operation, store| operation.plan_set_many(store, data, timeout, version),
+            |py, ()| Ok(none(py)),
+        )
+    }
+
+    #[pyo3(signature = (keys, version))]
+    fn _start_delete_many<'py>(
+        slf: Methods<'_, 'py>,
+        keys: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            |settings| settings.overrides_delete,
+            |operation, store| Ok(store.plan_delete_many(operation.stored_keys(keys, version)?)),
+            |py, _| Ok(none(py)),
+        )
+    }
+
+    /// The result is that of ``ttl``, or of ``pttl`` with `in_millis`.
+    #[pyo3(signature = (key, version, in_millis))]
+    fn _start_ttl<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        in_millis: bool,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| {
+                operation.with_key(key, version, |key| {
+                    let now = operation.context.now()?;
+                    let step = store.plan_expires_at(key, now);
+                    step.map(slf.py(), move |_, found| Ok(TimeToLive::of(found, now)))
+                })
+            },
+            move |py, left| match if in_millis { left.millis() } else { left.seconds() } {
+                None => Ok(none(py)),
+                Some(left) => Ok(left.into_pyobject(py)?.into_any().unbind()),
+            },
+        )
+    }
+
+    #[pyo3(signature = (key, timeout, version, in_millis))]
+    fn _start_expire<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        timeout: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        in_millis: bool,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| {
+                operation.with_key(key, version, |key| {
+                    let (expires_at, now) = operation.expiry_after(timeout, unit(in_millis))?;
+                    Ok(store.plan_expire_at(key, expires_at, now))
+                })
+            },
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, when, version, in_millis))]
+    fn _start_expire_at<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        when: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        in_millis: bool,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| {
+                operation.with_key(key, version, |key| {
+                    let expires_at = point_in_time(when, unit(in_millis))?;
+                    Ok(store.plan_expire_at(key, expires_at, operation.context.now()?))
+                })
+            },
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, version))]
+    fn _start_persist<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| operation.with_key(key, version, |key| Ok(store.plan_persist(key))),
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, token, timeout, version))]
+    fn _start_acquire<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        token: &str,
+        timeout: Option<f64>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| {
+                operation.with_key(key, version, |key| {
+                    let now = operation.context.now()?;
+                    let expires_at = timeout.map_or(Timestamp::NEVER, |seconds| after(now, seconds));
+                    store.plan_acquire(slf.py(), key, token, expires_at, now)
+                })
+            },
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, token, version))]
+    fn _start_release<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        token: &str,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| operation.with_key(key, version, |key| store.plan_release(slf.py(), key, token)),
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, token, version))]
+    fn _start_holds<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        token: &str,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| operation.with_key(key, version, |key| store.plan_holds(slf.py(), key, token)),
+            truth,
+        )
+    }
+
+    #[pyo3(signature = (key, token, seconds, on_top, version))]
+    fn _start_extend<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        token: &str,
+        seconds: f64,
+        on_top: bool,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        let extension = if on_top {
+            Extension::FromEnd(seconds)
+        } else {
+            Extension::FromNow(seconds)
+        };
+        start(
+            slf,
+            NEVER,
+            |operation, store| {
+                operation.with_key(key, version, |key| store.plan_extend(slf.py(), key, token, extension))
+            },
+            truth,
+        )
+    }
+}
+
+const fn unit(in_millis: bool) -> Unit {
+    if in_millis { Unit::Millis } else { Unit::Seconds }
+}

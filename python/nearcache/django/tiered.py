@@ -1,0 +1,57 @@
+"""`TieredCache`, a cache for several machines: near copies before a Redis or Valkey server."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from nearcache import _core
+from nearcache.django.backend import Backend
+from nearcache.django.tiered_methods import TieredMethods
+from nearcache.django.tiered_options import TieredOptions
+
+
+class TieredCache(TieredMethods, Backend):
+    """Caches entries on a Redis or Valkey server, with copies in this process or on this machine.
+
+    The server reports every write, so that a copy is not served when it is more than ``MAX_STALENESS`` seconds
+    out of date. Keys and values have the same form as those of ``django.core.cache.backends.redis.RedisCache``:
+    both can use the same server. The options are in docs/reference/settings.md. Connects at first use.
+    """
+
+    def __init__(self, name: Any, params: dict[str, Any]) -> None:
+        """Opens the cache on the servers of the ``LOCATION`` ``name``, with the settings ``params``.
+
+        Raises `ImproperlyConfigured` if a setting is invalid.
+        """
+        if not hasattr(_core, "TieredBackend"):
+            raise ImproperlyConfigured(
+                f"nearcache: TieredCache runs on Linux, macOS and other Unix systems; this platform is "
+                f"{sys.platform}. nearcache.django.LocalCache runs everywhere."
+            )
+        options = TieredOptions.parse(name, params)
+        super().__init__({**params, "timeout": options.timeout})
+        self._max_entries = self._cull_frequency = None  # the near tier is bounded by memory
+        self._max_memory = options.max_memory
+        if options.reverse_key_function is not None:
+            self.reverse_key_func = options.reverse_key_function
+        self._flush_database = options.flush_database
+        try:
+            self._open_tiered(options)
+        except (ValueError, OSError) as error:
+            raise ImproperlyConfigured(f"nearcache: {error}") from error
+
+    def clear(self) -> None:
+        """Deletes the entries of all versions whose keys begin with this cache's ``KEY_PREFIX``.
+
+        Walks over the keys of the whole server. With ``OPTIONS["CLEAR"] = "flushdb"``, deletes everything in the
+        database instead, as Django's RedisCache does.
+        """
+        if not self._flush_database and not self._has_default_keys():
+            raise ImproperlyConfigured(
+                'nearcache: clear() deletes the keys with the KEY_PREFIX of the cache, but a KEY_FUNCTION makes '
+                'the keys of this one; OPTIONS["CLEAR"] = "flushdb" deletes the whole database.'
+            )
+        _core.Backend.clear(self)
