@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PACKAGES := build/packages
 # pip: locked versions with hashes, no chatter.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# What Cargo.toml declares. Clippy finds newer library items, but not newer rules of the language.
+OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
@@ -48,9 +50,12 @@ pythons: build ## the interpreters that test-matrix wants and the machine lacks 
 test-packages: build $(PACKAGES)/.locked ## the tests of other packages (axes, cachalot, DRF, ...) with our caches
 	$(BIN)/python -m pytest tests/packages $(PACKAGES_FLAGS)
 
-lint: build docs ## rustfmt, clippy, rustdoc, ruff, mypy, stub check, licences of dependencies, the documentation's links
+lint: build docs ## rustfmt, clippy, the oldest Rust, rustdoc, ruff, mypy, stub check, licences of dependencies, the documentation's links
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if cargo +$(OLDEST_RUST) --version >/dev/null 2>&1; then \
+	CARGO_TARGET_DIR=target/oldest cargo +$(OLDEST_RUST) check --locked --package nearcache --package nearcache-python; \
+	else echo "skipped: Rust $(OLDEST_RUST) is not installed (rustup toolchain install $(OLDEST_RUST) --profile minimal)"; fi
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -35,8 +35,10 @@ impl BackendClock {
                     error_about::<PyTypeError>(format_args!("the CLOCK \"{name}\" {rule}"), &returned)
                 })?;
                 if seconds.is_nan() {
-                    let message = format_args!("the CLOCK \"{name}\" returned NaN");
-                    return Err(error::<PyValueError>(py, message));
+                    return Err(error::<PyValueError>(
+                        py,
+                        format_args!("the CLOCK \"{name}\" returned NaN"),
+                    ));
                 }
                 Ok(Now::Read(timestamp(seconds)))
             }

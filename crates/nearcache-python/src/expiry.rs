@@ -209,8 +209,7 @@ fn without_unix_time(when: Any<'_, '_>, cause: PyErr) -> PyErr {
     let raised = match &shown {
         Ok((when, why)) => {
             let why = why.to_string_lossy();
-            let message = format_args!("when is {when}, which has no Unix time: {why}");
-            error::<PyValueError>(py, message)
+            error::<PyValueError>(py, format_args!("when is {when}, which has no Unix time: {why}"))
         }
         Err(_) => no_memory(()),
     };

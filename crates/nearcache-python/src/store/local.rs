@@ -137,10 +137,10 @@ impl EntryStore for RawCache<Stored> {
         let entry = new_entry(key, Encoded::new(&token, None)?, expires_at);
         let added = self.insert_if(key, entry, Condition::IfAbsent, &context.settings.capacity, &now);
         added.map_err(|failure| match failure {
-            WriteError::Rejected(rejected) => {
-                let message = format_args!("there is no room for this lock: {rejected}");
-                error::<PyValueError>(context.py(), message)
-            }
+            WriteError::Rejected(rejected) => error::<PyValueError>(
+                context.py(),
+                format_args!("there is no room for this lock: {rejected}"),
+            ),
             WriteError::OutOfMemory(OutOfMemory) => no_memory(OutOfMemory),
         })
     }

@@ -75,10 +75,12 @@ pub(crate) fn open_local(
 ) -> PyResult<&'static LocalStore> {
     let wanted = POLICIES.iter().find(|(_, name)| *name == eviction);
     let &(wanted, _) = wanted.ok_or_else(|| {
-        let message = format_args!(
-            "the eviction policy is {eviction:?}; expected \"s3-fifo\", \"adaptive\" or \"lru\""
-        );
-        error::<PyValueError>(py, message)
+        error::<PyValueError>(
+            py,
+            format_args!(
+                "the eviction policy is {eviction:?}; expected \"s3-fifo\", \"adaptive\" or \"lru\""
+            ),
+        )
     })?;
     ensure_headroom()?;
     let mut registry = registry();
@@ -102,11 +104,13 @@ pub(crate) fn open_local(
         .find(|(policy, _)| *policy == opened.eviction)
         .map_or("", |(_, name)| name);
     drop(registry);
-    let message = format_args!(
-        "the store {name:?} is open in this process with EVICTION {other:?}, not {eviction:?}: if two entries of CACHES share the \
-         store, give each a LOCATION of its own, or the same EVICTION"
-    );
-    Err(error::<PyValueError>(py, message))
+    Err(error::<PyValueError>(
+        py,
+        format_args!(
+            "the store {name:?} is open in this process with EVICTION {other:?}, not {eviction:?}: if two entries of CACHES share \
+             the store, give each a LOCATION of its own, or the same EVICTION"
+        ),
+    ))
 }
 
 /// Opens the near tier of the store with this identity, and creates it for this capacity if there is none.
@@ -143,11 +147,13 @@ pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> Py
         return Ok(opened);
     }
     let path = opened.path().display();
-    let message = format_args!(
-        "{path} is open in this process with {before}, not {wanted}: if two entries of CACHES share the file, give each a \
-         LOCATION of its own, or the same options"
-    );
-    Err(error::<PyValueError>(py, message))
+    Err(error::<PyValueError>(
+        py,
+        format_args!(
+            "{path} is open in this process with {before}, not {wanted}: if two entries of CACHES share the file, give each a \
+             LOCATION of its own, or the same options"
+        ),
+    ))
 }
 
 /// Opens a cache file that this process does not have open, with neither the GIL nor the registry locked.

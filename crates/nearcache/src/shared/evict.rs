@@ -39,7 +39,7 @@ const STEPS_PER_SLICE: usize = 2048;
 /// How many words that are no record one step passes.
 const SCANNED_WORDS: u64 = 4096;
 /// How many records at main's tail are passed to find out whether main has space.
-const PASSED_RECORDS: usize = 256;
+pub(super) const PASSED_RECORDS: usize = 256;
 
 /// What is at a position of a ring.
 pub(super) enum RingContent {

@@ -29,7 +29,7 @@ use crate::condition::Condition;
 /// How many words of records one write may copy within the rings.
 const MOVED_WORDS: usize = 65_536;
 /// How many records one write may copy within the rings.
-const MOVED_RECORDS: u32 = 256;
+pub(super) const MOVED_RECORDS: u32 = 256;
 /// A sleeping process wakes and takes the lock in less time.
 const PAUSE: Duration = Duration::from_micros(100);
 

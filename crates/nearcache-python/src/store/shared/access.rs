@@ -218,14 +218,16 @@ impl SharedStore {
             SharedError::Detached(reason) => option_of(reason),
             _ => "",
         };
-        let message = format_args!("nearcache: {path}: {failure}{option}");
-        match failure {
-            SharedError::OutOfMemory(_) | SharedError::Detached(OpenError::OutOfMemory(_)) => no_memory(()),
-            SharedError::KeyTooLong { .. } | SharedError::Rejected(_) => error::<PyValueError>(py, message),
-            SharedError::Busy { .. } => error::<PyTimeoutError>(py, message),
-            SharedError::Detached(_) => error::<PyOSError>(py, message),
-            _ => error::<PyRuntimeError>(py, message),
-        }
+        let error = match failure {
+            SharedError::OutOfMemory(_) | SharedError::Detached(OpenError::OutOfMemory(_)) => {
+                return no_memory(());
+            }
+            SharedError::KeyTooLong { .. } | SharedError::Rejected(_) => error::<PyValueError>,
+            SharedError::Busy { .. } => error::<PyTimeoutError>,
+            SharedError::Detached(_) => error::<PyOSError>,
+            _ => error::<PyRuntimeError>,
+        };
+        error(py, format_args!("nearcache: {path}: {failure}{option}"))
     }
 
     /// Checks the whole file; see `Backend._verify`.

@@ -76,7 +76,9 @@ impl SharedStore {
                 Err(WriteFailure::Raised(raised)) => return Err(raised),
             }
         }
-        let message = format_args!("other writers changed the value during each of {MAX_ATTEMPTS} attempts");
-        Err(error::<PyRuntimeError>(py, message))
+        Err(error::<PyRuntimeError>(
+            py,
+            format_args!("other writers changed the value during each of {MAX_ATTEMPTS} attempts"),
+        ))
     }
 }

@@ -35,8 +35,10 @@ impl SharedStore {
             Ok(false) => {}
             Ok(true) => return Ok(true),
             Err(WriteFailure::Rejected(rejected)) => {
-                let message = format_args!("there is no room for this lock: {rejected}");
-                return Err(error::<PyValueError>(py, message));
+                return Err(error::<PyValueError>(
+                    py,
+                    format_args!("there is no room for this lock: {rejected}"),
+                ));
             }
             Err(WriteFailure::Raised(raised)) => return Err(raised),
         }

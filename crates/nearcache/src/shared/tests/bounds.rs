@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 use super::support::{End, spawn, wait};
 use crate::clock::SystemClock;
 use crate::shared::adoption::boot_id;
+use crate::shared::evict::PASSED_RECORDS;
 use crate::shared::layout::{
-    GEOMETRY_CHECK, Geometry, HEADER, RECOUNT, SMALL, SWEEP, default_processes, geometry_check,
+    GEOMETRY_CHECK, Geometry, HEADER, MAIN, RECOUNT, SMALL, SWEEP, default_processes, geometry_check,
 };
+use crate::shared::mapped_words::AtomicU64;
 use crate::shared::mapping::Mapping;
 use crate::shared::position::Position;
+use crate::shared::record::LEAD;
 use crate::shared::recount::SLOTS_PER_WRITE;
 use crate::shared::slot::{Slot, SlotState};
+use crate::shared::writer::{MOVED_RECORDS, Writer};
 use crate::shared::{NewEntry, SharedCache};
 
 const LARGE: u64 = 8 << 30;
@@ -70,14 +74,17 @@ fn keys_of_one_shard(cache: &SharedCache) -> impl Iterator<Item = Vec<u8>> {
         .filter(move |key| hashing.key(key).shard(shards) == 0)
 }
 
+/// Takes the lock of the first shard.
+fn writer(cache: &SharedCache) -> Writer<'_, SystemClock> {
+    let file = cache.file();
+    file.lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
+        .unwrap()
+}
+
 /// Lets a child die while it holds the lock of the first shard.
 fn die_with_the_lock(cache: &SharedCache) {
     let child = spawn(|| {
-        let file = cache.file();
-        let writer = file
-            .lock_for(file.shard(0), &SystemClock, Duration::from_secs(1))
-            .unwrap();
-        std::mem::forget(writer);
+        std::mem::forget(writer(cache));
     });
     assert_eq!(wait(child, 0), End::Exit(0));
 }
@@ -131,9 +138,39 @@ fn a_file_of_8_gb_is_opened_after_a_reboot_without_examining_entries() {
         "all entries were examined"
     );
     assert!(keys.iter().all(|key| cache.contains(key)));
-    cache.set(&keys[0], NewEntry::new(b"other")).unwrap();
+    // The lower half of the word is the next slot to examine, plus one.
+    let next = || shard.control[RECOUNT].load(Ordering::Relaxed) & u64::from(u32::MAX);
+    for slices in 1..5 {
+        cache.set(&keys[0], NewEntry::new(b"other")).unwrap();
+        assert!(
+            next() <= slices * SLOTS_PER_WRITE as u64 + 1,
+            "{} slots examined",
+            next()
+        );
+    }
     assert_eq!(cache.get(&keys[0]).as_deref(), Some(&b"other"[..]));
     assert!(keys[1..].iter().all(|key| cache.contains(key)));
+}
+
+#[test]
+fn a_write_sweeps_one_slot_also_after_a_clear() {
+    let sparse = Sparse::new("sweep");
+    let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
+    let keys: Vec<_> = keys_of_one_shard(&cache).take(201).collect();
+    for key in &keys[..200] {
+        cache.set(key, NewEntry::new(b"value")).unwrap();
+    }
+    let shard = cache.file().shard(0);
+    let sweep = || shard.control[SWEEP].load(Ordering::Relaxed);
+    let is_taken = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
+    let taken = || shard.index.iter().filter(is_taken).count();
+    assert_eq!((sweep(), taken()), (200, 200));
+    cache.clear();
+    cache.set(&keys[200], NewEntry::new(b"value")).unwrap();
+    assert_eq!(sweep(), 201);
+    // The new entry took an empty slot or a cleared one, and the sweep cleared one slot at most.
+    assert!(taken() >= 199, "{} slots are left", taken());
+    assert_eq!(cache.stats().counts.entries, 1);
 }
 
 /// Makes the first `words` words of a ring, which hold no records, lie between tail and head.
@@ -178,17 +215,59 @@ fn space_for_a_large_value_is_made_in_slices() {
     // A value of 1 MB needs more space than one slice makes.
     let key = keys.next().unwrap();
     let value = vec![7; 1 << 20];
-    let keyed = cache.file().hashing.key(&key);
-    let writer = || {
-        let file = cache.file();
-        file.lock_for(file.shard_of(&keyed), &SystemClock, Duration::from_secs(1))
-            .unwrap()
-    };
     let ring = cache.file().shard(0).small;
-    assert!(!writer().make_some_space(&ring, value.len() / 8));
-    assert!(writer().make_some_space(&ring, 1) || ring.tail().to_u64() > 0);
+    assert!(!writer(&cache).make_some_space(&ring, value.len() / 8));
+    assert!(writer(&cache).make_some_space(&ring, 1) || ring.tail().to_u64() > 0);
     cache.set(&key, NewEntry::new(&value)).unwrap();
     assert_eq!(cache.get(&key), Some(value));
+}
+
+#[test]
+fn a_bounded_number_of_entries_is_moved_to_make_space() {
+    let sparse = Sparse::new("move");
+    let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
+    for key in keys_of_one_shard(&cache).take(40_000) {
+        cache.set(&key, NewEntry::new(&[1; 40])).unwrap();
+        // All entries have been read often enough to be moved to main.
+        assert!((0..3).all(|_| cache.get(&key).is_some()));
+    }
+    let shard = cache.file().shard(0);
+    shard.control[SMALL + 1].store(shard.small.limit(), Ordering::Relaxed);
+    // Space for more small records than may be moved.
+    writer(&cache).make_space(&shard.small, 2000 * LEAD);
+    let is_moved = |word: &&AtomicU64| {
+        let slot = Slot(word.load(Ordering::Relaxed));
+        slot.state() == Some(SlotState::Protected)
+    };
+    assert_eq!(
+        shard.index.iter().filter(is_moved).count(),
+        MOVED_RECORDS as usize
+    );
+    assert_ne!(cache.stats().counts.evictions, 0);
+}
+
+#[test]
+fn a_bounded_number_of_records_is_passed_to_find_space_in_main() {
+    let sparse = Sparse::new("pass");
+    let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
+    let keys: Vec<_> = keys_of_one_shard(&cache).take(20_000).collect();
+    for key in &keys {
+        cache.set(key, NewEntry::new(&[1; 40])).unwrap();
+    }
+    for key in &keys {
+        cache.delete(key).unwrap();
+    }
+    // Both rings are full, and the records at their tails are unreferenced. Main is protected, so small is tried first.
+    let shard = cache.file().shard(0);
+    for (at, ring) in [(SMALL, shard.small), (MAIN, shard.main)] {
+        shard.control[at + 1].store(ring.limit(), Ordering::Relaxed);
+    }
+    shard.control[MAIN + 3].store(shard.main.limit(), Ordering::Relaxed);
+    let first = shard.main.record(Position::START).unwrap();
+    let writer = writer(&cache);
+    assert_eq!(writer.state_of_new(first.allotted), SlotState::Small);
+    let passed = shard.main.tail().since(Position::START) / first.allotted as u64;
+    assert_eq!(passed, PASSED_RECORDS as u64);
 }
 
 #[test]
