@@ -3,8 +3,11 @@
 import pytest
 
 from support.redis_servers.binaries import flavours
+from support.redis_servers.cluster import Cluster
 from support.redis_servers.proxy import Proxy
+from support.redis_servers.sentinel import Sentinels
 from support.redis_servers.standalone import Server
+from support.redis_servers.tls import TlsServer
 
 
 def pytest_generate_tests(metafunc):
@@ -43,3 +46,24 @@ def proxied(server):
     """Return a proxy in front of `server`."""
     with Proxy(server.address) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def tls_server(flavour):
+    """Return a server whose port takes TLS only."""
+    with TlsServer(flavour) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sentinels(flavour):
+    """Return a primary, two replicas and three Sentinels, behind proxies; one for all tests of a module."""
+    with Sentinels(flavour, proxied=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(flavour):
+    """Return a Cluster of six nodes, behind proxies; one for all tests of a module."""
+    with Cluster(flavour, proxied=True) as running:
+        yield running

@@ -28,6 +28,8 @@ class Connection:
         self._proxy = proxy
         self._loop = asyncio.get_running_loop()
         self._client, self._server = client, server  # pairs of a reader and a writer
+        # A closed transport may not tell its socket.
+        self._sockets = [writer.get_extra_info("socket") for _, writer in (client, server)]
         self._framers = {REQUEST: Framer(), REPLY: Framer()}
         self._sent = set()
         self._unanswered = deque()
@@ -59,10 +61,10 @@ class Connection:
 
     def reset(self):
         """Send RST to both sides."""
-        for writer in (self._client[1], self._server[1]):
-            connected = writer.get_extra_info("socket")
+        for connected in self._sockets:
             with contextlib.suppress(OSError):
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        for _, writer in (self._client, self._server):
             writer.transport.abort()
 
     async def _read(self, direction, reader, queue):

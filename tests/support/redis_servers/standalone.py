@@ -41,7 +41,7 @@ class Server:
     """
 
     def __init__(
-        self, flavour=None, *, password=None, users=(), primary=None, tls=None, sentinel=False, **config
+        self, flavour=None, *, password=None, users=(), primary=None, tls=None, is_sentinel=False, **config
     ):
         """Start it, and wait until it answers.
 
@@ -52,8 +52,8 @@ class Server:
         self.flavour = flavour or default_flavour()
         self.password = password
         self.tls = tls
-        self._mode = ["--sentinel"] if sentinel else []
-        self._options = self._defaults(sentinel) | self._security(password, users, tls)
+        self._mode = ["--sentinel"] if is_sentinel else []
+        self._options = self._defaults(is_sentinel) | self._security(password, users, tls)
         if primary is not None:
             self._options["replicaof"] = f"127.0.0.1 {primary.port}"
             if primary.password is not None:
@@ -68,13 +68,13 @@ class Server:
             self.close()
             raise
 
-    def _defaults(self, sentinel):
+    def _defaults(self, is_sentinel):
         options = {
             "bind": "127.0.0.1",
             "protected-mode": "no",
             "loglevel": "notice",
         }
-        if sentinel:
+        if is_sentinel:
             return options
         options |= {"save": '""', "appendonly": "no", "repl-diskless-sync-delay": "0"}
         if self.flavour.version >= (7,):
@@ -130,14 +130,14 @@ class Server:
     @property
     def url(self):
         scheme = "redis" if self.tls is None else "rediss"
-        return f"{scheme}://{self._login}127.0.0.1:{self.port}/0"
+        return f"{scheme}://{self.login}127.0.0.1:{self.port}/0"
 
     @property
     def unix_url(self):
-        return f"unix://{self._login}{self.socket}?db=0"
+        return f"unix://{self.login}{self.socket}?db=0"
 
     @property
-    def _login(self):
+    def login(self):
         return "" if self.password is None else f":{quote(self.password, safe='')}@"
 
     @property
