@@ -1,5 +1,7 @@
 //! One server: connections that break, replies that are late, errors that say what happened.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -5,11 +5,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use nearcache_remote::{Config, Options, Remote, Reply, Request, Route, Value, cmd};
+use nearcache_remote::{Config, Error, Options, Remote, Reply, Request, Route, Value, cmd};
 
 /// What the server does about a command.
 pub enum Action {
@@ -229,3 +229,19 @@ pub fn text(value: &Value) -> String {
         other => format!("{other:?}"),
     }
 }
+
+/// Starts a request, and waits for its result.
+pub fn start(remote: &Remote, request: Request) -> Result<Vec<Reply>, Error> {
+    let (send, receive) = mpsc::channel();
+    remote.start(request, Box::new(move |result| send.send(result).unwrap()));
+    receive.recv_timeout(Duration::from_secs(20)).unwrap()
+}
+
+/// A way to execute a request: in this thread or by the runtime's.
+pub type Way = fn(&Remote, Request) -> Result<Vec<Reply>, Error>;
+
+/// Both ways.
+pub const WAYS: [Way; 2] = [
+    |remote, request| remote.execute(&request),
+    |remote, request| start(remote, request),
+];
