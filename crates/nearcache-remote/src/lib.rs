@@ -47,4 +47,3 @@ pub use request::{Command, Replies, Reply, Request, Route};
 pub use server_id::ServerId;
 pub use start::Done;
 pub use tls::Tls;
-mod start_temporary;

@@ -2,6 +2,8 @@
 
 - `LocalCache`: a backend for one process, a replacement for LocMemCache.
 - `SharedCache`: a backend for all processes of one machine.
+- `TieredCache`: a backend for several machines: near copies before a Redis or Valkey server.
+- `nearcache.django.errors`: the exceptions of a `TieredCache` whose server fails.
 - `Lock`, `AsyncLock`: the locks that ``cache.lock`` and ``cache.alock`` return. They raise `LockError` and
   `LockNotOwnedError`.
 - `Verification`: the result of `SharedCache.verify`.
@@ -17,6 +19,7 @@ from nearcache.django.local import LocalCache
 from nearcache.django.locks import AsyncLock, Lock, LockError, LockNotOwnedError
 from nearcache.django.proxy import cache, caches
 from nearcache.django.shared import SharedCache, Verification
+from nearcache.django.tiered import TieredCache
 
 __all__ = [
     "AsyncLock",
@@ -25,6 +28,7 @@ __all__ = [
     "LockError",
     "LockNotOwnedError",
     "SharedCache",
+    "TieredCache",
     "Verification",
     "cache",
     "caches",

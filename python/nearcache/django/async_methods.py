@@ -231,6 +231,18 @@ class AsyncMethods(SyncMethods):
         """Asynchronous `reset_stats`."""
         self.reset_stats()
 
+    async def _aacquire(self, key: Any, token: str, timeout: float | None, version: Any) -> bool:
+        return self._acquire(key, token, timeout, version)
+
+    async def _arelease(self, key: Any, token: str, version: Any) -> bool:
+        return self._release(key, token, version)
+
+    async def _aholds(self, key: Any, token: str, version: Any) -> bool:
+        return self._holds(key, token, version)
+
+    async def _aextend(self, key: Any, token: str, seconds: float, on_top: bool, version: Any) -> bool:
+        return self._extend(key, token, seconds, on_top, version)
+
     def _overrides(self, method: str) -> bool:
         """Returns whether a subclass overrides a method, or the instance has an attribute of its name."""
         is_inherited = getattr(type(self), method) is getattr(SyncMethods, method)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from importlib import import_module
+from pathlib import Path
 from typing import Any, SupportsIndex
 
 from django.core.exceptions import ImproperlyConfigured
@@ -22,7 +23,12 @@ MAX_NUMBER = 2**63 - 1
 MAX_SHOWN_CHARACTERS = 1000
 
 # These options are read from OPTIONS only. Django ignores unknown names beside OPTIONS.
-IN_OPTIONS_ONLY = ("MAX_MEMORY", "MAX_PROCESSES", "EVICTION", "CLOCK")
+IN_OPTIONS_ONLY = (
+    *("MAX_MEMORY", "MAX_PROCESSES", "EVICTION", "CLOCK"),
+    *("NEAR", "NEAR_TTL", "MAX_STALENESS", "NEAR_EXCLUDE", "NEAR_LOCATION", "ON_ERROR", "CLEAR", "REMOTE"),
+    *("CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "MAX_CONNECTIONS", "DB", "USERNAME", "PASSWORD"),
+    *("TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_VERIFY"),
+)
 
 _UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,19})?)\s*(?:B|([KMGT])I?B)\s*", re.IGNORECASE | re.ASCII)
@@ -111,6 +117,51 @@ def read_size(name: str, value: object, least: int, most: int = MAX_NUMBER) -> i
         accepted = f"a whole number of bytes {_range(least, most)}, or a size such as '64MB' or '1.5GB'"
         raise invalid(name, value, accepted)
     return size
+
+
+def read_seconds(name: str, value: object, least: float, most: float) -> float | None:
+    """Reads a number of seconds, also as text. None stays None."""
+    if value is None:
+        return None
+    seconds = None
+    if not isinstance(value, bool) and isinstance(value, (int, float, Decimal, str)):
+        try:
+            seconds = float(value)
+        except (ValueError, OverflowError):
+            seconds = None
+    if seconds is None or not least <= seconds <= most:
+        raise invalid(name, value, f"a number of seconds from {least:g} to {most:g}")
+    return seconds
+
+
+def read_flag(name: str, value: object) -> bool:
+    """Reads True or False."""
+    if not isinstance(value, bool):
+        raise invalid(name, value, "True or False")
+    return value
+
+
+def read_text(name: str, value: object, *, is_secret: bool = False) -> str | None:
+    """Reads text. None stays None. The error does not show a secret."""
+    if value is None or isinstance(value, str):
+        return value
+    raise invalid(name, type(value) if is_secret else value, "a string")
+
+
+def read_path(name: str, value: object) -> Path | None:
+    """Reads the path of a file that exists. None stays None."""
+    if value is None:
+        return None
+    if not isinstance(value, (str, Path)) or not Path(value).is_file():
+        raise invalid(name, value, "the path of a file")
+    return Path(value)
+
+
+def read_names(name: str, value: object) -> list[str]:
+    """Reads a list of texts."""
+    if isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(item, str) for item in value):
+        return sorted(value)
+    raise invalid(name, value, "a list of strings")
 
 
 def _range(least: int, most: int) -> str:

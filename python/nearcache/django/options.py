@@ -67,7 +67,7 @@ class LocalOptions:
         """Reads the settings of one cache in ``CACHES``. Raises `ImproperlyConfigured`."""
         if not isinstance(location, str):
             raise invalid("LOCATION", location, "a string")
-        options = _checked_options(params, "LocalCache", LOCAL)
+        options = checked_options(params, "LocalCache", LOCAL)
         eviction = options.get("EVICTION", EVICTIONS[0])
         if eviction not in EVICTIONS:
             raise invalid("EVICTION", eviction, "'adaptive', 's3-fifo' or 'lru'")
@@ -87,13 +87,13 @@ class LocalOptions:
         default_memory = DEFAULT_MAX_MEMORY if max_entries is None else None
         return cls(
             location=location,
-            timeout=_timeout(params),
+            timeout=timeout(params),
             max_entries=max_entries,
             max_memory=read_size("MAX_MEMORY", options.get("MAX_MEMORY", default_memory), MIN_MAX_MEMORY),
             cull_frequency=cull_frequency,
             eviction=eviction,
             clock=read_clock(options.get("CLOCK")),
-            reverse_key_function=_reverse_key_function(params, options),
+            reverse_key_function=reverse_key_function(params, options),
         )
 
 
@@ -117,7 +117,7 @@ class SharedOptions:
             location = str(location)
         if not isinstance(location, str):
             raise invalid("LOCATION", location, "a name or an absolute path")
-        options = _checked_options(params, "SharedCache", SHARED, WITHOUT_EFFECT)
+        options = checked_options(params, "SharedCache", SHARED, WITHOUT_EFFECT)
         max_memory = None
         if "MAX_MEMORY" in options:
             size = options["MAX_MEMORY"]
@@ -126,27 +126,29 @@ class SharedOptions:
                 raise invalid("MAX_MEMORY", None, "the size of the file, such as '64MB'")
         return cls(
             location=location,
-            timeout=_timeout(params),
+            timeout=timeout(params),
             max_memory=max_memory,
             max_processes=read_number("MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES),
             clock=read_clock(options.get("CLOCK")),
-            reverse_key_function=_reverse_key_function(params, options),
+            reverse_key_function=reverse_key_function(params, options),
         )
 
 
-def _timeout(params: Mapping[str, Any]) -> int | None:
+def timeout(params: Mapping[str, Any]) -> int | None:
+    """Reads ``TIMEOUT``, in seconds. Raises `ImproperlyConfigured`."""
     return read_timeout(params.get("timeout", params.get("TIMEOUT", DEFAULT_TIMEOUT)))
 
 
-def _reverse_key_function(
+def reverse_key_function(
     params: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Callable[[str], str] | None:
+    """Reads ``REVERSE_KEY_FUNCTION``. Raises `ImproperlyConfigured`."""
     # django-redis reads it beside OPTIONS, where Django reads KEY_FUNCTION.
     function = params.get("REVERSE_KEY_FUNCTION", options.get("REVERSE_KEY_FUNCTION"))
     return read_reverse_key_function(function)
 
 
-def _checked_options(
+def checked_options(
     params: Mapping[str, Any], backend: str, names: tuple[str, ...], ignored: tuple[str, ...] = ()
 ) -> Mapping[str, Any]:
     """Returns ``OPTIONS`` if it is a mapping whose names are all known. Raises `ImproperlyConfigured`."""

@@ -70,7 +70,9 @@ impl TieredBackend {
         start(
             slf,
             |settings| settings.overrides_get,
-            |operation, store| operation.with_key(key, version, |key| store.plan_get(&operation.context, key, fresh)),
+            |operation, store| {
+                operation.with_key(key, version, |key| store.plan_get(&operation.context, key, fresh))
+            },
             move |_, found| Ok(found.unwrap_or(default)),
         )
     }
@@ -158,7 +160,12 @@ impl TieredBackend {
         delta: Any<'_, 'py>,
         version: Version<'_, 'py>,
     ) -> PyResult<Py<PyAny>> {
-        start(slf, NEVER, |operation, store| operation.plan_incr(store, key, delta, version), |_, sum| Ok(sum))
+        start(
+            slf,
+            NEVER,
+            |operation, store| operation.plan_incr(store, key, delta, version),
+            |_, sum| Ok(sum),
+        )
     }
 
     #[pyo3(signature = (keys, version))]
@@ -317,7 +324,9 @@ impl TieredBackend {
         start(
             slf,
             NEVER,
-            |operation, store| operation.with_key(key, version, |key| store.plan_release(slf.py(), key, token)),
+            |operation, store| {
+                operation.with_key(key, version, |key| store.plan_release(slf.py(), key, token))
+            },
             truth,
         )
     }
@@ -355,7 +364,9 @@ impl TieredBackend {
             slf,
             NEVER,
             |operation, store| {
-                operation.with_key(key, version, |key| store.plan_extend(slf.py(), key, token, extension))
+                operation.with_key(key, version, |key| {
+                    store.plan_extend(slf.py(), key, token, extension)
+                })
             },
             truth,
         )

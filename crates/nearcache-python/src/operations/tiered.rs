@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arguments::{Any, Argument, Version};
 use super::incr::key_not_found;
+use crate::arguments::{Any, Argument, Version};
 use crate::memory::{concat, push};
 use crate::objects::{dict, interned};
 use crate::open_cache::Operation;
@@ -22,7 +22,11 @@ impl<'py> Operation<'_, 'py> {
     }
 
     /// Returns the stored keys of several keys.
-    pub(crate) fn stored_keys(&self, keys: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Vec<Vec<u8>>> {
+    pub(crate) fn stored_keys(
+        &self,
+        keys: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Vec<Vec<u8>>> {
         let mut stored = Vec::new();
         for key in keys.try_iter()? {
             push(&mut stored, self.stored_key(&key?, version)?)?;
@@ -80,7 +84,9 @@ impl<'py> Operation<'_, 'py> {
     ) -> PyResult<Step<Py<PyAny>>> {
         let stored = self.stored_key(key, version)?;
         let step = store.plan_incr(&stored, delta)?;
-        step.map(self.context.py(), move |py, sum| sum.ok_or_else(|| key_not_found(py, &stored)))
+        step.map(self.context.py(), move |py, sum| {
+            sum.ok_or_else(|| key_not_found(py, &stored))
+        })
     }
 
     pub(super) fn set_many_tiered(
@@ -102,7 +108,10 @@ impl<'py> Operation<'_, 'py> {
         version: Version<'_, 'py>,
     ) -> PyResult<Step<()>> {
         let mut entries = Vec::new();
-        for item in data.call_method0(interned!(self.context.py(), "items")?)?.try_iter()? {
+        for item in data
+            .call_method0(interned!(self.context.py(), "items")?)?
+            .try_iter()?
+        {
             let (key, value) = item?.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
             push(&mut entries, (self.stored_key(&key, version)?, value))?;
         }

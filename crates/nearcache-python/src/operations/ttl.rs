@@ -54,7 +54,10 @@ impl<'py> Operation<'_, 'py> {
     pub(crate) fn time_to_live(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<TimeToLive> {
         self.context.keys().with_key(key, version, |key| {
             let now = self.context.now()?;
-            Ok(TimeToLive::of(self.entries().expires_at(&self.context, key, now)?, now))
+            Ok(TimeToLive::of(
+                self.entries().expires_at(&self.context, key, now)?,
+                now,
+            ))
         })
     }
 }

@@ -17,13 +17,13 @@ use pyo3::types::{PyList, PyString};
 use crate::arguments::{Any, Version};
 use crate::clock::Now;
 use crate::errors::error;
+use crate::glob::Glob;
 use crate::keys::{decode, encode};
 use crate::memory::push;
 use crate::objects::{self, Count, interned, text};
 use crate::open_cache::{OpenCache, Operation};
 use crate::panics::guarded;
 use crate::store::{ScanPattern, StoredKey, StoredKeys};
-use crate::glob::Glob;
 use key_names::{KeyNames, encode_pattern, not_a_str};
 
 /// How many stored keys are read before the GIL is taken back.
@@ -203,12 +203,7 @@ impl KeyIterator {
     }
 
     /// Deletes the entry of a stored key that may match; returns whether it matched and there was one.
-    fn delete_by_name(
-        &self,
-        py: Python<'_>,
-        operation: &Operation<'_, '_>,
-        stored: &[u8],
-    ) -> PyResult<bool> {
+    fn delete_by_name(&self, py: Python<'_>, operation: &Operation<'_, '_>, stored: &[u8]) -> PyResult<bool> {
         let context = &operation.context;
         let Some(key) = self.name(py, stored)? else {
             return Ok(false);
@@ -278,10 +273,12 @@ impl KeyIterator {
             let Some(found) = self.take_found(py)? else {
                 return Ok(None);
             };
-            let is_by_name =
-                operation.context.settings.overrides_delete || matches!(self.names, KeyNames::Reversed { .. });
+            let is_by_name = operation.context.settings.overrides_delete
+                || matches!(self.names, KeyNames::Reversed { .. });
             if !is_by_name {
-                let deleted = operation.entries().delete_batch(&operation.context, found.as_slice())?;
+                let deleted = operation
+                    .entries()
+                    .delete_batch(&operation.context, found.as_slice())?;
                 return Ok(Some(Count(deleted)));
             }
             let mut deleted = 0;

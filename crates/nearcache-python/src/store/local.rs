@@ -106,7 +106,12 @@ impl EntryStore for RawCache<Stored> {
         Ok(())
     }
 
-    fn expires_at(&'static self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> PyResult<Option<Timestamp>> {
+    fn expires_at(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        key: &[u8],
+        now: Now,
+    ) -> PyResult<Option<Timestamp>> {
         Ok(self.expires_at(key, &now))
     }
 
@@ -167,7 +172,8 @@ impl EntryStore for RawCache<Stored> {
         extension: Extension,
         now: Now,
     ) -> PyResult<bool> {
-        let extended = |stored: &Stored, old| is_text(context.py(), stored, token).then(|| extension.new_end(old, now));
+        let extended =
+            |stored: &Stored, old| is_text(context.py(), stored, token).then(|| extension.new_end(old, now));
         Ok(self.expire_if(key, &now, extended))
     }
 

@@ -25,11 +25,11 @@ use pyo3::prelude::*;
 
 #[cfg(shared)]
 use super::shared::{FileSize, SharedStore, option_of};
+#[cfg(unix)]
+use super::tiered::NearCopy;
 use crate::errors::error;
 use crate::memory::{ensure_headroom, no_memory};
 use crate::system;
-#[cfg(unix)]
-use super::tiered::NearCopy;
 use crate::values::Stored;
 
 type LocalStore = RawCache<Stored>;
@@ -118,7 +118,9 @@ pub(crate) fn open_local(
 pub(super) fn open_near(identity: &str, capacity: &Capacity) -> PyResult<&'static RawCache<NearCopy>> {
     ensure_headroom()?;
     let mut registry = registry();
-    let Registry { near, frozen_near, .. } = registry.get_or_insert_default();
+    let Registry {
+        near, frozen_near, ..
+    } = registry.get_or_insert_default();
     if let Some(opened) = near.get(identity) {
         return Ok(opened);
     }

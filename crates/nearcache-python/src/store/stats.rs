@@ -9,10 +9,10 @@ use nearcache::{Clock, SystemClock, shared::SharedStats};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::memory::format;
-use crate::objects::{Count, Float, text};
 #[cfg(unix)]
 use super::tiered::RemoteStats;
+use crate::memory::format;
+use crate::objects::{Count, Float, text};
 
 /// The statistics of a store: counts since it was created or they were reset, its contents now, and its limits.
 ///

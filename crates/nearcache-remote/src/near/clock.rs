@@ -38,7 +38,9 @@ impl BootTime {
     /// Returns the time a duration later, rounded down; `None` is the end of time.
     #[must_use]
     pub fn after(self, duration: Option<Duration>) -> Self {
-        let millis = duration.map_or(u64::MAX, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+        let millis = duration.map_or(u64::MAX, |duration| {
+            u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+        });
         Self(self.0.saturating_add(millis))
     }
 

@@ -166,7 +166,13 @@ impl NearState {
     /// would be combined with the confirmation just after it.
     #[must_use]
     #[inline]
-    pub fn may_serve(self, stripe: Stripe, stamp: Stamp, deadline: BootTime, max_staleness: Duration) -> bool {
+    pub fn may_serve(
+        self,
+        stripe: Stripe,
+        stamp: Stamp,
+        deadline: BootTime,
+        max_staleness: Duration,
+    ) -> bool {
         // Before the clock, which then cannot be earlier.
         let confirmed = self.words.confirmed.load(SeqCst);
         let now = BootTime::now();

@@ -80,7 +80,12 @@ impl EntryStore for SharedStore {
         Ok(())
     }
 
-    fn expires_at(&'static self, context: &CallContext<'_, '_>, key: &[u8], now: Now) -> PyResult<Option<Timestamp>> {
+    fn expires_at(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        now: Now,
+    ) -> PyResult<Option<Timestamp>> {
         Ok(self.peek(context, key, now).map(|found| found.expires_at))
     }
 

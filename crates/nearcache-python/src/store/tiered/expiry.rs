@@ -56,14 +56,16 @@ impl TieredStore {
             reader.number()?;
             Ok(reader.number()? > 0)
         };
-        self.plan_write(vec![key.to_vec()], request, read, || Ok(false)).into()
+        self.plan_write(vec![key.to_vec()], request, read, || Ok(false))
+            .into()
     }
 
     /// Removes an expiry; returns whether there was an entry with one.
     pub(crate) fn plan_persist(&'static self, key: &[u8]) -> Step<bool> {
         let request = single(on_key("PERSIST", key), key, false);
         let read = |_: Python<'_>, reader: &mut Reader| Ok(reader.number()? > 0);
-        self.plan_write(vec![key.to_vec()], request, read, || Ok(false)).into()
+        self.plan_write(vec![key.to_vec()], request, read, || Ok(false))
+            .into()
     }
 }
 

@@ -10,7 +10,8 @@ use super::{TieredStore, wire};
 use crate::clock::Now;
 use crate::store::entry_store::Extension;
 
-const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+const RELEASE: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 /// `ARGV[2]` milliseconds from now.
 const EXTEND_FROM_NOW: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
                                redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1";
@@ -31,14 +32,23 @@ impl TieredStore {
         let mut command = on_key("SET", key);
         command.arg(wire::encode_token(py, token)?).arg("NX");
         if expires_at != Timestamp::NEVER {
-            command.arg("PX").arg(whole_millis(now.time_left(expires_at)).max(1));
+            command
+                .arg("PX")
+                .arg(whole_millis(now.time_left(expires_at)).max(1));
         }
         let read = |_: Python<'_>, reader: &mut Reader| reader.is_done();
-        let plan = self.plan_write(vec![key.to_vec()], single(command, key, false), read, || Ok(false));
+        let plan = self.plan_write(vec![key.to_vec()], single(command, key, false), read, || {
+            Ok(false)
+        });
         Ok(plan.into())
     }
 
-    pub(crate) fn plan_release(&'static self, py: Python<'_>, key: &[u8], token: &str) -> PyResult<Step<bool>> {
+    pub(crate) fn plan_release(
+        &'static self,
+        py: Python<'_>,
+        key: &[u8],
+        token: &str,
+    ) -> PyResult<Step<bool>> {
         let mut command = script(RELEASE, key);
         command.arg(wire::encode_token(py, token)?);
         Ok(self.plan_lock_script(key, command))
@@ -75,8 +85,10 @@ impl TieredStore {
 
     fn plan_lock_script(&'static self, key: &[u8], command: nearcache_remote::Cmd) -> Step<bool> {
         let read = |_: Python<'_>, reader: &mut Reader| Ok(reader.number()? > 0);
-        self.plan_write(vec![key.to_vec()], single(command, key, false), read, || Ok(false))
-            .into()
+        self.plan_write(vec![key.to_vec()], single(command, key, false), read, || {
+            Ok(false)
+        })
+        .into()
     }
 }
 

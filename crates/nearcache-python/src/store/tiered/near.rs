@@ -145,12 +145,7 @@ impl Near {
     /// Stores a copy of a value that a server returned, if it is known to stay valid until an invalidation.
     ///
     /// `ttl` is what the server said in the same request; `None` is no expiry.
-    pub(super) fn fill(
-        &self,
-        entry: &RemoteEntry<'_, '_>,
-        fill: Fill,
-        capacity: &Capacity,
-    ) -> PyResult<()> {
+    pub(super) fn fill(&self, entry: &RemoteEntry<'_, '_>, fill: Fill, capacity: &Capacity) -> PyResult<()> {
         let counts = &self.counts;
         let refused = if !self.state.is_armed(entry.server) {
             &counts.refused_unarmed
@@ -209,9 +204,7 @@ impl Near {
                 Ok(inserted.is_ok())
             }
             #[cfg(shared)]
-            Copies::Shared(store) => {
-                near_shared::insert(store, entry.key, mark, entry.stored, expires_at)
-            }
+            Copies::Shared(store) => near_shared::insert(store, entry.key, mark, entry.stored, expires_at),
         }
     }
 

@@ -40,7 +40,10 @@ pub(super) fn insert(
     stored: &[u8],
     expires_at: Timestamp,
 ) -> PyResult<bool> {
-    let (stamp, deadline) = (mark.stamp.as_word().to_le_bytes(), mark.deadline.as_millis().to_le_bytes());
+    let (stamp, deadline) = (
+        mark.stamp.as_word().to_le_bytes(),
+        mark.deadline.as_millis().to_le_bytes(),
+    );
     let bytes = memory::concat([&stamp, &deadline, stored])?;
     let entry = NewEntry::new(&bytes).kind(KIND).expires_at(expires_at);
     store.write_raw(key, entry)

@@ -63,9 +63,15 @@ impl TieredStore {
     /// Opens the store with these settings. Does not connect.
     ///
     /// Fails with `ImproperlyConfigured` for an invalid URL, with `OSError` if a file cannot be opened.
-    pub(crate) fn open(py: Python<'_>, settings: TieredSettings, capacity: &Capacity) -> PyResult<&'static Self> {
+    pub(crate) fn open(
+        py: Python<'_>,
+        settings: TieredSettings,
+        capacity: &Capacity,
+    ) -> PyResult<&'static Self> {
         let known = |stores: &Option<HashMap<String, &'static Self>>| {
-            stores.as_ref().and_then(|stores| stores.get(&settings.identity).copied())
+            stores
+                .as_ref()
+                .and_then(|stores| stores.get(&settings.identity).copied())
         };
         let found = known(&STORES.lock().unwrap_or_else(PoisonError::into_inner));
         let store = match found {

@@ -38,11 +38,7 @@ impl TieredStore {
         Ok(self.plan_remote_get(context, key).into())
     }
 
-    fn plan_remote_get(
-        &'static self,
-        context: &CallContext<'_, '_>,
-        key: &[u8],
-    ) -> Plan<Option<Py<PyAny>>> {
+    fn plan_remote_get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> Plan<Option<Py<PyAny>>> {
         let mut request = single(on_key("GET", key), key, true);
         let fill = self.begin_fill(key, &mut request);
         let (key, capacity) = (key.to_vec(), context.settings.capacity);
@@ -210,6 +206,8 @@ impl Read {
 fn lifetime(pttl: Option<i64>) -> Option<Option<Duration>> {
     match pttl? {
         -1 => Some(None),
-        millis => u64::try_from(millis).ok().map(|millis| Some(Duration::from_millis(millis))),
+        millis => u64::try_from(millis)
+            .ok()
+            .map(|millis| Some(Duration::from_millis(millis))),
     }
 }

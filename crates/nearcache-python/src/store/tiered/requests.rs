@@ -78,5 +78,8 @@ pub(super) fn unexpected(value: &Value, expected: &str) -> Error {
         Value::Array(_) => "an array",
         _ => "a reply of another type",
     };
-    Error::new(ErrorKind::Response, format_args!("the server answered with {kind} instead of {expected}"))
+    Error::new(
+        ErrorKind::Response,
+        format_args!("the server answered with {kind} instead of {expected}"),
+    )
 }

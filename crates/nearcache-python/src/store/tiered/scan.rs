@@ -5,8 +5,8 @@ use std::vec;
 use nearcache_remote::{Error, Request, Route, Value, cmd};
 use pyo3::prelude::*;
 
-use super::requests::{Reader, unexpected};
 use super::TieredStore;
+use super::requests::{Reader, unexpected};
 use crate::memory::concat;
 use crate::store::entry_store::{ScanPattern, StoredKey};
 
@@ -27,7 +27,11 @@ pub(crate) struct RemoteKeys {
 impl RemoteKeys {
     pub(super) fn new(store: &'static TieredStore, pattern: &ScanPattern<'_>) -> PyResult<Self> {
         // Without an attribute of the key it is matched by the caller: the server's `?` is a byte, not a character.
-        let name = if pattern.name.iter().any(|byte| b"?[\\".contains(byte)) { b"*" } else { pattern.name };
+        let name = if pattern.name.iter().any(|byte| b"?[\\".contains(byte)) {
+            b"*"
+        } else {
+            pattern.name
+        };
         Self::with_pattern(store, concat([&escaped(pattern.prefix)?, name])?)
     }
 
@@ -55,11 +59,18 @@ impl RemoteKeys {
             }
         }
         let mut command = cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(COUNT);
+        command
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(&self.pattern)
+            .arg("COUNT")
+            .arg(COUNT);
         let mut request = Request::default();
         request.add(command, Route::Primary(self.primary), true);
         let outcome = self.store.request(py, request)?;
-        let page = outcome.and_then(|replies| Reader::new(replies).value()).and_then(read_page);
+        let page = outcome
+            .and_then(|replies| Reader::new(replies).value())
+            .and_then(read_page);
         let (next, keys) = match page {
             Ok(page) => page,
             Err(error) => return self.end_by(py, &error),
@@ -103,7 +114,11 @@ impl TieredStore {
     /// Deletes all keys with the prefix, or the whole database, by `OPTIONS["CLEAR"]`.
     pub(super) fn clear_all(&'static self, py: Python<'_>) -> PyResult<()> {
         self.invalidate_all();
-        let cleared = if self.flush_database { self.flush(py) } else { self.delete_prefix(py) };
+        let cleared = if self.flush_database {
+            self.flush(py)
+        } else {
+            self.delete_prefix(py)
+        };
         self.invalidate_all();
         cleared
     }
@@ -140,7 +155,10 @@ impl TieredStore {
     }
 
     pub(super) fn is_cluster(&self) -> bool {
-        matches!(self.remote.config().endpoints, nearcache_remote::Endpoints::Cluster(_))
+        matches!(
+            self.remote.config().endpoints,
+            nearcache_remote::Endpoints::Cluster(_)
+        )
     }
 }
 
@@ -174,4 +192,3 @@ fn read_page(value: Value) -> Result<(u64, Vec<Vec<u8>>), Error> {
     });
     Ok((cursor, keys.collect()))
 }
-

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pyo3::prelude::*;
 
-use super::{RemoteCounts, TieredStore};
 use super::near::{Copies, Near};
+use super::{RemoteCounts, TieredStore};
 use crate::context::CallContext;
 use crate::objects::{Count, Float};
 use crate::store::Stats;
@@ -75,7 +75,10 @@ impl TieredStore {
             Some(Copies::Shared(store)) => Stats::of_shared(&store.raw_stats()),
         };
         let remote = self.remote_stats();
-        stats.set_reads(remote.near_hits.0 + remote.remote_hits.0 + remote.stale_hits.0, remote.remote_misses.0);
+        stats.set_reads(
+            remote.near_hits.0 + remote.remote_hits.0 + remote.stale_hits.0,
+            remote.remote_misses.0,
+        );
         stats.set_writes(self.counts.sets.load(Relaxed), self.counts.deletes.load(Relaxed));
         stats.remote = Some(Py::new(context.py(), remote)?);
         Ok(stats)
@@ -102,7 +105,13 @@ impl TieredStore {
     }
 
     pub(super) fn reset_counts(&self) {
-        let RemoteCounts { hits, misses, sets, deletes, ignored_errors } = &self.counts;
+        let RemoteCounts {
+            hits,
+            misses,
+            sets,
+            deletes,
+            ignored_errors,
+        } = &self.counts;
         for counter in [hits, misses, sets, deletes, ignored_errors] {
             counter.store(0, Relaxed);
         }

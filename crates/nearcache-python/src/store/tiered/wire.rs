@@ -69,15 +69,15 @@ fn decimal(stored: &[u8]) -> Option<i64> {
 /// Returns an exact `int` argument in 64 bits. Fails with `TypeError` or `ValueError` for anything that a server cannot add.
 pub(super) fn delta(value: Any<'_, '_>) -> PyResult<i64> {
     let py = value.py();
-    let index = value
-        .call_method0(interned!(py, "__index__")?)
-        .map_err(|_| crate::errors::error_about::<pyo3::exceptions::PyTypeError>(
+    let index = value.call_method0(interned!(py, "__index__")?).map_err(|_| {
+        crate::errors::error_about::<pyo3::exceptions::PyTypeError>(
             format_args!("the server adds whole numbers only: delta must be an int, not"),
             value,
-        ))?;
-    index.extract().map_err(|_| {
-        error::<PyValueError>(py, format_args!("delta must fit in 64 bits"))
-    })
+        )
+    })?;
+    index
+        .extract()
+        .map_err(|_| error::<PyValueError>(py, format_args!("delta must fit in 64 bits")))
 }
 
 /// Returns a lock's token as a stored value, so that `get` can read it.

@@ -62,12 +62,18 @@ impl TieredStore {
             })
         };
         let on_error = || Ok(SetOutcome::ConditionFailed);
-        Ok(self.plan_write(vec![key.to_vec()], request, read, on_error).into())
+        Ok(self
+            .plan_write(vec![key.to_vec()], request, read, on_error)
+            .into())
     }
 
     /// Writes a value that expires at once: the old one is deleted, if the condition holds.
     fn plan_set_expired(&'static self, key: &[u8], condition: Condition) -> Step<SetOutcome> {
-        let name = if condition == Condition::IfAbsent { "EXISTS" } else { "UNLINK" };
+        let name = if condition == Condition::IfAbsent {
+            "EXISTS"
+        } else {
+            "UNLINK"
+        };
         let request = single(on_key(name, key), key, condition != Condition::IfPresent);
         let read = move |_: Python<'_>, reader: &mut Reader| {
             let existed = reader.number()? > 0;
@@ -76,10 +82,15 @@ impl TieredStore {
                 Condition::IfAbsent => !existed,
                 Condition::IfPresent => existed,
             };
-            Ok(if is_stored { SetOutcome::Stored } else { SetOutcome::ConditionFailed })
+            Ok(if is_stored {
+                SetOutcome::Stored
+            } else {
+                SetOutcome::ConditionFailed
+            })
         };
         let on_error = || Ok(SetOutcome::ConditionFailed);
-        self.plan_write(vec![key.to_vec()], request, read, on_error).into()
+        self.plan_write(vec![key.to_vec()], request, read, on_error)
+            .into()
     }
 
     /// Writes several values, which live equally long.
@@ -157,7 +168,11 @@ impl TieredStore {
     }
 
     /// Adds to a number, atomically; returns the sum, or `None` if the key has no value.
-    pub(crate) fn plan_incr(&'static self, key: &[u8], delta: Any<'_, '_>) -> PyResult<Step<Option<Py<PyAny>>>> {
+    pub(crate) fn plan_incr(
+        &'static self,
+        key: &[u8],
+        delta: Any<'_, '_>,
+    ) -> PyResult<Step<Option<Py<PyAny>>>> {
         let mut command = script(INCR, key);
         command.arg(wire::delta(delta)?);
         let read = |_: Python<'_>, reader: &mut Reader| match reader.value()? {

@@ -1,0 +1,221 @@
+"""`TieredOptions`: the settings of a `TieredCache` in ``CACHES``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from nearcache.django.greenlets import green_wait
+from nearcache.django.location import file_for
+from nearcache.django.option_values import (
+    invalid,
+    read_flag,
+    read_names,
+    read_number,
+    read_path,
+    read_seconds,
+    read_size,
+    read_text,
+)
+from nearcache.django.options import (
+    DEFAULT_MAX_MEMORY,
+    MAX_SHARED_MEMORY,
+    MAX_SHARED_PROCESSES,
+    MIN_MAX_MEMORY,
+    MIN_SHARED_MEMORY,
+    checked_options,
+    reverse_key_function,
+    timeout,
+)
+
+NEAR_TIERS = ("local", "shared", None)
+ON_ERROR = ("raise", "miss", "stale")
+CLEAR = ("prefix", "flushdb")
+NAMES = (
+    *("NEAR", "MAX_MEMORY", "NEAR_TTL", "MAX_STALENESS", "NEAR_EXCLUDE", "NEAR_LOCATION", "MAX_PROCESSES"),
+    *("ON_ERROR", "CLEAR", "REMOTE", "CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "MAX_CONNECTIONS"),
+    *("DB", "USERNAME", "PASSWORD", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_VERIFY", "REVERSE_KEY_FUNCTION"),
+)
+# The names of Django's RedisCache and redis-py for the same settings.
+SYNONYMS = {
+    "db": "DB",
+    "username": "USERNAME",
+    "password": "PASSWORD",
+    "socket_timeout": "SOCKET_TIMEOUT",
+    "socket_connect_timeout": "CONNECT_TIMEOUT",
+    "max_connections": "MAX_CONNECTIONS",
+    "ssl_ca_certs": "TLS_CA",
+    "ssl_certfile": "TLS_CERT",
+    "ssl_keyfile": "TLS_KEY",
+}
+# Options of Django's RedisCache that choose parts of redis-py.
+WITHOUT_EFFECT = ("parser_class", "pool_class")
+
+DEFAULT_NEAR_TTL = 300.0
+DEFAULT_MAX_STALENESS = 1.0
+LEAST_STALENESS = 0.05
+DEFAULT_CONNECT_TIMEOUT = 2.0
+DEFAULT_SOCKET_TIMEOUT = 2.0
+DEFAULT_MAX_CONNECTIONS = 64
+MAX_SECONDS = 366 * 24 * 3600.0
+
+# Between two URLs. A URL itself may list hosts, separated by commas.
+_SEPARATOR = re.compile(r"[;,]\s*(?=[a-z0-9+]+://)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class TieredOptions:
+    """The settings of a `TieredCache`, as the extension module reads them. Times are in seconds."""
+
+    locations: list[str]
+    #: None for no expiry.
+    timeout: int | None
+    #: The bytes of the near tier.
+    max_memory: int
+    near: str | None
+    #: None: a copy lives as long as the entry.
+    near_ttl: float | None
+    max_staleness: float
+    near_exclude: list[str]
+    near_path: Path | None
+    near_processes: int | None
+    on_error: str
+    flush_database: bool
+    connect_timeout: float
+    socket_timeout: float
+    max_connections: int
+    db: int | None
+    username: str | None
+    password: str | None = field(repr=False)
+    tls_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_verify: bool
+    #: What every stored key begins with, as far as it is known.
+    key_prefix: str
+    reverse_key_function: Callable[[str], str] | None
+    green_wait: Callable[[int], object] | None
+
+    @property
+    def near_size(self) -> int:
+        """The bytes of the shared file."""
+        return self.max_memory
+
+    @property
+    def identity(self) -> str:
+        """What two caches have in common if they share connections and near copies."""
+        functions = {"reverse_key_function", "green_wait", "timeout"}
+        own = {name: getattr(self, name) for name in self.__slots__ if name not in functions}
+        return repr(sorted(own.items()))
+
+    @classmethod
+    def parse(cls, location: object, params: Mapping[str, Any]) -> TieredOptions:
+        """Reads the settings of one cache in ``CACHES``. Raises `ImproperlyConfigured`."""
+        options = _options(params)
+        near = options.get("NEAR", "local")
+        if near not in NEAR_TIERS:
+            raise invalid("NEAR", near, "'local', 'shared' or None")
+        locations, key_prefix = _locations(location), _key_prefix(params)
+        return cls(
+            locations=locations,
+            timeout=timeout(params),
+            max_memory=_max_memory(options, near),
+            near=near,
+            near_ttl=read_seconds("NEAR_TTL", options.get("NEAR_TTL", DEFAULT_NEAR_TTL), 0.001, MAX_SECONDS),
+            max_staleness=_seconds(
+                options, "MAX_STALENESS", DEFAULT_MAX_STALENESS, LEAST_STALENESS, MAX_SECONDS
+            ),
+            near_exclude=read_names("NEAR_EXCLUDE", options.get("NEAR_EXCLUDE", ())),
+            near_path=_near_path(options, locations, key_prefix) if near == "shared" else None,
+            near_processes=read_number("MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES),
+            on_error=_choice(options, "ON_ERROR", ON_ERROR),
+            flush_database=_choice(options, "CLEAR", CLEAR) == "flushdb",
+            connect_timeout=_seconds(options, "CONNECT_TIMEOUT", DEFAULT_CONNECT_TIMEOUT, 0.001, MAX_SECONDS),
+            socket_timeout=_seconds(options, "SOCKET_TIMEOUT", DEFAULT_SOCKET_TIMEOUT, 0.001, MAX_SECONDS),
+            max_connections=read_number("MAX_CONNECTIONS", options.get("MAX_CONNECTIONS"), 1, 100_000)
+            or DEFAULT_MAX_CONNECTIONS,
+            db=read_number("DB", options.get("DB"), 0),
+            username=read_text("USERNAME", options.get("USERNAME")),
+            password=read_text("PASSWORD", options.get("PASSWORD"), is_secret=True),
+            tls_ca=read_path("TLS_CA", options.get("TLS_CA")),
+            tls_cert=read_path("TLS_CERT", options.get("TLS_CERT")),
+            tls_key=read_path("TLS_KEY", options.get("TLS_KEY")),
+            tls_verify=read_flag("TLS_VERIFY", options.get("TLS_VERIFY", True)),
+            key_prefix=key_prefix,
+            reverse_key_function=reverse_key_function(params, options),
+            green_wait=green_wait(),
+        )
+
+
+def _options(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns ``OPTIONS`` under our names. Raises `ImproperlyConfigured`."""
+    given = params.get("OPTIONS", {})
+    if isinstance(given, Mapping):
+        if "serializer" in given:
+            raise ImproperlyConfigured(
+                'nearcache: OPTIONS["serializer"] is not supported: TieredCache writes values as Django\'s '
+                "RedisSerializer does, integers as text and all others pickled. Remove the option."
+            )
+        given = {SYNONYMS.get(name, name): value for name, value in given.items()}
+    return dict(checked_options({**params, "OPTIONS": given}, "TieredCache", NAMES, WITHOUT_EFFECT))
+
+
+def _locations(location: object) -> list[str]:
+    """Returns the URLs of a ``LOCATION``: a list, or text with URLs separated by commas or semicolons."""
+    if isinstance(location, str):
+        found = [url.strip() for url in _SEPARATOR.split(location)]
+    elif isinstance(location, Iterable):
+        found = list(location)
+    else:
+        found = []
+    if not found or not all(isinstance(url, str) and url for url in found):
+        raise invalid("LOCATION", location, "a URL such as 'redis://localhost:6379/1', or a list of URLs")
+    return found
+
+
+def _max_memory(options: Mapping[str, Any], near: str | None) -> int:
+    least, most = (MIN_SHARED_MEMORY, MAX_SHARED_MEMORY) if near == "shared" else (MIN_MAX_MEMORY, 2**62)
+    size = read_size("MAX_MEMORY", options.get("MAX_MEMORY", DEFAULT_MAX_MEMORY), least, most)
+    if size is None:
+        raise invalid("MAX_MEMORY", None, "the size of the near tier, such as '64MB'")
+    return size
+
+
+def _near_path(options: Mapping[str, Any], locations: list[str], key_prefix: str) -> Path:
+    """Returns the file of a shared near tier: one for each server, database and prefix."""
+    location = options.get("NEAR_LOCATION")
+    if location is None:
+        known = repr((locations, options.get("DB"), key_prefix)).encode()
+        location = f"near-{sha256(known).hexdigest()[:16]}"
+    if not isinstance(location, (str, Path)) or not str(location):
+        raise invalid("NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache")
+    return file_for(str(location))
+
+
+def _seconds(options: Mapping[str, Any], name: str, default: float, least: float, most: float) -> float:
+    seconds = read_seconds(name, options.get(name, default), least, most)
+    if seconds is None:
+        raise invalid(name, None, f"a number of seconds of at least {least}")
+    return seconds
+
+
+def _choice(options: Mapping[str, Any], name: str, accepted: tuple[str, ...]) -> str:
+    chosen = options.get(name, accepted[0])
+    if chosen not in accepted:
+        listed = ", ".join(map(repr, accepted[:-1]))
+        raise invalid(name, chosen, f"{listed} or {accepted[-1]!r}")
+    return str(chosen)
+
+
+def _key_prefix(params: Mapping[str, Any]) -> str:
+    """Returns what every stored key begins with; an empty text if a function makes the keys."""
+    function = params.get("KEY_FUNCTION")
+    if function is not None:
+        return ""
+    return f"{params.get('KEY_PREFIX', '')}:"
