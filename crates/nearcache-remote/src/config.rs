@@ -1,8 +1,21 @@
 //! The configuration of a remote tier.
 
+mod options;
+mod parse;
+mod percent;
+mod query;
+mod redact;
+#[cfg(test)]
+mod tests;
+mod url;
+
 use std::time::Duration;
 
 use redis::{ConnectionAddr, RedisConnectionInfo};
+
+pub use options::Options;
+
+use crate::tls::Tls;
 
 /// Where the servers are.
 #[derive(Clone, Debug)]
@@ -35,4 +48,22 @@ pub struct Config {
     pub response_timeout: Duration,
     /// How many connections a process opens to one server for requests that block.
     pub max_connections: usize,
+    /// How connections are encrypted; `None` for addresses without TLS.
+    pub tls: Option<Tls>,
+}
+
+impl Config {
+    /// Returns a configuration without user, password, database and TLS, and with the timeouts of [`Options`].
+    #[must_use]
+    pub fn new(endpoints: Endpoints) -> Self {
+        let options = Options::default();
+        Self {
+            endpoints,
+            settings: RedisConnectionInfo::default(),
+            connect_timeout: options.connect_timeout,
+            response_timeout: options.response_timeout,
+            max_connections: options.max_connections,
+            tls: None,
+        }
+    }
 }

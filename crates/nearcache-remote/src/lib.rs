@@ -11,14 +11,35 @@
 
 #![cfg(unix)]
 
+mod breaker;
+mod client;
 mod config;
+mod connection;
+mod counters;
 mod error;
+mod execute;
+mod failure;
+mod handshake;
+mod job;
 pub mod near;
+mod node;
+mod per_process;
+mod pool;
+mod redirect;
+mod remote;
 mod request;
+mod resp;
 mod server_id;
+mod site;
+mod stream;
+mod tls;
+mod topology;
 
-pub use config::{Config, Endpoints};
+pub use config::{Config, Endpoints, Options};
+pub use counters::RemoteCounters;
 pub use error::{Error, ErrorKind};
 pub use redis::{Cmd, Value, cmd};
+pub use remote::Remote;
 pub use request::{Command, Replies, Reply, Request, Route};
 pub use server_id::ServerId;
+pub use tls::Tls;

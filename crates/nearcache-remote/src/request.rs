@@ -1,12 +1,14 @@
 //! Requests: commands and where they go, and their replies.
 
+use std::sync::Arc;
+
 use redis::{Cmd, Value};
 
 use crate::error::Error;
 use crate::server_id::ServerId;
 
 /// The number of hash slots of a Cluster.
-const SLOTS: u16 = 16_384;
+pub(crate) const SLOTS: u16 = 16_384;
 
 /// Which server a command goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub struct Reply {
     /// Which server answered: a primary at its usual place, or [`ServerId::UNKNOWN`], also where a Cluster redirected the
     /// command by `ASK`.
     pub server: ServerId,
+    /// The address of the server that answered, for messages.
+    pub address: Arc<str>,
 }
 
 /// The replies to a request, in the order of its commands.
@@ -87,7 +91,7 @@ impl Reply {
     /// Fails with the server's error, as [`ErrorKind::Response`](crate::ErrorKind::Response) or a more specific kind.
     pub fn into_value(self) -> Result<Value, Error> {
         match self.value {
-            Value::ServerError(error) => Err(Error::from_server(&error)),
+            Value::ServerError(error) => Err(Error::from_reply(&error, &self.address)),
             value => Ok(value),
         }
     }

@@ -3,7 +3,7 @@
 /// Identifies one run of one server process, by a hash of the `run_id` that the server reports.
 ///
 /// Two requests with the same id were answered by the same process, which had not been restarted between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServerId(u64);
 
 impl ServerId {

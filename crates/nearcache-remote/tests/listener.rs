@@ -12,24 +12,19 @@ use std::time::{Duration, Instant};
 use fake_server::{FLUSH, FakeServer, invalidation};
 use nearcache_remote::near::{Listener, NearState, Scope, Stripe};
 use nearcache_remote::{Config, Endpoints, ServerId};
-use redis::RedisConnectionInfo;
 
 const MAX_STALENESS: Duration = Duration::from_millis(200);
 /// Far longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn config(endpoints: Endpoints) -> Config {
-    Config {
-        endpoints,
-        settings: RedisConnectionInfo::default(),
-        connect_timeout: Duration::from_secs(5),
-        response_timeout: Duration::from_secs(5),
-        max_connections: 1,
-    }
-}
-
 fn listener_of(endpoints: Endpoints, state: NearState, scope: Scope) -> Listener {
-    Listener::new(config(endpoints), state, scope, b"p:".to_vec(), MAX_STALENESS)
+    Listener::new(
+        Config::new(endpoints),
+        state,
+        scope,
+        b"p:".to_vec(),
+        MAX_STALENESS,
+    )
 }
 
 /// A server, and a listener that has started on it.

@@ -1,0 +1,86 @@
+//! The remote tier.
+
+use std::sync::Arc;
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::counters::RemoteCounters;
+use crate::error::Error;
+use crate::execute::execute;
+use crate::per_process::PerProcess;
+use crate::request::{Replies, Request};
+
+/// A remote tier: a server, the primary that Sentinels name, or a Cluster.
+///
+/// Creating one does not connect; the first request does, in each process.
+pub struct Remote {
+    config: Config,
+    client: PerProcess<Arc<Client>>,
+}
+
+impl Remote {
+    /// Returns a remote tier with this configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            client: PerProcess::new(),
+        }
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Executes a request in the calling thread, and waits for its replies.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a command got no reply. The error of a server that answers one command is its reply.
+    pub fn execute(&self, request: &Request) -> Result<Replies, Error> {
+        let client = self.client.get(|| Arc::new(Client::new(&self.config)));
+        client.site.counts.count_request();
+        execute(&client, request).inspect_err(|_| client.site.counts.count_error())
+    }
+
+    /// Returns how many primaries there are: 1, or those of a Cluster, which is asked if it was not yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no node of the Cluster answers.
+    pub fn primaries(&self) -> Result<usize, Error> {
+        let client = self.client.get(|| Arc::new(Client::new(&self.config)));
+        if client.topology.version().is_none() {
+            client.topology.refresh(None)?;
+        }
+        Ok(client.topology.primaries())
+    }
+
+    /// Returns what this process has counted.
+    #[must_use]
+    pub fn counters(&self) -> RemoteCounters {
+        let Some(client) = self.client.existing() else {
+            return RemoteCounters::default();
+        };
+        let connections: usize = client
+            .topology
+            .nodes()
+            .iter()
+            .map(|node| node.connections())
+            .sum();
+        RemoteCounters {
+            connections: connections as u64,
+            ..client.site.counts.read()
+        }
+    }
+
+    /// Returns what is worth knowing about the servers: for example, why their values cannot be kept near.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.client
+            .existing()
+            .map_or_else(Vec::new, |client| client.site.notes())
+    }
+}
