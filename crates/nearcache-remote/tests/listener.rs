@@ -270,6 +270,76 @@ fn the_sentinels_name_the_primary() {
     });
 }
 
+/// Returns an answer to `CLUSTER SLOTS` in which these servers share the slots.
+fn slots(primaries: &[&FakeServer]) -> Vec<u8> {
+    let mut reply = format!("*{}\r\n", primaries.len());
+    for (number, primary) in primaries.iter().enumerate() {
+        let (slot, port) = (number * 100, primary.port);
+        reply += &format!("*3\r\n:{slot}\r\n:{}\r\n", slot + 99);
+        reply += &format!("*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$5\r\n{port:05}\r\n");
+    }
+    reply.into_bytes()
+}
+
+#[test]
+fn all_primaries_of_a_cluster_are_armed() {
+    let nodes = [FakeServer::start(), FakeServer::start(), FakeServer::start()];
+    let [first, second, third] = &nodes;
+    let agree = |primaries: &[&FakeServer]| {
+        for node in &nodes {
+            node.behaviour().slots = slots(primaries);
+        }
+    };
+    agree(&[first, second]);
+    let state = NearState::private().unwrap();
+    let endpoints = Endpoints::Cluster(vec![first.addr(), second.addr()]);
+    let listener = listener_of(endpoints, state, Scope::Process);
+    listener.ensure_running();
+    wait("the gate opens", || state.is_open(MAX_STALENESS));
+    assert!(state.is_armed(id(first)) && state.is_armed(id(second)) && !state.is_armed(id(third)));
+    let stamp = state.stamp(Stripe::of(b"p:a"));
+    second.push(&invalidation("p:a"));
+    wait("a push of any primary is applied", || {
+        !state.is_current(Stripe::of(b"p:a"), stamp)
+    });
+
+    // A slot moves from one to the other, which is armed too.
+    let stamp = state.stamp(Stripe::of(b"p:a"));
+    agree(&[second, first]);
+    sleep(2 * MAX_STALENESS);
+    assert!(state.may_serve(Stripe::of(b"p:a"), stamp, MAX_STALENESS));
+
+    agree(&[first, second, third]);
+    wait("the one that joined is armed", || state.is_armed(id(third)));
+    assert!(!state.is_current(Stripe::of(b"p:a"), stamp));
+    wait("the gate opens", || state.is_open(MAX_STALENESS));
+    third.behaviour().is_silent = true;
+    wait("without one of them, the gate shuts", || {
+        !state.is_open(MAX_STALENESS)
+    });
+}
+
+#[test]
+fn the_gate_stays_shut_while_the_primaries_disagree() {
+    let nodes = [FakeServer::start(), FakeServer::start(), FakeServer::start()];
+    let [first, second, third] = &nodes;
+    first.behaviour().slots = slots(&[first, second]);
+    second.behaviour().slots = slots(&[first, third]);
+    let state = NearState::private().unwrap();
+    let endpoints = Endpoints::Cluster(vec![first.addr(), second.addr()]);
+    let listener = listener_of(endpoints, state, Scope::Process);
+    listener.ensure_running();
+    wait("it is tried again", || state.counters().losses >= 2);
+    assert!(state.confirmation_age().is_none());
+    assert!(
+        error(&listener).contains("changed") || error(&listener).contains("serves"),
+        "{}",
+        error(&listener)
+    );
+    second.behaviour().slots = slots(&[first, second]);
+    wait("the gate opens", || state.is_open(MAX_STALENESS));
+}
+
 fn state_path(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("nearcache-{name}-{}", std::process::id()));
     std::fs::remove_file(&path).ok();

@@ -30,6 +30,7 @@
 mod backoff;
 mod boot;
 mod clock;
+mod cluster;
 mod connection;
 mod discovery;
 mod fork_depth;
@@ -41,6 +42,7 @@ mod sentinels;
 mod session;
 mod state;
 mod state_file;
+mod votes;
 mod words_memory;
 
 pub use clock::BootTime;
