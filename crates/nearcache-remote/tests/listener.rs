@@ -275,8 +275,9 @@ fn slots(primaries: &[&FakeServer]) -> Vec<u8> {
     let mut reply = format!("*{}\r\n", primaries.len());
     for (number, primary) in primaries.iter().enumerate() {
         let (slot, port) = (number * 100, primary.port);
-        reply += &format!("*3\r\n:{slot}\r\n:{}\r\n", slot + 99);
-        reply += &format!("*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$5\r\n{port:05}\r\n");
+        let range = format!("*3\r\n:{slot}\r\n:{}\r\n", slot + 99);
+        let node = format!("*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$5\r\n{port:05}\r\n");
+        reply.extend([range, node]);
     }
     reply.into_bytes()
 }
