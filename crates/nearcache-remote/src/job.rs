@@ -81,10 +81,19 @@ struct Obstacle {
     refresh: bool,
     /// Whether the servers need time.
     wait: bool,
-    /// Whether a connection broke that was in use before.
-    is_reused: bool,
-    /// Whether a breaker refused to try.
-    is_refused: bool,
+    /// How a connection failed, if one did.
+    loss: Option<Loss>,
+}
+
+/// How a connection failed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Loss {
+    /// It was in use before, and broke: a new one may work.
+    Reused,
+    /// No connection can be made, or a new one broke.
+    New,
+    /// A breaker refused to try.
+    Refused,
 }
 
 impl Job {
@@ -214,8 +223,12 @@ impl Job {
         self.obstacle.error = Some(failure.error);
         self.obstacle.refresh = true;
         self.obstacle.wait |= self.kind == Kind::Cluster && self.round > 0;
-        self.obstacle.is_reused |= failure.is_reused;
-        self.obstacle.is_refused |= failure.is_refused;
+        let loss = match (failure.is_refused, failure.is_reused) {
+            (true, _) => Loss::Refused,
+            (false, true) => Loss::Reused,
+            (false, false) => Loss::New,
+        };
+        self.obstacle.loss = self.obstacle.loss.max(Some(loss));
         self.pending.extend(members.iter().map(|&index| Pending {
             index,
             target: Target::Route,
@@ -233,10 +246,10 @@ impl Job {
         }
         self.round += 1;
         let may_go_on = match self.kind {
-            Kind::Single => self.round == 1 && obstacle.is_reused,
+            Kind::Single => self.round == 1 && obstacle.loss == Some(Loss::Reused),
             Kind::Sentinel => self.round == 1,
             // A breaker that is open says that the wait was tried already.
-            Kind::Cluster if obstacle.is_refused => self.round == 1,
+            Kind::Cluster if obstacle.loss == Some(Loss::Refused) => self.round == 1,
             Kind::Cluster => self.round < MAX_ROUNDS && now < self.deadline,
         };
         if !may_go_on {

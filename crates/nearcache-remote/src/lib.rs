@@ -11,6 +11,7 @@
 
 #![cfg(unix)]
 
+mod async_stream;
 mod breaker;
 mod client;
 mod config;
@@ -29,8 +30,10 @@ mod redirect;
 mod remote;
 mod request;
 mod resp;
+mod runtime;
 mod server_id;
 mod site;
+mod start;
 mod stream;
 mod tls;
 mod topology;
@@ -42,4 +45,5 @@ pub use redis::{Cmd, Value, cmd};
 pub use remote::Remote;
 pub use request::{Command, Replies, Reply, Request, Route};
 pub use server_id::ServerId;
+pub use start::Done;
 pub use tls::Tls;

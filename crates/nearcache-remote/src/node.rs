@@ -1,6 +1,7 @@
 //! One server: its connections and its breaker.
 
 mod blocking;
+mod multiplexed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,6 +18,7 @@ use crate::server_id::ServerId;
 use crate::site::Site;
 
 pub(crate) use blocking::InFlight;
+use multiplexed::Multiplexed;
 
 /// How long a try may take while a server is out of order: after a network is back, a connection that waits for the next
 /// transmission would keep everybody waiting.
@@ -33,6 +35,7 @@ pub(crate) struct Node {
     /// Whether a replica is an error: the Sentinels said that it is the primary.
     must_be_primary: bool,
     pool: Pool,
+    multiplexed: tokio::sync::Mutex<Option<Arc<Multiplexed>>>,
     breaker: Breaker,
     /// Whether a connection broke since the last one was opened.
     was_lost: AtomicBool,
@@ -62,6 +65,7 @@ impl Node {
             address,
             must_be_primary,
             pool: Pool::new(site.config.max_connections),
+            multiplexed: tokio::sync::Mutex::new(None),
             breaker: Breaker::new(Arc::clone(&site)),
             was_lost: AtomicBool::new(false),
             site,
@@ -71,6 +75,10 @@ impl Node {
     /// Drops the connections that are not in use, after the server's role changed or a connection broke.
     pub(crate) fn reset(&self) {
         self.pool.clear();
+        // Locked, it is being replaced.
+        if let Ok(mut multiplexed) = self.multiplexed.try_lock() {
+            *multiplexed = None;
+        }
     }
 
     /// Returns how many connections are open, for requests that block.

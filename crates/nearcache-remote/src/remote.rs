@@ -7,8 +7,9 @@ use crate::config::Config;
 use crate::counters::RemoteCounters;
 use crate::error::Error;
 use crate::execute::execute;
-use crate::per_process::PerProcess;
+use crate::per_process::{InUse, PerProcess};
 use crate::request::{Replies, Request};
+use crate::start::{Done, start};
 
 /// A remote tier: a server, the primary that Sentinels name, or a Cluster.
 ///
@@ -40,9 +41,17 @@ impl Remote {
     ///
     /// Fails if a command got no reply. The error of a server that answers one command is its reply.
     pub fn execute(&self, request: &Request) -> Result<Replies, Error> {
-        let client = self.client.get(|| Arc::new(Client::new(&self.config)));
+        let client = self.client();
         client.site.counts.count_request();
         execute(&client, request).inspect_err(|_| client.site.counts.count_error())
+    }
+
+    /// Starts a request without waiting. Its result is given to `done`, in the thread of the runtime, or at once in this one
+    /// if that thread cannot be started.
+    pub fn start(&self, request: Request, done: Done) {
+        let client = Arc::clone(&self.client());
+        client.site.counts.count_request();
+        start(client, request, done);
     }
 
     /// Returns how many primaries there are: 1, or those of a Cluster, which is asked if it was not yet.
@@ -51,7 +60,7 @@ impl Remote {
     ///
     /// Fails if no node of the Cluster answers.
     pub fn primaries(&self) -> Result<usize, Error> {
-        let client = self.client.get(|| Arc::new(Client::new(&self.config)));
+        let client = self.client();
         if client.topology.version().is_none() {
             client.topology.refresh(None)?;
         }
@@ -82,5 +91,9 @@ impl Remote {
         self.client
             .existing()
             .map_or_else(Vec::new, |client| client.site.notes())
+    }
+
+    fn client(&self) -> InUse<Arc<Client>> {
+        self.client.get(|| Arc::new(Client::new(&self.config)))
     }
 }

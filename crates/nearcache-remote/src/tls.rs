@@ -4,8 +4,9 @@ mod verifier;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use redis::{Client, ClientTlsConfig, ConnectionAddr, TlsCertificates};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -97,11 +98,11 @@ impl Pems {
 
 fn client_config(files: &TlsFiles, pems: &Pems) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
-    let roots = Arc::new(match &pems.ca {
-        Some(pem) => given_roots(files, pem)?,
+    let roots = match &pems.ca {
+        Some(pem) => Arc::new(given_roots(files, pem)?),
         None if files.verify => native_roots()?,
-        None => RootCertStore::empty(),
-    });
+        None => Arc::new(RootCertStore::empty()),
+    };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
@@ -138,18 +139,16 @@ fn given_roots(files: &TlsFiles, pem: &[u8]) -> Result<RootCertStore, String> {
 }
 
 /// Returns the certificates that the system trusts. They are read once a process: that takes about 20 ms.
-fn native_roots() -> Result<RootCertStore, String> {
-    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
-    let roots = match ROOTS.get() {
-        Some(roots) => roots.clone(),
-        None => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            // Two threads read the same.
-            _ = ROOTS.set(roots.clone());
-            roots
-        }
-    };
+fn native_roots() -> Result<Arc<RootCertStore>, String> {
+    // Not a lock: a child of `fork` would wait for a thread of its parent.
+    static ROOTS: ArcSwapOption<RootCertStore> = ArcSwapOption::const_empty();
+    let roots = ROOTS.load_full().unwrap_or_else(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let roots = Arc::new(roots);
+        ROOTS.store(Some(Arc::clone(&roots)));
+        roots
+    });
     if roots.is_empty() {
         return Err("the system has no trusted certificates; name a file by ssl_ca_certs".to_owned());
     }

@@ -27,7 +27,7 @@ pub(crate) enum Kind {
 /// Which servers there are.
 pub(crate) enum Topology {
     Single(Arc<Node>),
-    Sentinel(Sentinel),
+    Sentinel(Box<Sentinel>),
     Cluster(Box<Cluster>),
 }
 
@@ -41,12 +41,10 @@ impl Topology {
                 sentinels,
                 settings,
                 service,
-            } => Self::Sentinel(Sentinel::new(
-                sentinels.clone(),
-                settings,
-                service,
-                Arc::clone(site),
-            )),
+            } => {
+                let sentinel = Sentinel::new(sentinels.clone(), settings, service, Arc::clone(site));
+                Self::Sentinel(Box::new(sentinel))
+            }
             Endpoints::Cluster(seeds) => Self::Cluster(Box::new(Cluster::new(seeds, Arc::clone(site)))),
         }
     }

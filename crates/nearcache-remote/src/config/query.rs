@@ -61,7 +61,7 @@ impl Query {
             "ssl_certfile" => self.cert = Some(value.into()),
             "ssl_keyfile" => self.key = Some(value.into()),
             "socket_timeout" => {
-                self.response_timeout = Some(seconds(&value).ok_or_else(|| expected(SECONDS))?)
+                self.response_timeout = Some(seconds(&value).ok_or_else(|| expected(SECONDS))?);
             }
             "socket_connect_timeout" => {
                 self.connect_timeout = Some(seconds(&value).ok_or_else(|| expected(SECONDS))?);

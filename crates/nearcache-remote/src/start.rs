@@ -1,0 +1,126 @@
+//! Requests that do not block the calling thread.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::job::{Group, Job, Next};
+use crate::node::Outcome;
+use crate::request::{Replies, Request};
+use crate::runtime;
+
+/// Receives the result of a request that does not block.
+pub type Done = Box<dyn FnOnce(Result<Replies, Error>) + Send>;
+
+/// Gives the result to the caller, also if the request is dropped before it has one.
+struct Completion {
+    done: Option<Done>,
+    client: Arc<Client>,
+}
+
+impl Completion {
+    fn complete(&mut self, result: Result<Replies, Error>) {
+        if result.is_err() {
+            self.client.site.counts.count_error();
+        }
+        if let Some(done) = self.done.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if self.done.is_some() {
+            self.complete(Err(Error::new(
+                ErrorKind::Connection,
+                "the request was dropped, by a panic",
+            )));
+        }
+    }
+}
+
+/// Starts a request.
+pub(crate) fn start(client: Arc<Client>, request: Request, done: Done) {
+    let mut completion = Completion {
+        done: Some(done),
+        client: Arc::clone(&client),
+    };
+    match runtime::handle() {
+        Ok(runtime) => {
+            runtime.spawn(async move {
+                let result = execute(&client, request).await;
+                completion.complete(result);
+            });
+        }
+        Err(error) => completion.complete(Err(error)),
+    }
+}
+
+async fn execute(client: &Arc<Client>, request: Request) -> Result<Replies, Error> {
+    let topology = &client.topology;
+    let mut version = topology.version();
+    if version.is_none() {
+        refresh(client, None).await?;
+        version = topology.version();
+    }
+    let request = Arc::new(request);
+    let commands = &request.commands;
+    let mut job = Job::new(
+        topology.kind(),
+        commands.len(),
+        client.site.config.response_timeout,
+    );
+    loop {
+        let groups = job.plan(topology, commands)?;
+        for (group, outcome) in exchange(groups, &request).await {
+            job.settle(&group, outcome, commands);
+        }
+        match job.next(Instant::now()) {
+            Next::Done(replies) => return Ok(replies),
+            Next::Failed(error) => return Err(error),
+            Next::Again {
+                refresh: is_outdated,
+                pause,
+            } => {
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+                if is_outdated {
+                    refresh(client, version).await?;
+                    version = topology.version();
+                }
+            }
+        }
+    }
+}
+
+/// Asks for the servers in a thread that may wait. That is rare.
+async fn refresh(client: &Arc<Client>, seen: Option<u64>) -> Result<(), Error> {
+    let client = Arc::clone(client);
+    let refreshed = tokio::task::spawn_blocking(move || client.topology.refresh(seen)).await;
+    refreshed.unwrap_or_else(|error| Err(Error::new(ErrorKind::Connection, error)))
+}
+
+async fn exchange(mut groups: Vec<Group>, request: &Arc<Request>) -> Vec<(Group, Outcome)> {
+    if groups.len() <= 1 {
+        let mut settled = Vec::with_capacity(1);
+        if let Some(group) = groups.pop() {
+            let outcome = group.node.request(&group, &request.commands).await;
+            settled.push((group, outcome));
+        }
+        return settled;
+    }
+    let mut tasks = JoinSet::new();
+    for group in groups {
+        let request = Arc::clone(request);
+        tasks.spawn(async move {
+            let outcome = group.node.request(&group, &request.commands).await;
+            (group, outcome)
+        });
+    }
+    tasks.join_all().await
+}
