@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionAddr, Value, cmd};
+use redis::{AsyncConnectionConfig, ConnectionAddr, cmd};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connection::{connect, describe};
+use super::connection::Connection;
 use super::listener::Shared;
 use super::primary::Primary;
 use super::votes::Votes;
@@ -47,8 +46,8 @@ impl Cluster {
             let shared = Arc::clone(&self.shared);
             tasks.spawn(async move {
                 let options = AsyncConnectionConfig::new();
-                let mut connection = connect(&addr, &shared.config.settings, &shared.config, options).await?;
-                view(&addr, &mut connection).await
+                let settings = &shared.config.settings;
+                view(&mut Connection::open(&addr, settings, &shared, options).await?).await
             });
         }
         let asked = tasks.len();
@@ -77,7 +76,7 @@ impl Cluster {
     pub(super) async fn check(&self, primaries: &[Primary]) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         for mut primary in primaries.iter().cloned() {
-            tasks.spawn(async move { view(&primary.addr, &mut primary.connection).await });
+            tasks.spawn(async move { view(&mut primary.connection).await });
         }
         while let Some(joined) = tasks.join_next().await {
             let seen = joined.map_err(|error| Error::new(ErrorKind::Connection, error))??;
@@ -116,11 +115,11 @@ fn no_answer() -> Error {
 }
 
 /// Asks a node for the primaries that serve slots.
-async fn view(addr: &ConnectionAddr, connection: &mut MultiplexedConnection) -> Result<View, Error> {
+async fn view(connection: &mut Connection) -> Result<View, Error> {
     let mut slots = cmd("CLUSTER");
     slots.arg("SLOTS");
-    let reply = slots.query_async::<Value>(connection).await;
-    let reply = reply.map_err(|error| describe(addr, &error))?;
+    let reply = connection.request(&slots).await?;
+    let addr = &connection.addr;
     let named = |id: String, primary: &ConnectionAddr| if id.is_empty() { primary.to_string() } else { id };
     let ranges = parse_slots(&reply, addr)?.into_iter();
     let mut view: View = ranges

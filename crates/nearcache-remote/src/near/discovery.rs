@@ -43,7 +43,7 @@ impl Discovery {
             Self::Sentinels(sentinels) => sentinels.primary().await?,
             Self::Cluster(cluster) => return cluster.check(primaries).await,
         };
-        if primaries.iter().all(|primary| primary.addr == named) {
+        if primaries.iter().all(|primary| *primary.addr() == named) {
             return Ok(());
         }
         let message = format!("the Sentinels name a new primary: {named}");

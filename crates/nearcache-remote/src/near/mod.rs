@@ -33,7 +33,7 @@ mod clock;
 mod cluster;
 mod connection;
 mod discovery;
-mod fork_depth;
+mod fork;
 mod listener;
 mod listener_thread;
 mod primary;

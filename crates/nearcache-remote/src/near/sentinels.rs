@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionAddr, cmd};
+use redis::{AsyncConnectionConfig, ConnectionAddr, cmd, from_redis_value};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connection::{connect, describe};
+use super::connection::Connection;
 use super::listener::Shared;
 use super::votes::Votes;
 use crate::config::Endpoints;
@@ -19,7 +18,7 @@ use crate::tls::with_host;
 /// A Sentinel, and the connection to it while there is one.
 struct Sentinel {
     addr: ConnectionAddr,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
 }
 
 /// The Sentinels of a service.
@@ -73,7 +72,7 @@ impl Sentinels {
 
 impl Sentinel {
     /// Asks the Sentinel for the primary. A connection that does not answer is dropped.
-    async fn ask(&self, shared: &Shared) -> Result<ConnectionAddr, Error> {
+    async fn ask(&self, shared: &Arc<Shared>) -> Result<ConnectionAddr, Error> {
         let mut connection = self.connection.lock().await;
         let limit = shared.max_staleness / 4;
         let answer = timeout(limit, query(&self.addr, &mut connection, shared));
@@ -87,8 +86,8 @@ impl Sentinel {
 
 async fn query(
     addr: &ConnectionAddr,
-    connection: &mut Option<MultiplexedConnection>,
-    shared: &Shared,
+    connection: &mut Option<Connection>,
+    shared: &Arc<Shared>,
 ) -> Result<ConnectionAddr, Error> {
     let Endpoints::Sentinel {
         settings, service, ..
@@ -96,16 +95,17 @@ async fn query(
     else {
         return Err(Error::new(ErrorKind::Config, "there are no Sentinels"));
     };
-    let connection = match connection {
-        Some(connection) => connection,
-        None => {
-            connection.insert(connect(addr, settings, &shared.config, AsyncConnectionConfig::new()).await?)
-        }
+    let connection = if let Some(connection) = connection {
+        connection
+    } else {
+        let options = AsyncConnectionConfig::new();
+        connection.insert(Connection::open(addr, settings, shared, options).await?)
     };
     let mut question = cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(service);
-    let named = question.query_async::<Option<(String, u16)>>(connection).await;
-    let named = named.map_err(|error| describe(addr, &error))?;
+    let reply = connection.request(&question).await?;
+    let named: Option<(String, u16)> = from_redis_value(reply)
+        .map_err(|error| Error::new(ErrorKind::Response, format_args!("{addr}: {error}")))?;
     let (host, port) = named.ok_or_else(|| {
         let message = format!("{addr}: the Sentinel does not know the service {service:?}");
         Error::new(ErrorKind::Connection, message)
