@@ -30,6 +30,8 @@ pub(crate) struct Behaviour {
     pub(crate) commands: Vec<Vec<String>>,
     /// The connections on which tracking is on.
     pub(crate) tracking: Vec<TcpStream>,
+    /// How many connections the other side ended.
+    pub(crate) ended: usize,
 }
 
 /// A server on a port of its own.
@@ -54,6 +56,7 @@ impl FakeServer {
             named: None,
             commands: Vec::new(),
             tracking: Vec::new(),
+            ended: 0,
         }));
         let shared = Arc::clone(&behaviour);
         thread::spawn(move || {
@@ -112,9 +115,10 @@ fn serve(stream: &TcpStream, behaviour: &Mutex<Behaviour>) {
         drop(now);
         thread::sleep(delay);
         if !is_silent && (&mut &*stream).write_all(&reply).is_err() {
-            return;
+            break;
         }
     }
+    behaviour.lock().unwrap().ended += 1;
 }
 
 fn answer(words: &[&str], now: &mut Behaviour, stream: &TcpStream) -> Vec<u8> {
