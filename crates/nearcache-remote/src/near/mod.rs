@@ -32,6 +32,9 @@
 //!    sent before the next term began, and copies of the next term were requested later, so that it is true for them.
 //!    What else such a listener does invalidates copies or disarms its successor until the next round.
 //!
+//! A process's own writes increment the generation before the command is sent and after the reply, or its absence: a
+//! process reads what it wrote.
+//!
 //! In a Cluster, a copy may be invalidated by another primary than the one that filled it, so it does not matter which of
 //! the armed primaries serves a slot. A round counts only if all primaries name the same set, and it is the one that is
 //! armed. A new primary that takes slots over from a running one may acknowledge writes until the others have heard of it,
@@ -44,11 +47,8 @@
 //! and does I/O, but never calls Python, and its panics are reported as errors. In a forked child it does not exist: the
 //! fork depth tells, and the child's first request to a server starts another one.
 //!
-//! Scope by machine: the process whose thread begins the term keeps it by a heartbeat, twice in `max_staleness`. If it is
-//! silent for twice `max_staleness`, the next request of any process begins the next term.
-//!
-//! A process's own writes increment the generation before the command is sent and after the reply, or its absence: a
-//! process reads what it wrote.
+//! With [`Scope::Machine`], the process whose thread begins a term keeps it by a heartbeat, twice in `max_staleness`. If it
+//! is silent for twice `max_staleness`, the next request of any process begins the next term.
 
 mod backoff;
 mod boot;
