@@ -162,10 +162,12 @@ fn a_current_copy_is_as_new_as_what_was_counted() {
     let is_over = AtomicBool::new(false);
     let stripe = Stripe::of(b"k");
     let write = || {
-        for version in 1..=100_000 {
+        for version in 1..=5_000 {
             value.store(version, SeqCst);
             state.apply_invalidation(b"k");
             counted.store(version, SeqCst);
+            // Time for a copy to be found.
+            thread::sleep(Duration::from_micros(version % 3));
         }
         is_over.store(true, SeqCst);
     };
@@ -180,7 +182,7 @@ fn a_current_copy_is_as_new_as_what_was_counted() {
         while !is_over.load(SeqCst) {
             let term = state.begin_term(Duration::ZERO);
             term.inspect(|&term| state.apply_loss(term));
-            thread::yield_now();
+            thread::sleep(Duration::from_micros(200));
         }
     };
     let read = || {
