@@ -1,6 +1,7 @@
 //! A socket that does not block: TCP, TLS over TCP, or a unix socket.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -19,9 +21,28 @@ use crate::failure;
 pub(crate) type AsyncStream = Box<dyn Socket>;
 
 /// What is asked of a socket.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Returns the descriptor of the socket itself, below TLS.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+impl Socket for TcpStream {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
+impl Socket for UnixStream {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.get_ref().0.as_fd()
+    }
+}
 
 /// Connects within a time.
 pub(crate) async fn connect(

@@ -6,8 +6,8 @@ use crate::error::{Error, ErrorKind};
 
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(500);
-/// After the server refused the password, which somebody has to change here or there.
-const AFTER_REFUSED_LOGIN: Duration = Duration::from_secs(2);
+/// After the password was refused, or the server is not what it is configured as. Somebody has to change that.
+const AFTER_REFUSED_CONFIG: Duration = Duration::from_secs(2);
 /// After the server turned out to lack what is needed, which takes an upgrade or other permissions.
 const AFTER_UNSUPPORTED: Duration = Duration::from_secs(30);
 
@@ -26,7 +26,7 @@ impl Backoff {
     pub(super) fn next(&mut self, error: &Error) -> Duration {
         match error.kind {
             ErrorKind::Unsupported => AFTER_UNSUPPORTED,
-            ErrorKind::Authentication => AFTER_REFUSED_LOGIN,
+            ErrorKind::Authentication | ErrorKind::Config => AFTER_REFUSED_CONFIG,
             _ => {
                 let delay = self.0;
                 self.0 = (delay * 2).min(LONGEST);

@@ -18,6 +18,10 @@ impl BootTime {
     /// Returns the time now. About 25 ns.
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(test)]
+        if let Some(millis) = made_by_test::NOW.get() {
+            return Self(millis);
+        }
         let now = clock_gettime(CLOCK);
         let (secs, nanos) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
         Self(secs * 1000 + nanos / 1_000_000)
@@ -48,5 +52,20 @@ impl BootTime {
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The time as a test sets it, for its own thread.
+#[cfg(test)]
+pub(super) mod made_by_test {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(super) static NOW: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Sets the time of this thread.
+    pub(in crate::near) fn set(millis: u64) {
+        NOW.set(Some(millis));
     }
 }

@@ -1,35 +1,104 @@
 //! Connections of the listener, and their errors.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-};
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, RedisConnectionInfo, RedisError, Value};
+use rustix::net::{Shutdown, shutdown};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
-use crate::config::Config;
+use super::fork::Recorded;
+use super::listener::Shared;
+use crate::async_stream;
 use crate::error::{Error, ErrorKind};
+use crate::failure;
 
-/// Connects to a server. `options` may have a function for pushes.
-pub(super) async fn connect(
-    addr: &ConnectionAddr,
-    settings: &RedisConnectionInfo,
-    config: &Config,
-    options: AsyncConnectionConfig,
-) -> Result<MultiplexedConnection, Error> {
-    let options = options
-        .set_connection_timeout(Some(config.connect_timeout))
-        .set_response_timeout(Some(config.response_timeout));
-    let connecting = async {
-        let info = addr.clone().into_connection_info()?;
-        let client = Client::open(info.set_redis_settings(settings.clone()))?;
-        client
-            .get_multiplexed_async_connection_with_config(&options)
+/// A connection of the listener. Dropping the last copy ends it, also where a forked process has the socket.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) addr: ConnectionAddr,
+    requests: MultiplexedConnection,
+    _socket: Arc<Socket>,
+}
+
+impl Connection {
+    /// Connects to a server. `options` may have a function for pushes.
+    pub(super) async fn open(
+        addr: &ConnectionAddr,
+        settings: &RedisConnectionInfo,
+        shared: &Arc<Shared>,
+        options: AsyncConnectionConfig,
+    ) -> Result<Self, Error> {
+        let config = &shared.config;
+        let stream = async_stream::connect(addr, config, config.connect_timeout).await?;
+        let mut socket = Socket::new(stream.descriptor(), shared)
+            .map_err(|error| failure::connect(addr, &error, config.connect_timeout))?;
+        let limit = config.response_timeout;
+        let options = options.set_response_timeout(Some(limit));
+        let login = MultiplexedConnection::new_with_config(settings, stream, options);
+        let (requests, driver) = timeout(limit, login)
             .await
-    };
-    connecting.await.map_err(|error| describe(addr, &error))
+            .map_err(|_| failure::no_reply(&addr.to_string(), limit))?
+            .map_err(|error| describe(addr, &error))?;
+        socket.driver = Some(tokio::spawn(driver).abort_handle());
+        Ok(Self {
+            addr: addr.clone(),
+            requests,
+            _socket: Arc::new(socket),
+        })
+    }
+
+    /// Sends a command and returns its reply.
+    pub(super) async fn request(&mut self, cmd: &Cmd) -> Result<Value, Error> {
+        let reply = cmd.query_async(&mut self.requests).await;
+        reply.map_err(|error| describe(&self.addr, &error))
+    }
+
+    pub(super) fn set_response_timeout(&mut self, limit: Duration) {
+        self.requests.set_response_timeout(limit);
+    }
+}
+
+/// An open socket. The descriptor is a second one for it, which works until the last copy of the connection is dropped.
+struct Socket {
+    descriptor: OwnedFd,
+    recorded: [Recorded; 2],
+    driver: Option<AbortHandle>,
+    shared: Arc<Shared>,
+}
+
+impl Socket {
+    fn new(of_stream: BorrowedFd<'_>, shared: &Arc<Shared>) -> io::Result<Self> {
+        let descriptor = of_stream.try_clone_to_owned()?;
+        let recorded = [Recorded::new(of_stream)?, Recorded::new(descriptor.as_fd())?];
+        shared.record(recorded);
+        Ok(Self {
+            descriptor,
+            recorded,
+            driver: None,
+            shared: Arc::clone(shared),
+        })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.shared.forget(self.recorded);
+        // Closing it would not end the connection where a forked process has the socket: the server would go on to send
+        // pushes, and keep them in its memory because nobody reads them.
+        shutdown(&self.descriptor, Shutdown::Both).ok();
+        if let Some(driver) = &self.driver {
+            driver.abort();
+        }
+    }
 }
 
 /// Returns the error of a request to a server.
-pub(super) fn describe(addr: &ConnectionAddr, error: &RedisError) -> Error {
+fn describe(addr: &ConnectionAddr, error: &RedisError) -> Error {
     Error::new(kind(error), format_args!("{addr}: {error}"))
 }
 
@@ -49,7 +118,6 @@ fn kind(error: &RedisError) -> ErrorKind {
             ErrorKind::Unsupported
         }
         redis::ErrorKind::Server(_) | redis::ErrorKind::Extension => ErrorKind::Response,
-        // Also names that cannot be resolved, which redis-rs reports as a wrong configuration.
         _ => ErrorKind::Connection,
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use redis::ConnectionAddr;
 
+use super::cluster::Cluster;
 use super::listener::Shared;
 use super::primary::Primary;
 use super::sentinels::Sentinels;
@@ -14,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 pub(super) enum Discovery {
     Single(ConnectionAddr),
     Sentinels(Sentinels),
-    Cluster,
+    Cluster(Cluster),
 }
 
 impl Discovery {
@@ -22,7 +23,7 @@ impl Discovery {
         match &shared.config.endpoints {
             Endpoints::Single(addr) => Self::Single(addr.clone()),
             Endpoints::Sentinel { .. } => Self::Sentinels(Sentinels::new(shared)),
-            Endpoints::Cluster(_) => Self::Cluster,
+            Endpoints::Cluster(_) => Self::Cluster(Cluster::new(shared)),
         }
     }
 
@@ -31,20 +32,18 @@ impl Discovery {
         match self {
             Self::Single(addr) => Ok(vec![addr.clone()]),
             Self::Sentinels(sentinels) => Ok(vec![sentinels.primary().await?]),
-            Self::Cluster => Err(Error::new(
-                ErrorKind::Unsupported,
-                "a Cluster is not cached near yet",
-            )),
+            Self::Cluster(cluster) => cluster.primaries().await,
         }
     }
 
     /// Checks that these are still all the primaries.
     pub(super) async fn check(&self, primaries: &[Primary]) -> Result<(), Error> {
-        let Self::Sentinels(sentinels) = self else {
-            return Ok(());
+        let named = match self {
+            Self::Single(_) => return Ok(()),
+            Self::Sentinels(sentinels) => sentinels.primary().await?,
+            Self::Cluster(cluster) => return cluster.check(primaries).await,
         };
-        let named = sentinels.primary().await?;
-        if primaries.iter().all(|primary| primary.addr == named) {
+        if primaries.iter().all(|primary| *primary.addr() == named) {
             return Ok(());
         }
         let message = format!("the Sentinels name a new primary: {named}");

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::fork::{self, Recorded};
+use super::listener_thread;
 use super::state::{NearState, Term};
-use super::{fork_depth, listener_thread};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 
@@ -60,6 +61,8 @@ pub(super) struct Shared {
     is_armed: AtomicBool,
     is_unsupported: AtomicBool,
     error: ArcSwapOption<Error>,
+    /// The open sockets. A child of `fork` closes its copies: the server would keep what it sends to them.
+    sockets: ArcSwap<Vec<Recorded>>,
 }
 
 impl Listener {
@@ -84,6 +87,7 @@ impl Listener {
             is_armed: AtomicBool::new(false),
             is_unsupported: AtomicBool::new(false),
             error: ArcSwapOption::const_empty(),
+            sockets: ArcSwap::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -101,7 +105,7 @@ impl Listener {
     }
 
     fn runs_here(&self) -> bool {
-        self.shared.runs_at.load(SeqCst) == fork_depth::get()
+        self.shared.runs_at.load(SeqCst) == fork::depth()
     }
 
     /// Returns whether another process runs the listener of the machine.
@@ -118,10 +122,10 @@ impl Listener {
     fn start(&self) {
         let shared = &self.shared;
         // First, so that the depth is right at every fork that copies `runs_at`.
-        if shared.is_stopped.load(SeqCst) || shared.failed(fork_depth::install()) {
+        if shared.is_stopped.load(SeqCst) || shared.failed(fork::install_handler()) {
             return;
         }
-        let (found, depth) = (shared.runs_at.load(SeqCst), fork_depth::get());
+        let (found, depth) = (shared.runs_at.load(SeqCst), fork::depth());
         let is_mine = found != depth
             && shared
                 .runs_at
@@ -130,8 +134,11 @@ impl Listener {
         if !is_mine {
             return;
         }
-        // What the parent of a forked process knew.
+        // What the parent of this process had.
         shared.is_armed.store(false, SeqCst);
+        for socket in shared.sockets.swap(Arc::default()).iter() {
+            socket.close_inherited();
+        }
         if shared.failed(listener_thread::spawn(Arc::clone(shared))) {
             shared.runs_at.store(0, SeqCst);
         }
@@ -200,6 +207,19 @@ impl Shared {
         self.is_unsupported
             .store(error.kind == ErrorKind::Unsupported, SeqCst);
         self.error.store(Some(Arc::new(error)));
+    }
+
+    /// Stores which descriptors a connection has.
+    pub(super) fn record(&self, descriptors: [Recorded; 2]) {
+        self.sockets.rcu(|open| [open.as_slice(), &descriptors].concat());
+    }
+
+    /// Stores that a connection is about to close its descriptors.
+    pub(super) fn forget(&self, descriptors: [Recorded; 2]) {
+        self.sockets.rcu(|open| {
+            let others = open.iter().filter(|other| !descriptors.contains(other));
+            others.copied().collect::<Vec<_>>()
+        });
     }
 
     /// Stores that the thread has ended.

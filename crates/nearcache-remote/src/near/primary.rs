@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionAddr, ProtocolVersion, Value, cmd};
 
-use super::connection::{connect, describe};
+use super::connection::Connection;
 use super::listener::Shared;
 use super::push::{self, Lost};
 use crate::error::{Error, ErrorKind};
@@ -14,9 +13,8 @@ use crate::server_id::ServerId;
 /// A primary that reports writes to the listener.
 #[derive(Clone)]
 pub(super) struct Primary {
-    pub(super) addr: ConnectionAddr,
     pub(super) id: ServerId,
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Connection,
 }
 
 impl Primary {
@@ -37,32 +35,33 @@ impl Primary {
             .settings
             .clone()
             .set_protocol(ProtocolVersion::RESP3);
-        let mut connection = connect(&addr, &settings, &shared.config, options).await?;
+        let mut connection = Connection::open(&addr, &settings, &shared, options).await?;
         // It is only for people who read CLIENT LIST, so that a server that refuses it will do.
         let mut name = cmd("CLIENT");
         name.arg("SETNAME").arg("nearcache-listener");
-        name.query_async::<Value>(&mut connection).await.ok();
-        let id = server_id(&mut connection, &addr).await?;
-        let mut primary = Self { addr, id, connection };
+        connection.request(&name).await.ok();
+        let id = server_id(&mut connection).await?;
+        let mut primary = Self { id, connection };
         primary.check_role().await?;
         primary.start_tracking(&shared.prefix).await?;
         primary.connection.set_response_timeout(shared.max_staleness);
         Ok(primary)
     }
 
+    pub(super) fn addr(&self) -> &ConnectionAddr {
+        &self.connection.addr
+    }
+
     /// Checks that the server is still a primary. All pushes that it sent before its answer have been applied then.
     pub(super) async fn check_role(&mut self) -> Result<(), Error> {
-        let hello: Value = cmd("HELLO")
-            .query_async(&mut self.connection)
-            .await
-            .map_err(|error| describe(&self.addr, &error))?;
+        let hello = self.connection.request(&cmd("HELLO")).await?;
         match role(&hello) {
             Some(b"master") => Ok(()),
             Some(other) => {
-                let message = format!("{}: is a {}", self.addr, String::from_utf8_lossy(other));
+                let message = format!("{}: is a {}", self.addr(), String::from_utf8_lossy(other));
                 Err(Error::new(ErrorKind::ReadOnly, message))
             }
-            None => self.unsupported("HELLO does not tell its role"),
+            None => Err(self.unsupported("HELLO does not tell its role")),
         }
     }
 
@@ -72,18 +71,19 @@ impl Primary {
         if !prefix.is_empty() {
             tracking.arg("PREFIX").arg(prefix);
         }
-        let reply = tracking.query_async::<Value>(&mut self.connection).await;
-        match reply.map_err(|error| (error.code() == Some("ERR"), describe(&self.addr, &error))) {
+        match self.connection.request(&tracking).await {
             Ok(Value::Okay) => Ok(()),
-            Ok(_) => self.unsupported("CLIENT TRACKING is not answered with OK"),
-            Err((true, error)) => self.unsupported(&format!("CLIENT TRACKING is refused ({error})")),
-            Err((false, error)) => Err(error),
+            Ok(_) => Err(self.unsupported("CLIENT TRACKING is not answered with OK")),
+            Err(error) if error.kind == ErrorKind::Unsupported => {
+                Err(self.unsupported(&format!("CLIENT TRACKING is refused ({error})")))
+            }
+            Err(error) => Err(error),
         }
     }
 
-    fn unsupported(&self, what: &str) -> Result<(), Error> {
-        let message = format!("{}: {what}; expected Redis 6 or later, or Valkey", self.addr);
-        Err(Error::new(ErrorKind::Unsupported, message))
+    fn unsupported(&self, what: &str) -> Error {
+        let message = format!("{}: {what}; expected Redis 6 or later, or Valkey", self.addr());
+        Error::new(ErrorKind::Unsupported, message)
     }
 }
 
@@ -103,17 +103,15 @@ fn text(value: &Value) -> Option<&[u8]> {
 }
 
 /// Asks a server for its identity.
-async fn server_id(connection: &mut MultiplexedConnection, addr: &ConnectionAddr) -> Result<ServerId, Error> {
+async fn server_id(connection: &mut Connection) -> Result<ServerId, Error> {
     let mut info = cmd("INFO");
     info.arg("server");
-    let reply: Value = info
-        .query_async(connection)
-        .await
-        .map_err(|error| describe(addr, &error))?;
+    let reply = connection.request(&info).await?;
     text(&reply)
         .and_then(run_id)
         .map(ServerId::from_run_id)
         .ok_or_else(|| {
+            let addr = &connection.addr;
             let message = format!("{addr}: INFO does not tell the run_id, by which a restart is noticed");
             Error::new(ErrorKind::Unsupported, message)
         })

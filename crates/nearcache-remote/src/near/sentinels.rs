@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionAddr, cmd};
+use redis::{AsyncConnectionConfig, ConnectionAddr, cmd, from_redis_value};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connection::{connect, describe};
+use super::connection::Connection;
 use super::listener::Shared;
+use super::votes::Votes;
 use crate::config::Endpoints;
 use crate::error::{Error, ErrorKind};
+use crate::tls::with_host;
 
 /// A Sentinel, and the connection to it while there is one.
 struct Sentinel {
     addr: ConnectionAddr,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
 }
 
 /// The Sentinels of a service.
@@ -53,23 +54,25 @@ impl Sentinels {
             let (shared, sentinel) = (Arc::clone(&self.shared), Arc::clone(sentinel));
             tasks.spawn(async move { sentinel.ask(&shared).await });
         }
-        let mut votes = Votes::default();
+        let mut votes = Votes::new();
         while let Some(joined) = tasks.join_next().await {
-            match joined.map_err(|error| Error::new(ErrorKind::Connection, error)) {
-                Ok(Ok(named)) => votes.add(named),
-                Ok(Err(error)) | Err(error) => votes.error = Some(error),
-            }
+            votes.add(joined.unwrap_or_else(|error| Err(Error::new(ErrorKind::Connection, error))));
             if let Some(named) = votes.majority(self.sentinels.len()) {
                 return Ok(named);
             }
         }
-        votes.majority(votes.answers).ok_or_else(|| votes.into_error())
+        votes.majority(votes.answers()).ok_or_else(|| {
+            let error = (votes.answers() == 0).then(|| votes.into_error()).flatten();
+            error.unwrap_or_else(|| {
+                Error::new(ErrorKind::Connection, "the Sentinels name different primaries")
+            })
+        })
     }
 }
 
 impl Sentinel {
     /// Asks the Sentinel for the primary. A connection that does not answer is dropped.
-    async fn ask(&self, shared: &Shared) -> Result<ConnectionAddr, Error> {
+    async fn ask(&self, shared: &Arc<Shared>) -> Result<ConnectionAddr, Error> {
         let mut connection = self.connection.lock().await;
         let limit = shared.max_staleness / 4;
         let answer = timeout(limit, query(&self.addr, &mut connection, shared));
@@ -83,8 +86,8 @@ impl Sentinel {
 
 async fn query(
     addr: &ConnectionAddr,
-    connection: &mut Option<MultiplexedConnection>,
-    shared: &Shared,
+    connection: &mut Option<Connection>,
+    shared: &Arc<Shared>,
 ) -> Result<ConnectionAddr, Error> {
     let Endpoints::Sentinel {
         settings, service, ..
@@ -92,36 +95,22 @@ async fn query(
     else {
         return Err(Error::new(ErrorKind::Config, "there are no Sentinels"));
     };
-    let connection = match connection {
-        Some(connection) => connection,
-        None => {
-            connection.insert(connect(addr, settings, &shared.config, AsyncConnectionConfig::new()).await?)
-        }
+    let connection = if let Some(connection) = connection {
+        connection
+    } else {
+        let options = AsyncConnectionConfig::new();
+        connection.insert(Connection::open(addr, settings, shared, options).await?)
     };
     let mut question = cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(service);
-    let named = question.query_async::<Option<(String, u16)>>(connection).await;
-    let named = named.map_err(|error| describe(addr, &error))?;
+    let reply = connection.request(&question).await?;
+    let named: Option<(String, u16)> = from_redis_value(reply)
+        .map_err(|error| Error::new(ErrorKind::Response, format_args!("{addr}: {error}")))?;
     let (host, port) = named.ok_or_else(|| {
         let message = format!("{addr}: the Sentinel does not know the service {service:?}");
         Error::new(ErrorKind::Connection, message)
     })?;
-    Ok(at(addr, host, port))
-}
-
-/// Returns the address of a server that is reached in the same way as the one that named it.
-fn at(namer: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
-    match namer {
-        ConnectionAddr::TcpTls {
-            insecure, tls_params, ..
-        } => ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: *insecure,
-            tls_params: tls_params.clone(),
-        },
-        _ => ConnectionAddr::Tcp(host, port),
-    }
+    Ok(with_host(addr, host, port))
 }
 
 fn too_slow(addr: &ConnectionAddr, limit: Duration) -> Error {
@@ -130,58 +119,4 @@ fn too_slow(addr: &ConnectionAddr, limit: Duration) -> Error {
         limit.as_millis()
     );
     Error::new(ErrorKind::Timeout, message)
-}
-
-/// The answers of Sentinels.
-#[derive(Default)]
-struct Votes {
-    answers: usize,
-    named: Vec<(ConnectionAddr, usize)>,
-    error: Option<Error>,
-}
-
-impl Votes {
-    fn add(&mut self, addr: ConnectionAddr) {
-        self.answers += 1;
-        match self.named.iter_mut().find(|(named, _)| *named == addr) {
-            Some((_, votes)) => *votes += 1,
-            None => self.named.push((addr, 1)),
-        }
-    }
-
-    /// Returns the address that more than half of `of` named.
-    fn majority(&self, of: usize) -> Option<ConnectionAddr> {
-        let (named, _) = self.named.iter().find(|(_, votes)| votes * 2 > of)?;
-        Some(named.clone())
-    }
-
-    fn into_error(self) -> Error {
-        if self.answers > 0 {
-            return Error::new(ErrorKind::Connection, "the Sentinels name different primaries");
-        }
-        self.error
-            .unwrap_or_else(|| Error::new(ErrorKind::Config, "there are no Sentinels"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addr(port: u16) -> ConnectionAddr {
-        ConnectionAddr::Tcp("127.0.0.1".to_owned(), port)
-    }
-
-    #[test]
-    fn the_majority_of_those_that_answer_decides() {
-        let mut votes = Votes::default();
-        assert_eq!(votes.majority(votes.answers), None);
-        votes.add(addr(1));
-        assert_eq!(votes.majority(3), None);
-        assert_eq!(votes.majority(votes.answers), Some(addr(1)));
-        votes.add(addr(2));
-        assert_eq!(votes.majority(votes.answers), None);
-        votes.add(addr(2));
-        assert_eq!(votes.majority(votes.answers), Some(addr(2)));
-    }
 }

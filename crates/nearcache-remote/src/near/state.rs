@@ -3,6 +3,9 @@
 //! It consists of atomic words, so that it may be in the memory of one process or in a file that all processes of the
 //! machine map. Nothing in it is locked: a process may be killed between any two writes.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
