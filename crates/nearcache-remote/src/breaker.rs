@@ -114,6 +114,13 @@ impl Breaker {
     }
 }
 
+/// A server that left the Cluster is not out of order any more.
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Outage {
     fn refusal(&self, now: Instant) -> Error {
         let since = now.saturating_duration_since(self.since);

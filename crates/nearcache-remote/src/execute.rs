@@ -1,5 +1,6 @@
 //! Requests in the calling thread.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use redis::{Cmd, cmd};
@@ -11,13 +12,10 @@ use crate::node::{InFlight, Outcome};
 use crate::request::{Command, Replies, Request};
 
 /// Executes a request. Waits for connections, replies and other servers.
-pub(crate) fn execute(client: &Client, request: &Request) -> Result<Replies, Error> {
+pub(crate) fn execute(client: &Arc<Client>, request: &Request) -> Result<Replies, Error> {
     let topology = &client.topology;
+    client.discover()?;
     let mut version = topology.version();
-    if version.is_none() {
-        topology.refresh(None)?;
-        version = topology.version();
-    }
     let commands = &request.commands;
     let mut job = Job::new(
         topology.kind(),

@@ -61,7 +61,8 @@ pub(crate) fn resolve(address: &ConnectionAddr, error: &io::Error) -> Error {
 /// The TLS handshake failed.
 pub(crate) fn tls(address: &ConnectionAddr, error: &io::Error, timeout: Duration) -> Error {
     if is_timeout(error) {
-        return connect(address, error, timeout);
+        let message = format!("no TLS handshake with {address} within {timeout:?}; does it speak TLS?");
+        return Error::new(ErrorKind::Timeout, message);
     }
     let reason = match error.kind() {
         io::ErrorKind::UnexpectedEof => "the server closed the connection; does it speak TLS?".to_owned(),
@@ -85,6 +86,16 @@ pub(crate) fn no_tls(address: &ConnectionAddr) -> Error {
 pub(crate) fn exchange(name: &str, error: &io::Error, timeout: Duration) -> Error {
     match error.kind() {
         _ if is_timeout(error) => no_reply(name, timeout),
+        // rustls reports its errors as invalid data: for example, that the server wants a certificate.
+        _ if error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) =>
+        {
+            Error::new(
+                ErrorKind::Connection,
+                format!("the TLS connection to {name} broke: {error}"),
+            )
+        }
         io::ErrorKind::InvalidData => Error::new(
             ErrorKind::Response,
             format!("the reply of {name} is not in Redis's protocol: {error}"),

@@ -3,6 +3,9 @@
 //! This is all of the protocol that does not wait. Blocking and multiplexed requests share it: they send the groups of
 //! [`Job::plan`], give the outcomes to [`Job::settle`], and do what [`Job::next`] says.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -61,9 +61,7 @@ impl Remote {
     /// Fails if no node of the Cluster answers.
     pub fn primaries(&self) -> Result<usize, Error> {
         let client = self.client();
-        if client.topology.version().is_none() {
-            client.topology.refresh(None)?;
-        }
+        client.discover()?;
         Ok(client.topology.primaries())
     }
 

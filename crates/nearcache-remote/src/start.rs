@@ -62,11 +62,10 @@ pub(crate) fn start(client: Arc<Client>, request: Request, done: Done) {
 
 async fn execute(client: &Arc<Client>, request: Request) -> Result<Replies, Error> {
     let topology = &client.topology;
-    let mut version = topology.version();
-    if version.is_none() {
-        refresh(client, None).await?;
-        version = topology.version();
+    if topology.version().is_none() {
+        waiting(client, Client::discover).await?;
     }
+    let mut version = topology.version();
     let request = Arc::new(request);
     let commands = &request.commands;
     let mut job = Job::new(
@@ -90,7 +89,7 @@ async fn execute(client: &Arc<Client>, request: Request) -> Result<Replies, Erro
                     tokio::time::sleep(pause).await;
                 }
                 if is_outdated {
-                    refresh(client, version).await?;
+                    waiting(client, move |client| client.topology.refresh(version)).await?;
                     version = topology.version();
                 }
             }
@@ -99,10 +98,13 @@ async fn execute(client: &Arc<Client>, request: Request) -> Result<Replies, Erro
 }
 
 /// Asks for the servers in a thread that may wait. That is rare.
-async fn refresh(client: &Arc<Client>, seen: Option<u64>) -> Result<(), Error> {
+async fn waiting(
+    client: &Arc<Client>,
+    ask: impl FnOnce(&Arc<Client>) -> Result<(), Error> + Send + 'static,
+) -> Result<(), Error> {
     let client = Arc::clone(client);
-    let refreshed = tokio::task::spawn_blocking(move || client.topology.refresh(seen)).await;
-    refreshed.unwrap_or_else(|error| Err(Error::new(ErrorKind::Connection, error)))
+    let asked = tokio::task::spawn_blocking(move || ask(&client)).await;
+    asked.unwrap_or_else(|error| Err(Error::new(ErrorKind::Connection, error)))
 }
 
 async fn exchange(mut groups: Vec<Group>, request: &Arc<Request>) -> Vec<(Group, Outcome)> {

@@ -1,6 +1,6 @@
 //! Which servers there are.
 
-mod cluster;
+pub(crate) mod cluster;
 mod discovered;
 mod sentinel;
 pub(crate) mod slots;

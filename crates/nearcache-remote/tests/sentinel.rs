@@ -106,6 +106,22 @@ fn the_primary_is_followed_when_it_dies() {
 }
 
 #[test]
+fn a_new_primary_is_followed_while_the_old_one_accepts_writes() {
+    let (first, second) = (server("first", &flag(false)), server("second", &flag(false)));
+    let primary = Arc::new(AtomicU16::new(first.port));
+    let sentinel = sentinel(&primary);
+    let remote = remote(&format!("redis+sentinel://{}/main", sentinel.name()));
+    let get = || texts(remote.execute(&request(&["GET", "a"], true)).unwrap());
+    assert_eq!(get(), ["first"]);
+    primary.store(second.port, SeqCst);
+    let started = Instant::now();
+    while get() == ["first"] {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_replica_that_is_named_as_the_primary_is_refused() {
     let first = server("first", &flag(true));
     let sentinel = sentinel(&Arc::new(AtomicU16::new(first.port)));

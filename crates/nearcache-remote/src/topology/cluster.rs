@@ -43,6 +43,14 @@ impl Cluster {
         }
     }
 
+    /// Returns a Cluster whose slots are known without asking.
+    #[cfg(test)]
+    pub(crate) fn with_ranges(ranges: Vec<SlotRange>, site: Arc<Site>) -> Result<Self, Error> {
+        let cluster = Self::new(&[], site);
+        cluster.map.refresh(None, |_| Ok(cluster.build(ranges)))?;
+        Ok(cluster)
+    }
+
     pub(super) fn version(&self) -> Option<u64> {
         self.map.number()
     }

@@ -79,7 +79,10 @@ impl Sentinel {
                     return Ok(primary);
                 }
                 Err(error) => {
-                    kind = error.kind;
+                    // A Sentinel that knows no such service is a mistake, whatever the others say.
+                    if kind != ErrorKind::Config {
+                        kind = error.kind;
+                    }
                     problems.push(error.to_string());
                 }
             }
