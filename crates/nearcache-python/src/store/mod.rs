@@ -22,7 +22,9 @@ pub(crate) use entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, Sto
 pub(crate) use shared::{FileSize, SharedStore};
 pub(crate) use stats::Stats;
 #[cfg(unix)]
-pub(crate) use tiered::{Completions, Pending, RemoteKeys, RemoteStats, Step, TieredSettings, TieredStore};
+pub(crate) use tiered::{
+    Completions, Pending, RemoteKeys, RemoteStats, Step, TieredSettings, TieredStore, stop_listeners,
+};
 
 /// An open store. It lives as long as the process.
 #[derive(Clone, Copy)]

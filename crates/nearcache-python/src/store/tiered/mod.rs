@@ -38,7 +38,7 @@ use near::Near;
 pub(crate) use completions::{Completions, Pending};
 pub(crate) use failure::OnError;
 pub(crate) use near::NearCopy;
-pub(crate) use open::TieredSettings;
+pub(crate) use open::{TieredSettings, stop_listeners};
 pub(crate) use plan::Step;
 pub(crate) use scan::RemoteKeys;
 pub(crate) use stats::RemoteStats;

@@ -118,6 +118,17 @@ impl TieredStore {
     }
 }
 
+/// Ends the listeners of this process, so that another process of the machine succeeds at once. For use at exit.
+#[pyfunction]
+pub(crate) fn stop_listeners() {
+    let stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+    for store in stores.iter().flat_map(HashMap::values) {
+        if let Some(near) = &store.near {
+            near.listener.stop();
+        }
+    }
+}
+
 impl TieredSettings {
     fn options(&self) -> Options {
         Options {
