@@ -11,8 +11,9 @@ use nearcache_remote::{Config, Options, Remote};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
+use super::failure::OnError;
 use super::near::{Copies, Near, NearCounts};
-use super::{OnError, RemoteCounts, TieredStore};
+use super::tiered_store::{RemoteCounts, TieredStore};
 use crate::django::improperly_configured;
 use crate::errors::error;
 use crate::glob::Glob;
