@@ -49,7 +49,7 @@ impl TieredStore {
         };
         match &self.near {
             None => stats,
-            Some(near) => near.add_to(stats),
+            Some(near) => near.add_to(stats, &self.remote.notes()),
         }
     }
 
@@ -71,7 +71,7 @@ impl TieredStore {
 }
 
 impl Near {
-    fn add_to(&self, stats: RemoteStats) -> RemoteStats {
+    fn add_to(&self, stats: RemoteStats, notes: &[String]) -> RemoteStats {
         let (counts, state) = (&self.counts, self.state.counters());
         RemoteStats {
             near_hits: count(&counts.hits),
@@ -87,18 +87,18 @@ impl Near {
             epoch: Count(state.epoch),
             confirmation_age: self.state.confirmation_age().map(|age| Float(age.as_secs_f64())),
             near_open: self.state.is_open(self.max_staleness),
-            near_problem: self.problem(),
+            near_problem: self.problem(notes),
             ..stats
         }
     }
 
-    /// Returns why the near tier does not work; `None` while it does.
-    fn problem(&self) -> Option<String> {
+    /// Returns why the near tier does not work; `None` while it does. `notes` are those of the client.
+    fn problem(&self, notes: &[String]) -> Option<String> {
         let status = self.listener.status();
-        if status.is_armed {
-            return None;
+        if !status.is_armed && status.error.is_some() {
+            return status.error.map(|error| error.to_string());
         }
-        status.error.map(|error| error.to_string())
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 
     fn reset_counts(&self) {
