@@ -5,62 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pyo3::prelude::*;
 
 use super::near::{Copies, Near};
-use super::{RemoteCounts, TieredStore};
+use super::tiered_store::{RemoteCounts, TieredStore};
 use crate::context::CallContext;
 use crate::objects::{Count, Float};
-use crate::store::Stats;
-
-/// What a ``TieredCache`` counts about its two tiers, in this process.
-#[pyclass(frozen, get_all, eq, module = "nearcache._core")]
-#[derive(Clone, Default, PartialEq)]
-pub(crate) struct RemoteStats {
-    /// Reads served by a near copy.
-    near_hits: Count,
-    /// Reads that the server had a value for.
-    remote_hits: Count,
-    /// Reads that no tier had a value for.
-    remote_misses: Count,
-    /// Reads served by a near copy beyond the promise, because the server could not be reached (``ON_ERROR`` "stale").
-    stale_hits: Count,
-    /// Operations that failed and did not raise, by ``ON_ERROR``.
-    ignored_errors: Count,
-    /// Near copies stored.
-    fills: Count,
-    /// Near copies not stored: the listener was not armed on the server that answered.
-    refused_unarmed: Count,
-    /// Near copies not stored: the entry was invalidated while it was read.
-    refused_invalidated: Count,
-    /// Near copies not stored: ``NEAR_EXCLUDE``, or another prefix than the cache's.
-    refused_excluded: Count,
-    /// Near copies not stored: too large.
-    refused_large: Count,
-    /// Invalidations that the listener received.
-    invalidations: Count,
-    /// How often a server reported that it was flushed.
-    flushes: Count,
-    /// How often the listener lost a connection, or the primaries changed.
-    losses: Count,
-    /// The epoch: raised whenever all copies became invalid.
-    epoch: Count,
-    /// Seconds since the newest round that all servers answered was sent; None before the first.
-    confirmation_age: Option<Float>,
-    /// Whether near copies may be served now.
-    near_open: bool,
-    /// Why the near tier does not work; None while it does.
-    near_problem: Option<String>,
-    /// Requests sent.
-    requests: Count,
-    /// Requests that failed.
-    errors: Count,
-    /// Connections opened again after one was lost.
-    reconnects: Count,
-    /// Connections open now.
-    connections: Count,
-    /// How often the circuit breaker opened.
-    breaker_trips: Count,
-    /// Whether the circuit breaker is open: calls fail without trying.
-    breaker_open: bool,
-}
+use crate::store::remote_stats::RemoteStats;
+use crate::store::stats::Stats;
 
 fn count(counter: &AtomicU64) -> Count {
     Count(counter.load(Relaxed))
