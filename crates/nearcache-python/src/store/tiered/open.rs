@@ -75,18 +75,17 @@ impl TieredStore {
                 .and_then(|stores| stores.get(&settings.identity).copied())
         };
         let found = known(&STORES.lock().unwrap_or_else(PoisonError::into_inner));
-        let store = match found {
-            Some(store) => store,
-            None => {
-                let identity = settings.identity.clone();
-                let made = Self::new(py, &settings, capacity)?;
-                let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
-                // If two threads make it, the first one's is kept. Neither has connected.
-                *stores
-                    .get_or_insert_default()
-                    .entry(identity)
-                    .or_insert_with(|| Box::leak(Box::new(made)))
-            }
+        let store = if let Some(store) = found {
+            store
+        } else {
+            let identity = settings.identity.clone();
+            let made = Self::new(py, &settings, capacity)?;
+            let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+            // If two threads make it, the first one's is kept. Neither has connected.
+            *stores
+                .get_or_insert_default()
+                .entry(identity)
+                .or_insert_with(|| Box::leak(Box::new(made)))
         };
         if let Some(wait) = settings.green_wait {
             // Whoever opened the store first may not have been patched yet.
