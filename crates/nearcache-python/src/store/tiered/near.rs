@@ -153,7 +153,7 @@ impl Near {
 
     /// Stores a copy of a value that a server returned, if it is known to stay valid until an invalidation.
     ///
-    /// `ttl` is what the server said in the same request; `None` is no expiry.
+    /// The `ttl` of the entry is what the server said in the same request.
     pub(super) fn fill(&self, entry: &RemoteEntry<'_, '_>, fill: Fill, capacity: &Capacity) -> PyResult<()> {
         let counts = &self.counts;
         let refused = if !self.state.is_armed(entry.server) {
@@ -189,10 +189,8 @@ impl Near {
 
     /// Returns whether the copy was stored.
     fn insert(&self, entry: &RemoteEntry<'_, '_>, fill: Fill, capacity: &Capacity) -> PyResult<bool> {
-        let lifetime = match (entry.ttl, self.ttl) {
-            (Some(ttl), Some(most)) => Some(ttl.min(most)),
-            (one, other) => one.or(other),
-        };
+        let lifetime = entry.ttl.min(self.ttl.unwrap_or(Duration::MAX));
+        let lifetime = (lifetime < Duration::MAX).then_some(lifetime);
         let mark = Mark {
             stamp: fill.stamp,
             deadline: fill.sent.after(lifetime),
@@ -229,7 +227,7 @@ pub(super) struct RemoteEntry<'a, 'py> {
     /// The value as the server stores it, and decoded.
     pub(super) stored: &'a [u8],
     pub(super) value: &'a Bound<'py, PyAny>,
-    /// How long it has to live; `None` is for ever.
-    pub(super) ttl: Option<Duration>,
+    /// How long it has to live; `Duration::MAX` is for ever.
+    pub(super) ttl: Duration,
     pub(super) server: ServerId,
 }
