@@ -41,7 +41,7 @@ async def _result(started: Any) -> Any:
     return await future
 
 
-class TieredMethods(Backend, _core.TieredBackend):
+class TieredMethods(_core.TieredBackend, Backend):
     """Defines the asynchronous methods, and the walks over keys."""
 
     async def aget(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
