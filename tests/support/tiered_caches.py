@@ -17,9 +17,8 @@ def use_server(server):
 
 
 def database(name):
-    """Return the URL of the database that a name has: names take turns."""
-    number = _databases.setdefault(name, len(_databases) % DATABASES)
-    return f"redis://127.0.0.1:{_server.port}/{number}"
+    """Return the number of the database that a name has: names take turns."""
+    return _databases.setdefault(name, len(_databases) % DATABASES)
 
 
 class NearNone(TieredCache):
@@ -29,10 +28,21 @@ class NearNone(TieredCache):
 
     def __init__(self, name, params):
         options = {**self.OPTIONS, **params.get("OPTIONS", {})}
-        super().__init__(database(name), {**params, "OPTIONS": options})
+        self.database = database(name)
+        url = f"redis://127.0.0.1:{_server.port}/{self.database}"
+        super().__init__(url, {**params, "OPTIONS": options})
 
 
 class NearLocal(NearNone):
     """The same with copies in this process."""
 
     OPTIONS = {"CLEAR": "flushdb"}  # noqa: RUF012
+
+
+def count_entries(cache):
+    """Return how many entries a cache has, with all prefixes: of a TieredCache those of its database."""
+    if not isinstance(cache, NearNone):
+        return cache.stats().entries
+    with _server.client() as client:
+        client.command("SELECT", cache.database)
+        return client.command("DBSIZE")
