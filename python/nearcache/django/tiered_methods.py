@@ -59,7 +59,7 @@ def _abandon(started: Any) -> None:
         _completions(loop).begin(started, future)
 
 
-class TieredMethods(Backend, _core.TieredBackend):
+class TieredMethods(_core.TieredBackend, Backend):
     """Defines the asynchronous methods, and the walks over keys."""
 
     async def aget(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:

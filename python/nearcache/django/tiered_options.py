@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from django.core.cache.backends.base import default_key_func, get_key_func
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django.greenlets import green_wait
@@ -215,7 +216,11 @@ def _choice(options: Mapping[str, Any], name: str, accepted: tuple[str, ...]) ->
 
 def _key_prefix(params: Mapping[str, Any]) -> str:
     """Returns what every stored key begins with; an empty text if a function makes the keys."""
-    function = params.get("KEY_FUNCTION")
-    if function is not None:
+    if get_key_func(params.get("KEY_FUNCTION")) is not default_key_func:
         return ""
-    return f"{params.get('KEY_PREFIX', '')}:"
+    prefix = f"{params.get('KEY_PREFIX', '')}:"
+    try:
+        prefix.encode()
+    except UnicodeEncodeError:
+        raise invalid("KEY_PREFIX", params["KEY_PREFIX"], "text that can be encoded in UTF-8") from None
+    return prefix
