@@ -17,29 +17,43 @@ LAYERS = {
         panics arguments
         numbers
         instance clock
-        keys expiry values
+        keys glob expiry values
         settings
         context
         store
         open_cache
         operations scan
         backend
+        tiered_backend
         proxy files
     """,
     "backend": "attributes",
-    "operations": "delete expire get has_key incr lock set ttl whole_store",
-    "scan": "glob key_names",
+    "operations": """
+        delete expire get has_key incr lock set ttl whole_store
+        tiered
+    """,
+    "scan": "key_names",
     "store": """
+        near_copy remote_stats
         stats
         entry_store
         local shared
         registry
+        tiered
     """,
     "store/shared": """
         log object_cache
         file
         access
-        get incr lock
+        get incr lock raw
+    """,
+    "store/tiered": """
+        failure plan requests wire
+        near_shared
+        near
+        tiered_store
+        completions expiry open reads scan stats wait writes
+        locks
     """,
     "values": """
         containers counted_names pickle

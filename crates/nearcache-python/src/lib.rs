@@ -5,13 +5,13 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | the class that Python sees | `backend` |
+//! | the class that Python sees, and the part of it that only a backend with a remote tier has | `backend`, `tiered_backend` |
 //! | what a method does | `operations`, `scan` |
 //! | one call of a method on an open cache | `open_cache` |
-//! | where entries are kept: this process, or a file shared by all | `store` |
+//! | where entries are kept: this process, a file shared by all, or a server with copies in one of these | `store` |
 //! | the instance, its clock and its settings during a call | `context` |
 //! | what an instance's attributes say | `settings` |
-//! | stored keys; expiry times; values that never alias a caller's | `keys`, `expiry`, `values` |
+//! | stored keys, and patterns of keys; expiry times; values that never alias a caller's | `keys`, `glob`, `expiry`, `values` |
 //! | reading arguments and attributes | `clock`, `instance`, `numbers`, `arguments` |
 //! | Python and memory without aborts and panics | `panics`, `errors`, `django`, `objects`, `strings`, `memory`, `nonblocking_once`, `system` |
 //!
@@ -47,6 +47,8 @@ mod settings;
 mod store;
 mod strings;
 mod system;
+#[cfg(unix)]
+mod tiered_backend;
 mod values;
 
 use pyo3::prelude::*;
@@ -61,10 +63,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<backend::Backend>()?;
     #[cfg(unix)]
     {
-        module.add_class::<backend::TieredBackend>()?;
+        module.add_class::<tiered_backend::TieredBackend>()?;
         module.add_class::<store::Completions>()?;
         module.add_class::<store::Pending>()?;
         module.add_class::<store::RemoteStats>()?;
+        module.add_function(wrap_pyfunction!(store::stop_listeners, module)?)?;
     }
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<store::Stats>()?;

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fake_server::{FLUSH, FakeServer, invalidation};
-use nearcache_remote::near::{Listener, NearState, Scope, Stripe};
+use nearcache_remote::near::{BootTime, Listener, NearState, Scope, Stripe};
 use nearcache_remote::{Config, Endpoints, ServerId};
 
 const MAX_STALENESS: Duration = Duration::from_millis(200);
@@ -93,7 +93,7 @@ fn a_push_invalidates_its_stripe() {
     server.push(&invalidation("p:a"));
     wait("the push is applied", || !state.is_current(key, stamp));
     assert!(state.is_current(other, of_other));
-    assert!(state.may_serve(other, of_other, MAX_STALENESS));
+    assert!(state.may_serve(other, of_other, BootTime::from_millis(u64::MAX), MAX_STALENESS));
 }
 
 #[test]
@@ -160,6 +160,21 @@ fn a_server_that_falls_silent_shuts_the_gate() {
     server.disconnect();
     wait("the gate opens again", || state.is_open(MAX_STALENESS));
     assert!(!state.is_current(Stripe::of(b"p:a"), silent));
+}
+
+#[test]
+fn a_server_that_runs_a_script_is_not_confirmed_and_not_lost() {
+    let (server, state, _listener) = armed();
+    let key = Stripe::of(b"p:a");
+    let stamp = state.stamp(key);
+    server.behaviour().is_busy = true;
+    wait("the gate shuts", || !state.is_open(MAX_STALENESS));
+    sleep(2 * MAX_STALENESS);
+    assert!(!state.is_open(MAX_STALENESS) && state.is_armed(id(&server)));
+    server.behaviour().is_busy = false;
+    wait("the gate opens", || state.is_open(MAX_STALENESS));
+    assert!(state.is_current(key, stamp));
+    assert_eq!(state.counters().losses, 0);
 }
 
 #[test]
@@ -308,7 +323,12 @@ fn all_primaries_of_a_cluster_are_armed() {
     let stamp = state.stamp(Stripe::of(b"p:a"));
     agree(&[second, first]);
     sleep(2 * MAX_STALENESS);
-    assert!(state.may_serve(Stripe::of(b"p:a"), stamp, MAX_STALENESS));
+    assert!(state.may_serve(
+        Stripe::of(b"p:a"),
+        stamp,
+        BootTime::from_millis(u64::MAX),
+        MAX_STALENESS
+    ));
 
     agree(&[first, second, third]);
     wait("the one that joined is armed", || state.is_armed(id(third)));

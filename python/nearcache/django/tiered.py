@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from typing import Any
 
@@ -11,6 +12,11 @@ from nearcache import _core
 from nearcache.django.backend import Backend
 from nearcache.django.tiered_methods import TieredMethods
 from nearcache.django.tiered_options import TieredOptions
+
+
+if hasattr(_core, "stop_listeners"):
+    # Another process of the machine can succeed this one at once.
+    atexit.register(_core.stop_listeners)
 
 
 class TieredCache(TieredMethods, Backend):

@@ -4,8 +4,6 @@
 //! A method here has a signature, a docstring and one call: the [`operations`](crate::operations) do the work.
 
 mod attributes;
-#[cfg(unix)]
-mod tiered;
 
 #[cfg(shared)]
 use std::path::PathBuf;
@@ -32,8 +30,6 @@ use crate::store::{SetOutcome, Stats, Store, registry};
 #[cfg(unix)]
 use crate::store::{TieredSettings, TieredStore};
 use attributes::set_attribute;
-#[cfg(unix)]
-pub(crate) use tiered::TieredBackend;
 
 /// The cache methods that all backends have. Use `nearcache.django`'s `LocalCache` or `SharedCache`, which open it.
 #[pyclass(frozen, subclass, module = "nearcache._core")]
@@ -44,7 +40,7 @@ pub(crate) struct Backend {
 
 impl Backend {
     /// Returns a backend that is not open.
-    const fn closed() -> Self {
+    pub(crate) const fn closed() -> Self {
         Self {
             cache: OnceLock::new(),
         }
@@ -53,7 +49,7 @@ impl Backend {
     /// Runs the body of a method. Fails with `RuntimeError` if the cache is not open.
     #[allow(clippy::inline_always)] // for `get`
     #[inline(always)]
-    fn run<'a, 'py, T>(
+    pub(crate) fn run<'a, 'py, T>(
         slf: &'a Bound<'py, Self>,
         body: impl FnOnce(Operation<'a, 'py>) -> PyResult<T>,
     ) -> PyResult<T> {
@@ -116,7 +112,11 @@ fn backend_clock(clock: Option<(Py<PyAny>, Py<PyString>)>) -> BackendClock {
 }
 
 /// Returns the condition for the arguments `nx` and `xx`, and whether there is one. Fails with `ValueError` for both.
-fn condition(py: Python<'_>, nx: Argument<'_, '_>, xx: Argument<'_, '_>) -> PyResult<Option<Condition>> {
+pub(crate) fn condition(
+    py: Python<'_>,
+    nx: Argument<'_, '_>,
+    xx: Argument<'_, '_>,
+) -> PyResult<Option<Condition>> {
     match (nx.flag("nx")?, xx.flag("xx")?) {
         (true, true) => Err(error::<PyValueError>(
             py,

@@ -155,7 +155,7 @@ pub(crate) enum StoredKeys {
     #[cfg(shared)]
     Shared(nearcache::shared::Keys<Now>),
     #[cfg(unix)]
-    Remote(super::RemoteKeys),
+    Remote(Box<dyn Iterator<Item = PyResult<StoredKey>> + Send>),
 }
 
 impl Iterator for StoredKeys {

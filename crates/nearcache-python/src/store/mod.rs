@@ -1,13 +1,16 @@
 //! Stores: where a backend keeps its entries.
 //!
-//! `local` is memory of this process, `shared` a file that all processes of the machine share, `tiered` a server with copies in
-//! one of the former. `registry` has the stores
-//! that this process has open, and what happens to them when it forks. Keys are bytes here, made by [`keys`](crate::keys).
-//! No lock is held while Python code can run.
+//! `local` is memory of this process, `shared` a file that all processes of the machine share, `tiered` a server with
+//! copies in one of the others. `registry` has the stores that this process has open, and what happens to them when it
+//! forks. Keys are bytes here, made by [`keys`](crate::keys). No lock is held while Python code can run.
 
 mod entry_store;
 mod local;
+#[cfg(unix)]
+mod near_copy;
 pub(crate) mod registry;
+#[cfg(unix)]
+mod remote_stats;
 #[cfg(shared)]
 mod shared;
 mod stats;
@@ -18,11 +21,13 @@ use nearcache::local::RawCache;
 
 use crate::values::Stored;
 pub(crate) use entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
+#[cfg(unix)]
+pub(crate) use remote_stats::RemoteStats;
 #[cfg(shared)]
 pub(crate) use shared::{FileSize, SharedStore};
 pub(crate) use stats::Stats;
 #[cfg(unix)]
-pub(crate) use tiered::{Completions, Pending, RemoteKeys, RemoteStats, Step, TieredSettings, TieredStore};
+pub(crate) use tiered::{Completions, Pending, Step, TieredSettings, TieredStore, stop_listeners};
 
 /// An open store. It lives as long as the process.
 #[derive(Clone, Copy)]

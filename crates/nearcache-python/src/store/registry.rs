@@ -23,10 +23,10 @@ use pyo3::exceptions::PyOSError;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+#[cfg(unix)]
+use super::near_copy::NearCopy;
 #[cfg(shared)]
 use super::shared::{FileSize, SharedStore, option_of};
-#[cfg(unix)]
-use super::tiered::NearCopy;
 use crate::errors::error;
 use crate::memory::{ensure_headroom, no_memory};
 use crate::system;

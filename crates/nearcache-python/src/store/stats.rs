@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 #[cfg(unix)]
-use super::tiered::RemoteStats;
+use super::remote_stats::RemoteStats;
 use crate::memory::format;
 use crate::objects::{Count, Float, text};
 

@@ -7,6 +7,7 @@
 mod tests;
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -91,6 +92,16 @@ impl Words {
     /// writes marks of its old term, which mean nothing.
     fn mark(term: u64, server: ServerId) -> u64 {
         (server.as_word() ^ term.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
+    }
+
+    /// Raises the epoch of a new state by a random number.
+    ///
+    /// If the file of a state is removed and created again, the copies that were stored with the old one remain. Their
+    /// stamps must not become current when the new state has counted as far as the old one.
+    pub(super) fn raise_epoch_to_random(&self) {
+        let random = RandomState::new().hash_one(0);
+        // 31 bits, so that the epoch never wraps around.
+        self.epoch.fetch_add((random >> 33) as u32, SeqCst);
     }
 
     /// Shuts the gate, invalidates all copies, and forgets the listener and where it is armed.
@@ -350,8 +361,12 @@ impl NearState {
         self.words.flushes.fetch_add(1, SeqCst);
     }
 
-    /// Counts a lost connection or a changed primary, and disarms the listener.
+    /// Counts a lost connection or a changed primary, and disarms the listener. Does nothing for an old term, whose copies
+    /// ended when the next one began.
     pub fn apply_loss(self, term: Term) {
+        if !self.is_term(term) {
+            return;
+        }
         self.arm(term, &[]);
         self.words.losses.fetch_add(1, SeqCst);
     }

@@ -50,6 +50,9 @@ impl NearState {
         check_format(&file, path)?;
         extend(&file)?;
         let words = words_memory::map(&file)?;
+        if words.format.load(SeqCst) == 0 {
+            words.raise_epoch_to_random();
+        }
         if let Err(found) = words.format.compare_exchange(0, FORMAT, SeqCst, SeqCst)
             && found != FORMAT
         {

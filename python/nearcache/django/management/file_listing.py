@@ -42,7 +42,11 @@ class CacheFile:
 
     def remove(self) -> bool:
         """Removes the file unless a process has it open; returns whether it was removed."""
-        return not self.in_use and _core.remove_unused_file(self.path)
+        removed = not self.in_use and _core.remove_unused_file(self.path)
+        if removed:
+            # Of the near tier of a TieredCache.
+            self.path.with_name(f"{self.path.name}.state").unlink(missing_ok=True)
+        return removed
 
 
 def find_files() -> tuple[list[CacheFile], list[str]]:

@@ -9,8 +9,8 @@ use nearcache_remote::{Error, Replies};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::TieredStore;
 use super::plan::Plan;
+use super::tiered_store::TieredStore;
 use crate::errors::error;
 use crate::objects::interned;
 use crate::panics::guarded;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use nearcache::{Clock, Timestamp};
 use pyo3::prelude::*;
 
-use super::TieredStore;
 use super::plan::{Plan, Step};
 use super::requests::{Reader, on_key, single};
+use super::tiered_store::TieredStore;
 use crate::clock::Now;
 
 /// What PTTL returns for an entry without an expiry. Less is a missing entry.

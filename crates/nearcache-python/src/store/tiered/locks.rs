@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 use super::expiry::whole_millis;
 use super::plan::{Plan, Step};
 use super::requests::{Reader, on_key, script, single};
-use super::{TieredStore, wire};
+use super::tiered_store::TieredStore;
+use super::wire;
 use crate::clock::Now;
 use crate::store::entry_store::Extension;
 

@@ -17,15 +17,12 @@ mod reads;
 mod requests;
 mod scan;
 mod stats;
+mod tiered_store;
 mod wait;
 mod wire;
 mod writes;
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use nearcache::{Condition, Timestamp};
-use nearcache_remote::{Error, Remote};
 use pyo3::prelude::*;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
@@ -33,63 +30,12 @@ use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
 use crate::context::CallContext;
-use near::Near;
+use scan::RemoteKeys;
 
 pub(crate) use completions::{Completions, Pending};
-pub(crate) use failure::OnError;
-pub(crate) use near::NearCopy;
-pub(crate) use open::TieredSettings;
+pub(crate) use open::{TieredSettings, stop_listeners};
 pub(crate) use plan::Step;
-pub(crate) use scan::RemoteKeys;
-pub(crate) use stats::RemoteStats;
-
-/// A remote tier, and the near tier before it. Lives as long as the process.
-pub(crate) struct TieredStore {
-    remote: Remote,
-    near: Option<Near>,
-    on_error: OnError,
-    /// Whether `clear` deletes the whole database.
-    flush_database: bool,
-    /// What `clear` deletes: all keys that begin with this.
-    prefix: Vec<u8>,
-    /// The function by which greenlets wait; empty where threads block.
-    green_wait: OnceLock<Py<PyAny>>,
-    counts: RemoteCounts,
-}
-
-/// What a store counts in this process about the remote tier.
-#[derive(Default)]
-struct RemoteCounts {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    sets: AtomicU64,
-    deletes: AtomicU64,
-    /// Operations that failed, but did not raise because of `ON_ERROR`.
-    ignored_errors: AtomicU64,
-}
-
-impl TieredStore {
-    /// Returns what an operation does when its request failed: `otherwise`, if `ON_ERROR` allows it for this error.
-    fn on_failure<T>(
-        &self,
-        py: Python<'_>,
-        error: &Error,
-        otherwise: impl FnOnce() -> PyResult<T>,
-    ) -> PyResult<T> {
-        if self.on_error == OnError::Raise || !error.is_outage() {
-            return Err(failure::to_exception(py, error));
-        }
-        self.counts.ignored_errors.fetch_add(1, Relaxed);
-        otherwise()
-    }
-
-    /// Invalidates the near copies of a key that this process is about to write or has written.
-    fn invalidate(&self, key: &[u8]) {
-        if let Some(near) = &self.near {
-            near.invalidate(key);
-        }
-    }
-}
+pub(crate) use tiered_store::TieredStore;
 
 /// Each operation is a plan, carried out in this thread.
 impl EntryStore for TieredStore {
@@ -195,7 +141,8 @@ impl EntryStore for TieredStore {
     }
 
     fn keys(&'static self, _: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys> {
-        RemoteKeys::new(self, pattern).map(StoredKeys::Remote)
+        let keys = RemoteKeys::new(self, pattern)?;
+        Ok(StoredKeys::Remote(Box::new(keys)))
     }
 
     fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats> {

@@ -13,27 +13,13 @@ use pyo3::prelude::*;
 
 #[cfg(shared)]
 use super::near_shared;
-use super::wire;
 use crate::clock::Now;
 use crate::glob::Glob;
 use crate::store::local::weight;
+use crate::store::near_copy::{Mark, NearCopy};
 #[cfg(shared)]
 use crate::store::shared::SharedStore;
 use crate::values::{Encoded, Stored};
-
-/// A copy of a remote entry in this process.
-pub(crate) struct NearCopy {
-    pub(super) mark: Mark,
-    stored: Stored,
-}
-
-/// Until when a copy is valid.
-#[derive(Clone, Copy)]
-pub(super) struct Mark {
-    pub(super) stamp: Stamp,
-    /// When the remote entry expires, or `NEAR_TTL` ends.
-    pub(super) deadline: BootTime,
-}
 
 /// Where the copies are.
 pub(crate) enum Copies {
@@ -83,10 +69,27 @@ pub(super) struct Fill {
     sent: BootTime,
 }
 
-/// A copy that was found.
-pub(super) struct Found {
+/// A copy that was found. It is decoded only if it may be served.
+struct Found {
     mark: Mark,
-    pub(super) value: Stored,
+    value: FoundValue,
+}
+
+enum FoundValue {
+    Local(Stored),
+    #[cfg(shared)]
+    Shared(near_shared::StoredBytes),
+}
+
+impl FoundValue {
+    #[inline]
+    fn decode(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self {
+            Self::Local(stored) => stored.decode(py),
+            #[cfg(shared)]
+            Self::Shared(bytes) => bytes.decode(py),
+        }
+    }
 }
 
 impl Near {
@@ -126,10 +129,16 @@ impl Near {
         match &self.copies {
             Copies::Local(cache) => Ok(cache.get_with(key, &Now::System, |copy| Found {
                 mark: copy.mark,
-                value: copy.stored.clone_ref(py),
+                value: FoundValue::Local(copy.stored.clone_ref(py)),
             })),
             #[cfg(shared)]
-            Copies::Shared(store) => near_shared::find(store, py, key),
+            Copies::Shared(store) => {
+                let found = near_shared::find(store, key)?;
+                Ok(found.map(|(mark, bytes)| Found {
+                    mark,
+                    value: FoundValue::Shared(bytes),
+                }))
+            }
         }
     }
 
@@ -233,15 +242,4 @@ pub(super) struct RemoteEntry<'a, 'py> {
     /// How long it has to live; `None` is for ever.
     pub(super) ttl: Option<Duration>,
     pub(super) server: ServerId,
-}
-
-/// Returns the value of a copy in its stored form.
-#[cfg(shared)]
-pub(super) fn found_on_wire(py: Python<'_>, mark: Mark, stored: &[u8]) -> PyResult<Found> {
-    let value = wire::decode(py, stored)?;
-    Ok(Found {
-        mark,
-        // It was made for this caller alone.
-        value: Stored::Shared(value),
-    })
 }

@@ -5,31 +5,43 @@ use nearcache::shared::NewEntry;
 use nearcache_remote::near::{BootTime, Stamp};
 use pyo3::prelude::*;
 
-use super::near::{Found, Mark, found_on_wire};
+use super::wire;
 use crate::memory;
+use crate::store::near_copy::Mark;
 use crate::store::shared::SharedStore;
 
 /// The kind of the entries, which no value of a `SharedCache` has.
 const KIND: u8 = 0x7f;
 const WORD: usize = size_of::<u64>();
 
+/// A copy's bytes in the file: two words, and the value as the server stores it.
+pub(super) struct StoredBytes(Vec<u8>);
+
+impl StoredBytes {
+    /// Returns the value.
+    pub(super) fn decode(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        wire::decode(py, &self.0[2 * WORD..])
+    }
+
+    /// Returns until when the copy is valid; `None` if the bytes are too few.
+    fn mark(&self) -> Option<Mark> {
+        let (stamp, rest) = take_word(&self.0)?;
+        let (deadline, _) = take_word(rest)?;
+        Some(Mark {
+            stamp: Stamp::from_word(stamp),
+            deadline: BootTime::from_millis(deadline),
+        })
+    }
+}
+
 /// Returns the copy of a key.
-pub(super) fn find(store: &SharedStore, py: Python<'_>, key: &[u8]) -> PyResult<Option<Found>> {
+pub(super) fn find(store: &SharedStore, key: &[u8]) -> PyResult<Option<(Mark, StoredBytes)>> {
     let mut bytes = Vec::new();
     if !store.read_raw(key, KIND, &mut bytes)? {
         return Ok(None);
     }
-    let Some((stamp, rest)) = take_word(&bytes) else {
-        return Ok(None);
-    };
-    let Some((deadline, stored)) = take_word(rest) else {
-        return Ok(None);
-    };
-    let mark = Mark {
-        stamp: Stamp::from_word(stamp),
-        deadline: BootTime::from_millis(deadline),
-    };
-    found_on_wire(py, mark, stored).map(Some)
+    let bytes = StoredBytes(bytes);
+    Ok(bytes.mark().map(|mark| (mark, bytes)))
 }
 
 /// Stores a copy; returns whether the file has room for it.

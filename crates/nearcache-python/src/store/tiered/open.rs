@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use nearcache::local::Capacity;
 use nearcache_remote::near::{Listener, NearState, Scope};
 use nearcache_remote::{Config, Options, Remote};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
+use super::failure::OnError;
 use super::near::{Copies, Near, NearCounts};
-use super::{OnError, RemoteCounts, TieredStore};
+use super::tiered_store::{RemoteCounts, TieredStore};
 use crate::django::improperly_configured;
 use crate::errors::error;
 use crate::glob::Glob;
@@ -58,8 +60,10 @@ pub(crate) struct TieredSettings {
     green_wait: Option<Py<PyAny>>,
 }
 
-/// The open stores, by identity.
-static STORES: Mutex<Option<HashMap<String, &'static TieredStore>>> = Mutex::new(None);
+/// The open stores, by identity. Not in a lock, which a child of `fork` could inherit locked.
+static STORES: ArcSwapOption<Stores> = ArcSwapOption::const_empty();
+
+type Stores = HashMap<String, &'static TieredStore>;
 
 impl TieredStore {
     /// Opens the store with these settings. Does not connect.
@@ -70,30 +74,28 @@ impl TieredStore {
         settings: TieredSettings,
         capacity: &Capacity,
     ) -> PyResult<&'static Self> {
-        let known = |stores: &Option<HashMap<String, &'static Self>>| {
-            stores
-                .as_ref()
-                .and_then(|stores| stores.get(&settings.identity).copied())
-        };
-        let found = known(&STORES.lock().unwrap_or_else(PoisonError::into_inner));
-        let store = match found {
+        let find = || STORES.load().as_ref()?.get(&settings.identity).copied();
+        let store = match find() {
             Some(store) => store,
-            None => {
-                let identity = settings.identity.clone();
-                let made = Self::new(py, &settings, capacity)?;
-                let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
-                // If two threads make it, the first one's is kept. Neither has connected.
-                *stores
-                    .get_or_insert_default()
-                    .entry(identity)
-                    .or_insert_with(|| Box::leak(Box::new(made)))
-            }
+            None => Self::keep(&settings.identity, Self::new(py, &settings, capacity)?),
         };
         if let Some(wait) = settings.green_wait {
             // Whoever opened the store first may not have been patched yet.
             let _ = store.green_wait.set(wait);
         }
         Ok(store)
+    }
+
+    /// Keeps a new store. If two threads made it, the first one's is kept. Neither has connected.
+    fn keep(identity: &str, made: Self) -> &'static Self {
+        let made: &'static Self = Box::leak(Box::new(made));
+        let mut kept = made;
+        STORES.rcu(|stores| {
+            let mut stores = stores.as_deref().cloned().unwrap_or_default();
+            kept = *stores.entry(identity.to_owned()).or_insert(made);
+            Some(Arc::new(stores))
+        });
+        kept
     }
 
     fn new(py: Python<'_>, settings: &TieredSettings, capacity: &Capacity) -> PyResult<Self> {
@@ -117,6 +119,16 @@ impl TieredStore {
             green_wait: OnceLock::new(),
             counts: RemoteCounts::default(),
         })
+    }
+}
+
+/// Ends the listeners of this process, so that another process of the machine succeeds at once. For use at exit.
+#[pyfunction]
+pub(crate) fn stop_listeners() {
+    for store in STORES.load().iter().flat_map(|stores| stores.values()) {
+        if let Some(near) = &store.near {
+            near.listener.stop();
+        }
     }
 }
 

@@ -7,10 +7,12 @@ use nearcache::local::Capacity;
 use nearcache_remote::{Error, Reply, Request, Route, Value, cmd};
 use pyo3::prelude::*;
 
+use super::failure::{self, OnError};
 use super::near::{Fill, RemoteEntry};
 use super::plan::{Plan, Step};
 use super::requests::{Answer, Reader, on_key, single, unexpected};
-use super::{OnError, TieredStore, failure, wire};
+use super::tiered_store::TieredStore;
+use super::wire;
 use crate::context::CallContext;
 
 /// What a read found on the server.

@@ -5,8 +5,8 @@ use std::vec;
 use nearcache_remote::{Error, Request, Route, Value, cmd};
 use pyo3::prelude::*;
 
-use super::TieredStore;
 use super::requests::{Reader, unexpected};
+use super::tiered_store::TieredStore;
 use crate::memory::concat;
 use crate::store::entry_store::{ScanPattern, StoredKey};
 

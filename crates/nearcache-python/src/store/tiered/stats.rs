@@ -5,62 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pyo3::prelude::*;
 
 use super::near::{Copies, Near};
-use super::{RemoteCounts, TieredStore};
+use super::tiered_store::{RemoteCounts, TieredStore};
 use crate::context::CallContext;
 use crate::objects::{Count, Float};
-use crate::store::Stats;
-
-/// What a ``TieredCache`` counts about its two tiers, in this process.
-#[pyclass(frozen, get_all, eq, module = "nearcache._core")]
-#[derive(Clone, Default, PartialEq)]
-pub(crate) struct RemoteStats {
-    /// Reads served by a near copy.
-    near_hits: Count,
-    /// Reads that the server had a value for.
-    remote_hits: Count,
-    /// Reads that no tier had a value for.
-    remote_misses: Count,
-    /// Reads served by a near copy beyond the promise, because the server could not be reached (``ON_ERROR`` "stale").
-    stale_hits: Count,
-    /// Operations that failed and did not raise, by ``ON_ERROR``.
-    ignored_errors: Count,
-    /// Near copies stored.
-    fills: Count,
-    /// Near copies not stored: the listener was not armed on the server that answered.
-    refused_unarmed: Count,
-    /// Near copies not stored: the entry was invalidated while it was read.
-    refused_invalidated: Count,
-    /// Near copies not stored: ``NEAR_EXCLUDE``, or another prefix than the cache's.
-    refused_excluded: Count,
-    /// Near copies not stored: too large.
-    refused_large: Count,
-    /// Invalidations that the listener received.
-    invalidations: Count,
-    /// How often a server reported that it was flushed.
-    flushes: Count,
-    /// How often the listener lost a connection, or the primaries changed.
-    losses: Count,
-    /// The epoch: raised whenever all copies became invalid.
-    epoch: Count,
-    /// Seconds since the newest round that all servers answered was sent; None before the first.
-    confirmation_age: Option<Float>,
-    /// Whether near copies may be served now.
-    near_open: bool,
-    /// Why the near tier does not work; None while it does.
-    near_problem: Option<String>,
-    /// Requests sent.
-    requests: Count,
-    /// Requests that failed.
-    errors: Count,
-    /// Connections opened again after one was lost.
-    reconnects: Count,
-    /// Connections open now.
-    connections: Count,
-    /// How often the circuit breaker opened.
-    breaker_trips: Count,
-    /// Whether the circuit breaker is open: calls fail without trying.
-    breaker_open: bool,
-}
+use crate::store::remote_stats::RemoteStats;
+use crate::store::stats::Stats;
 
 fn count(counter: &AtomicU64) -> Count {
     Count(counter.load(Relaxed))
@@ -100,7 +49,7 @@ impl TieredStore {
         };
         match &self.near {
             None => stats,
-            Some(near) => near.add_to(stats),
+            Some(near) => near.add_to(stats, &self.remote.notes()),
         }
     }
 
@@ -122,7 +71,7 @@ impl TieredStore {
 }
 
 impl Near {
-    fn add_to(&self, stats: RemoteStats) -> RemoteStats {
+    fn add_to(&self, stats: RemoteStats, notes: &[String]) -> RemoteStats {
         let (counts, state) = (&self.counts, self.state.counters());
         RemoteStats {
             near_hits: count(&counts.hits),
@@ -138,18 +87,18 @@ impl Near {
             epoch: Count(state.epoch),
             confirmation_age: self.state.confirmation_age().map(|age| Float(age.as_secs_f64())),
             near_open: self.state.is_open(self.max_staleness),
-            near_problem: self.problem(),
+            near_problem: self.problem(notes),
             ..stats
         }
     }
 
-    /// Returns why the near tier does not work; `None` while it does.
-    fn problem(&self) -> Option<String> {
+    /// Returns why the near tier does not work; `None` while it does. `notes` are those of the client.
+    fn problem(&self, notes: &[String]) -> Option<String> {
         let status = self.listener.status();
-        if status.is_armed {
-            return None;
+        if !status.is_armed && status.error.is_some() {
+            return status.error.map(|error| error.to_string());
         }
-        status.error.map(|error| error.to_string())
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 
     fn reset_counts(&self) {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nearcache_remote::{Error, Replies, Request};
 use pyo3::prelude::*;
 
-use super::TieredStore;
 use super::plan::{Plan, Step};
+use super::tiered_store::TieredStore;
 use crate::errors::error;
 
 /// The outcome of a request that a greenlet waits for, and the socket pair by which it is woken.

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 
 use super::plan::{Plan, Step};
 use super::requests::{Reader, on_key, script, single, unexpected};
-use super::{TieredStore, wire};
+use super::tiered_store::TieredStore;
+use super::wire;
 use crate::arguments::{Any, Argument};
 use crate::context::CallContext;
 use crate::expiry::Lifetime;

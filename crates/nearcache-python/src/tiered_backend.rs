@@ -7,8 +7,8 @@ use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyNotImplemented, PyTuple};
 
-use super::{Backend, condition};
 use crate::arguments::{Any, Argument, Version};
+use crate::backend::{Backend, condition};
 use crate::expiry::{Unit, after, point_in_time};
 use crate::open_cache::Operation;
 use crate::operations::TimeToLive;
