@@ -102,6 +102,8 @@ class TieredOptions:
     key_prefix: str
     reverse_key_function: Callable[[str], str] | None
     green_wait: Callable[[int], object] | None
+    #: For tests: the guard of the promise that is left out: "stamp", "gate" or "epoch".
+    broken_guard: str | None = None
 
     @property
     def near_size(self) -> int:
