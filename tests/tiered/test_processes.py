@@ -73,7 +73,7 @@ class TestFork:
             with proxy.watch(REQUEST, command=b"CLIENT TRACKING") as trackings:
                 before = proxy.accepted
                 run("-c", source(program), proxy.url)
-            # Each process connects for threads, for tasks, and for the listener; the child's requests go over its own.
+            # Each process connects for threads, for tasks, and for the listener.
             assert trackings.seen == 2
             assert proxy.accepted - before == 6
 

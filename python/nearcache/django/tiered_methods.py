@@ -33,7 +33,7 @@ def _completions(loop: asyncio.AbstractEventLoop) -> _core.Completions:
 
 
 def _forget_closed_loops() -> None:
-    """Closes the descriptors of loops that were closed. An answer that came later keeps its loop in memory."""
+    """Closes the descriptors of closed loops. An answer that came after the end keeps its loop in memory."""
     for reference in _COMPLETIONS.keyrefs():
         loop = reference()
         if loop is not None and loop.is_closed():

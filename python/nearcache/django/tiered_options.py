@@ -66,6 +66,7 @@ DEFAULT_SOCKET_TIMEOUT = 2.0
 DEFAULT_MAX_CONNECTIONS = 64
 MAX_SECONDS = 366 * 24 * 3600.0
 
+_LOCATIONS = "a URL such as 'redis://localhost:6379/1', or a list of URLs"
 # Between two URLs. A URL itself may list hosts, separated by commas.
 _SEPARATOR = re.compile(r"[;,]\s*(?=[a-z0-9+]+://)", re.IGNORECASE)
 
@@ -74,7 +75,8 @@ _SEPARATOR = re.compile(r"[;,]\s*(?=[a-z0-9+]+://)", re.IGNORECASE)
 class TieredOptions:
     """The settings of a `TieredCache`, as the extension module reads them. Times are in seconds."""
 
-    locations: list[str]
+    #: They may have passwords.
+    locations: list[str] = field(repr=False)
     #: None for no expiry.
     timeout: int | None
     #: The bytes of the near tier.
@@ -136,7 +138,9 @@ class TieredOptions:
             ),
             near_exclude=read_names("NEAR_EXCLUDE", options.get("NEAR_EXCLUDE", ())),
             near_path=_near_path(options, locations, key_prefix) if near == "shared" else None,
-            near_processes=read_number("MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES),
+            near_processes=read_number(
+                "MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES
+            ),
             on_error=_choice(options, "ON_ERROR", ON_ERROR),
             flush_database=_choice(options, "CLEAR", CLEAR) == "flushdb",
             connect_timeout=_seconds(options, "CONNECT_TIMEOUT", DEFAULT_CONNECT_TIMEOUT, 0.001, MAX_SECONDS),
@@ -177,8 +181,14 @@ def _locations(location: object) -> list[str]:
         found = list(location)
     else:
         found = []
-    if not found or not all(isinstance(url, str) and url for url in found):
-        raise invalid("LOCATION", location, "a URL such as 'redis://localhost:6379/1', or a list of URLs")
+    if not found or found == [""]:
+        raise invalid("LOCATION", location, _LOCATIONS)
+    for url in found:
+        if not isinstance(url, str) or not url:
+            # The others, and bytes, may have a password.
+            raise ImproperlyConfigured(
+                f"nearcache: LOCATION has the element {type(url) if url else url!r}; expected {_LOCATIONS}."
+            )
     return found
 
 
@@ -197,7 +207,9 @@ def _near_path(options: Mapping[str, Any], locations: list[str], key_prefix: str
         known = repr((locations, options.get("DB"), key_prefix)).encode()
         location = f"near-{sha256(known).hexdigest()[:16]}"
     if not isinstance(location, (str, Path)) or not str(location):
-        raise invalid("NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache")
+        raise invalid(
+            "NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache"
+        )
     return file_for(str(location))
 
 
