@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"  # what an operation returns is known to the extension module only
 """The methods of `TieredCache` that differ from those of the other backends.
 
 An asynchronous method here does not use a thread and does not block the event loop: what needs the server is
@@ -82,8 +83,10 @@ class TieredMethods(_core.TieredBackend, Backend):
         """Asynchronous `set`."""
         started = self._start_set(key, value, timeout, version, nx, xx)
         if started is NotImplemented:
-            conditions = {"nx": nx, "xx": xx} if nx or xx else {}
-            return await sync_to_async(self.set)(key, value, timeout, version, **conditions)
+            # A subclass may override set() with Django's arguments only.
+            conditions: dict[str, Any] = {"nx": nx, "xx": xx} if nx or xx else {}
+            write: Any = self.set
+            return await sync_to_async(write)(key, value, timeout, version, **conditions)
         return await _result(started)
 
     async def aadd(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
