@@ -133,7 +133,9 @@ class TieredOptions:
             ),
             near_exclude=read_names("NEAR_EXCLUDE", options.get("NEAR_EXCLUDE", ())),
             near_path=_near_path(options, locations, key_prefix) if near == "shared" else None,
-            near_processes=read_number("MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES),
+            near_processes=read_number(
+                "MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES
+            ),
             on_error=_choice(options, "ON_ERROR", ON_ERROR),
             flush_database=_choice(options, "CLEAR", CLEAR) == "flushdb",
             connect_timeout=_seconds(options, "CONNECT_TIMEOUT", DEFAULT_CONNECT_TIMEOUT, 0.001, MAX_SECONDS),
@@ -194,7 +196,9 @@ def _near_path(options: Mapping[str, Any], locations: list[str], key_prefix: str
         known = repr((locations, options.get("DB"), key_prefix)).encode()
         location = f"near-{sha256(known).hexdigest()[:16]}"
     if not isinstance(location, (str, Path)) or not str(location):
-        raise invalid("NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache")
+        raise invalid(
+            "NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache"
+        )
     return file_for(str(location))
 
 
