@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from os import PathLike
-from typing import Any, Literal, SupportsFloat, SupportsIndex, final, overload
+from typing import Any, Generic, Literal, SupportsFloat, SupportsIndex, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 __version__: str
+
+_T = TypeVar("_T")
 
 def fast_types(
     proxy: type, handler: type, find_place: Callable[[Any], tuple[Any, type] | None]
@@ -92,10 +94,11 @@ class Backend:
         """
 
     def _open_tiered(self, settings: Any) -> None:
-        """Opens the store for the settings in the attributes of an object, without connecting.
+        """Opens the remote tier, and the near tier before it, without connecting. Not on Windows.
 
-        Raises `ImproperlyConfigured` if a URL is invalid, `OSError` if the file of a shared near tier cannot
-        be opened.
+        ``settings`` has the attributes of `nearcache.django.tiered_options.TieredOptions`. Raises
+        `ImproperlyConfigured` for an invalid URL, `OSError` if the file of a shared near tier cannot be
+        opened.
         """
 
     def _verify(self) -> tuple[int, int, int, int, int]:
@@ -107,7 +110,7 @@ class Backend:
     def get(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
         """Returns the value of a key, or ``default`` if the key is missing.
 
-        With ``fresh``, a TieredCache asks the server even if it has a near copy. The other caches have none.
+        With ``fresh``, a TieredCache asks the server even if it has a near copy. No effect in other caches.
         """
 
     @overload
@@ -260,49 +263,58 @@ class Backend:
     def reset_stats(self) -> None:
         """Sets the counters and the age in `stats` to zero, for all users of the cache. Keeps the entries."""
 
+# These three exist on Unix only.
 class TieredBackend(Backend):
-    """Implements the methods by which `nearcache.django.TieredCache` waits for its server in an event loop.
+    """Implements the asynchronous methods of `nearcache.django.TieredCache`.
 
-    Each takes the arguments of the method after ``_start_`` and returns its result, or a `Pending` if the
-    server has to be asked. Returns NotImplemented if a subclass overrides the method.
+    Each method begins an operation. It returns the result if it needs no server, else a `Pending`. A method
+    that calls one which a subclass overrides returns `NotImplemented`; such methods are typed ``Any``.
     """
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def _start_get(self, key: Any, default: Any, version: Any, fresh: bool) -> Any: ...
-    def _start_set(self, key: Any, value: Any, timeout: Any, version: Any, nx: Any, xx: Any) -> Any: ...
-    def _start_touch(self, key: Any, timeout: Any, version: Any) -> Any: ...
-    def _start_has_key(self, key: Any, version: Any) -> Any: ...
+    def _start_set(self, key: Any, value: Any, timeout: Any, version: Any, nx: bool, xx: bool) -> Any: ...
+    def _start_touch(self, key: Any, timeout: Any, version: Any) -> bool | Pending[bool]: ...
+    def _start_has_key(self, key: Any, version: Any) -> bool | Pending[bool]: ...
     def _start_delete(self, key: Any, version: Any) -> Any: ...
     def _start_incr(self, key: Any, delta: Any, version: Any) -> Any: ...
     def _start_get_many(self, keys: Iterable[Any], version: Any) -> Any: ...
     def _start_set_many(self, data: Mapping[Any, Any], timeout: Any, version: Any) -> Any: ...
     def _start_delete_many(self, keys: Iterable[Any], version: Any) -> Any: ...
-    def _start_ttl(self, key: Any, version: Any, in_millis: bool) -> Any: ...
-    def _start_expire(self, key: Any, timeout: Any, version: Any, in_millis: bool) -> Any: ...
-    def _start_expire_at(self, key: Any, when: Any, version: Any, in_millis: bool) -> Any: ...
-    def _start_persist(self, key: Any, version: Any) -> Any: ...
-    def _start_acquire(self, key: Any, token: str, timeout: float | None, version: Any) -> Any: ...
-    def _start_release(self, key: Any, token: str, version: Any) -> Any: ...
-    def _start_holds(self, key: Any, token: str, version: Any) -> Any: ...
-    def _start_extend(self, key: Any, token: str, seconds: float, on_top: bool, version: Any) -> Any: ...
+    def _start_ttl(self, key: Any, version: Any, in_millis: bool) -> int | Pending[int | None] | None: ...
+    def _start_expire(
+        self, key: Any, timeout: Any, version: Any, in_millis: bool
+    ) -> bool | Pending[bool]: ...
+    def _start_expire_at(
+        self, key: Any, when: Any, version: Any, in_millis: bool
+    ) -> bool | Pending[bool]: ...
+    def _start_persist(self, key: Any, version: Any) -> bool | Pending[bool]: ...
+    def _start_acquire(
+        self, key: Any, token: str, timeout: float | None, version: Any
+    ) -> bool | Pending[bool]: ...
+    def _start_release(self, key: Any, token: str, version: Any) -> bool | Pending[bool]: ...
+    def _start_holds(self, key: Any, token: str, version: Any) -> bool | Pending[bool]: ...
+    def _start_extend(
+        self, key: Any, token: str, seconds: float, on_top: bool, version: Any
+    ) -> bool | Pending[bool]: ...
 
 @final
-class Pending:
-    """An operation that has to ask the server and has not begun."""
+class Pending(Generic[_T]):
+    """An operation that has to ask the server; `Completions.begin` begins it."""
 
 @final
 class Completions:
-    """The answered operations of one event loop."""
+    """Receives the answers for the operations of one event loop."""
 
     def __new__(cls) -> Self: ...
     def fileno(self) -> int:
-        """Returns the file descriptor that is readable while there are answered operations."""
+        """Returns the file descriptor that is readable while there are answers."""
 
-    def begin(self, pending: Pending, future: Any) -> None:
-        """Begins an operation. `finish` sets its result on the future."""
+    def begin(self, pending: Pending[Any], future: Any) -> None:
+        """Begins an operation, whose result `finish` will set on a future."""
 
     def finish(self) -> None:
-        """Finishes the answered operations and sets the results on their futures."""
+        """Sets the results of the operations that were answered on their futures."""
 
 @final
 class KeyIterator(Iterator[str]):
@@ -407,7 +419,7 @@ class Stats:
 
     @property
     def remote(self) -> RemoteStats | None:
-        """The counters of the two tiers of a TieredCache; None for the other caches."""
+        """What a TieredCache counts about its two tiers; None for other caches. Not on Windows."""
 
 @final
 class RemoteStats:
@@ -427,9 +439,7 @@ class RemoteStats:
 
     @property
     def stale_hits(self) -> int:
-        """Reads served by a near copy beyond the promise, because the server could not be reached
-        (``ON_ERROR`` "stale").
-        """
+        """Reads served by a near copy beyond the promise, during an outage (``ON_ERROR`` "stale")."""
 
     @property
     def ignored_errors(self) -> int:

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 class AsyncMethods(SyncMethods):
     """Defines the asynchronous methods of nearcache's backends."""
 
-    async def aget(self, key: Any, default: Any = None, version: Any = None) -> Any:
+    async def aget(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
         """Asynchronous `get`."""
+        if fresh:
+            return self.get(key, default, version, fresh=True)
+        # A subclass may override get() with Django's arguments only.
         return self.get(key, default, version)
 
     @overload

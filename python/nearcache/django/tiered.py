@@ -22,8 +22,8 @@ class TieredCache(TieredMethods, Backend):
     """Caches entries on a Redis or Valkey server, with copies in this process or on this machine.
 
     The server reports every write, so that a copy is not served when it is more than ``MAX_STALENESS``
-    seconds out of date. Keys and values have the same form as those of Django's RedisCache, and both can use the
-    same server. The options are in docs/reference/settings.md. Connects at first use.
+    seconds out of date. Keys and values have the same form as those of Django's ``RedisCache``: both can use
+    the same server. The options are in docs/reference/settings.md. Connects at first use.
     """
 
     def __init__(self, name: Any, params: dict[str, Any]) -> None:
