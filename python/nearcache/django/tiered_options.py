@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from django.core.cache.backends.base import default_key_func, get_key_func
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django.greenlets import green_wait
@@ -65,6 +66,7 @@ DEFAULT_SOCKET_TIMEOUT = 2.0
 DEFAULT_MAX_CONNECTIONS = 64
 MAX_SECONDS = 366 * 24 * 3600.0
 
+_LOCATIONS = "a URL such as 'redis://localhost:6379/1', or a list of URLs"
 # Between two URLs. A URL itself may list hosts, separated by commas.
 _SEPARATOR = re.compile(r"[;,]\s*(?=[a-z0-9+]+://)", re.IGNORECASE)
 
@@ -73,7 +75,8 @@ _SEPARATOR = re.compile(r"[;,]\s*(?=[a-z0-9+]+://)", re.IGNORECASE)
 class TieredOptions:
     """The settings of a `TieredCache`, as the extension module reads them. Times are in seconds."""
 
-    locations: list[str]
+    #: They may have passwords.
+    locations: list[str] = field(repr=False)
     #: None for no expiry.
     timeout: int | None
     #: The bytes of the near tier.
@@ -101,6 +104,8 @@ class TieredOptions:
     key_prefix: str
     reverse_key_function: Callable[[str], str] | None
     green_wait: Callable[[int], object] | None
+    #: For tests: the guard of the promise that is left out: "stamp", "gate" or "epoch".
+    broken_guard: str | None = None
 
     @property
     def near_size(self) -> int:
@@ -133,7 +138,9 @@ class TieredOptions:
             ),
             near_exclude=read_names("NEAR_EXCLUDE", options.get("NEAR_EXCLUDE", ())),
             near_path=_near_path(options, locations, key_prefix) if near == "shared" else None,
-            near_processes=read_number("MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES),
+            near_processes=read_number(
+                "MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES
+            ),
             on_error=_choice(options, "ON_ERROR", ON_ERROR),
             flush_database=_choice(options, "CLEAR", CLEAR) == "flushdb",
             connect_timeout=_seconds(options, "CONNECT_TIMEOUT", DEFAULT_CONNECT_TIMEOUT, 0.001, MAX_SECONDS),
@@ -174,8 +181,14 @@ def _locations(location: object) -> list[str]:
         found = list(location)
     else:
         found = []
-    if not found or not all(isinstance(url, str) and url for url in found):
-        raise invalid("LOCATION", location, "a URL such as 'redis://localhost:6379/1', or a list of URLs")
+    if not found or found == [""]:
+        raise invalid("LOCATION", location, _LOCATIONS)
+    for url in found:
+        if not isinstance(url, str) or not url:
+            # The others, and bytes, may have a password.
+            raise ImproperlyConfigured(
+                f"nearcache: LOCATION has the element {type(url) if url else url!r}; expected {_LOCATIONS}."
+            )
     return found
 
 
@@ -194,7 +207,9 @@ def _near_path(options: Mapping[str, Any], locations: list[str], key_prefix: str
         known = repr((locations, options.get("DB"), key_prefix)).encode()
         location = f"near-{sha256(known).hexdigest()[:16]}"
     if not isinstance(location, (str, Path)) or not str(location):
-        raise invalid("NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache")
+        raise invalid(
+            "NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache"
+        )
     return file_for(str(location))
 
 
@@ -215,7 +230,11 @@ def _choice(options: Mapping[str, Any], name: str, accepted: tuple[str, ...]) ->
 
 def _key_prefix(params: Mapping[str, Any]) -> str:
     """Returns what every stored key begins with; an empty text if a function makes the keys."""
-    function = params.get("KEY_FUNCTION")
-    if function is not None:
+    if get_key_func(params.get("KEY_FUNCTION")) is not default_key_func:
         return ""
-    return f"{params.get('KEY_PREFIX', '')}:"
+    prefix = f"{params.get('KEY_PREFIX', '')}:"
+    try:
+        prefix.encode()
+    except UnicodeEncodeError:
+        raise invalid("KEY_PREFIX", params["KEY_PREFIX"], "text that can be encoded in UTF-8") from None
+    return prefix

@@ -52,6 +52,8 @@ fn check_one_of_several(location: &str, options: &Options) -> Result<(), Error> 
 fn invalid(location: &str, problem: &str) -> Error {
     let accepted = if problem.contains("query") {
         format!("the names {NAMES}")
+    } else if problem.contains("TLS file") {
+        "files in PEM form".to_owned()
     } else {
         FORMS.to_owned()
     };
