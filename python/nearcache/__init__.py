@@ -1,4 +1,4 @@
-"""Django cache backends written in Rust: for a process, all processes of a machine, or several machines.
+"""Django cache backends written in Rust: for one process, for one machine, or for several machines.
 
 Set ``"BACKEND": "nearcache.django.LocalCache"`` in ``CACHES``; see `nearcache.django`.
 """

@@ -23,7 +23,7 @@ class TieredCache(TieredMethods, Backend):
 
     The server reports every write, so that a copy is not served when it is more than ``MAX_STALENESS``
     seconds out of date. Keys and values have the same form as those of Django's ``RedisCache``: both can use
-    the same server. The options are in docs/reference/settings.md. Connects at first use.
+    the same server. Connects at first use.
     """
 
     def __init__(self, name: Any, params: dict[str, Any]) -> None:
