@@ -133,6 +133,25 @@ def redis_place() -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}"
 
 
+@contextlib.contextmanager
+def near_place() -> Iterator[str]:
+    """Run a Redis server, and remove the near copies of this machine afterwards."""
+    with redis_place() as url:
+        try:
+            yield url
+        finally:
+            file = near_file(url)
+            for path in file.parent.glob(f"{file.name}*"):
+                path.unlink(missing_ok=True)
+
+
+def near_file(url: str) -> Path:
+    """Return the file for the near copies of a server's entries."""
+    memory = Path("/dev/shm")
+    folder = memory if memory.is_dir() else Path(tempfile.gettempdir())
+    return folder / f"nearcache-compare-{url.rpartition(':')[2]}"
+
+
 def redis(place: str) -> Opened:
     """Open Django's Redis backend."""
     return backend("django.core.cache.backends.redis.RedisCache", LOCATION=place)
@@ -168,6 +187,8 @@ def tiered(near: str | None) -> Callable[[str], Opened]:
     @contextlib.contextmanager
     def opened(place: str) -> Iterator[Names]:
         options = {"NEAR": near, **({"MAX_MEMORY": MEMORY} if near else {})}
+        if near == "shared":
+            options["NEAR_LOCATION"] = str(near_file(place))
         with backend("nearcache.django.TieredCache", LOCATION=place, OPTIONS=options) as names:
             cache = names["cache"]
             cache.set("ready", 1)
@@ -323,7 +344,7 @@ RIVALS = {
                 ("nearcache.django",),
                 ("nearcache",),
                 SERVER,
-                place=redis_place,
+                place=near_place,
                 near=near is not None,
                 tiers=True,
                 hint="`make build` builds it",

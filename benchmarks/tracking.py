@@ -1,8 +1,8 @@
 """What near copies are worth: how soon another process sees a change, and what a change costs the server.
 
 One process writes numbers under one key and notes when. Another one reads that key all the time, from its
-near copy, and notes when it first read a number. The time of a change is from before its `set` to the end
-of the `get` that returned it, or a later one.
+near copy, and notes when it first read a number. The time of a change is from before its `set` to the end of
+the `get` that returned it, or a later one.
 """
 
 import time
@@ -86,11 +86,7 @@ class Changes:
             "median_ms": self.median and round(self.median, 3),
             "p99_ms": self.p99 and round(self.p99, 3),
             "unseen": self.unseen,
-            **(
-                {"processes": load.processes, "trackers": load.trackers, "pushes": load.pushes}
-                if load
-                else {}
-            ),
+            **load,
         }
 
 
