@@ -1,4 +1,4 @@
-"""Processes that write and read while faults are injected: no read breaks the promise. See `support.consistency`.
+"""No read breaks the promise while processes write and faults are injected: see `support.consistency`.
 
 NEARCACHE_STORM_SECONDS sets how long the run lasts. The same run with a guard of the promise left out finds
 violations, which shows that the checker would.
@@ -31,7 +31,7 @@ def storm(folder, flavour, seconds, **options):
     with Server(flavour) as server, Proxy(server.address) as proxy:
 
         def nemesis(history, workers, max_staleness):
-            return Nemesis(history, workers, server, [proxy], max_staleness, SEED)
+            return Nemesis(history, workers, server, [proxy], max_staleness=max_staleness, seed=SEED)
 
         report = run(folder, proxy.url, nemesis, seconds, **options)
     print(report)

@@ -11,7 +11,7 @@ from support.redis_servers.rules import is_data, is_listener
 class Nemesis:
     """Faults of one server behind a proxy, of the network, and of the processes."""
 
-    def __init__(self, history, workers, server, proxies, max_staleness, seed):
+    def __init__(self, history, workers, server, proxies, *, max_staleness, seed):
         self.history = history
         self.workers = workers
         self.server = server

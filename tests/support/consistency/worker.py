@@ -70,10 +70,8 @@ class Worker:
         else:
             newer = self.history.newer(key, version, start, bound)
             if newer is not None:
-                acked = self.history.acks[self.history.base(key) + newer]
-                self.report(
-                    f"key {key}: read {version} at {start:.4f}, but {newer} was acknowledged {start - acked:.4f} s before"
-                )
+                age = start - self.history.acks[self.history.base(key) + newer]
+                self.report(f"key {key}: read {version}, but {newer} was acknowledged {age:.4f} s before")
 
     def report(self, text):
         self.history.add(self.slot, "violations", 1)
