@@ -86,8 +86,11 @@ class Backend:
     def _panic(self, key: Any) -> None:
         """Panics in Rust while the entry is locked; for tests."""
 
-    def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
-        """Returns the value of a key, or ``default`` if the key is missing."""
+    def get(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
+        """Returns the value of a key, or ``default`` if the key is missing.
+
+        With ``fresh``, a TieredCache asks the server even if it has a near copy.
+        """
 
     @overload
     def set(

@@ -57,7 +57,7 @@ class TieredCache(TieredMethods, Backend):
         """
         if not self._flush_database and not self._has_default_keys():
             raise ImproperlyConfigured(
-                'nearcache: clear() deletes the keys with the KEY_PREFIX of the cache, but a KEY_FUNCTION makes '
+                "nearcache: clear() deletes the keys with the KEY_PREFIX of the cache, but a KEY_FUNCTION makes "
                 'the keys of this one; OPTIONS["CLEAR"] = "flushdb" deletes the whole database.'
             )
         _core.Backend.clear(self)
