@@ -13,7 +13,6 @@ from nearcache.django.backend import Backend
 from nearcache.django.tiered_methods import TieredMethods
 from nearcache.django.tiered_options import TieredOptions
 
-
 if hasattr(_core, "stop_listeners"):
     # Another process of the machine can succeed this one at once.
     atexit.register(_core.stop_listeners)

@@ -2,8 +2,8 @@
 
     CACHES = {"default": {"BACKEND": "nearcache.django.traced.LocalCache"}}
 
-In `nearcache.django.LocalCache`, `SharedCache` and `TieredCache`, ``get``, ``set``, ``add`` and ``delete`` are
-C methods, which ddtrace, ``mock.patch.object(..., autospec=True)`` and ``typing.get_type_hints`` cannot
+In `nearcache.django.LocalCache`, `SharedCache` and `TieredCache`, ``get``, ``set``, ``add`` and ``delete``
+are C methods, which ddtrace, ``mock.patch.object(..., autospec=True)`` and ``typing.get_type_hints`` cannot
 inspect. Here they are Python functions, so each call takes longer; ``get_many``, ``set_many`` and
 ``delete_many`` call them for each key, as Django's do. A cache of this module and one of `nearcache.django`
 with the same ``LOCATION`` share their entries.
