@@ -26,4 +26,26 @@ LRU_ONLY = {
 # Its bound is the file's size.
 SHARED = {"cache.tests.LocMemCacheTests.test_zero_cull": "MAX_ENTRIES and CULL_FREQUENCY have no effect"}
 
-EXCEPTIONS = {"lru": PRIVATE, "default": PRIVATE | LRU_ONLY, "shared": PRIVATE | LRU_ONLY | SHARED}
+# What is private to Django's RedisCache, or named after redis-py.
+REDIS = {
+    "cache.tests.RedisCacheTests.test_cache_client_class": "reads RedisCache's `_class`",
+    "cache.tests.RedisCacheTests.test_get_client": "reads RedisCache's `_cache`",
+    "cache.tests.RedisCacheTests.test_get_connection_pool": "reads RedisCache's `_cache`",
+    "cache.tests.RedisCacheTests.test_get_connection_pool_index": "reads RedisCache's `_cache`",
+    "cache.tests.RedisCacheTests.test_incr_write_connection": ("replaces a method of RedisCacheClient"),
+    "cache.tests.RedisCacheTests.test_redis_pool_options": (
+        "gives an option of redis-py, `retry_on_timeout`"
+    ),
+    "cache.tests.RedisCacheTests.test_serializer_dumps": "reads RedisCache's `_cache`",
+    "cache.tests.RedisCacheTests.test_get_backend_timeout_method": (
+        "get_backend_timeout() returns a point in time, as BaseCache's does"
+    ),
+}
+
+EXCEPTIONS = {
+    "lru": PRIVATE,
+    "default": PRIVATE | LRU_ONLY,
+    "shared": PRIVATE | LRU_ONLY | SHARED,
+    "tiered": REDIS,
+    "tiered with near copies": REDIS,
+}

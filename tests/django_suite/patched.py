@@ -25,6 +25,11 @@ REPLACED = {
     "from django.core.cache.backends.locmem import LocMemCache": (
         "from nearcache.django import LocalCache as LocMemCache"
     ),
+    "return self.lib.ResponseError": (
+        "from nearcache.django.errors import RemoteResponseError; return RemoteResponseError"
+    ),
+    # RedisCacheTests looks for a cache of this class in CACHES.
+    '"django.core.cache.backends.redis.RedisCache"': '"nearcache.django.TieredCache"',
 }
 
 # LocMemCacheTests.setUp makes the other aliases share the default one's private dicts. They do without it, as

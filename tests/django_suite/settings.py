@@ -23,8 +23,16 @@ SUBCLASSES = (
     "cache.liberal_backend.CacheClass",
 )
 POLICY = os.environ["NEARCACHE_SUITE_POLICY"]
+# The near tiers of RedisCacheTests, which run with a TieredCache.
+NEAR = {"tiered": None, "tiered with near copies": "local"}
 
 CACHES = {"default": {"BACKEND": BACKEND}}
+if POLICY in NEAR:
+    CACHES["redis"] = {
+        "BACKEND": "nearcache.django.TieredCache",
+        "LOCATION": os.environ["NEARCACHE_SUITE_SERVER"],
+        "OPTIONS": {"NEAR": NEAR[POLICY]},
+    }
 TEST_RUNNER = "django_suite.runner.Runner"
 
 
@@ -41,5 +49,5 @@ def configure_settings(self, settings, configure=CacheHandler.configure_settings
 if POLICY == "shared":
     nearcache.django.LocalCache = nearcache.django.SharedCache
     location.SHARED_MEMORY = Path(os.environ["NEARCACHE_SUITE_RAN"]).parent
-elif POLICY != "default":
+elif POLICY == "lru":
     CacheHandler.configure_settings = configure_settings

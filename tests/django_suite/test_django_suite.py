@@ -14,6 +14,7 @@ import pytest
 
 from django_suite import patched
 from django_suite.exceptions import EXCEPTIONS
+from support.redis_servers.standalone import Server
 from support.sdist import SourceError
 
 # What to run, and how many tests of the classes that matter to us must have run for that to count.
@@ -28,6 +29,10 @@ SUITES = {
         "template_tests.syntax_tests.test_cache.CacheTests": 2,
     },
 }
+# Those of LocalCache and SharedCache; the others are for TieredCache.
+POLICIES = ("lru", "default", "shared")
+REDIS = "cache.tests.RedisCacheTests"
+LEAST_OF_REDIS = 59
 TIMEOUT_SECONDS = 600
 
 
@@ -47,18 +52,19 @@ def runs(request, django_tests, tmp_path_factory):
     with ThreadPoolExecutor() as pool:
         futures = {
             policy: pool.submit(run, request.param, policy, django_tests, folder / f"{policy}.json")
-            for policy in EXCEPTIONS
+            for policy in POLICIES
         }
     return request.param, futures
 
 
-def run(suite, policy, folder, ran):
+def run(suite, policy, folder, ran, server=""):
     """Run a suite under Django's runtests.py; return how many tests of each class ran."""
     python_path = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]
     env = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
         "NEARCACHE_SUITE_POLICY": policy,
         "NEARCACHE_SUITE_RAN": str(ran),
+        "NEARCACHE_SUITE_SERVER": server,
     }
     result = subprocess.run(
         # Not in parallel: that way Django can't report a failure's traceback without one more package.
@@ -76,9 +82,16 @@ def run(suite, policy, folder, ran):
     return json.loads(ran.read_text())
 
 
-@pytest.mark.parametrize("policy", EXCEPTIONS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_django_suite(runs, policy):
     suite, futures = runs
     ran = futures[policy].result()
     too_few = {name: ran.get(name, 0) for name, least in SUITES[suite].items() if ran.get(name, 0) < least}
     assert not too_few
+
+
+@pytest.mark.parametrize("policy", [name for name in EXCEPTIONS if name not in POLICIES])
+def test_django_s_redis_tests(django_tests, tmp_path, policy):
+    with Server() as server:
+        ran = run(REDIS, policy, django_tests, tmp_path / "ran.json", server.url)
+    assert ran[REDIS] >= LEAST_OF_REDIS

@@ -2,11 +2,11 @@
 
     CACHES = {"default": {"BACKEND": "nearcache.django.traced.LocalCache"}}
 
-In `nearcache.django.LocalCache` and `SharedCache`, ``get``, ``set``, ``add`` and ``delete`` are C methods,
-which ddtrace, ``mock.patch.object(..., autospec=True)`` and ``typing.get_type_hints`` cannot inspect. Here
-they are Python functions, so each call takes longer; ``get_many``, ``set_many`` and ``delete_many`` call them
-for each key, as Django's do. A cache of this module and one of `nearcache.django` with the same ``LOCATION``
-share their entries.
+In `nearcache.django.LocalCache`, `SharedCache` and `TieredCache`, ``get``, ``set``, ``add`` and ``delete``
+are C methods, which ddtrace, ``mock.patch.object(..., autospec=True)`` and ``typing.get_type_hints`` cannot
+inspect. Here they are Python functions, so each call takes longer; ``get_many``, ``set_many`` and
+``delete_many`` call them for each key, as Django's do. A cache of this module and one of `nearcache.django`
+with the same ``LOCATION`` share their entries.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from typing import Any
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from nearcache import _core
-from nearcache.django import local, shared
+from nearcache.django import local, shared, tiered
 from nearcache.django.backend import Backend
 
-__all__ = ["LocalCache", "SharedCache"]
+__all__ = ["LocalCache", "SharedCache", "TieredCache"]
 
 
 class _Functions(Backend):
     """Defines ``get``, ``set``, ``add`` and ``delete`` as Python functions."""
 
     def get(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
-        """Returns the value of a key, or ``default`` if the key is missing. ``fresh`` has no effect."""
+        """Returns the value of a key, or ``default`` if the key is missing.
+
+        With ``fresh``, a TieredCache asks the server even if it has a near copy.
+        """
         return _core.Backend.get(self, key, default, version, fresh=fresh)
 
     def set(  # type: ignore[override]  # one signature instead of the overloads of _core
@@ -62,3 +65,7 @@ class LocalCache(_Functions, local.LocalCache):
 
 class SharedCache(_Functions, shared.SharedCache):
     """A `nearcache.django.SharedCache` whose methods are all Python functions."""
+
+
+class TieredCache(_Functions, tiered.TieredCache):
+    """A `nearcache.django.TieredCache` whose methods are all Python functions."""
