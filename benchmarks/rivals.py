@@ -321,7 +321,8 @@ RIVALS = {
             place=redis_place,
             near=True,
             tiers=True,
-            note="Django's RedisCache with redis-py's client-side cache: OPTIONS protocol 3 and cache_config",
+            note="Django's RedisCache with redis-py's client-side cache: OPTIONS protocol 3 and "
+            "cache_config; its check for Redis 7.4 is overridden",
         ),
         Rival(
             "cachex",
