@@ -3,22 +3,29 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from os import PathLike
-from typing import Any, Literal, SupportsFloat, SupportsIndex, final, overload
+from typing import Any, Generic, Literal, SupportsFloat, SupportsIndex, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
 __all__ = [
     "Backend",
+    "Completions",
     "KeyIterator",
+    "Pending",
+    "RemoteStats",
     "Stats",
+    "TieredBackend",
     "__version__",
     "fast_types",
     "inspect_file",
     "real_number",
     "remove_unused_file",
+    "stop_listeners",
 ]
 
 __version__: str
+
+_T = TypeVar("_T")
 
 def fast_types(
     proxy: type, handler: type, find_place: Callable[[Any], tuple[Any, type] | None]
@@ -31,6 +38,12 @@ def fast_types(
 
 def real_number(given: Any) -> float | None:
     """Returns a real number as a float, by the rules for timeouts; None for any other object."""
+
+def stop_listeners() -> None:
+    """Ends the listeners of the TieredCaches of this process, for good; for use at exit.
+
+    Another process of the machine then succeeds at once as the listener of a shared near tier.
+    """
 
 # These two exist only in builds with SharedCache, for 64-bit Linux.
 def inspect_file(
@@ -80,14 +93,25 @@ class Backend:
         cannot be opened.
         """
 
+    def _open_tiered(self, settings: Any) -> None:
+        """Opens the remote tier, and the near tier before it, without connecting. Not on Windows.
+
+        ``settings`` has the attributes of `nearcache.django.tiered_options.TieredOptions`. Raises
+        `ImproperlyConfigured` for an invalid URL, `OSError` if the file of a shared near tier cannot be
+        opened.
+        """
+
     def _verify(self) -> tuple[int, int, int, int, int]:
         """Checks the whole file; returns the fields of `nearcache.django.Verification`."""
 
     def _panic(self, key: Any) -> None:
         """Panics in Rust while the entry is locked; for tests."""
 
-    def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
-        """Returns the value of a key, or ``default`` if the key is missing."""
+    def get(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
+        """Returns the value of a key, or ``default`` if the key is missing.
+
+        With ``fresh``, a TieredCache asks the server even if it has a near copy. No effect in other caches.
+        """
 
     @overload
     def set(
@@ -239,6 +263,59 @@ class Backend:
     def reset_stats(self) -> None:
         """Sets the counters and the age in `stats` to zero, for all users of the cache. Keeps the entries."""
 
+# These three exist on Unix only.
+class TieredBackend(Backend):
+    """Implements the asynchronous methods of `nearcache.django.TieredCache`.
+
+    Each method begins an operation. It returns the result if it needs no server, else a `Pending`. A method
+    that calls one which a subclass overrides returns `NotImplemented`; such methods are typed ``Any``.
+    """
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def _start_get(self, key: Any, default: Any, version: Any, fresh: bool) -> Any: ...
+    def _start_set(self, key: Any, value: Any, timeout: Any, version: Any, nx: bool, xx: bool) -> Any: ...
+    def _start_touch(self, key: Any, timeout: Any, version: Any) -> bool | Pending[bool]: ...
+    def _start_has_key(self, key: Any, version: Any) -> bool | Pending[bool]: ...
+    def _start_delete(self, key: Any, version: Any) -> Any: ...
+    def _start_incr(self, key: Any, delta: Any, version: Any) -> Any: ...
+    def _start_get_many(self, keys: Iterable[Any], version: Any) -> Any: ...
+    def _start_set_many(self, data: Mapping[Any, Any], timeout: Any, version: Any) -> Any: ...
+    def _start_delete_many(self, keys: Iterable[Any], version: Any) -> Any: ...
+    def _start_ttl(self, key: Any, version: Any, in_millis: bool) -> int | Pending[int | None] | None: ...
+    def _start_expire(
+        self, key: Any, timeout: Any, version: Any, in_millis: bool
+    ) -> bool | Pending[bool]: ...
+    def _start_expire_at(
+        self, key: Any, when: Any, version: Any, in_millis: bool
+    ) -> bool | Pending[bool]: ...
+    def _start_persist(self, key: Any, version: Any) -> bool | Pending[bool]: ...
+    def _start_acquire(
+        self, key: Any, token: str, timeout: float | None, version: Any
+    ) -> bool | Pending[bool]: ...
+    def _start_release(self, key: Any, token: str, version: Any) -> bool | Pending[bool]: ...
+    def _start_holds(self, key: Any, token: str, version: Any) -> bool | Pending[bool]: ...
+    def _start_extend(
+        self, key: Any, token: str, seconds: float, on_top: bool, version: Any
+    ) -> bool | Pending[bool]: ...
+
+@final
+class Pending(Generic[_T]):
+    """An operation that has to ask the server; `Completions.begin` begins it."""
+
+@final
+class Completions:
+    """Receives the answers for the operations of one event loop."""
+
+    def __new__(cls) -> Self: ...
+    def fileno(self) -> int:
+        """Returns the file descriptor that is readable while there are answers."""
+
+    def begin(self, pending: Pending[Any], future: Any) -> None:
+        """Begins an operation, whose result `finish` will set on a future."""
+
+    def finish(self) -> None:
+        """Sets the results of the operations that were answered on their futures."""
+
 @final
 class KeyIterator(Iterator[str]):
     """Iterates over the keys that match a glob; created by `Backend.iter_keys`."""
@@ -339,3 +416,103 @@ class Stats:
     @property
     def moved(self) -> int | None:
         """Bytes copied within the file to keep entries that are read. SharedCache only, else None."""
+
+    @property
+    def remote(self) -> RemoteStats | None:
+        """What a TieredCache counts about its two tiers; None for other caches. Not on Windows."""
+
+@final
+class RemoteStats:
+    """What a TieredCache counts about its two tiers, in this process; ``cache.stats().remote``."""
+
+    @property
+    def near_hits(self) -> int:
+        """Reads served by a near copy."""
+
+    @property
+    def remote_hits(self) -> int:
+        """Reads that the server had a value for."""
+
+    @property
+    def remote_misses(self) -> int:
+        """Reads that no tier had a value for."""
+
+    @property
+    def stale_hits(self) -> int:
+        """Reads served by a near copy beyond the promise, during an outage (``ON_ERROR`` "stale")."""
+
+    @property
+    def ignored_errors(self) -> int:
+        """Operations that failed and did not raise, by ``ON_ERROR``."""
+
+    @property
+    def fills(self) -> int:
+        """Near copies stored."""
+
+    @property
+    def refused_unarmed(self) -> int:
+        """Near copies not stored: the listener was not armed on the server that answered."""
+
+    @property
+    def refused_invalidated(self) -> int:
+        """Near copies not stored: the entry was invalidated while it was read."""
+
+    @property
+    def refused_excluded(self) -> int:
+        """Near copies not stored: ``NEAR_EXCLUDE``, or another prefix than the cache's."""
+
+    @property
+    def refused_large(self) -> int:
+        """Near copies not stored: too large."""
+
+    @property
+    def invalidations(self) -> int:
+        """Invalidations that the listener received."""
+
+    @property
+    def flushes(self) -> int:
+        """How often a server reported that it was flushed."""
+
+    @property
+    def losses(self) -> int:
+        """How often the listener lost a connection, or the primaries changed."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch: raised whenever all copies became invalid."""
+
+    @property
+    def confirmation_age(self) -> float | None:
+        """Seconds since the newest round that all servers answered was sent; None before the first."""
+
+    @property
+    def near_open(self) -> bool:
+        """Whether near copies may be served now."""
+
+    @property
+    def near_problem(self) -> str | None:
+        """Why the near tier does not work; None while it does."""
+
+    @property
+    def requests(self) -> int:
+        """Requests sent."""
+
+    @property
+    def errors(self) -> int:
+        """Requests that failed."""
+
+    @property
+    def reconnects(self) -> int:
+        """Connections opened again after one was lost."""
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+
+    @property
+    def breaker_trips(self) -> int:
+        """How often the circuit breaker opened."""
+
+    @property
+    def breaker_open(self) -> bool:
+        """Whether the circuit breaker is open: calls fail without trying."""

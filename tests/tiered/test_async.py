@@ -49,15 +49,10 @@ async def heartbeat(ticks):
         await asyncio.sleep(0.002)
 
 
-def run_with_uvloop(coroutine):
-    uvloop = pytest.importorskip("uvloop")
-    return uvloop.run(coroutine)
-
-
-@pytest.fixture(params=[asyncio.run, run_with_uvloop], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", "uvloop"])
 def run(request):
     """Return a function that runs a coroutine in a new event loop."""
-    return request.param
+    return pytest.importorskip(request.param).run
 
 
 class TestLoop:

@@ -43,6 +43,7 @@ fn start<'py, T: 'static>(
     })
 }
 
+#[allow(clippy::unnecessary_wraps)] // as the other results' conversions
 fn truth(py: Python<'_>, value: bool) -> PyResult<Py<PyAny>> {
     Ok(PyBool::new(py, value).to_owned().into_any().unbind())
 }

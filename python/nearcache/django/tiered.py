@@ -13,7 +13,6 @@ from nearcache.django.backend import Backend
 from nearcache.django.tiered_methods import TieredMethods
 from nearcache.django.tiered_options import TieredOptions
 
-
 if hasattr(_core, "stop_listeners"):
     # Another process of the machine can succeed this one at once.
     atexit.register(_core.stop_listeners)
@@ -22,9 +21,9 @@ if hasattr(_core, "stop_listeners"):
 class TieredCache(TieredMethods, Backend):
     """Caches entries on a Redis or Valkey server, with copies in this process or on this machine.
 
-    The server reports every write, so that a copy is not served when it is more than ``MAX_STALENESS`` seconds
-    out of date. Keys and values have the same form as those of ``django.core.cache.backends.redis.RedisCache``:
-    both can use the same server. The options are in docs/reference/settings.md. Connects at first use.
+    The server reports every write, so that a copy is not served when it is more than ``MAX_STALENESS``
+    seconds out of date. Keys and values have the same form as those of Django's ``RedisCache``: both can use
+    the same server. Connects at first use.
     """
 
     def __init__(self, name: Any, params: dict[str, Any]) -> None:
@@ -52,12 +51,12 @@ class TieredCache(TieredMethods, Backend):
     def clear(self) -> None:
         """Deletes the entries of all versions whose keys begin with this cache's ``KEY_PREFIX``.
 
-        Walks over the keys of the whole server. With ``OPTIONS["CLEAR"] = "flushdb"``, deletes everything in the
-        database instead, as Django's RedisCache does.
+        Walks over the keys of the whole server. With ``OPTIONS["CLEAR"] = "flushdb"``, deletes everything in
+        the database instead, as Django's RedisCache does.
         """
         if not self._flush_database and not self._has_default_keys():
             raise ImproperlyConfigured(
-                'nearcache: clear() deletes the keys with the KEY_PREFIX of the cache, but a KEY_FUNCTION makes '
-                'the keys of this one; OPTIONS["CLEAR"] = "flushdb" deletes the whole database.'
+                "nearcache: clear() deletes the keys with the KEY_PREFIX of the cache, but a KEY_FUNCTION "
+                'makes the keys of this one; OPTIONS["CLEAR"] = "flushdb" deletes the whole database.'
             )
         _core.Backend.clear(self)

@@ -7,8 +7,8 @@ sent by the extension module's own thread, and a file descriptor tells the loop 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
@@ -18,8 +18,8 @@ from nearcache import _core
 from nearcache.django.backend import Backend
 from nearcache.django.sync_methods import _INCR_ATTEMPTS
 
-_Completions = WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions]
-_COMPLETIONS: _Completions = WeakKeyDictionary()
+_T = TypeVar("_T")
+_COMPLETIONS: WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = WeakKeyDictionary()
 
 
 def _completions(loop: asyncio.AbstractEventLoop) -> _core.Completions:
@@ -40,12 +40,12 @@ def _forget_closed_loops() -> None:
             _COMPLETIONS.pop(loop, None)
 
 
-async def _result(started: Any) -> Any:
+async def _result(started: _T | _core.Pending[_T]) -> _T:
     """Returns the result of an operation: at once, or when the server has answered."""
-    if type(started) is not _core.Pending:
+    if not isinstance(started, _core.Pending):
         return started
     loop = asyncio.get_running_loop()
-    future = loop.create_future()
+    future: asyncio.Future[_T] = loop.create_future()
     _completions(loop).begin(started, future)
     return await future
 
@@ -59,15 +59,17 @@ def _abandon(started: Any) -> None:
         _completions(loop).begin(started, future)
 
 
-class TieredMethods(Backend, _core.TieredBackend):
+class TieredMethods(_core.TieredBackend, Backend):
     """Defines the asynchronous methods, and the walks over keys."""
 
     async def aget(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
         """Asynchronous `get`."""
         started = self._start_get(key, default, version, fresh)
         if started is NotImplemented:
-            return await sync_to_async(self.get)(key, default, version)
-        return await _result(started) if type(started) is _core.Pending else started
+            # A subclass may override get() with Django's arguments only.
+            options = {"fresh": True} if fresh else {}
+            return await sync_to_async(self.get)(key, default, version, **options)
+        return await _result(started)
 
     async def aset(  # type: ignore[override]
         self,
@@ -82,8 +84,9 @@ class TieredMethods(Backend, _core.TieredBackend):
         """Asynchronous `set`."""
         started = self._start_set(key, value, timeout, version, nx, xx)
         if started is NotImplemented:
-            conditions = {"nx": nx, "xx": xx} if nx or xx else {}
-            return await sync_to_async(self.set)(key, value, timeout, version, **conditions)
+            conditions: dict[str, Any] = {"nx": nx, "xx": xx} if nx or xx else {}
+            set_value: Callable[..., bool | None] = self.set
+            return await sync_to_async(set_value)(key, value, timeout, version, **conditions)
         return await _result(started)
 
     async def aadd(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:

@@ -25,9 +25,9 @@ __all__ = ["LocalCache", "SharedCache"]
 class _Functions(Backend):
     """Defines ``get``, ``set``, ``add`` and ``delete`` as Python functions."""
 
-    def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
-        """Returns the value of a key, or ``default`` if the key is missing."""
-        return _core.Backend.get(self, key, default, version)
+    def get(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
+        """Returns the value of a key, or ``default`` if the key is missing. ``fresh`` has no effect."""
+        return _core.Backend.get(self, key, default, version, fresh=fresh)
 
     def set(  # type: ignore[override]  # one signature instead of the overloads of _core
         self,

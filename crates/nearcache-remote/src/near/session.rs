@@ -50,7 +50,7 @@ impl Session {
     /// Arms the listener and confirms round after round; returns why that ended.
     pub(super) async fn keep(&self, term: Term, backoff: &mut Backoff) -> Error {
         let ids: Vec<ServerId> = self.primaries.iter().map(|primary| primary.id).collect();
-        self.shared.state.arm(term, &ids);
+        self.shared.arm(term, &ids);
         tokio::select! {
             biased;
             server = self.lost.server() => {

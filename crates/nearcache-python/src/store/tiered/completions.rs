@@ -9,7 +9,7 @@ use nearcache_remote::{Error, Replies};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::plan::Plan;
+use super::plan::{Finish, Plan};
 use super::tiered_store::TieredStore;
 use crate::errors::error;
 use crate::objects::interned;
@@ -26,7 +26,7 @@ pub(crate) struct Pending {
 /// A request that was answered, and what to do with the answer.
 struct Completed {
     outcome: Result<Replies, Error>,
-    finish: Box<dyn FnOnce(Python<'_>, Result<Replies, Error>) -> PyResult<Py<PyAny>> + Send>,
+    finish: Finish<Py<PyAny>>,
     future: Py<PyAny>,
 }
 

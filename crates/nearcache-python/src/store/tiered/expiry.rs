@@ -6,12 +6,9 @@ use nearcache::{Clock, Timestamp};
 use pyo3::prelude::*;
 
 use super::plan::{Plan, Step};
-use super::requests::{Reader, on_key, single};
+use super::requests::{NO_EXPIRY, Reader, on_key, single};
 use super::tiered_store::TieredStore;
 use crate::clock::Now;
-
-/// What PTTL returns for an entry without an expiry. Less is a missing entry.
-const NO_EXPIRY: i64 = -1;
 
 impl TieredStore {
     /// Returns when an entry expires; `None` if there is none.

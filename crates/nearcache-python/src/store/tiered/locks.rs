@@ -96,6 +96,6 @@ impl TieredStore {
 /// Returns seconds as whole milliseconds, away from zero, within what a server accepts.
 #[allow(clippy::cast_possible_truncation)] // clamped
 fn millis(seconds: f64) -> i64 {
-    const MOST: f64 = (1_i64 << 53) as f64;
+    const MOST: f64 = 9_007_199_254_740_992.0; // 2^53
     (seconds * 1e3).ceil().clamp(-MOST, MOST) as i64
 }

@@ -37,6 +37,8 @@ pub(crate) struct Near {
     pub(crate) prefix: Vec<u8>,
     pub(crate) max_staleness: Duration,
     pub(crate) ttl: Option<Duration>,
+    /// Whether copies get the stamp of the time when they are stored, which breaks the promise: for tests.
+    pub(crate) stamps_late: bool,
     /// Keys that are not copied, as the caller names them.
     pub(crate) excluded: Vec<Glob>,
     pub(crate) counts: NearCounts,
@@ -153,8 +155,16 @@ impl Near {
 
     /// Stores a copy of a value that a server returned, if it is known to stay valid until an invalidation.
     ///
-    /// `ttl` is what the server said in the same request; `None` is no expiry.
-    pub(super) fn fill(&self, entry: &RemoteEntry<'_, '_>, fill: Fill, capacity: &Capacity) -> PyResult<()> {
+    /// The `ttl` of the entry is what the server said in the same request.
+    pub(super) fn fill(
+        &self,
+        entry: &RemoteEntry<'_, '_>,
+        mut fill: Fill,
+        capacity: &Capacity,
+    ) -> PyResult<()> {
+        if self.stamps_late {
+            fill.stamp = self.state.stamp(fill.stripe);
+        }
         let counts = &self.counts;
         let refused = if !self.state.is_armed(entry.server) {
             &counts.refused_unarmed
@@ -189,10 +199,8 @@ impl Near {
 
     /// Returns whether the copy was stored.
     fn insert(&self, entry: &RemoteEntry<'_, '_>, fill: Fill, capacity: &Capacity) -> PyResult<bool> {
-        let lifetime = match (entry.ttl, self.ttl) {
-            (Some(ttl), Some(most)) => Some(ttl.min(most)),
-            (one, other) => one.or(other),
-        };
+        let lifetime = entry.ttl.min(self.ttl.unwrap_or(Duration::MAX));
+        let lifetime = (lifetime < Duration::MAX).then_some(lifetime);
         let mark = Mark {
             stamp: fill.stamp,
             deadline: fill.sent.after(lifetime),
@@ -229,7 +237,7 @@ pub(super) struct RemoteEntry<'a, 'py> {
     /// The value as the server stores it, and decoded.
     pub(super) stored: &'a [u8],
     pub(super) value: &'a Bound<'py, PyAny>,
-    /// How long it has to live; `None` is for ever.
-    pub(super) ttl: Option<Duration>,
+    /// How long it has to live; `Duration::MAX` is for ever.
+    pub(super) ttl: Duration,
     pub(super) server: ServerId,
 }

@@ -54,6 +54,8 @@ pub(crate) struct TieredSettings {
     /// "raise", "miss" or "stale".
     on_error: String,
     flush_database: bool,
+    /// For tests: the guard of the promise that is left out: "stamp", "gate" or "epoch".
+    broken_guard: Option<String>,
     /// The function by which greenlets wait, under gevent and eventlet.
     green_wait: Option<Py<PyAny>>,
 }
@@ -155,14 +157,24 @@ impl TieredSettings {
             (Copies::Local(cache), state, Scope::Process)
         };
         let (prefix, max_staleness) = (self.key_prefix.clone().into_bytes(), seconds(self.max_staleness));
+        let lacks = |guard| self.broken_guard.as_deref() == Some(guard);
+        let mut listener = Listener::new(config.clone(), state, scope, prefix.clone(), max_staleness);
+        if lacks("epoch") {
+            listener = listener.keep_epoch();
+        }
         let excluded = self.near_exclude.iter().map(|glob| Glob::new(glob.as_bytes()));
         Ok(Near {
             copies,
             state,
-            listener: Listener::new(config.clone(), state, scope, prefix.clone(), max_staleness),
+            listener,
             prefix,
-            max_staleness,
+            max_staleness: if lacks("gate") {
+                Duration::MAX
+            } else {
+                max_staleness
+            },
             ttl: self.near_ttl.map(seconds),
+            stamps_late: lacks("stamp"),
             excluded: excluded.collect::<PyResult<_>>()?,
             counts: NearCounts::default(),
         })

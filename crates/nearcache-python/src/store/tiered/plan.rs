@@ -7,7 +7,7 @@ use nearcache_remote::{Error, Replies, Request};
 use pyo3::prelude::*;
 
 /// What the outcome of a request means: the operation's result.
-type Finish<T> = Box<dyn FnOnce(Python<'_>, Result<Replies, Error>) -> PyResult<T> + Send>;
+pub(super) type Finish<T> = Box<dyn FnOnce(Python<'_>, Result<Replies, Error>) -> PyResult<T> + Send>;
 
 /// An operation that waits for the server.
 pub(crate) struct Plan<T> {

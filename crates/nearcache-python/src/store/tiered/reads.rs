@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::failure::{self, OnError};
 use super::near::{Fill, RemoteEntry};
 use super::plan::{Plan, Step};
-use super::requests::{Answer, Reader, on_key, single, unexpected};
+use super::requests::{Answer, NO_EXPIRY, Reader, on_key, single, unexpected};
 use super::tiered_store::TieredStore;
 use super::wire;
 use crate::context::CallContext;
@@ -78,7 +78,7 @@ impl TieredStore {
         };
         self.counts.hits.fetch_add(1, Relaxed);
         let value = wire::decode(py, &stored)?;
-        if let (Some(near), Some(fill), Some(ttl)) = (&self.near, fill, lifetime(read.ttl)) {
+        if let (Some(near), Some(fill), Some(ttl)) = (&self.near, fill, read.ttl.and_then(time_to_live)) {
             let entry = RemoteEntry {
                 key,
                 stored: &stored,
@@ -204,12 +204,10 @@ impl Read {
     }
 }
 
-/// Returns for how long a copy may be kept, by what PTTL returned: `None` if not at all, `Some(None)` for ever.
-fn lifetime(pttl: Option<i64>) -> Option<Option<Duration>> {
-    match pttl? {
-        -1 => Some(None),
-        millis => u64::try_from(millis)
-            .ok()
-            .map(|millis| Some(Duration::from_millis(millis))),
+/// Reads what PTTL returned for an entry; `None` if there was no entry any more.
+fn time_to_live(pttl: i64) -> Option<Duration> {
+    match pttl {
+        NO_EXPIRY => Some(Duration::MAX),
+        millis => u64::try_from(millis).ok().map(Duration::from_millis),
     }
 }

@@ -2,6 +2,9 @@
 
 use nearcache_remote::{Cmd, Error, ErrorKind, Replies, Reply, Request, Route, ServerId, Value, cmd};
 
+/// What PTTL returns for an entry without an expiry. Less is a missing entry.
+pub(super) const NO_EXPIRY: i64 = -1;
+
 /// Returns a command on a key.
 pub(super) fn on_key(name: &str, key: &[u8]) -> Cmd {
     let mut command = cmd(name);

@@ -31,17 +31,18 @@ impl RemoteKeys {
         } else {
             pattern.name
         };
-        Self::with_pattern(store, concat([&escaped(pattern.prefix)?, name])?)
+        let pattern = concat([&escaped(pattern.prefix)?, name])?;
+        Ok(Self::with_pattern(store, pattern))
     }
 
-    fn with_pattern(store: &'static TieredStore, pattern: Vec<u8>) -> PyResult<Self> {
-        Ok(Self {
+    fn with_pattern(store: &'static TieredStore, pattern: Vec<u8>) -> Self {
+        Self {
             store,
             pattern,
             primary: 0,
             cursor: Some(0),
             page: Vec::new().into_iter(),
-        })
+        }
     }
 
     /// Returns the next keys; `None` at the end. A page may be empty.
@@ -125,7 +126,7 @@ impl TieredStore {
 
     fn delete_prefix(&'static self, py: Python<'_>) -> PyResult<()> {
         let pattern = concat([&escaped(&self.prefix)?, b"*"])?;
-        let mut keys = RemoteKeys::with_pattern(self, pattern)?;
+        let mut keys = RemoteKeys::with_pattern(self, pattern);
         while let Some(page) = keys.next_page(py)? {
             self.run(py, self.plan_delete_many(page))?;
         }

@@ -49,7 +49,10 @@ impl TieredStore {
         };
         match &self.near {
             None => stats,
-            Some(near) => near.add_to(stats, &self.remote.notes()),
+            Some(near) => RemoteStats {
+                near_problem: near.problem(&self.remote.notes()),
+                ..near.with_near_counts(stats)
+            },
         }
     }
 
@@ -71,7 +74,9 @@ impl TieredStore {
 }
 
 impl Near {
-    fn add_to(&self, stats: RemoteStats, notes: &[String]) -> RemoteStats {
+    /// Returns statistics with the counts of the near tier.
+    #[allow(clippy::needless_pass_by_value)] // Rust moves the other fields out of it
+    fn with_near_counts(&self, others: RemoteStats) -> RemoteStats {
         let (counts, state) = (&self.counts, self.state.counters());
         RemoteStats {
             near_hits: count(&counts.hits),
@@ -87,8 +92,7 @@ impl Near {
             epoch: Count(state.epoch),
             confirmation_age: self.state.confirmation_age().map(|age| Float(age.as_secs_f64())),
             near_open: self.state.is_open(self.max_staleness),
-            near_problem: self.problem(notes),
-            ..stats
+            ..others
         }
     }
 
