@@ -82,7 +82,38 @@ impl Connection {
         if self.output.capacity() > KEPT_OUTPUT {
             self.output = Vec::new();
         }
-        result.map_err(|error| self.fail(&error, name))
+        result.map_err(|error| self.refusal(name).unwrap_or_else(|| self.fail(&error, name)))
+    }
+
+    /// Returns why the server closed the connection while a command was written, if it said so.
+    fn refusal(&mut self, name: &str) -> Option<Failure> {
+        self.is_broken = true;
+        // What arrived before the end. Other replies are of commands that were written before.
+        loop {
+            let reply = self.reader.read().ok()?;
+            if let Some(failure) = self.protocol_error(&reply, name) {
+                return Some(failure);
+            }
+        }
+    }
+
+    /// Returns the failure that the server reports before it closes the connection, for example at a value beyond its limit.
+    fn protocol_error(&self, reply: &Value, name: &str) -> Option<Failure> {
+        match reply {
+            Value::ServerError(error)
+                if error
+                    .details()
+                    .is_some_and(|text| text.starts_with("Protocol error")) =>
+            {
+                Some(Failure {
+                    error: failure::refused(name, error),
+                    is_sent: true,
+                    is_reused: self.is_reused,
+                    is_refused: false,
+                })
+            }
+            _ => None,
+        }
     }
 
     /// Waits for the reply to the oldest command that has none.
@@ -90,7 +121,13 @@ impl Connection {
         match self.reader.read() {
             Ok(value) => {
                 self.outstanding -= 1;
-                Ok(value)
+                match self.protocol_error(&value, name) {
+                    None => Ok(value),
+                    Some(failure) => {
+                        self.is_broken = true;
+                        Err(failure)
+                    }
+                }
             }
             Err(error) => Err(self.fail(&error, name)),
         }

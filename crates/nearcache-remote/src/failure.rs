@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use redis::ConnectionAddr;
+use redis::{ConnectionAddr, ServerError};
 
 use crate::error::{Error, ErrorKind};
 
@@ -119,6 +119,18 @@ pub(crate) fn handshake(error: Error) -> Error {
     }
     let hint = "in the handshake; a proxy has to pass CLIENT and INFO on, or to answer with an error";
     Error::new(error.kind, format!("{error} ({hint})"))
+}
+
+/// The server did not read a command to its end, and closed the connection.
+pub(crate) fn refused(name: &str, error: &ServerError) -> Error {
+    let hint = match error.details() {
+        Some(details) if details.contains("bulk length") => {
+            ": a key or value is larger than the server's proto-max-bulk-len"
+        }
+        _ => "",
+    };
+    let answer = Error::from_cluster(error, name);
+    Error::new(ErrorKind::Response, format!("{answer}{hint}"))
 }
 
 /// A reply did not arrive in time.

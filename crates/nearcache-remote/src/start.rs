@@ -5,12 +5,21 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
+use redis::Arg;
+
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::execute;
 use crate::job::{Group, Job, Next};
 use crate::node::Outcome;
 use crate::request::{Replies, Request};
 use crate::runtime;
+
+/// From this size, a request gets a connection of its own: on the shared one, all others would wait for it.
+///
+/// It is the lowest limit of a value that a server can have (`proto-max-bulk-len`). A server closes the connection that
+/// sends a larger one, which is then never the shared one.
+const LARGE: usize = 1 << 20;
 
 /// Receives the result of a request that does not block.
 pub type Done = Box<dyn FnOnce(Result<Replies, Error>) + Send>;
@@ -65,6 +74,9 @@ async fn execute(client: &Arc<Client>, request: Request) -> Result<Replies, Erro
     if topology.version().is_none() {
         waiting(client, Client::discover).await?;
     }
+    if size(&request) >= LARGE {
+        return waiting(client, move |client| execute::execute(client, &request)).await;
+    }
     let mut version = topology.version();
     let request = Arc::new(request);
     let commands = &request.commands;
@@ -97,14 +109,27 @@ async fn execute(client: &Arc<Client>, request: Request) -> Result<Replies, Erro
     }
 }
 
-/// Asks for the servers in a thread that may wait. That is rare.
-async fn waiting(
+/// Returns how many bytes the keys and values of a request have.
+fn size(request: &Request) -> usize {
+    let arguments = request
+        .commands
+        .iter()
+        .flat_map(|command| command.cmd.args_iter());
+    let sizes = arguments.map(|argument| match argument {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    });
+    sizes.sum()
+}
+
+/// Calls a function in a thread that may wait. That is rare.
+async fn waiting<T: Send + 'static>(
     client: &Arc<Client>,
-    ask: impl FnOnce(&Arc<Client>) -> Result<(), Error> + Send + 'static,
-) -> Result<(), Error> {
+    call: impl FnOnce(&Arc<Client>) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let client = Arc::clone(client);
-    let asked = tokio::task::spawn_blocking(move || ask(&client)).await;
-    asked.unwrap_or_else(|error| Err(Error::new(ErrorKind::Connection, error)))
+    let called = tokio::task::spawn_blocking(move || call(&client)).await;
+    called.unwrap_or_else(|error| Err(Error::new(ErrorKind::Connection, error)))
 }
 
 async fn exchange(mut groups: Vec<Group>, request: &Arc<Request>) -> Vec<(Group, Outcome)> {
