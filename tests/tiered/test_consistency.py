@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from support.consistency.nemesis import Nemesis
+from support.consistency.nemesis import Nemesis, SentinelNemesis
 from support.consistency.run import run
 from support.redis_servers.proxy import Proxy
 from support.redis_servers.standalone import Server
@@ -56,3 +56,18 @@ def test_no_read_breaks_the_promise(folder, flavour):
 def test_violations_are_found_without_a_guard(folder, flavour, guard):
     report = storm(folder, flavour, SECONDS_WITHOUT_GUARD, broken_guard=guard, until_violation=True)
     assert report.violations
+
+
+def test_no_read_breaks_the_promise_while_primaries_change(folder, sentinels):
+    def nemesis(history, workers, max_staleness):
+        proxies = list(sentinels.proxies.values())
+        return SentinelNemesis(history, workers, sentinels, proxies, max_staleness=max_staleness, seed=SEED)
+
+    hosts = ",".join(f"{host}:{port}" for host, port in sentinels.sentinel_addresses)
+    report = run(folder, f"redis+sentinel://{hosts}/{sentinels.name}", nemesis, SECONDS)
+    print(report)
+    assert not report.failures, report.failures[0]
+    assert report.violations == []
+    assert report.faults.keys() >= {"fail_over", "kill_primary"}
+    assert report.counts["near_hits"] > report.counts["reads"] / 4
+    assert report.counts["writes"] > SECONDS
