@@ -168,3 +168,27 @@ class SentinelNemesis(Nemesis):
         failover = self.history.begin_failover(time.monotonic())
         action()
         self.history.end_failover(failover, time.monotonic())
+
+
+class ClusterNemesis(SentinelNemesis):
+    """Faults of a Cluster: `server` is a `Cluster`."""
+
+    faults = (*SentinelNemesis.faults, "move_slots")
+
+    def fail_over(self):
+        self._replace(lambda: self.server.failover(self.random.choice(self.server.primaries)))
+
+    def kill_primary(self):
+        former = self.random.choice(self.server.primaries)
+
+        def kill():
+            self.server.kill(former)
+            former.start()
+            self.server.wait_until_ok()
+
+        self._replace(kill)
+
+    def move_slots(self):
+        """Move the slots of some keys. No write gets lost."""
+        for key in self.random.sample(range(64), 5):
+            self.server.move_slot(self.server.slot(f":1:key-{key}"))
