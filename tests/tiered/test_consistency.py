@@ -1,6 +1,6 @@
 """No read breaks the promise while processes write and faults are injected: see `support.consistency`.
 
-NEARCACHE_STORM_SECONDS sets how long the run lasts. The same run with a guard of the promise left out finds
+NEARCACHE_CONSISTENCY_SECONDS sets how long the run lasts. The same run with a guard of the promise left out finds
 violations, which shows that the checker would.
 """
 
@@ -8,12 +8,12 @@ import os
 
 import pytest
 
-from support.consistency.nemesis import Nemesis
+from support.consistency.nemesis import ClusterNemesis, Nemesis, SentinelNemesis
 from support.consistency.run import run
 from support.redis_servers.proxy import Proxy
 from support.redis_servers.standalone import Server
 
-SECONDS = float(os.environ.get("NEARCACHE_STORM_SECONDS", "20"))
+SECONDS = float(os.environ.get("NEARCACHE_CONSISTENCY_SECONDS", "20"))
 # A run without a guard ends as soon as it finds a violation.
 SECONDS_WITHOUT_GUARD = 120
 SEED = 20
@@ -56,3 +56,39 @@ def test_no_read_breaks_the_promise(folder, flavour):
 def test_violations_are_found_without_a_guard(folder, flavour, guard):
     report = storm(folder, flavour, SECONDS_WITHOUT_GUARD, broken_guard=guard, until_violation=True)
     assert report.violations
+
+
+def sentinel_url(sentinels):
+    return "redis+sentinel://" + hosts(sentinels.sentinel_addresses) + f"/{sentinels.name}"
+
+
+def cluster_url(cluster):
+    return "redis+cluster://" + hosts(cluster.addresses)
+
+
+def hosts(addresses):
+    return ",".join(f"{host}:{port}" for host, port in addresses)
+
+
+TOPOLOGIES = {
+    "sentinels": (sentinel_url, SentinelNemesis, {"fail_over", "kill_primary"}),
+    "cluster": (cluster_url, ClusterNemesis, {"fail_over", "kill_primary", "move_slots"}),
+}
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_no_read_breaks_the_promise_while_primaries_change(folder, topology, request):
+    servers = request.getfixturevalue(topology)
+    url, make_nemesis, changes = TOPOLOGIES[topology]
+
+    def nemesis(history, workers, max_staleness):
+        proxies = list(servers.proxies.values())
+        return make_nemesis(history, workers, servers, proxies, max_staleness=max_staleness, seed=SEED)
+
+    report = run(folder, url(servers), nemesis, SECONDS)
+    print(report)
+    assert not report.failures, report.failures[0]
+    assert report.violations == []
+    assert report.faults.keys() >= changes
+    assert report.counts["near_hits"] > report.counts["reads"] / 4
+    assert report.counts["writes"] > SECONDS

@@ -1,7 +1,7 @@
 """A consistency checker for TieredCache, as Jepsen has them for databases.
 
 Processes write increasing versions to keys and read them, while a nemesis injects faults. Each value names
-its key and version. The history of acknowledged writes is in shared memory, and every read is checked at once:
+its key and version. The history of acknowledged writes is in shared memory. Each read is checked at once:
 
 - A read that began at `t` must not return a version if a later one was acknowledged before
   `t - MAX_STALENESS`.

@@ -129,3 +129,66 @@ class Nemesis:
 
     def hold_replies(self):
         self.rules(lambda proxy: proxy.hold(REPLY, where=is_data))
+
+
+class SentinelNemesis(Nemesis):
+    """Faults of a primary with replicas and Sentinels: `server` is a `Sentinels`."""
+
+    faults = (
+        "fail_over",
+        "kill_primary",
+        "kill_worker",
+        "stop_listener_of_machine",
+        "stop_listener",
+        "cut_data",
+        "cut_listeners",
+        "silence_listeners",
+        "delay_pushes",
+        "delay_replies",
+    )
+
+    def cut_data(self):
+        for proxy in self.proxies:
+            proxy.cut(is_data)
+
+    def fail_over(self):
+        self._replace(self.server.failover)
+
+    def kill_primary(self):
+        former = self.server.primary
+
+        def kill():
+            self.server.kill_primary()
+            former.start()
+            self.server.wait_until_settled()
+
+        self._replace(kill)
+
+    def _replace(self, action):
+        failover = self.history.begin_failover(time.monotonic())
+        action()
+        self.history.end_failover(failover, time.monotonic())
+
+
+class ClusterNemesis(SentinelNemesis):
+    """Faults of a Cluster: `server` is a `Cluster`."""
+
+    faults = (*SentinelNemesis.faults, "move_slots")
+
+    def fail_over(self):
+        self._replace(lambda: self.server.failover(self.random.choice(self.server.primaries)))
+
+    def kill_primary(self):
+        former = self.random.choice(self.server.primaries)
+
+        def kill():
+            self.server.kill(former)
+            former.start()
+            self.server.wait_until_ok()
+
+        self._replace(kill)
+
+    def move_slots(self):
+        """Move the slots of some keys. No write gets lost."""
+        for key in self.random.sample(range(64), 5):
+            self.server.move_slot(self.server.slot(f":1:key-{key}"))

@@ -72,8 +72,10 @@ def run(folder, url, make_nemesis, seconds, *, broken_guard=None, until_violatio
         nemesis = make_nemesis(history, workers, MAX_STALENESS)
 
         def goes_on():
-            is_found = until_violation and history.total("violations")
-            return time.monotonic() - start < seconds and not is_found and not workers.failures()
+            if workers.failures() or (until_violation and history.total("violations")):
+                return False
+            is_complete = nemesis.injected.keys() >= set(nemesis.faults)
+            return time.monotonic() - start < seconds or not (is_complete or until_violation)
 
         nemesis.run(goes_on)
         if broken_guard is None:
