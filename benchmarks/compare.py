@@ -14,14 +14,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .operations import AT_ONCE, EMPTY_LOOP, OPERATIONS, Operation
 from .report import markdown_text, svg, text
 from .results import Rates, Results, Timings
-from .rivals import BASELINE, FLOOR, RIVALS, Rival
+from .rivals import BASELINE, FLOOR, RIVALS, TIERED, TIERED_SHARED, Rival
+from .tracking import PROCESSES, Changes, Load
 from .worker import Worker
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +63,15 @@ class Pair:
             raise_failure(worker.answer())
         rates.one.append(self.rate(operation, self.first))
         rates.both.append(self.rate(operation, self.first, self.second))
+
+    def changes(self) -> Changes:
+        """Have the first worker write, the second one read; return when it saw the changes."""
+        self.second.send({"changes": "read"})
+        self.first.send({"changes": "write"})
+        written, seen = self.first.answer(), self.second.answer()
+        raise_failure(written)
+        raise_failure(seen)
+        return Changes.between(written["written"], seen["read"])
 
     def rate(self, operation: Operation, *workers: Worker) -> float:
         """Run all workers at once; return their calls a second, until the last of them ended."""
@@ -114,7 +124,31 @@ class Race:
                     for pair in list(self.pairs):
                         if pair.rival.django or not operation.django:
                             self.time_pair(pair, operation)
+            for pair in [pair for pair in self.pairs if pair.rival.near]:
+                progress(f"changes seen by another process: {pair.rival.title}")
+                self.follow(pair, burst_ms)
             progress("")
+
+    def follow(self, pair: Pair, burst_ms: float) -> None:
+        """Measure how soon changes are seen, and for TieredCache what they cost the server."""
+        name = pair.rival.name
+        try:
+            changes = pair.changes()
+            if name in (TIERED, TIERED_SHARED):
+                changes = replace(changes, load=self.load(pair, burst_ms))
+        except PairError as error:
+            self.warn(f"failed: {pair.rival.title}, changes: {error}")
+        else:
+            self.results.timings[name].changes = changes
+
+    def load(self, pair: Pair, burst_ms: float) -> Load:
+        """Start more processes with the same cache; return what a write costs the server."""
+        place = pair.first.place
+        assert place
+        with contextlib.ExitStack() as stack:
+            for _ in range(PROCESSES - 2):
+                raise_failure(stack.enter_context(Worker(pair.rival, burst_ms, place)).greeting())
+            return Load.measure(place, PROCESSES)
 
     def started(self, worker: Worker) -> bool:
         """Store the versions of a worker's greeting, or the reason why its rival is skipped."""

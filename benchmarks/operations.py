@@ -38,6 +38,13 @@ def fragment(number: int) -> str:
     return (f"<li><a href='/articles/{number}/'>Article {number}</a></li>" * 30)[:1024]
 
 
+def article(number: int) -> object:
+    """Return an instance of a Django model. Needs Django's settings."""
+    from .models import Article  # noqa: PLC0415 - raw rivals run without Django
+
+    return Article(id=number, title=f"Article {number}", slug=f"article-{number}", words=number % 5000)
+
+
 def profile(number: int) -> dict[str, object]:
     """Return a small dict of five fields."""
     return {
@@ -106,6 +113,7 @@ OPERATIONS = (
     Operation("get small dict", "{get}", "{hit}", "user:{}:profile", profile),
     Operation("get 100 rows", "{get}", "{hit}", "catalogue:page:{}:rows", rows),
     Operation("get object", "{get}", "{hit}", "session:{}:visitor", visitor),
+    Operation("get model instance", "{get}", "{hit}", "article:{}:instance", article),
     Operation("miss", "{get}", "{miss}", "user:{}:avatar", stored=False, django=False),
     Operation("set 1 KB str", "{set}", "{hit}", "article:{}:teaser", fragment, django=False),
     Operation(
@@ -122,6 +130,13 @@ OPERATIONS = (
         "cache.get_many(key)",
         "cache.get_many(key) == value",
         "product:{}:price",
+        grouped=True,
+    ),
+    Operation(
+        "set_many(100)",
+        "cache.set_many(value)",
+        "not cache.set_many(value) and cache.get_many(key) == value",
+        "product:{}:stock",
         grouped=True,
     ),
     Operation("aget int", "await cache.aget(key)", "{hit}", "user:{}:settings", awaits=True),

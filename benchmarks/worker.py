@@ -6,6 +6,8 @@ is given. They exchange one JSON object a line, on the process's standard input 
     {"operation": NAME}                             one burst           {"ns": NANOSECONDS PER CALL}
     {"operation": NAME, "prepare": true}            before the next     {"prepared": true}
     {"operation": NAME, "start": NS, "until": NS}   calls meanwhile     {"calls": NUMBER, "ended": NS}
+    {"changes": "write"}                            numbers written     {"written": [NS, ...]}
+    {"changes": "read"}                             numbers seen        {"read": [[NUMBER, NS], ...]}
 
 The process and everything that it started end when its standard input ends, whatever happens to the parent.
 """
@@ -24,6 +26,7 @@ from itertools import cycle, islice
 from random import Random
 from typing import Any, BinaryIO, TextIO
 
+from . import tracking
 from .operations import BY_NAME, Operation
 from .rivals import RIVALS, Names, Rival
 from .servers import UnavailableError
@@ -165,13 +168,21 @@ def answers(rival: Rival, names: Names, requests: TextIO, burst_ns: int) -> Iter
     timed: dict[str, Timed] = {}
     for line in requests:
         request = json.loads(line)
-        name = request["operation"]
+        name = request.get("operation")
         try:
+            if name is None:
+                yield changes(request["changes"], names["cache"])
+                continue
             if name not in timed:
                 timed[name] = Timed(BY_NAME[name], rival, names, burst_ns)
             yield answer(timed[name], request)
         except Exception as error:  # a rival may raise anything; the others go on
             yield {"error": f"{type(error).__name__}: {error}"}
+
+
+def changes(role: str, cache: Any) -> dict[str, Any]:
+    """Write or read the numbers of `tracking`; return the answer."""
+    return {"written": tracking.write(cache)} if role == "write" else {"read": tracking.read(cache)}
 
 
 def answer(timed: Timed, request: dict[str, Any]) -> dict[str, Any]:

@@ -71,8 +71,11 @@ intersphinx_mapping = (
 # Without the inventories, names of other projects lead nowhere.
 nitpick_ignore_regex = [] if online else [(r"py:.*", r"(?!nearcache\b).*")]
 
-# The base class of the backends in Rust; the pages show `Backend`, which is what a project sees.
-nitpick_ignore = [("py:class", "nearcache._core.Backend")]
+# Base classes of the backends that are not for projects; the pages show `Backend`, which a project sees.
+nitpick_ignore = [
+    ("py:class", "nearcache._core.Backend"),
+    ("py:class", "nearcache.django.tiered_methods.TieredMethods"),
+]
 
 html_theme = "furo"
 html_title = f"nearcache {release}"

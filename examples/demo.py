@@ -1,10 +1,13 @@
 """Serves a Django bookshop without a cache and with several cache backends, and compares them.
 
+Then serves it on two "machines", which are loopback addresses, with the caches that machines can share.
+
     python examples/demo.py             the comparison
     python examples/demo.py --check     the same; exits 1 if the figures are inconsistent
     python examples/demo.py --serve     the site with LocalCache, until Ctrl-C
 
-If redis-server is installed, the demo starts one for RedisCache and stops it at the end.
+For RedisCache and TieredCache the demo starts redis-server, or Valkey if that is not installed, and stops it
+at the end.
 
 All backends get the same requests in the same order. The first cache runs for a number of seconds, and the
 others get exactly as many requests, because hit ratios are comparable only for the same number of requests.
@@ -15,9 +18,16 @@ import signal
 import sys
 
 from harness.progress import Progress
-from harness.report import NAMES, Outcome, problems, table
-from harness.server import Server, ServerError, prepare
-from harness.storage import temporary_storage, unavailable_reason
+from harness.report import (
+    NAMES,
+    OF_ONE_MACHINE,
+    Outcome,
+    problems,
+    table,
+    table_of_machines,
+)
+from harness.server import Machines, Server, ServerError, prepare
+from harness.storage import OF_MACHINES, temporary_storage, unavailable_reason
 from harness.traffic import RunLength, send
 from harness.workload import Workload
 
@@ -28,6 +38,8 @@ WARM_UP_SHARE = 0.4
 AFTER_RESTART = RunLength(requests_by_client=[75] * CLIENTS)
 # Without a cache there is nothing to fill, so less time is enough.
 NO_CACHE_SHARE = 0.4
+# With --check, the comparison on two machines is shorter.
+CHECK_SHARE = 0.4
 
 
 def main():
@@ -52,46 +64,63 @@ def main():
 
 
 def compare(options, progress):
-    outcomes = []
-    lengths = None
     left_out = {cache: reason for cache in NAMES if (reason := unavailable_reason(cache))}
     if missing := next((cache for cache in options.backends or () if cache in left_out), None):
         raise ServerError(f"{NAMES[missing]} is not available: {left_out[missing]}")
-    for cache in options.backends or [cache for cache in NAMES if cache not in left_out]:
-        if cache == "none":
-            outcome = measure(cache, *split(options.seconds * NO_CACHE_SHARE), progress)
-        else:
-            outcome = measure(cache, *(lengths or split(options.seconds)), progress)
-            lengths = [RunLength(requests_by_client=part.requests_by_client) for part in outcome.parts]
-        outcomes.append(outcome)
-    progress.clear()
-    print(table(outcomes))
+    chosen = options.backends or [cache for cache in NAMES if cache not in left_out]
+    found = []
+    if caches := [cache for cache in chosen if cache in OF_ONE_MACHINE]:
+        outcomes = measure_all(caches, Server, options.seconds, progress)
+        print(table(outcomes))
+        found += problems(outcomes)
+    if caches := [cache for cache in chosen if cache in OF_MACHINES]:
+        seconds = options.seconds * (CHECK_SHARE if options.check else 1)
+        outcomes = measure_all(caches, Machines, seconds, progress)
+        print(f"\nOn two machines\n\n{table_of_machines(outcomes)}")
+        found += problems(outcomes)
     if not options.backends:
         for cache, reason in left_out.items():
             print(f"\nLeft out: {NAMES[cache]} ({reason})")
-    found = list(problems(outcomes))
     for problem in found:
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if found and options.check else 0
+
+
+def measure_all(caches, site, seconds, progress):
+    """Serves the site with one cache after another; returns an `Outcome` for each."""
+    outcomes = []
+    lengths = None
+    for cache in caches:
+        if cache == "none":
+            outcome = measure(cache, site, *split(seconds * NO_CACHE_SHARE), progress)
+        else:
+            outcome = measure(cache, site, *(lengths or split(seconds)), progress)
+            lengths = [RunLength(requests_by_client=part.requests_by_client) for part in outcome.parts]
+        outcomes.append(outcome)
+    progress.clear()
+    return outcomes
 
 
 def split(seconds):
     return RunLength(seconds * WARM_UP_SHARE), RunLength(seconds * (1 - WARM_UP_SHARE))
 
 
-def measure(cache, warm_up_length, length, progress):
-    """Serves the site with one cache, sends requests, restarts it, and sends requests again."""
+def measure(cache, site, warm_up_length, length, progress):
+    """Serves the site with one cache, sends requests, restarts it, and sends requests again.
+
+    ``site`` is `Server` or `Machines`.
+    """
     name = NAMES[cache]
     progress.stage(f"{name}: starting the server ...")
     with temporary_storage(cache) as location:
-        with Server(cache, location) as server:
+        with site(cache, location) as server:
             workload = Workload(server.get("/sitemap.txt").decode().split())
             requests = [workload.requests(client) for client in range(3 * CLIENTS)]
             warm_up = send_requests(
                 server, requests[CLIENTS : 2 * CLIENTS], warm_up_length, f"{name}, warming up", progress
             )
             traffic, counted = send_and_count(server, requests[:CLIENTS], length, name, progress)
-        with Server(cache, location) as server:
+        with site(cache, location) as server:
             restarted = send_and_count(
                 server, requests[2 * CLIENTS :], AFTER_RESTART, f"{name}, restarted", progress
             )

@@ -1,4 +1,4 @@
-"""The gunicorn configuration of the demo: four worker processes, as in a small Django deployment.
+"""The gunicorn configuration of the demo: worker processes as in a small Django deployment.
 
 Connections are not kept alive, so each request goes to a free worker, as behind a reverse proxy.
 
@@ -13,7 +13,7 @@ import os
 import signal
 from threading import Thread
 
-workers = 4
+workers = int(os.environ["DEMO_WORKERS"])
 graceful_timeout = 2
 loglevel = "warning"
 # gunicorn would leave the socket in the home directory.

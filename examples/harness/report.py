@@ -10,7 +10,11 @@ NAMES = {
     "nearcache": "LocalCache",
     "shared": "SharedCache",
     "redis": "RedisCache",
+    "tiered": "TieredCache",
+    "tiered-shared": "NEAR shared",
 }
+# The caches of the comparison with one machine.
+OF_ONE_MACHINE = ("none", "locmem", "nearcache", "shared", "redis")
 LABEL_WIDTH = 29
 COLUMN_WIDTH = 14
 NOTHING = "-"
@@ -19,6 +23,10 @@ The figures are for four server processes together. All caches got the same requ
 and a few more after a restart of all processes. Values computed: cache misses. Queries saved: compared with
 no cache. Sessions lost: evicted while in use, or unknown to the process that handled the request. A Redis
 server is not restarted with the site, and uses the same processors."""
+NOTES_ON_MACHINES = """\
+Two servers with two processes each, on two loopback addresses, and one Redis or Valkey server. TieredCache
+keeps near copies in each process; with NEAR "shared", in one file for each machine. Server commands: what the
+Redis or Valkey server ran, counted by INFO commandstats. A near copy takes two, GET and PTTL."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,7 @@ def table(outcomes):
     """Returns the comparison as text, with a column for each cache."""
     baseline = next((outcome for outcome in outcomes if outcome.cache == "none"), None)
     rows = [
-        ("", [NAMES[outcome.cache] for outcome in outcomes]),
-        ("requests/s", [f"{outcome.requests_per_second:,.0f}" for outcome in outcomes]),
-        ("latency, median (ms)", [f"{outcome.latency_ms(0.5):.1f}" for outcome in outcomes]),
-        ("latency, p99 (ms)", [f"{outcome.latency_ms(0.99):.1f}" for outcome in outcomes]),
-        ("hit ratio of all processes", [_shown(outcome, outcome.hit_ratio) for outcome in outcomes]),
+        *_speed_rows(outcomes),
         (
             "  after a restart",
             [_shown(outcome, outcome.hit_ratio_after_restart) for outcome in outcomes],
@@ -80,12 +84,38 @@ def table(outcomes):
         ("sessions lost", [f"{outcome.traffic.lost_sessions:,}" for outcome in outcomes]),
         ("requests sent", [f"{outcome.traffic.requests:,}" for outcome in outcomes]),
     ]
+    return _formatted(rows, NOTES)
+
+
+def table_of_machines(outcomes):
+    """Returns the comparison on two machines as text, with a column for each cache."""
+    rows = [
+        *_speed_rows(outcomes),
+        ("server commands per request", [f"{outcome.per_request('commands'):.2f}" for outcome in outcomes]),
+        ("values computed per request", [f"{outcome.per_request('misses'):.2f}" for outcome in outcomes]),
+        ("sessions lost", [f"{outcome.traffic.lost_sessions:,}" for outcome in outcomes]),
+        ("requests sent", [f"{outcome.traffic.requests:,}" for outcome in outcomes]),
+    ]
+    return _formatted(rows, NOTES_ON_MACHINES)
+
+
+def _speed_rows(outcomes):
+    return [
+        ("", [NAMES[outcome.cache] for outcome in outcomes]),
+        ("requests/s", [f"{outcome.requests_per_second:,.0f}" for outcome in outcomes]),
+        ("latency, median (ms)", [f"{outcome.latency_ms(0.5):.1f}" for outcome in outcomes]),
+        ("latency, p99 (ms)", [f"{outcome.latency_ms(0.99):.1f}" for outcome in outcomes]),
+        ("hit ratio of all processes", [_shown(outcome, outcome.hit_ratio) for outcome in outcomes]),
+    ]
+
+
+def _formatted(rows, notes):
     lines = [
         f"{label:<{LABEL_WIDTH}}" + "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
         for label, cells in rows
     ]
     lines.insert(1, "-" * len(lines[0]))
-    lines += ("", NOTES)
+    lines += ("", notes)
     return "\n".join(lines)
 
 

@@ -1,29 +1,28 @@
-"""The storage of a cache that survives a restart of the site: the file of a SharedCache, or a Redis server.
+"""The storage of a cache that survives a restart of the site: the file of a SharedCache, or a server.
 
-The code that starts the Redis server is in `benchmarks/`, for `make compare`.
+The code that starts the Redis or Valkey server is in `benchmarks/`, for `make compare`.
 """
 
 import contextlib
-import os
 import sys
-from pathlib import Path
 
-from harness.server import DATA_DIR, EXAMPLES, ServerError
+from harness.server import EXAMPLES, FILE, ServerError
 
 sys.path.append(str(EXAMPLES.parent))
 from benchmarks.servers import UnavailableError, find, redis_server
 
+# The caches of several machines.
+OF_MACHINES = ("redis", "tiered", "tiered-shared")
+
 # The default MAX_MEMORY of nearcache.
 MEMORY = 64 * 1024**2
-SHARED_MEMORY = Path("/dev/shm")
-FILE = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else DATA_DIR) / f"nearcache-demo-{os.getpid()}"
 
 
 def unavailable_reason(cache):
     """Returns why a cache cannot be used on this machine, or None if it can."""
-    if cache == "shared" and sys.platform != "linux":
+    if cache in {"shared", "tiered-shared"} and sys.platform != "linux":
         return "it runs on Linux only"
-    if cache != "redis":
+    if cache not in OF_MACHINES:
         return None
     try:
         find("redis-server", "redis-server")
@@ -38,12 +37,16 @@ def temporary_storage(cache):
 
     Yields the LOCATION, or None for the default.
     """
-    if cache == "redis":
+    if cache in OF_MACHINES:
         try:
             with redis_server(MEMORY) as port:
                 yield f"redis://127.0.0.1:{port}"
         except UnavailableError as error:
             raise ServerError(str(error)) from error
+        finally:
+            # The near copies of each machine.
+            for path in FILE.parent.glob(f"{FILE.name}-*"):
+                path.unlink(missing_ok=True)
     elif cache == "shared":
         try:
             yield str(FILE)

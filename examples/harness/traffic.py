@@ -7,12 +7,10 @@ the end, and evaluates only the status and the cookies.
 from collections import defaultdict
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from itertools import islice
+from itertools import cycle, islice
 from math import inf
 from threading import Event, Thread
 from time import perf_counter
-
-from harness.server import HOST
 
 TIMEOUT = 15
 # After so many failures, the run stops.
@@ -55,7 +53,7 @@ def send(server, requests_by_client, length, on_progress):
     stop = Event()
     quotas = length.requests_by_client or [None] * len(requests_by_client)
     clients = [
-        Client(server.port, islice(requests, quota), stop)
+        Client(server.addresses, islice(requests, quota), stop)
         for requests, quota in zip(requests_by_client, quotas, strict=True)
     ]
     started = perf_counter()
@@ -84,9 +82,12 @@ def send(server, requests_by_client, length, on_progress):
 
 
 class Client(Thread):
-    """Sends the requests of several visitors, one at a time. A daemon thread, so that the demo can exit."""
+    """Sends the requests of several visitors, one at a time, to each address in turn.
 
-    def __init__(self, port, requests, stop):
+    A daemon thread, so that the demo can exit.
+    """
+
+    def __init__(self, addresses, requests, stop):
         super().__init__(daemon=True)
         self.latencies = []
         self.failures = []
@@ -94,7 +95,8 @@ class Client(Thread):
         self.finished = None
         self._requests = requests
         self._stop_event = stop
-        self._connection = HTTPConnection(HOST, port, timeout=TIMEOUT)
+        self._connections = [HTTPConnection(host, port, timeout=TIMEOUT) for host, port in addresses]
+        self._next = cycle(self._connections)
         self._cookies = defaultdict(dict)  # by visitor
 
     def run(self):
@@ -105,7 +107,8 @@ class Client(Thread):
             if self._stop_event.is_set():
                 break
         self.finished = perf_counter()
-        self._connection.close()
+        for connection in self._connections:
+            connection.close()
 
     def _send(self, request):
         cookies = self._cookies[request.visitor]
@@ -114,13 +117,14 @@ class Client(Thread):
         )
         if request.method == "POST":
             headers["X-CSRFToken"] = cookies.get("csrftoken", "")
+        connection = next(self._next)
         started = perf_counter()
         try:
-            self._connection.request(request.method, request.path, headers=headers)
-            response = self._connection.getresponse()
+            connection.request(request.method, request.path, headers=headers)
+            response = connection.getresponse()
             response.read()
         except (OSError, HTTPException) as error:
-            self._connection.close()  # the next request reconnects
+            connection.close()  # the next request reconnects
             self.failures.append(f"{request.method} {request.path}: {error!r}")
             return
         finally:

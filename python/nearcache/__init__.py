@@ -1,4 +1,4 @@
-"""Django cache backends written in Rust, for one process or for all processes of one machine.
+"""Django cache backends written in Rust: for one process, for one machine, or for several machines.
 
 Set ``"BACKEND": "nearcache.django.LocalCache"`` in ``CACHES``; see `nearcache.django`.
 """

@@ -20,6 +20,7 @@ __all__ = [
     "inspect_file",
     "real_number",
     "remove_unused_file",
+    "stop_listeners",
 ]
 
 __version__: str
@@ -37,6 +38,12 @@ def fast_types(
 
 def real_number(given: Any) -> float | None:
     """Returns a real number as a float, by the rules for timeouts; None for any other object."""
+
+def stop_listeners() -> None:
+    """Ends the listeners of the TieredCaches of this process, for good; for use at exit.
+
+    Another process of the machine then succeeds at once as the listener of a shared near tier.
+    """
 
 # These two exist only in builds with SharedCache, for 64-bit Linux.
 def inspect_file(

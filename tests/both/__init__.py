@@ -1,1 +1,1 @@
-"""Tests of what LocalCache and SharedCache have in common, run with both unless marked `local_only`."""
+"""Tests of what all backends have in common: run with each, unless marked `local_only` or `memory_only`."""

@@ -16,6 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from nearcache.django import LocalCache
 from support.isolated import isolated
 
+pytestmark = pytest.mark.memory_only("the server has the clock")
+
 START = datetime.datetime(2030, 1, 1, tzinfo=datetime.timezone.utc)
 
 

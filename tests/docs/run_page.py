@@ -5,6 +5,8 @@
   expression has a literal as its comment, as in ``cache.ttl("key")  # 60``, that must be its value.
 - A ``python`` block that begins with ``# settings.py`` is settings. Every cache of ours in them must open,
   work, and pass the system checks; the blocks after it use these caches. Files lie in a temporary directory.
+  A TieredCache uses a server that is started for the run; without one installed it is opened, but not used,
+  and the Python after it is skipped.
 - A block that imports a package of `OPTIONAL` is skipped where that is not installed, and so is the Python
   after it, which may need its names.
 - `page_checks` has the other languages.
@@ -30,8 +32,10 @@ from django.core.checks import Tags, run_checks
 from django.test import override_settings
 from django.utils.module_loading import import_string
 
+from nearcache.django.tiered import TieredCache
 from page_blocks import ROOT, BlockError, blocks_of
 from page_checks import CHECKS
+from page_server import PageServer
 
 OPTIONAL = {
     *("allauth", "axes", "cachalot", "constance", "debug_toolbar", "diskcache", "django_cache_url"),
@@ -46,10 +50,10 @@ SHARED_MEMORY_LIMIT = 2 * 1024**2
 def main(pages):
     """Run each page; write what is wrong with one to stderr, below its path. Return whether all are right."""
     faults = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, PageServer() as server:
         given = configure(Path(folder))
         for number, page in enumerate(pages):
-            run = PageRun(Path(folder, str(number)), given)
+            run = PageRun(Path(folder, str(number)), given, server)
             try:
                 for block in blocks_of(Path(page)):
                     run.check(block)
@@ -65,8 +69,9 @@ def main(pages):
 class PageRun:
     """The state that the blocks of a page leave to the next."""
 
-    def __init__(self, folder, caches):
+    def __init__(self, folder, caches, server):
         folder.mkdir()
+        self.server = server
         self.folder = folder
         self.namespace = {"__name__": "page"}
         self.caches = caches
@@ -113,7 +118,7 @@ class PageRun:
                 import_string(params["BACKEND"])
         with override_settings(CACHES=self.caches):
             for alias in namespace.get("CACHES", {}):
-                if alias in self.caches:
+                if alias in self.caches and self.has_server(block, alias):
                     use(block, alias)
             errors = [
                 error for error in run_checks(tags=[Tags.caches]) if str(error.id).startswith("nearcache.E")
@@ -121,10 +126,21 @@ class PageRun:
             if errors:
                 raise block.error(f"system checks: {errors}")
 
+    def has_server(self, block, alias):
+        """Return whether a cache can be used: a TieredCache needs a server."""
+        if not isinstance(caches[alias], TieredCache) or self.server.is_installed:
+            return True
+        print(f"{block.page}:{block.line}: skipped: no Redis or Valkey server is installed")
+        self.is_skipping = True
+        return False
+
     def elsewhere(self, params):
         """Return the same parameters of a cache, with its file in the temporary directory, and small."""
         params = copy.deepcopy(params)
         backend = import_string(params["BACKEND"])
+        if backend is TieredCache:
+            self.number += 1
+            return self.server.elsewhere(params, self.folder / f"near-{self.number}")
         if not hasattr(backend, "verify"):
             return params
         location = str(params.get("LOCATION", ""))
@@ -237,5 +253,5 @@ def evaluate(block, statement, namespace):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     sys.exit(not main(sys.argv[1:]))

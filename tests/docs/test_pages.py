@@ -38,6 +38,24 @@ await cache.aincr("key")  # 2
 cache.get("other")  # missing, so None
 ```
 
+```python
+# settings.py
+CACHES = {
+    "default": {
+        "BACKEND": "nearcache.django.TieredCache",
+        "LOCATION": "rediss://site:secret@no-such-host:6380/3",
+        "OPTIONS": {"NEAR": "shared", "MAX_MEMORY": "1GB", "TLS_CA": "/no/such/file"},
+    }
+}
+```
+
+```python
+from django.core.cache import caches
+
+caches["default"].set("key", 1)
+caches["default"].get("key", fresh=True)  # 1
+```
+
 ```console
 $ make test && ./manage.py nearcache keys 'user:*' --limit 20 | head
 any output
@@ -80,6 +98,16 @@ BAD = [
         '```python\n# settings.py\nCACHES = {"a": {"BACKEND": "nearcache.django.SharedCache", '
         '"OPTIONS": {"MAX_MEMORY": "1KB"}}}\n```',
         "is '1KB'; expected",
+    ),
+    (
+        '```python\n# settings.py\nCACHES = {"a": {"BACKEND": "nearcache.django.TieredCache", '
+        '"LOCATION": "http://server"}}\n```',
+        'the scheme "http" is unknown',
+    ),
+    (
+        '```python\n# settings.py\nCACHES = {"a": {"BACKEND": "nearcache.django.TieredCache", '
+        '"LOCATION": "redis://server", "OPTIONS": {"TLS_FILE": "ca.pem"}}}\n```',
+        "TLS_FILE",
     ),
     (
         '```python\n# settings.py\nCACHES = {"a": {"BACKEND": "django.core.cache.none.C"}}\n```',

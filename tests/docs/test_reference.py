@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nearcache import Stats
-from nearcache.django import LocalCache, SharedCache, locks, options
+from nearcache import Stats, _core
+from nearcache.django import LocalCache, SharedCache, TieredCache, errors, locks, options, tiered_options
 from nearcache.django.backend import Backend
 from nearcache.django.management.commands.nearcache import Command
 
@@ -32,6 +32,7 @@ def test_methods():
     assert public(Backend) - IN_WORDS == documented
     assert public(LocalCache) == public(Backend)
     assert public(SharedCache) - public(Backend) <= {"verify"}
+    assert public(TieredCache) == public(Backend)
 
 
 def test_each_method_has_its_twin():
@@ -40,7 +41,10 @@ def test_each_method_has_its_twin():
     assert twins == [f"a{name}" for name in plain]
 
 
-@pytest.mark.parametrize("name", sorted({*options.LOCAL, *options.SHARED, "NEARCACHE_FAST_PROXY"}))
+OPTIONS = {*options.LOCAL, *options.SHARED, *tiered_options.NAMES, "NEARCACHE_FAST_PROXY"}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
 def test_options(name):
     assert f"`{name}`" in page("settings")
 
@@ -82,6 +86,18 @@ def test_statistics():
     assert fields == set(members.split(", "))
 
 
+def test_statistics_of_the_tiers():
+    documented = re.findall(r"^\| `(\w+)` \|", page("stats"), re.MULTILINE)
+    fields = {name for name in vars(_core.RemoteStats) if not name.startswith("_")}
+    assert len(documented) == len(fields)
+    assert set(documented) == fields
+
+
+def test_synonyms_of_options():
+    names = {*tiered_options.SYNONYMS, *tiered_options.WITHOUT_EFFECT}
+    assert [name for name in names if f"`{name}`" not in page("settings")] == []
+
+
 def test_actions_and_their_options():
     parser = Command().create_parser("manage.py", "nearcache")
     (actions,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
@@ -96,3 +112,12 @@ def test_actions_and_their_options():
 @pytest.mark.parametrize("error", [locks.LockError, locks.LockNotOwnedError])
 def test_errors(error):
     assert f"`nearcache.django.{error.__name__}`" in page("errors")
+
+
+def test_errors_of_a_server():
+    classes = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    documented = re.findall(r"^\| `(Remote\w+)` \| (?:`(\w+)`)? ?\|", page("errors"), re.MULTILINE)
+    assert {name for name, _ in documented} == classes
+    for name, base in documented:
+        bases = {one.__name__ for one in getattr(errors, name).__bases__}
+        assert bases - {"Exception", "RemoteError"} == ({base} if base else set()), name

@@ -539,7 +539,7 @@ class TestDjangoCompatibility:
             return [
                 (one.name, one.kind, one.default is not one.empty, one.default if name == "get" else None)
                 for one in inspect.signature(method).parameters.values()
-                if one.name not in {"nx", "xx", "ignore_key_check"}  # ours
+                if one.name not in {"nx", "xx", "ignore_key_check", "fresh"}  # ours
             ]
 
         assert parameters(getattr(cache, name)) == parameters(getattr(BaseCache({}), name))

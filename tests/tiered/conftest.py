@@ -1,7 +1,10 @@
 """Servers for the tests of TieredCache."""
 
+import uuid
+
 import pytest
 
+from nearcache.django import TieredCache
 from support.redis_servers.binaries import flavours
 from support.redis_servers.cluster import Cluster
 from support.redis_servers.proxy import Proxy
@@ -67,3 +70,25 @@ def cluster(flavour):
     """Return a Cluster of six nodes, behind proxies; one for all tests of a module."""
     with Cluster(flavour, proxied=True) as running:
         yield running
+
+
+@pytest.fixture
+def make_tiered(shared_memory):
+    """Return a function that makes caches: ``make_tiered(url, MAX_STALENESS=0.3)``.
+
+    With NEAR "shared", each has a file of its own unless NEAR_LOCATION is given.
+    """
+    made = []
+
+    def make(url, **options):
+        params = {name: options.pop(name) for name in ("KEY_PREFIX", "TIMEOUT") if name in options}
+        if options.get("NEAR") == "shared":
+            options.setdefault("NEAR_LOCATION", str(shared_memory / f"near-{uuid.uuid4().hex}"))
+            options.setdefault("MAX_MEMORY", "8MB")
+        made.append(TieredCache(url, {**params, "OPTIONS": options}))
+        return made[-1]
+
+    yield make
+    # Stores live as long as the process.
+    for cache in made:
+        cache.reset_stats()

@@ -67,6 +67,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_class::<store::Completions>()?;
         module.add_class::<store::Pending>()?;
         module.add_class::<store::RemoteStats>()?;
+        module.add_function(wrap_pyfunction!(store::stop_listeners, module)?)?;
     }
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<store::Stats>()?;

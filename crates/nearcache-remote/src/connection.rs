@@ -49,7 +49,9 @@ impl Connection {
             response_timeout: config.response_timeout,
             introduction: Introduction::default(),
         };
-        let replies = connection.request(&handshake.commands, &name)?;
+        let replies = connection
+            .request(&handshake.commands, &name)
+            .map_err(failure::handshake)?;
         connection.introduction = handshake.finish(&replies, &name)?;
         Ok(connection)
     }

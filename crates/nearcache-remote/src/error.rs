@@ -57,7 +57,9 @@ impl Error {
     #[must_use]
     pub fn from_reply(error: &redis::ServerError, address: &str) -> Self {
         let hint = match error.code() {
-            "MOVED" | "ASK" => format!("; {address} is a node of a Cluster, use redis+cluster://{address}"),
+            "MOVED" | "ASK" | "CROSSSLOT" => {
+                format!("; {address} is a node of a Cluster, use redis+cluster://{address}")
+            }
             "READONLY" => format!("; {address} is a replica, the first URL must be the primary's"),
             _ => String::new(),
         };

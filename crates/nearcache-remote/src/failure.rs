@@ -112,6 +112,15 @@ pub(crate) fn exchange(name: &str, error: &io::Error, timeout: Duration) -> Erro
     }
 }
 
+/// A new connection broke before the handshake was answered.
+pub(crate) fn handshake(error: Error) -> Error {
+    if error.kind != ErrorKind::Connection {
+        return error;
+    }
+    let hint = "in the handshake; a proxy has to pass CLIENT and INFO on, or to answer with an error";
+    Error::new(error.kind, format!("{error} ({hint})"))
+}
+
 /// A reply did not arrive in time.
 pub(crate) fn no_reply(name: &str, timeout: Duration) -> Error {
     Error::new(

@@ -1,6 +1,6 @@
 //! The thread that serves requests that do not block: one a process, started at the first.
 
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
@@ -8,19 +8,21 @@ use tokio::runtime::{Builder, Handle};
 use crate::error::{Error, ErrorKind};
 use crate::per_process::PerProcess;
 
-/// The runtime of this process, or why there is none.
-static RUNTIME: PerProcess<OnceLock<Result<Handle, String>>> = PerProcess::new();
+/// The runtime of this process, once it is started.
+static RUNTIME: PerProcess<Mutex<Option<Handle>>> = PerProcess::new();
 
 /// Returns the runtime of this process, whose thread is started at the first call.
 pub(crate) fn handle() -> Result<Handle, Error> {
-    let runtime = RUNTIME.get(OnceLock::new);
-    let started = runtime.get_or_init(|| start().map_err(|error| error.to_string()));
-    started.clone().map_err(|reason| {
-        Error::new(
-            ErrorKind::Connection,
-            format!("cannot start the thread for asynchronous requests: {reason}"),
-        )
-    })
+    let runtime = RUNTIME.get(|| Mutex::new(None));
+    let mut started = runtime.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = started.as_ref() {
+        return Ok(handle.clone());
+    }
+    let handle = start().map_err(|error| {
+        let message = format!("cannot start the thread for asynchronous requests: {error}");
+        Error::new(ErrorKind::Connection, message)
+    })?;
+    Ok(started.insert(handle).clone())
 }
 
 fn start() -> std::io::Result<Handle> {

@@ -3,7 +3,7 @@
 mod verifier;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -110,8 +110,10 @@ fn client_config(files: &TlsFiles, pems: &Pems) -> Result<ClientConfig, String> 
     let mut config = match &pems.client {
         None => builder.with_no_client_auth(),
         Some((cert, key)) => {
-            let invalid =
-                |error: &dyn fmt::Display| format!("the client certificate or its key is invalid: {error}");
+            let invalid = |error: &dyn fmt::Display| {
+                let path = files.cert.as_deref().unwrap_or_else(|| Path::new("")).display();
+                format!("the client certificate in the TLS file {path} or its key is invalid: {error}")
+            };
             let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<Vec<_>, _>>();
             let chain = chain.map_err(|error| invalid(&error))?;
             let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| invalid(&error))?;

@@ -163,6 +163,21 @@ fn a_server_that_falls_silent_shuts_the_gate() {
 }
 
 #[test]
+fn a_server_that_runs_a_script_is_not_confirmed_and_not_lost() {
+    let (server, state, _listener) = armed();
+    let key = Stripe::of(b"p:a");
+    let stamp = state.stamp(key);
+    server.behaviour().is_busy = true;
+    wait("the gate shuts", || !state.is_open(MAX_STALENESS));
+    sleep(2 * MAX_STALENESS);
+    assert!(!state.is_open(MAX_STALENESS) && state.is_armed(id(&server)));
+    server.behaviour().is_busy = false;
+    wait("the gate opens", || state.is_open(MAX_STALENESS));
+    assert!(state.is_current(key, stamp));
+    assert_eq!(state.counters().losses, 0);
+}
+
+#[test]
 fn a_slow_server_is_waited_for() {
     let server = FakeServer::start();
     server.behaviour().hello_delay = 2 * MAX_STALENESS;

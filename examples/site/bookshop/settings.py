@@ -18,16 +18,24 @@ BACKENDS = {
     "nearcache": "nearcache.django.LocalCache",
     "shared": "nearcache.django.SharedCache",
     "redis": "django.core.cache.backends.redis.RedisCache",
+    "tiered": "nearcache.django.TieredCache",
+    "tiered-shared": "nearcache.django.TieredCache",
 }
 DEMO_CACHE = os.environ.get("DEMO_CACHE", "nearcache")
 if DEMO_CACHE not in BACKENDS:
     raise SystemExit(f"DEMO_CACHE is {DEMO_CACHE!r}; expected one of: {', '.join(BACKENDS)}")
 
 CACHES = {"default": {"BACKEND": BACKENDS[DEMO_CACHE]}}
-# The URL of the Redis server, or the path of the file of a SharedCache.
-LOCATION = os.environ.get("DEMO_CACHE_LOCATION", "redis://127.0.0.1:6379" if DEMO_CACHE == "redis" else "")
+# The URL of the Redis or Valkey server, or the path of the file of a SharedCache.
+REMOTE = DEMO_CACHE in {"redis", "tiered", "tiered-shared"}
+LOCATION = os.environ.get("DEMO_CACHE_LOCATION", "redis://127.0.0.1:6379" if REMOTE else "")
 if LOCATION:
     CACHES["default"]["LOCATION"] = LOCATION
+if DEMO_CACHE == "tiered-shared":
+    CACHES["default"]["OPTIONS"] = {"NEAR": "shared"}
+    # The two machines of the demo are one, so the files with the near copies need names of their own.
+    if path := os.environ.get("DEMO_NEAR_LOCATION"):
+        CACHES["default"]["OPTIONS"]["NEAR_LOCATION"] = path
 
 # DummyCache cannot store sessions, so without a cache they are in the database, which is Django's default.
 SESSION_ENGINE = f"django.contrib.sessions.backends.{'db' if DEMO_CACHE == 'none' else 'cache'}"
@@ -46,7 +54,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    *(["nearcache.django"] if DEMO_CACHE in {"nearcache", "shared"} else []),
+    *(["nearcache.django"] if DEMO_CACHE not in {"none", "locmem", "redis"} else []),
     "shop",
 ]
 
@@ -99,4 +107,4 @@ USE_TZ = True
 # These settings are for a demo that listens on this machine only. Do not use them on a public site.
 DEBUG = False
 SECRET_KEY = "a demonstration has no secrets to keep, but Django wants a long enough key"
-ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ALLOWED_HOSTS = ["127.0.0.1", "127.0.0.2", "localhost"]

@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from nearcache import _core
 from nearcache.django.locks import AsyncLock
 from nearcache.django.sync_methods import SyncMethods, with_prefix
+
+if TYPE_CHECKING:
+    from nearcache.django.backend import Backend
 
 
 class AsyncMethods(SyncMethods):
@@ -217,7 +220,7 @@ class AsyncMethods(SyncMethods):
     ) -> AsyncLock:
         """Returns an `AsyncLock` that is stored in this cache under ``key``. Not a coroutine function."""
         return AsyncLock(
-            self,
+            cast("Backend", self),
             key,
             version=version,
             timeout=timeout,

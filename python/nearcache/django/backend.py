@@ -1,4 +1,4 @@
-"""`Backend`, the common base class of `LocalCache` and `SharedCache`.
+"""`Backend`, the common base class of `LocalCache`, `SharedCache` and `TieredCache`.
 
 The extension module ``nearcache._core`` implements the cache. `SyncMethods` and `AsyncMethods` define the
 Python functions around it; `locks` defines the locks.

@@ -15,9 +15,12 @@ import threading
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nearcache import _core
+
+if TYPE_CHECKING:
+    from nearcache.django.backend import Backend
 
 
 class LockError(Exception):
@@ -47,7 +50,7 @@ class _LockBase:
 
     def __init__(
         self,
-        cache: _core.Backend,
+        cache: Backend,
         key: Any,
         *,
         version: Any = None,
@@ -102,12 +105,6 @@ class _LockBase:
             deadline=time.monotonic() + longest if blocking else -math.inf,
         )
 
-    def _try_acquire(self, token: str) -> bool:
-        acquired = self.cache._acquire(self.key, token, self.timeout, self.version)
-        if acquired:
-            self.local.token = token
-        return acquired
-
     def _not_acquired(self) -> LockError:
         return LockError(f"could not acquire the lock {self.key!r} in time: another holder has it")
 
@@ -116,30 +113,22 @@ class _LockBase:
             f"cannot {purpose} the lock {self.key!r}: it has expired or was evicted, deleted or overwritten"
         )
 
-    def _locked(self) -> bool:
-        return self.cache.has_key(self.key, version=self.version)
-
-    def _owned(self) -> bool:
-        token = self._token
-        return token is not None and self.cache._holds(self.key, token, self.version)
-
-    def _release(self) -> None:
+    def _taken_token(self) -> str:
+        """Returns the token to release the lock with, which this holder then no longer has."""
         token = self._held_token("release")
         self.local.token = None
-        if not self.cache._release(self.key, token, self.version):
-            raise self._not_owned("release")
+        return token
 
-    def _extend(self, additional_time: float, *, on_top: bool) -> None:
+    def _extension(self, additional_time: float) -> tuple[str, float]:
+        """Returns the token, and by how many seconds to extend the lock."""
         token = self._held_token("extend")
         if self.timeout is None:
             raise LockError(f"cannot extend the lock {self.key!r}: it has no timeout")
-        seconds = _checked("additional_time", additional_time, zero=False)
-        if not self.cache._extend(self.key, token, seconds, on_top, self.version):
-            raise self._not_owned("extend")
+        return token, _checked("additional_time", additional_time, zero=False)
 
-    def _reacquire(self) -> None:
-        # Without a timeout, _extend raises, and the number does not matter.
-        self._extend(self.timeout or 1, on_top=False)
+    def _timeout_again(self) -> float:
+        """Returns the seconds for ``reacquire``. Without a timeout, `_extension` raises for any number."""
+        return self.timeout or 1
 
 
 class Lock(_LockBase):
@@ -159,7 +148,7 @@ class Lock(_LockBase):
     held.
     """
 
-    def __init__(self, cache: _core.Backend, key: Any, *, thread_local: bool = True, **options: Any) -> None:
+    def __init__(self, cache: Backend, key: Any, *, thread_local: bool = True, **options: Any) -> None:
         """Creates a lock that is not held yet; see ``cache.lock`` for the arguments."""
         super().__init__(cache, key, **options)
         if thread_local:
@@ -195,11 +184,12 @@ class Lock(_LockBase):
         the lock. Raises `ValueError` if the cache cannot store the entry of the lock.
         """
         attempt = self._attempt(sleep, blocking, blocking_timeout, token)
-        while not self._try_acquire(attempt.token):
+        while not self.cache._acquire(self.key, attempt.token, self.timeout, self.version):
             seconds = attempt.next_wait()
             if seconds is None:
                 return False
             time.sleep(seconds)
+        self.local.token = attempt.token
         return True
 
     def release(self) -> None:
@@ -207,28 +197,32 @@ class Lock(_LockBase):
 
         Raises `LockError` if the caller has not acquired it, `LockNotOwnedError` if it has lost it.
         """
-        self._release()
+        token = self._taken_token()
+        if not self.cache._release(self.key, token, self.version):
+            raise self._not_owned("release")
 
     def extend(self, additional_time: float, replace_ttl: bool = False) -> bool:
         """Adds seconds to the remaining time, or with ``replace_ttl`` replaces it; returns True.
 
         Raises `LockError` if the lock is not held or has no timeout, `LockNotOwnedError` if it was lost.
         """
-        self._extend(additional_time, on_top=not replace_ttl)
+        token, seconds = self._extension(additional_time)
+        if not self.cache._extend(self.key, token, seconds, not replace_ttl, self.version):
+            raise self._not_owned("extend")
         return True
 
     def reacquire(self) -> bool:
         """Sets the remaining time to the timeout of the lock; returns True. Raises the errors of `extend`."""
-        self._reacquire()
-        return True
+        return self.extend(self._timeout_again(), replace_ttl=True)
 
     def locked(self) -> bool:
         """Returns whether the lock is held, by the caller or another holder."""
-        return self._locked()
+        return self.cache.has_key(self.key, version=self.version)
 
     def owned(self) -> bool:
         """Returns whether the caller holds the lock."""
-        return self._owned()
+        token = self._token
+        return token is not None and self.cache._holds(self.key, token, self.version)
 
 
 class AsyncLock(_LockBase):
@@ -262,34 +256,39 @@ class AsyncLock(_LockBase):
     ) -> bool:
         """Asynchronous `Lock.acquire`."""
         attempt = self._attempt(sleep, blocking, blocking_timeout, token)
-        while not self._try_acquire(attempt.token):
+        while not await self.cache._aacquire(self.key, attempt.token, self.timeout, self.version):
             seconds = attempt.next_wait()
             if seconds is None:
                 return False
             await asyncio.sleep(seconds)
+        self.local.token = attempt.token
         return True
 
     async def release(self) -> None:
         """Asynchronous `Lock.release`."""
-        self._release()
+        token = self._taken_token()
+        if not await self.cache._arelease(self.key, token, self.version):
+            raise self._not_owned("release")
 
     async def extend(self, additional_time: float, replace_ttl: bool = False) -> bool:
         """Asynchronous `Lock.extend`."""
-        self._extend(additional_time, on_top=not replace_ttl)
+        token, seconds = self._extension(additional_time)
+        if not await self.cache._aextend(self.key, token, seconds, not replace_ttl, self.version):
+            raise self._not_owned("extend")
         return True
 
     async def reacquire(self) -> bool:
         """Asynchronous `Lock.reacquire`."""
-        self._reacquire()
-        return True
+        return await self.extend(self._timeout_again(), replace_ttl=True)
 
     async def locked(self) -> bool:
         """Asynchronous `Lock.locked`."""
-        return self._locked()
+        return await self.cache.ahas_key(self.key, version=self.version)
 
     async def owned(self) -> bool:
         """Asynchronous `Lock.owned`."""
-        return self._owned()
+        token = self._token
+        return token is not None and await self.cache._aholds(self.key, token, self.version)
 
 
 def _as_text(token: str | bytes) -> str:

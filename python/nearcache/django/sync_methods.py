@@ -12,12 +12,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, SupportsFloat, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar, cast
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from nearcache import _core
 from nearcache.django.locks import Lock
+
+if TYPE_CHECKING:
+    from nearcache.django.backend import Backend
 
 # How often `incr` retries when other callers add and delete the same key at the same time.
 _INCR_ATTEMPTS = 10
@@ -167,7 +170,7 @@ class SyncMethods(_core.Backend, BaseCache):
     ) -> Lock:
         """Returns a `Lock` that is stored in this cache under ``key``; see `Lock` for the arguments."""
         return Lock(
-            self,
+            cast("Backend", self),
             key,
             version=version,
             timeout=timeout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from typing import Any
 
@@ -12,13 +13,17 @@ from nearcache.django.backend import Backend
 from nearcache.django.tiered_methods import TieredMethods
 from nearcache.django.tiered_options import TieredOptions
 
+if hasattr(_core, "stop_listeners"):
+    # Another process of the machine can succeed this one at once.
+    atexit.register(_core.stop_listeners)
+
 
 class TieredCache(TieredMethods, Backend):
     """Caches entries on a Redis or Valkey server, with copies in this process or on this machine.
 
     The server reports every write, so that a copy is not served when it is more than ``MAX_STALENESS``
     seconds out of date. Keys and values have the same form as those of Django's ``RedisCache``: both can use
-    the same server. The options are in docs/reference/settings.md. Connects at first use.
+    the same server. Connects at first use.
     """
 
     def __init__(self, name: Any, params: dict[str, Any]) -> None:

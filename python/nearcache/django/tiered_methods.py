@@ -26,9 +26,18 @@ def _completions(loop: asyncio.AbstractEventLoop) -> _core.Completions:
     """Returns what the answers for an event loop arrive in."""
     found = _COMPLETIONS.get(loop)
     if found is None:
+        _forget_closed_loops()
         found = _COMPLETIONS[loop] = _core.Completions()
         loop.add_reader(found.fileno(), found.finish)
     return found
+
+
+def _forget_closed_loops() -> None:
+    """Closes the descriptors of closed loops. An answer that came after the end keeps its loop in memory."""
+    for reference in _COMPLETIONS.keyrefs():
+        loop = reference()
+        if loop is not None and loop.is_closed():
+            _COMPLETIONS.pop(loop, None)
 
 
 async def _result(started: _T | _core.Pending[_T]) -> _T:
@@ -41,7 +50,16 @@ async def _result(started: _T | _core.Pending[_T]) -> _T:
     return await future
 
 
-class TieredMethods(Backend, _core.TieredBackend):
+def _abandon(started: Any) -> None:
+    """Begins an operation whose result nobody waits for."""
+    if type(started) is _core.Pending:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        future.cancel()
+        _completions(loop).begin(started, future)
+
+
+class TieredMethods(_core.TieredBackend, Backend):
     """Defines the asynchronous methods, and the walks over keys."""
 
     async def aget(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:
@@ -209,7 +227,12 @@ class TieredMethods(Backend, _core.TieredBackend):
         return await asyncio.to_thread(self.delete_pattern, pattern, version, itersize=itersize, **options)
 
     async def _aacquire(self, key: Any, token: str, timeout: float | None, version: Any) -> bool:
-        return await _result(self._start_acquire(key, token, timeout, version))
+        try:
+            return await _result(self._start_acquire(key, token, timeout, version))
+        except asyncio.CancelledError:
+            # The server may give the lock to this caller, who does not wait for it any more.
+            _abandon(self._start_release(key, token, version))
+            raise
 
     async def _arelease(self, key: Any, token: str, version: Any) -> bool:
         return await _result(self._start_release(key, token, version))

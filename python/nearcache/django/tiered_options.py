@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from django.core.cache.backends.base import default_key_func, get_key_func
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django.greenlets import green_wait
@@ -39,7 +40,7 @@ ON_ERROR = ("raise", "miss", "stale")
 CLEAR = ("prefix", "flushdb")
 NAMES = (
     *("NEAR", "MAX_MEMORY", "NEAR_TTL", "MAX_STALENESS", "NEAR_EXCLUDE", "NEAR_LOCATION", "MAX_PROCESSES"),
-    *("ON_ERROR", "CLEAR", "REMOTE", "CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "MAX_CONNECTIONS"),
+    *("ON_ERROR", "CLEAR", "CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "MAX_CONNECTIONS"),
     *("DB", "USERNAME", "PASSWORD", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_VERIFY", "REVERSE_KEY_FUNCTION"),
 )
 # The names of Django's RedisCache and redis-py for the same settings.
@@ -65,6 +66,7 @@ DEFAULT_SOCKET_TIMEOUT = 2.0
 DEFAULT_MAX_CONNECTIONS = 64
 MAX_SECONDS = 366 * 24 * 3600.0
 
+_LOCATIONS = "a URL such as 'redis://localhost:6379/1', or a list of URLs"
 # Between two URLs. A URL itself may list hosts, separated by commas.
 _SEPARATOR = re.compile(r"[;,]\s*(?=[a-z0-9+]+://)", re.IGNORECASE)
 
@@ -73,7 +75,8 @@ _SEPARATOR = re.compile(r"[;,]\s*(?=[a-z0-9+]+://)", re.IGNORECASE)
 class TieredOptions:
     """The settings of a `TieredCache`, as the extension module reads them. Times are in seconds."""
 
-    locations: list[str]
+    #: They may have passwords.
+    locations: list[str] = field(repr=False)
     #: None for no expiry.
     timeout: int | None
     #: The bytes of the near tier.
@@ -101,6 +104,8 @@ class TieredOptions:
     key_prefix: str
     reverse_key_function: Callable[[str], str] | None
     green_wait: Callable[[int], object] | None
+    #: For tests: the guard of the promise that is left out: "stamp", "gate" or "epoch".
+    broken_guard: str | None = None
 
     @property
     def near_size(self) -> int:
@@ -176,8 +181,14 @@ def _locations(location: object) -> list[str]:
         found = list(location)
     else:
         found = []
-    if not found or not all(isinstance(url, str) and url for url in found):
-        raise invalid("LOCATION", location, "a URL such as 'redis://localhost:6379/1', or a list of URLs")
+    if not found or found == [""]:
+        raise invalid("LOCATION", location, _LOCATIONS)
+    for url in found:
+        if not isinstance(url, str) or not url:
+            # The others, and bytes, may have a password.
+            raise ImproperlyConfigured(
+                f"nearcache: LOCATION has the element {type(url) if url else url!r}; expected {_LOCATIONS}."
+            )
     return found
 
 
@@ -219,7 +230,11 @@ def _choice(options: Mapping[str, Any], name: str, accepted: tuple[str, ...]) ->
 
 def _key_prefix(params: Mapping[str, Any]) -> str:
     """Returns what every stored key begins with; an empty text if a function makes the keys."""
-    function = params.get("KEY_FUNCTION")
-    if function is not None:
+    if get_key_func(params.get("KEY_FUNCTION")) is not default_key_func:
         return ""
-    return f"{params.get('KEY_PREFIX', '')}:"
+    prefix = f"{params.get('KEY_PREFIX', '')}:"
+    try:
+        prefix.encode()
+    except UnicodeEncodeError:
+        raise invalid("KEY_PREFIX", params["KEY_PREFIX"], "text that can be encoded in UTF-8") from None
+    return prefix

@@ -24,24 +24,36 @@ impl Config {
                 format!("LOCATION is empty; expected {FORMS}"),
             ));
         };
-        let invalid = |location: &str, problem: String| invalid(location, &problem);
-        let mut config = Err(invalid(first, "it is empty".to_owned()));
-        // The replicas must be valid too: a mistake there would show only after the list is turned around.
-        for location in locations.iter().rev() {
-            let url = Url::parse(location).map_err(|problem| invalid(location, problem))?;
-            if locations.len() > 1 && matches!(url.kind, Kind::Sentinel | Kind::Cluster) {
-                let problem = "a Sentinel's or Cluster's URL must be the only one; write its hosts as host:port,host:port";
-                return Err(invalid(location, problem.to_owned()));
+        if locations.len() > 1 {
+            // The replicas must be valid too: a mistake there would show only after the list is turned around.
+            for location in locations {
+                check_one_of_several(location, options)?;
             }
-            config = configure(url, options).map_err(|problem| invalid(location, problem));
         }
-        config
+        parse_one(first, options)
+    }
+}
+
+fn parse_one(location: &str, options: &Options) -> Result<Config, Error> {
+    let url = Url::parse(location).map_err(|problem| invalid(location, &problem))?;
+    configure(url, options).map_err(|problem| invalid(location, &problem))
+}
+
+fn check_one_of_several(location: &str, options: &Options) -> Result<(), Error> {
+    match parse_one(location, options)?.endpoints {
+        Endpoints::Single(_) => Ok(()),
+        Endpoints::Sentinel { .. } | Endpoints::Cluster(_) => Err(invalid(
+            location,
+            "a Sentinel's or Cluster's URL must be the only one; write its hosts as host:port,host:port",
+        )),
     }
 }
 
 fn invalid(location: &str, problem: &str) -> Error {
     let accepted = if problem.contains("query") {
         format!("the names {NAMES}")
+    } else if problem.contains("TLS file") {
+        "files in PEM form".to_owned()
     } else {
         FORMS.to_owned()
     };

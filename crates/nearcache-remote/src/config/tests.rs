@@ -119,7 +119,7 @@ fn the_first_of_several_urls_is_the_primary() {
     let locations = ["redis://a:1".to_owned(), "redis://b:2".to_owned()];
     let config = Config::parse(&locations, &Options::default()).unwrap();
     assert_eq!(endpoints(&config), "a:1");
-    for second in ["redis://b:x", "redis+cluster://b"] {
+    for second in ["redis://b:x", "redis://b?max_connections=0", "redis+cluster://b"] {
         let locations = ["redis://a:1".to_owned(), second.to_owned()];
         assert!(
             Config::parse(&locations, &Options::default()).is_err(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, RedisConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, RedisConnectionInfo, RedisError, Value, cmd};
 use rustix::net::{Shutdown, shutdown};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -53,9 +53,18 @@ impl Connection {
     }
 
     /// Sends a command and returns its reply.
-    pub(super) async fn request(&mut self, cmd: &Cmd) -> Result<Value, Error> {
-        let reply = cmd.query_async(&mut self.requests).await;
+    pub(super) async fn request(&mut self, command: &Cmd) -> Result<Value, Error> {
+        let reply = command.query_async(&mut self.requests).await;
         reply.map_err(|error| describe(&self.addr, &error))
+    }
+
+    /// Returns whether the server runs a script and so refuses `PING`.
+    pub(super) async fn is_busy(&mut self) -> Result<bool, Error> {
+        match cmd("PING").query_async::<Value>(&mut self.requests).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.code() == Some("BUSY") => Ok(true),
+            Err(error) => Err(describe(&self.addr, &error)),
+        }
     }
 
     pub(super) fn set_response_timeout(&mut self, limit: Duration) {

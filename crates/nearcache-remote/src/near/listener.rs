@@ -11,6 +11,7 @@ use super::listener_thread;
 use super::state::{NearState, Term};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
+use crate::server_id::ServerId;
 
 /// The shortest staleness that the listener keeps up with.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -53,6 +54,8 @@ pub(super) struct Shared {
     pub(super) scope: Scope,
     pub(super) prefix: Vec<u8>,
     pub(super) max_staleness: Duration,
+    /// See [`Listener::keep_epoch`].
+    keeps_epoch: bool,
     /// The fork depth of the process in which the thread runs, or 0.
     runs_at: AtomicU64,
     pub(super) is_stopped: AtomicBool,
@@ -81,6 +84,7 @@ impl Listener {
             scope,
             prefix,
             max_staleness: max_staleness.max(SHORTEST),
+            keeps_epoch: false,
             runs_at: AtomicU64::new(0),
             is_stopped: AtomicBool::new(false),
             term: AtomicU64::new(0),
@@ -92,6 +96,18 @@ impl Listener {
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Makes the listener arm without raising the epoch, which breaks the promise.
+    ///
+    /// For tests, which show that they notice. To be called before the listener is used.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn keep_epoch(mut self) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.keeps_epoch = true;
+        }
+        self
     }
 
     /// Starts the thread if no process has to do what it does: this one, or with [`Scope::Machine`] any.
@@ -187,6 +203,24 @@ impl Shared {
             // The heartbeat that a forked process finds is its parent's.
             Scope::Process => Duration::ZERO,
             Scope::Machine => self.max_staleness * 2,
+        }
+    }
+
+    /// Arms the listener on these servers.
+    pub(super) fn arm(&self, term: Term, servers: &[ServerId]) {
+        if self.keeps_epoch {
+            self.state.mark_armed(term, servers);
+        } else {
+            self.state.arm(term, servers);
+        }
+    }
+
+    /// Disarms the listener, which lost a connection or found other primaries.
+    pub(super) fn apply_loss(&self, term: Term) {
+        if self.keeps_epoch {
+            self.state.mark_armed(term, &[]);
+        } else {
+            self.state.apply_loss(term);
         }
     }
 

@@ -41,11 +41,11 @@ fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     loop {
         let failure = match catch_unwind(AssertUnwindSafe(|| listen(shared, term))) {
-            Ok(Ok(())) => return shared.state.apply_loss(term),
+            Ok(Ok(())) => return shared.apply_loss(term),
             Ok(Err(error)) => error.to_string(),
             Err(panic) => format!("panicked: {}", panic_message(panic.as_ref())),
         };
-        shared.state.apply_loss(term);
+        shared.apply_loss(term);
         let error = Error::new(
             ErrorKind::Connection,
             format_args!("the listener's thread failed: {failure}"),
@@ -99,7 +99,7 @@ async fn keep_sessions(shared: &Arc<Shared>, term: Term) {
         let error = match Session::open(shared, &discovery).await {
             Ok(session) => {
                 let error = session.keep(term, &mut backoff).await;
-                shared.state.apply_loss(term);
+                shared.apply_loss(term);
                 error
             }
             Err(error) => error,

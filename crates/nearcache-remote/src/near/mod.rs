@@ -22,7 +22,8 @@
 //!    neither the order in which a reply and an invalidation arrive, nor a process that dies between two steps, can
 //!    leave a copy that is served although it was invalidated.
 //! 3. The server sends an invalidation before the answer to a later request of the same connection. So when a round is
-//!    answered, all writes before it was sent have been counted.
+//!    answered, all writes before it was sent have been counted. The exception is a server that runs a script for long:
+//!    it refuses `PING`, which is part of a round, and the round does not count.
 //! 4. Copies are served only while `now - confirmed < max_staleness` (the *gate*). The gate is read before the stamp is
 //!    compared: in the other order, a stamp that was compared before an outage ended would be combined with the
 //!    confirmation after it.

@@ -52,8 +52,17 @@ impl Primary {
         &self.connection.addr
     }
 
-    /// Checks that the server is still a primary. All pushes that it sent before its answer have been applied then.
-    pub(super) async fn check_role(&mut self) -> Result<(), Error> {
+    /// Checks that the server is still a primary; returns whether it has sent all invalidations of the writes that it
+    /// acknowledged before. Those before its answer have been applied then.
+    ///
+    /// While a script runs for long, a server acknowledges what it executed right before the script, and answers `HELLO`,
+    /// but sends invalidations after the script. It refuses `PING` then (seen with Valkey 9.1).
+    pub(super) async fn check(&mut self) -> Result<bool, Error> {
+        self.check_role().await?;
+        Ok(!self.connection.is_busy().await?)
+    }
+
+    async fn check_role(&mut self) -> Result<(), Error> {
         let hello = self.connection.request(&cmd("HELLO")).await?;
         match role(&hello) {
             Some(b"master") => Ok(()),

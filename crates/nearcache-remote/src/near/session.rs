@@ -50,7 +50,7 @@ impl Session {
     /// Arms the listener and confirms round after round; returns why that ended.
     pub(super) async fn keep(&self, term: Term, backoff: &mut Backoff) -> Error {
         let ids: Vec<ServerId> = self.primaries.iter().map(|primary| primary.id).collect();
-        self.shared.state.arm(term, &ids);
+        self.shared.arm(term, &ids);
         tokio::select! {
             biased;
             server = self.lost.server() => {
@@ -66,36 +66,37 @@ impl Session {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let sent = self.round().await?;
-            self.shared.state.mark_armed(term, ids);
-            self.shared.state.confirm(term, sent);
-            self.shared.report_confirmation();
-            backoff.reset();
+            if let Some(sent) = self.round().await? {
+                self.shared.state.mark_armed(term, ids);
+                self.shared.state.confirm(term, sent);
+                self.shared.report_confirmation();
+                backoff.reset();
+            }
         }
     }
 
     /// Asks every primary whether it is one, and the Sentinels or the Cluster whether they are all; returns when that was
-    /// sent.
-    async fn round(&self) -> Result<BootTime, Error> {
+    /// sent. `None` if a script holds invalidations back: then the gate shuts for a while, but nothing is lost.
+    async fn round(&self) -> Result<Option<BootTime>, Error> {
         let sent = BootTime::now();
-        let checks = self
-            .primaries
-            .iter()
-            .cloned()
-            .map(|mut primary| async move { primary.check_role().await });
+        let checks = self.primaries.iter().cloned();
+        let checks = checks.map(|mut primary| async move { primary.check().await });
         let answers = async {
-            all(checks).await?;
-            self.discovery.check(&self.primaries).await
+            let are_complete = all(checks).await?.into_iter().all(|is_complete| is_complete);
+            if are_complete {
+                self.discovery.check(&self.primaries).await?;
+            }
+            Ok(are_complete)
         };
         let limit = self.shared.max_staleness;
-        timeout(limit, answers).await.unwrap_or_else(|_| {
+        let are_complete = timeout(limit, answers).await.unwrap_or_else(|_| {
             let message = format!(
                 "a round of the listener is not answered within {} ms",
                 limit.as_millis()
             );
             Err(Error::new(ErrorKind::Timeout, message))
         })?;
-        Ok(sent)
+        Ok(are_complete.then_some(sent))
     }
 }
 

@@ -361,8 +361,12 @@ impl NearState {
         self.words.flushes.fetch_add(1, SeqCst);
     }
 
-    /// Counts a lost connection or a changed primary, and disarms the listener.
+    /// Counts a lost connection or a changed primary, and disarms the listener. Does nothing for an old term, whose copies
+    /// ended when the next one began.
     pub fn apply_loss(self, term: Term) {
+        if !self.is_term(term) {
+            return;
+        }
         self.arm(term, &[]);
         self.words.losses.fetch_add(1, SeqCst);
     }

@@ -133,10 +133,13 @@ impl Node {
             pipeline.add_command(command.clone());
         }
         let mut connection = shared.connection.clone();
-        let replies = connection
-            .send_packed_commands(&pipeline, 0, handshake.commands.len())
-            .await;
-        let introduction = handshake.finish(&replies.map_err(|error| self.lost(&error))?, &self.name)?;
+        let exchange = connection.send_packed_commands(&pipeline, 0, handshake.commands.len());
+        let limit = config.response_timeout;
+        let replies = timeout(limit, exchange)
+            .await
+            .map_err(|_| failure::no_reply(&self.name, limit))?
+            .map_err(|error| failure::handshake(self.lost(&error)))?;
+        let introduction = handshake.finish(&replies, &self.name)?;
         self.greet(&introduction)?;
         shared.server = introduction.server;
         Ok(shared)

@@ -20,6 +20,8 @@ pub(crate) struct Behaviour {
     pub(crate) hello_delay: Duration,
     /// Whether nothing is answered.
     pub(crate) is_silent: bool,
+    /// Whether a script runs, so that `PING` is refused.
+    pub(crate) is_busy: bool,
     /// What is sent right before the next answer to `HELLO`.
     pub(crate) before_reply: Vec<u8>,
     /// What answers `CLUSTER SLOTS`.
@@ -51,6 +53,7 @@ impl FakeServer {
             tracking_error: None,
             hello_delay: Duration::ZERO,
             is_silent: false,
+            is_busy: false,
             before_reply: Vec::new(),
             slots: Vec::new(),
             named: None,
@@ -141,6 +144,7 @@ fn answer(words: &[&str], now: &mut Behaviour, stream: &TcpStream) -> Vec<u8> {
             now.tracking.push(stream.try_clone().unwrap());
             b"+OK\r\n".to_vec()
         }
+        ["PING"] if now.is_busy => error("BUSY Redis is busy running a script."),
         ["CLUSTER", "SLOTS"] => now.slots.clone(),
         ["SENTINEL", ..] => match now.named {
             Some(port) => {

@@ -33,7 +33,7 @@ use crate::context::CallContext;
 use scan::RemoteKeys;
 
 pub(crate) use completions::{Completions, Pending};
-pub(crate) use open::TieredSettings;
+pub(crate) use open::{TieredSettings, stop_listeners};
 pub(crate) use plan::Step;
 pub(crate) use tiered_store::TieredStore;
 

@@ -37,6 +37,8 @@ pub(crate) struct Near {
     pub(crate) prefix: Vec<u8>,
     pub(crate) max_staleness: Duration,
     pub(crate) ttl: Option<Duration>,
+    /// Whether copies get the stamp of the time when they are stored, which breaks the promise: for tests.
+    pub(crate) stamps_late: bool,
     /// Keys that are not copied, as the caller names them.
     pub(crate) excluded: Vec<Glob>,
     pub(crate) counts: NearCounts,
@@ -154,7 +156,15 @@ impl Near {
     /// Stores a copy of a value that a server returned, if it is known to stay valid until an invalidation.
     ///
     /// The `ttl` of the entry is what the server said in the same request.
-    pub(super) fn fill(&self, entry: &RemoteEntry<'_, '_>, fill: Fill, capacity: &Capacity) -> PyResult<()> {
+    pub(super) fn fill(
+        &self,
+        entry: &RemoteEntry<'_, '_>,
+        mut fill: Fill,
+        capacity: &Capacity,
+    ) -> PyResult<()> {
+        if self.stamps_late {
+            fill.stamp = self.state.stamp(fill.stripe);
+        }
         let counts = &self.counts;
         let refused = if !self.state.is_armed(entry.server) {
             &counts.refused_unarmed

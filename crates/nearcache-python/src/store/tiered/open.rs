@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use nearcache::local::Capacity;
 use nearcache_remote::near::{Listener, NearState, Scope};
 use nearcache_remote::{Config, Options, Remote};
@@ -53,12 +54,16 @@ pub(crate) struct TieredSettings {
     /// "raise", "miss" or "stale".
     on_error: String,
     flush_database: bool,
+    /// For tests: the guard of the promise that is left out: "stamp", "gate" or "epoch".
+    broken_guard: Option<String>,
     /// The function by which greenlets wait, under gevent and eventlet.
     green_wait: Option<Py<PyAny>>,
 }
 
-/// The open stores, by identity.
-static STORES: Mutex<Option<HashMap<String, &'static TieredStore>>> = Mutex::new(None);
+/// The open stores, by identity. Not in a lock, which a child of `fork` could inherit locked.
+static STORES: ArcSwapOption<Stores> = ArcSwapOption::const_empty();
+
+type Stores = HashMap<String, &'static TieredStore>;
 
 impl TieredStore {
     /// Opens the store with these settings. Does not connect.
@@ -69,29 +74,28 @@ impl TieredStore {
         settings: TieredSettings,
         capacity: &Capacity,
     ) -> PyResult<&'static Self> {
-        let known = |stores: &Option<HashMap<String, &'static Self>>| {
-            stores
-                .as_ref()
-                .and_then(|stores| stores.get(&settings.identity).copied())
-        };
-        let found = known(&STORES.lock().unwrap_or_else(PoisonError::into_inner));
-        let store = if let Some(store) = found {
-            store
-        } else {
-            let identity = settings.identity.clone();
-            let made = Self::new(py, &settings, capacity)?;
-            let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
-            // If two threads make it, the first one's is kept. Neither has connected.
-            *stores
-                .get_or_insert_default()
-                .entry(identity)
-                .or_insert_with(|| Box::leak(Box::new(made)))
+        let find = || STORES.load().as_ref()?.get(&settings.identity).copied();
+        let store = match find() {
+            Some(store) => store,
+            None => Self::keep(&settings.identity, Self::new(py, &settings, capacity)?),
         };
         if let Some(wait) = settings.green_wait {
             // Whoever opened the store first may not have been patched yet.
             let _ = store.green_wait.set(wait);
         }
         Ok(store)
+    }
+
+    /// Keeps a new store. If two threads made it, the first one's is kept. Neither has connected.
+    fn keep(identity: &str, made: Self) -> &'static Self {
+        let made: &'static Self = Box::leak(Box::new(made));
+        let mut kept = made;
+        STORES.rcu(|stores| {
+            let mut stores = stores.as_deref().cloned().unwrap_or_default();
+            kept = *stores.entry(identity.to_owned()).or_insert(made);
+            Some(Arc::new(stores))
+        });
+        kept
     }
 
     fn new(py: Python<'_>, settings: &TieredSettings, capacity: &Capacity) -> PyResult<Self> {
@@ -115,6 +119,16 @@ impl TieredStore {
             green_wait: OnceLock::new(),
             counts: RemoteCounts::default(),
         })
+    }
+}
+
+/// Ends the listeners of this process, so that another process of the machine succeeds at once. For use at exit.
+#[pyfunction]
+pub(crate) fn stop_listeners() {
+    for store in STORES.load().iter().flat_map(|stores| stores.values()) {
+        if let Some(near) = &store.near {
+            near.listener.stop();
+        }
     }
 }
 
@@ -143,14 +157,24 @@ impl TieredSettings {
             (Copies::Local(cache), state, Scope::Process)
         };
         let (prefix, max_staleness) = (self.key_prefix.clone().into_bytes(), seconds(self.max_staleness));
+        let lacks = |guard| self.broken_guard.as_deref() == Some(guard);
+        let mut listener = Listener::new(config.clone(), state, scope, prefix.clone(), max_staleness);
+        if lacks("epoch") {
+            listener = listener.keep_epoch();
+        }
         let excluded = self.near_exclude.iter().map(|glob| Glob::new(glob.as_bytes()));
         Ok(Near {
             copies,
             state,
-            listener: Listener::new(config.clone(), state, scope, prefix.clone(), max_staleness),
+            listener,
             prefix,
-            max_staleness,
+            max_staleness: if lacks("gate") {
+                Duration::MAX
+            } else {
+                max_staleness
+            },
             ttl: self.near_ttl.map(seconds),
+            stamps_late: lacks("stamp"),
             excluded: excluded.collect::<PyResult<_>>()?,
             counts: NearCounts::default(),
         })

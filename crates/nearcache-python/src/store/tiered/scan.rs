@@ -20,7 +20,6 @@ pub(crate) struct RemoteKeys {
     /// The primary that is being read, and where in it; `None` at its end.
     primary: usize,
     cursor: Option<u64>,
-    primaries: usize,
     page: vec::IntoIter<Vec<u8>>,
 }
 
@@ -42,7 +41,6 @@ impl RemoteKeys {
             pattern,
             primary: 0,
             cursor: Some(0),
-            primaries: 1,
             page: Vec::new().into_iter(),
         }
     }
@@ -52,13 +50,6 @@ impl RemoteKeys {
         let Some(cursor) = self.cursor else {
             return Ok(None);
         };
-        if self.primary == 0 && cursor == 0 {
-            let primaries = py.detach(|| self.store.remote.primaries());
-            match primaries {
-                Ok(primaries) => self.primaries = primaries,
-                Err(error) => return self.end_by(py, &error),
-            }
-        }
         let mut command = cmd("SCAN");
         command
             .arg(cursor)
@@ -79,8 +70,11 @@ impl RemoteKeys {
         self.cursor = Some(next);
         if next == 0 {
             self.primary += 1;
-            if self.primary >= self.primaries {
-                self.cursor = None;
+            // The servers are known since the first reply: this does not wait.
+            match self.store.remote.primaries() {
+                Ok(primaries) if self.primary < primaries => {}
+                Ok(_) => self.cursor = None,
+                Err(error) => return self.end_by(py, &error),
             }
         }
         Ok(Some(keys))
@@ -140,19 +134,20 @@ impl TieredStore {
     }
 
     fn flush(&'static self, py: Python<'_>) -> PyResult<()> {
-        let primaries = match py.detach(|| self.remote.primaries()) {
-            Ok(primaries) => primaries,
-            Err(error) => return self.on_failure(py, &error, || Ok(())),
-        };
-        for primary in 0..primaries {
+        let mut primary = 0;
+        loop {
             let mut request = Request::default();
             request.add(cmd("FLUSHDB"), Route::Primary(primary), true);
             let outcome = self.request(py, request)?;
             if let Err(error) = outcome.and_then(|replies| Reader::new(replies).value()) {
                 self.on_failure(py, &error, || Ok(()))?;
             }
+            primary += 1;
+            // The request has asked for the servers: this does not wait, unless none was reached.
+            if primary >= py.detach(|| self.remote.primaries()).unwrap_or(0) {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     pub(super) fn is_cluster(&self) -> bool {

@@ -29,11 +29,10 @@ impl TieredStore {
         read: impl FnOnce(Python<'_>, &mut Reader) -> Result<T, Error> + Send + 'static,
         on_error: impl FnOnce() -> PyResult<T> + Send + 'static,
     ) -> Plan<T> {
-        let invalidate_all = move |keys: &[Vec<u8>]| keys.iter().for_each(|key| self.invalidate(key));
-        invalidate_all(&keys);
+        let written = Written { store: self, keys };
+        written.invalidate();
         Plan::new(request, move |py, outcome: Result<Replies, Error>| {
-            // Whatever came of it: a write whose reply was lost may have been executed.
-            invalidate_all(&keys);
+            drop(written);
             let result = outcome.and_then(|replies| read(py, &mut Reader::new(replies)));
             result.or_else(|error| self.on_failure(py, &error, on_error))
         })
@@ -186,6 +185,25 @@ impl TieredStore {
             sum.map(|sum| Ok(int(py, sum)?.into_any().unbind())).transpose()
         };
         Ok(plan.map(to_python).into())
+    }
+}
+
+/// The keys of a write. When it is dropped, their near copies are invalidated, whatever came of the write: one whose reply
+/// was lost, or whose caller was cancelled, may have been executed.
+struct Written {
+    store: &'static TieredStore,
+    keys: Vec<Vec<u8>>,
+}
+
+impl Written {
+    fn invalidate(&self) {
+        self.keys.iter().for_each(|key| self.store.invalidate(key));
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.invalidate();
     }
 }
 

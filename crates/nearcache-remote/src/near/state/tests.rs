@@ -142,6 +142,9 @@ fn a_resumed_listener_of_an_old_term_changes_nothing_that_counts() {
     assert!(!state.is_open(MAX_STALENESS));
     state.arm(new, &[server("new")]);
     state.mark_armed(old, &[server("old")]);
+    let stamp = state.stamp(Stripe::of(b"k"));
+    state.apply_loss(old);
+    assert!(state.is_current(Stripe::of(b"k"), stamp));
     assert!(state.is_armed(server("new")) && !state.is_armed(server("old")));
     // As if it had been stopped after it compared the term: its marks mean nothing, and the next round writes the new ones.
     for (word, mark) in state
