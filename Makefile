@@ -54,7 +54,7 @@ lint: build docs ## rustfmt, clippy, the oldest Rust, rustdoc, ruff, mypy, stub 
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@if cargo +$(OLDEST_RUST) --version >/dev/null 2>&1; then \
-	CARGO_TARGET_DIR=target/oldest cargo +$(OLDEST_RUST) check --locked --package nearcache --package nearcache-python; \
+	CARGO_TARGET_DIR=target/oldest cargo +$(OLDEST_RUST) check --locked --package nearcache --package nearcache-remote --package nearcache-python; \
 	else echo "skipped: Rust $(OLDEST_RUST) is not installed (rustup toolchain install $(OLDEST_RUST) --profile minimal)"; fi
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	$(BIN)/ruff check .

@@ -30,11 +30,11 @@ pub(super) fn encode(value: Any<'_, '_>, protocol: Option<i32>) -> PyResult<Vec<
         Err(_) => concat([pickle::dumps(value, protocol)?.as_bytes()])?,
     };
     if encoded.len() > MAX_LEN {
-        let message = format_args!(
-            "the value has {} bytes when pickled; a server accepts at most {MAX_LEN}",
-            encoded.len()
-        );
-        return Err(error::<PyValueError>(py, message));
+        let len = encoded.len();
+        return Err(error::<PyValueError>(
+            py,
+            format_args!("the value has {len} bytes when pickled; a server accepts at most {MAX_LEN}"),
+        ));
     }
     Ok(encoded)
 }
