@@ -29,6 +29,10 @@ impl SharedStore {
         }
     }
 
+    pub(crate) fn clear_raw(&self) {
+        self.with(Now::System, SharedCache::clear);
+    }
+
     pub(crate) fn raw_stats(&self) -> SharedStats {
         self.with(Now::System, SharedCache::stats)
     }

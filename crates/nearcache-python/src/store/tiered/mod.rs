@@ -80,7 +80,7 @@ impl EntryStore for TieredStore {
     }
 
     fn clear(&'static self, context: &CallContext<'_, '_>) -> PyResult<()> {
-        self.clear_all(context.py())
+        self.clear_all(context)
     }
 
     fn expires_at(

@@ -13,7 +13,6 @@ use pyo3::prelude::*;
 
 #[cfg(shared)]
 use super::near_shared;
-use crate::clock::Now;
 use crate::glob::Glob;
 use crate::store::local::weight;
 use crate::store::near_copy::{Mark, NearCopy};
@@ -69,6 +68,15 @@ pub(super) struct Fill {
     sent: BootTime,
 }
 
+/// The clock of a search: no entry has expired. Whoever finds a copy compares its deadline, by a clock that nobody can set.
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_micros(0)
+    }
+}
+
 /// A copy that was found. It is decoded only if it may be served.
 struct Found {
     mark: Mark,
@@ -92,6 +100,17 @@ impl FoundValue {
     }
 }
 
+impl Copies {
+    /// Removes all copies.
+    pub(super) fn clear(&self) {
+        match self {
+            Self::Local(cache) => cache.clear(),
+            #[cfg(shared)]
+            Self::Shared(store) => store.clear_raw(),
+        }
+    }
+}
+
 impl Near {
     /// Returns the value of a copy that may be served.
     #[inline]
@@ -102,8 +121,11 @@ impl Near {
         let Some(found) = self.find(py, key)? else {
             return Ok(None);
         };
-        let stripe = Stripe::of(key);
-        let Mark { stamp, deadline } = found.mark;
+        let Mark {
+            stripe,
+            stamp,
+            deadline,
+        } = found.mark;
         if !self.state.may_serve(stripe, stamp, deadline, self.max_staleness) {
             return Ok(None);
         }
@@ -116,8 +138,12 @@ impl Near {
         let Some(found) = self.find(py, key)? else {
             return Ok(None);
         };
-        let Mark { stamp, deadline } = found.mark;
-        if BootTime::now() > deadline || !self.state.may_serve_in_outage(Stripe::of(key), stamp) {
+        let Mark {
+            stripe,
+            stamp,
+            deadline,
+        } = found.mark;
+        if BootTime::now() > deadline || !self.state.may_serve_in_outage(stripe, stamp) {
             return Ok(None);
         }
         self.counts.stale_hits.fetch_add(1, Relaxed);
@@ -127,7 +153,7 @@ impl Near {
     #[inline]
     fn find(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Found>> {
         match &self.copies {
-            Copies::Local(cache) => Ok(cache.get_with(key, &Now::System, |copy| Found {
+            Copies::Local(cache) => Ok(cache.get_with(key, &StoppedClock, |copy| Found {
                 mark: copy.mark,
                 value: FoundValue::Local(copy.stored.clone_ref(py)),
             })),
@@ -202,6 +228,7 @@ impl Near {
         let lifetime = entry.ttl.min(self.ttl.unwrap_or(Duration::MAX));
         let lifetime = (lifetime < Duration::MAX).then_some(lifetime);
         let mark = Mark {
+            stripe: fill.stripe,
             stamp: fill.stamp,
             deadline: fill.sent.after(lifetime),
         };

@@ -2,7 +2,7 @@
 
 use nearcache::Timestamp;
 use nearcache::shared::NewEntry;
-use nearcache_remote::near::{BootTime, Stamp};
+use nearcache_remote::near::{BootTime, Stamp, Stripe};
 use pyo3::prelude::*;
 
 use super::wire;
@@ -23,11 +23,12 @@ impl StoredBytes {
         wire::decode(py, &self.0[2 * WORD..])
     }
 
-    /// Returns until when the copy is valid; `None` if the bytes are too few.
-    fn mark(&self) -> Option<Mark> {
+    /// Returns until when the copy is valid; `None` if they are too few.
+    fn mark(&self, key: &[u8]) -> Option<Mark> {
         let (stamp, rest) = take_word(&self.0)?;
         let (deadline, _) = take_word(rest)?;
         Some(Mark {
+            stripe: Stripe::of(key),
             stamp: Stamp::from_word(stamp),
             deadline: BootTime::from_millis(deadline),
         })
@@ -41,7 +42,7 @@ pub(super) fn find(store: &SharedStore, key: &[u8]) -> PyResult<Option<(Mark, St
         return Ok(None);
     }
     let bytes = StoredBytes(bytes);
-    Ok(bytes.mark().map(|mark| (mark, bytes)))
+    Ok(bytes.mark(key).map(|mark| (mark, bytes)))
 }
 
 /// Stores a copy; returns whether the file has room for it.

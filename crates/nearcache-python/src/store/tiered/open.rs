@@ -115,7 +115,6 @@ impl TieredStore {
             near,
             on_error,
             flush_database: settings.flush_database,
-            prefix: settings.key_prefix.clone().into_bytes(),
             green_wait: OnceLock::new(),
             counts: RemoteCounts::default(),
         })

@@ -7,7 +7,10 @@ use pyo3::prelude::*;
 
 use super::requests::{Reader, unexpected};
 use super::tiered_store::TieredStore;
+use crate::context::CallContext;
+use crate::keys::encode;
 use crate::memory::concat;
+use crate::objects::interned;
 use crate::store::entry_store::{ScanPattern, StoredKey};
 
 /// How many keys a server looks at for one reply. A server does nothing else meanwhile, for about half a millisecond.
@@ -107,14 +110,18 @@ impl Iterator for RemoteKeys {
 
 impl TieredStore {
     /// Deletes all keys with the prefix, or the whole database, by `OPTIONS["CLEAR"]`.
-    pub(super) fn clear_all(&'static self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn clear_all(&'static self, context: &CallContext<'_, '_>) -> PyResult<()> {
+        let py = context.py();
         self.invalidate_all();
         let cleared = if self.flush_database {
             self.flush(py)
         } else {
-            self.delete_prefix(py)
+            self.delete_prefix(py, &key_prefix(context)?)
         };
         self.invalidate_all();
+        if let Some(near) = &self.near {
+            near.copies.clear();
+        }
         cleared
     }
 
@@ -124,8 +131,8 @@ impl TieredStore {
         }
     }
 
-    fn delete_prefix(&'static self, py: Python<'_>) -> PyResult<()> {
-        let pattern = concat([&escaped(&self.prefix)?, b"*"])?;
+    fn delete_prefix(&'static self, py: Python<'_>, prefix: &[u8]) -> PyResult<()> {
+        let pattern = concat([&escaped(prefix)?, b"*"])?;
         let mut keys = RemoteKeys::with_pattern(self, pattern);
         while let Some(page) = keys.next_page(py)? {
             self.run(py, self.plan_delete_many(page))?;
@@ -156,6 +163,12 @@ impl TieredStore {
             nearcache_remote::Endpoints::Cluster(_)
         )
     }
+}
+
+/// Returns what the keys of a backend instance begin with, whatever their version. The attribute may have been assigned.
+fn key_prefix(context: &CallContext<'_, '_>) -> PyResult<Vec<u8>> {
+    let prefix = context.backend.getattr(interned!(context.py(), "key_prefix")?)?;
+    concat([&encode(&prefix.str()?)?, b":"])
 }
 
 /// Escapes what has a meaning in a pattern.

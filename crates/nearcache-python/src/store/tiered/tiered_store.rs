@@ -16,8 +16,6 @@ pub(crate) struct TieredStore {
     pub(super) on_error: OnError,
     /// Whether `clear` deletes the whole database.
     pub(super) flush_database: bool,
-    /// What `clear` deletes: all keys that begin with this.
-    pub(super) prefix: Vec<u8>,
     /// The function by which greenlets wait; empty where threads block.
     pub(super) green_wait: OnceLock<Py<PyAny>>,
     pub(super) counts: RemoteCounts,
