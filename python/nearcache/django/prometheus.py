@@ -10,21 +10,23 @@
 - ``nearcache_*`` are the numbers of ``stats()`` for each cache, with the alias as the label ``cache``.
 
 The statistics are read when Prometheus scrapes; nothing is added to cache calls. The numbers of a LocalCache
-are those of one process, so scrape every process. The numbers of a SharedCache are those of the whole
-machine, in every process. The multiprocess mode of prometheus_client does not support collectors, so it has
-no metrics of nearcache.
+and of a TieredCache are those of one process, so scrape every process. The numbers of a SharedCache are those
+of the whole machine, in every process. The multiprocess mode of prometheus_client does not support
+collectors, so it has no metrics of nearcache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
 from django.conf import settings
 
 from nearcache import Stats
 from nearcache.django.aliases import nearcache_caches
+from nearcache.django.backend import Backend
 from nearcache.django.shared import SharedCache
+from nearcache.django.tiered import TieredCache
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter
@@ -67,6 +69,31 @@ _GAUGES = (
     ("nearcache_memory_bytes", "Estimated memory used by the entries, in bytes", "memory"),
     ("nearcache_max_memory_bytes", "Capacity in bytes; absent if unlimited", "max_memory"),
 )
+# Only for a TieredCache: attributes of RemoteStats.
+_REMOTE_COUNTERS = (
+    ("nearcache_near_hits_total", "Reads served by a near copy", "near_hits"),
+    ("nearcache_remote_hits_total", "Reads that the server had a value for", "remote_hits"),
+    ("nearcache_remote_misses_total", "Reads that no tier had a value for", "remote_misses"),
+    ("nearcache_stale_hits_total", "Reads served beyond the promise during an outage", "stale_hits"),
+    ("nearcache_ignored_errors_total", "Operations that failed without an exception", "ignored_errors"),
+    ("nearcache_fills_total", "Near copies stored", "fills"),
+    ("nearcache_invalidations_total", "Invalidations received", "invalidations"),
+    ("nearcache_flushes_total", "Reports that a server was flushed", "flushes"),
+    ("nearcache_listener_losses_total", "Connections that the listener lost", "losses"),
+    ("nearcache_requests_total", "Requests sent to the servers", "requests"),
+    ("nearcache_errors_total", "Requests that failed", "errors"),
+    ("nearcache_reconnects_total", "Connections opened again", "reconnects"),
+    ("nearcache_breaker_trips_total", "Times that the circuit breaker opened", "breaker_trips"),
+)
+_REMOTE_GAUGES = (
+    ("nearcache_epoch", "Raised whenever all near copies became invalid", "epoch"),
+    ("nearcache_confirmation_age_seconds", "Age of the last confirmation by all servers", "confirmation_age"),
+    ("nearcache_near_open", "1 if near copies may be served", "near_open"),
+    ("nearcache_connections", "Connections to the servers", "connections"),
+    ("nearcache_breaker_open", "1 if the circuit breaker is open", "breaker_open"),
+)
+# The label "reason", and the attribute of RemoteStats.
+_REFUSALS = ("unarmed", "invalidated", "excluded", "large")
 
 
 class CacheCollector(Collector):
@@ -105,14 +132,35 @@ class CacheCollector(Collector):
                 total = sum(getattr(stats, field) for stats in found.values() for field in fields)
                 counter.add_metric([_BACKEND], total)
             yield counter
-        for family, described in ((CounterMetricFamily, _COUNTERS), (GaugeMetricFamily, _GAUGES)):
-            for name, text, field in described:
-                metric = family(name, text, labels=["cache"])
-                for alias, stats in found.items():
-                    value = getattr(stats, field)
-                    if value is not None:
-                        metric.add_metric([alias], value)
-                yield metric
+        # A platform without TieredCache has no attribute `remote`.
+        remotes = {alias: getattr(stats, "remote", None) for alias, stats in found.items()}
+        tiers = {alias: remote for alias, remote in remotes.items() if remote is not None}
+        yield from _by_cache(CounterMetricFamily, _COUNTERS, found)
+        yield from _by_cache(GaugeMetricFamily, _GAUGES, found)
+        yield from _by_cache(CounterMetricFamily, _REMOTE_COUNTERS, tiers)
+        yield from _by_cache(GaugeMetricFamily, _REMOTE_GAUGES, tiers)
+        refused = CounterMetricFamily(
+            "nearcache_refused_fills_total", "Near copies not stored", labels=["cache", "reason"]
+        )
+        for alias, remote in tiers.items():
+            for reason in _REFUSALS:
+                refused.add_metric([alias, reason], getattr(remote, f"refused_{reason}"))
+        yield refused
+
+
+def _by_cache(
+    family: type[CounterMetricFamily | GaugeMetricFamily],
+    described: Iterable[tuple[str, str, str]],
+    found: Mapping[str, object],
+) -> Iterator[Metric]:
+    """Returns metrics with the label ``cache``, for the attributes of the objects that are not None."""
+    for name, text, field in described:
+        metric = family(name, text, labels=["cache"])
+        for alias, stats in found.items():
+            value = getattr(stats, field)
+            if value is not None:
+                metric.add_metric([alias], value)
+        yield metric
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> CacheCollector:
@@ -163,7 +211,15 @@ def _stats_by_alias() -> dict[str, Stats]:
     aliases: dict[object, str] = {}
     caches = nearcache_caches()
     for alias, cache in caches.items():
-        location = settings.CACHES[alias].get("LOCATION", "")
-        identity = cache.path if isinstance(cache, SharedCache) else location
-        aliases.setdefault(identity, alias)
+        aliases.setdefault(_identity(cache, settings.CACHES[alias]), alias)
     return {alias: caches[alias].stats() for alias in aliases.values()}
+
+
+def _identity(cache: Backend, configured: Mapping[str, object]) -> object:
+    """Returns what aliases have in common if they share their statistics."""
+    if isinstance(cache, SharedCache):
+        return cache.path
+    if isinstance(cache, TieredCache):
+        # Its near tier and its connections depend on nearly all settings. LOCATION may be a list.
+        return repr(sorted(configured.items()))
+    return configured.get("LOCATION", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,6 +17,9 @@ from nearcache.django.tiered_options import TieredOptions
 if hasattr(_core, "stop_listeners"):
     # Another process of the machine can succeed this one at once.
     atexit.register(_core.stop_listeners)
+
+# The source of the copies in each file of near copies that this process has opened.
+_SOURCES: dict[Path, object] = {}
 
 
 class TieredCache(TieredMethods, Backend):
@@ -43,6 +47,7 @@ class TieredCache(TieredMethods, Backend):
         if options.reverse_key_function is not None:
             self.reverse_key_func = options.reverse_key_function
         self._flush_database = options.flush_database
+        _check_near_file(options)
         try:
             self._open_tiered(options)
         except (ValueError, OSError) as error:
@@ -60,3 +65,17 @@ class TieredCache(TieredMethods, Backend):
                 'makes the keys of this one; OPTIONS["CLEAR"] = "flushdb" deletes the whole database.'
             )
         _core.Backend.clear(self)
+
+
+def _check_near_file(options: TieredOptions) -> None:
+    """Raises `ImproperlyConfigured` if the file has near copies of another server, database or prefix.
+
+    Each cache would serve the other's values under the keys that both have.
+    """
+    path = options.near_path
+    if path is not None and _SOURCES.setdefault(path, options.source) != options.source:
+        raise ImproperlyConfigured(
+            f'nearcache: OPTIONS["NEAR_LOCATION"] is the file {path}, which this process uses for the near '
+            "copies of another LOCATION, DB or KEY_PREFIX; expected a file for each of these. Without "
+            "NEAR_LOCATION, each gets one."
+        )

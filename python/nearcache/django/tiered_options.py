@@ -113,6 +113,11 @@ class TieredOptions:
         return self.max_memory
 
     @property
+    def source(self) -> object:
+        """What two caches must have in common to share a file of near copies."""
+        return self.locations, self.db, self.key_prefix
+
+    @property
     def identity(self) -> str:
         """What two caches have in common if they share connections and near copies."""
         functions = {"reverse_key_function", "green_wait", "timeout"}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nearcache import RemoteStats, Stats
+from nearcache import Stats
 from nearcache.django.backend import Backend
 from nearcache.django.management.formatting import printable
 from nearcache.django.management.output import Output
 from nearcache.django.shared import SharedCache
+
+if TYPE_CHECKING:
+    from nearcache._core import RemoteStats
 
 # Statistics that only a SharedCache has.
 _SHARED_FIELDS = ("unreadable", "recoveries", "damages", "timeouts", "written", "moved")
@@ -38,7 +41,9 @@ def run(output: Output, caches: Mapping[str, Backend], *, as_json: bool, **_: An
     rows = [_row(name, list(found.values())) for name in FIELDS]
     rows += [_row(name, remotes) for name in _REMOTE_FIELDS]
     own = {*_SHARED_FIELDS, *_REMOTE_FIELDS}
-    shown = [[name.replace("_", " "), *cells] for name, *cells in rows if name not in own or {*cells} != {"-"}]
+    shown = [
+        [name.replace("_", " "), *cells] for name, *cells in rows if name not in own or {*cells} != {"-"}
+    ]
     output.table([["", *map(printable, found)], *shown])
     for alias, cache in caches.items():
         if isinstance(cache, SharedCache):
