@@ -1,6 +1,6 @@
 """No read breaks the promise while processes write and faults are injected: see `support.consistency`.
 
-NEARCACHE_CONSISTENCY_SECONDS sets how long the run lasts. The same run with a guard of the promise left out
+NEARCACHE_CONSISTENCY_SECONDS sets how long a run lasts. The same run with a guard of the promise left out
 finds violations, which shows that the checker would.
 """
 

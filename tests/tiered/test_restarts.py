@@ -17,6 +17,7 @@ from support.redis_servers.waiting import wait_until
 RESTARTS = int(os.environ.get("NEARCACHE_RESTARTS", "10"))
 THREADS = 4
 STALENESS = 0.3
+CLOCK_TICK = 0.002
 # How soon everybody is back.
 BACK_SECONDS = 1.0
 # A machine that is busy may take this much longer; the breaker's longest pause is half of BACK_SECONDS.
@@ -128,6 +129,15 @@ def test_stale_serves_copies_during_an_outage_and_never_after_it(make_tiered, ow
         nonlocal version, stale_hits
         version += 1
         own_server.command("SET", ":1:kept", version)
+        written = time.monotonic()
+
+        def is_reported():
+            elapsed = time.monotonic() - written
+            age = remote_stats(cache)["confirmation_age"]
+            return age is not None and age + CLOCK_TICK < elapsed
+
+        # A push that arrived after the kill would invalidate the copy.
+        wait_until(is_reported, "a round of the listener after the write")
 
         def is_near():
             before = remote_stats(cache)["near_hits"]

@@ -48,6 +48,7 @@ class Proxy:
         self._rules = []
         self._removals = {}
         self._open = {}
+        self._serving = set()
         self._accepted = 0
         self._errors = []
         self._listener = None
@@ -217,6 +218,15 @@ class Proxy:
 
     async def _serve(self, reader, writer):
         task = asyncio.current_task()
+        self._serving.add(task)
+        try:
+            await self._connect(task, reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            self._serving.discard(task)
+
+    async def _connect(self, task, reader, writer):
         try:
             if isinstance(self.target, str):
                 server = await asyncio.open_unix_connection(self.target)
@@ -249,7 +259,14 @@ class Proxy:
 
     async def _stop(self):
         await self._stop_listening()
+        # What was accepted just now begins.
+        await asyncio.sleep(0)
         await self._cut(None)
+        # Those that are not connected to the server yet.
+        tasks = list(self._serving)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         # Transports close in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
