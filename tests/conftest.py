@@ -1,6 +1,7 @@
 """Minimal settings for Django, and fixtures that make caches."""
 
 import itertools
+import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,6 +22,10 @@ settings.configure(
     CACHES={"default": {"BACKEND": "nearcache.django.LocalCache"}},
 )
 django.setup()
+
+# Caches keep their connections as long as the process lives, and the tests make hundreds of caches.
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 from nearcache.django import LocalCache, SharedCache, location  # noqa: E402 (after the settings, as in a project)
 

@@ -146,7 +146,7 @@ class TestOptions:
             tiered(URL, NEAR="shared", NEAR_LOCATION=value)
 
     def test_every_option_is_among_them(self):
-        elsewhere = {"NEAR_LOCATION", "REMOTE"}
+        elsewhere = {"NEAR_LOCATION"}
         assert set(NAMES) == WRONG.keys() | elsewhere
 
     @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from support.consistency.run import run
 from support.redis_servers.proxy import Proxy
 from support.redis_servers.standalone import Server
 
-SECONDS = float(os.environ.get("NEARCACHE_CONSISTENCY_SECONDS", "20"))
+SECONDS = float(os.environ.get("NEARCACHE_CONSISTENCY_SECONDS", "10"))
 # A run without a guard ends as soon as it finds a violation.
 SECONDS_WITHOUT_GUARD = 120
 SEED = 20
