@@ -15,7 +15,6 @@ from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
-from nearcache import _core
 from nearcache.django import local, shared, tiered
 from nearcache.django.backend import Backend
 
@@ -30,7 +29,7 @@ class _Functions(Backend):
 
         With ``fresh``, a TieredCache asks the server even if it has a near copy.
         """
-        return _core.Backend.get(self, key, default, version, fresh=fresh)
+        return super().get(key, default, version, fresh=fresh)
 
     def set(  # type: ignore[override]  # one signature instead of the overloads of _core
         self,
@@ -48,15 +47,15 @@ class _Functions(Backend):
         cases returns whether the value was stored; otherwise returns None. Atomic. Raises `ValueError` if
         both are true.
         """
-        return _core.Backend.set(self, key, value, timeout, version, nx=nx, xx=xx)
+        return super().set(key, value, timeout, version, nx=nx, xx=xx)
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
         """Stores a value if the key is missing; returns whether it was stored. Atomic."""
-        return _core.Backend.add(self, key, value, timeout, version)
+        return super().add(key, value, timeout, version)
 
     def delete(self, key: Any, version: Any = None) -> bool:
         """Deletes an entry; returns whether the key was found."""
-        return _core.Backend.delete(self, key, version)
+        return super().delete(key, version)
 
 
 class LocalCache(_Functions, local.LocalCache):
