@@ -43,6 +43,7 @@ OPTIONAL = {
     *("prometheus_client", "redis", "rest_framework", "time_machine", "wagtail"),
 }
 OURS = "nearcache.django."
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 # The files of the settings on the pages need not be as large as on a server.
 SHARED_MEMORY_LIMIT = 2 * 1024**2
 
@@ -111,8 +112,14 @@ class PageRun:
         namespace = {"BASE_DIR": self.folder, "INSTALLED_APPS": [], "MIDDLEWARE": []}
         for statement, _ in statements(block):
             evaluate(block, statement, namespace)
-        for alias, params in namespace.get("CACHES", {}).items():
-            if params["BACKEND"].startswith(OURS):
+        found = namespace.get("CACHES", {})
+        remotes = {params.get("OPTIONS", {}).get("REMOTE") for params in found.values()}
+        for alias, params in found.items():
+            if alias in remotes:
+                import_string(params["BACKEND"])
+                # Its server may not be installed.
+                self.caches = {**self.caches, alias: {**params, "BACKEND": LOCMEM}}
+            elif params["BACKEND"].startswith(OURS):
                 self.caches = {**self.caches, alias: self.elsewhere(params)}
             elif params["BACKEND"].partition(".")[0] not in OPTIONAL or installed(params["BACKEND"]):
                 import_string(params["BACKEND"])
@@ -138,6 +145,8 @@ class PageRun:
         """Return the same parameters of a cache, with its file in the temporary directory, and small."""
         params = copy.deepcopy(params)
         backend = import_string(params["BACKEND"])
+        if "REMOTE" in params.get("OPTIONS", {}):
+            return params
         if backend is TieredCache:
             self.number += 1
             return self.server.elsewhere(params, self.folder / f"near-{self.number}")

@@ -112,6 +112,7 @@ WRONG = {
     "MAX_PROCESSES": [0, "many", 1.5, 10**9],
     "ON_ERROR": ["ignore", None, True, []],
     "CLEAR": ["all", None, []],
+    "REMOTE": [5, "", "nowhere", [], True],
     "CONNECT_TIMEOUT": [0, -1, None, "x", True],
     "SOCKET_TIMEOUT": [0, -1, None, "x", True],
     "MAX_CONNECTIONS": [0, -1, "x", 1.5, 10**6],

@@ -27,6 +27,7 @@ from nearcache.django.aliases import nearcache_caches
 from nearcache.django.backend import Backend
 from nearcache.django.shared import SharedCache
 from nearcache.django.tiered import TieredCache
+from nearcache.django.tiered_alias import AliasMethods
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter
@@ -219,6 +220,8 @@ def _identity(cache: Backend, configured: Mapping[str, object]) -> object:
     """Returns what aliases have in common if they share their statistics."""
     if isinstance(cache, SharedCache):
         return cache.path
+    if isinstance(cache, AliasMethods):
+        return "near tier", cache.near_location
     if isinstance(cache, TieredCache):
         # Its near tier and its connections depend on nearly all settings. LOCATION may be a list.
         return repr(sorted(configured.items()))

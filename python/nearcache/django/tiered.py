@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache import _core
 from nearcache.django.backend import Backend
+from nearcache.django.tiered_alias import AliasMethods
+from nearcache.django.tiered_alias_options import has_remote
 from nearcache.django.tiered_methods import TieredMethods
 from nearcache.django.tiered_options import TieredOptions
 
@@ -28,6 +31,9 @@ class TieredCache(TieredMethods, Backend):
     The server reports every write, so that a copy is not served when it is more than ``MAX_STALENESS``
     seconds out of date. Keys and values have the same form as those of Django's ``RedisCache``: both can use
     the same server. Connects at first use.
+
+    With ``OPTIONS["REMOTE"]``, it becomes an `AliasTieredCache`, which keeps its entries in another cache of
+    ``CACHES``.
     """
 
     def __init__(self, name: Any, params: dict[str, Any]) -> None:
@@ -35,6 +41,11 @@ class TieredCache(TieredMethods, Backend):
 
         Raises `ImproperlyConfigured` if a setting is invalid.
         """
+        if has_remote(params) and not isinstance(self, AliasTieredCache):
+            kind: Any = type(self)
+            self.__class__ = _with_remote(kind)
+            AliasMethods.__init__(cast("AliasTieredCache", self), name, params)
+            return
         if not hasattr(_core, "TieredBackend"):
             raise ImproperlyConfigured(
                 f"nearcache: TieredCache runs on Linux, macOS and other Unix systems; this platform is "
@@ -65,6 +76,21 @@ class TieredCache(TieredMethods, Backend):
                 'makes the keys of this one; OPTIONS["CLEAR"] = "flushdb" deletes the whole database.'
             )
         _core.Backend.clear(self)
+
+
+class AliasTieredCache(AliasMethods, TieredCache):
+    """A `TieredCache` whose remote tier is another cache of ``CACHES``, with copies for ``NEAR_TTL`` seconds.
+
+    A `TieredCache` becomes one if the settings have ``OPTIONS["REMOTE"]``.
+    """
+
+
+@functools.cache
+def _with_remote(kind: Any) -> Any:
+    """Returns a subclass with the methods of `AliasTieredCache` beneath those of the class itself."""
+    if kind is TieredCache:
+        return AliasTieredCache
+    return type(kind.__name__, (kind, AliasTieredCache), {"__module__": kind.__module__})
 
 
 def _check_near_file(options: TieredOptions) -> None:

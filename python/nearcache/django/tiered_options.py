@@ -40,7 +40,7 @@ ON_ERROR = ("raise", "miss", "stale")
 CLEAR = ("prefix", "flushdb")
 NAMES = (
     *("NEAR", "MAX_MEMORY", "NEAR_TTL", "MAX_STALENESS", "NEAR_EXCLUDE", "NEAR_LOCATION", "MAX_PROCESSES"),
-    *("ON_ERROR", "CLEAR", "CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "MAX_CONNECTIONS"),
+    *("ON_ERROR", "CLEAR", "REMOTE", "CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "MAX_CONNECTIONS"),
     *("DB", "USERNAME", "PASSWORD", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_VERIFY", "REVERSE_KEY_FUNCTION"),
 )
 # The names of Django's RedisCache and redis-py for the same settings.

@@ -21,7 +21,7 @@ def run(
     With ``as_json``, a missing key is not an error.
     """
     missing = object()
-    value, ttl = cache.get(key, missing, key_version), cache.ttl(key, key_version)
+    value, ttl = cache.get(key, missing, key_version), _ttl(cache, key, key_version)
     if value is missing:
         if not as_json:
             raise CommandError(f"key {key!r} not found in {alias!r}.")
@@ -33,6 +33,14 @@ def run(
         rows = [["ttl", "-" if ttl is None else str(ttl)], ["type", type(value).__name__]]
         output.table([["key", printable(key)], *rows], right=False)
         output.line(repr(value))
+
+
+def _ttl(cache: Backend, key: str, version: int | None) -> int | str | None:
+    """Returns the remaining seconds; "unknown" if the remote cache of a TieredCache has no ``ttl``."""
+    try:
+        return cache.ttl(key, version)
+    except NotImplementedError:
+        return "unknown"
 
 
 def _json_value(value: object) -> dict[str, object]:

@@ -47,7 +47,8 @@ class Command(BaseCommand):
             else:
                 _run_on_caches(output, action, **options)
             output.flush()
-        except (ImproperlyConfigured, TimeoutError) as error:  # TimeoutError: a stopped process holds a lock
+        # TimeoutError: a stopped process holds a lock. NotImplementedError: the REMOTE lacks a method.
+        except (ImproperlyConfigured, TimeoutError, NotImplementedError) as error:
             raise CommandError(str(error)) from error
         except BrokenPipeError:
             # The reader, such as `head`, closed the pipe. Python flushes stdout at exit, which must not fail.
