@@ -14,6 +14,7 @@ nearcache.W008  A throttle of Django REST framework uses a LocalCache.
 nearcache.W009  The rate limits of django-allauth use a LocalCache.
 nearcache.W010  Several SharedCaches without a LOCATION share one file.
 nearcache.W011  A SharedCache has no LOCATION, and SECRET_KEY changes at every start.
+nearcache.W012  A TieredCache has near copies of another cache, which reports no writes (``REMOTE``).
 ==============  ============================================================================================
 
 The checks that concern a LocalCache (W001, W002, W004 to W009) are silent with ``DEBUG`` and in test runs,
@@ -23,8 +24,9 @@ where there is usually one process.
 from nearcache.django.checks.locations import check_locations
 from nearcache.django.checks.options import check_options
 from nearcache.django.checks.packages import check_packages
+from nearcache.django.checks.remotes import check_remotes
 from nearcache.django.checks.sessions import check_sessions
 
-CHECKS = (check_sessions, check_options, check_packages, check_locations)
+CHECKS = (check_sessions, check_options, check_packages, check_locations, check_remotes)
 
-__all__ = ["CHECKS", "check_locations", "check_options", "check_packages", "check_sessions"]
+__all__ = ["CHECKS", "check_locations", "check_options", "check_packages", "check_remotes", "check_sessions"]
