@@ -30,21 +30,6 @@ def default(request, server):
 
 
 class TestStats:
-    def test_shows_both_tiers(self, default):
-        default.set("key", 1)
-        wait_until(lambda: default.get("key") and default.stats().remote.near_hits, "a near hit")
-        table, _ = run("stats")
-        rows = dict(line.rsplit("  ", 1) for line in table.splitlines() if "  " in line)
-        rows = {name.strip(): value.strip() for name, value in rows.items()}
-        remote = default.stats().remote
-        assert rows["near hits"] == str(remote.near_hits)
-        assert rows["remote hits"] == str(remote.remote_hits)
-        assert rows["near open"] == "yes"
-        assert rows["breaker open"] == "no"
-        shown = json.loads(run("stats", "--json")[0])["default"]["remote"]
-        assert shown["near_hits"] == remote.near_hits
-        assert shown["near_problem"] is None
-
     def test_tells_whose_they_are(self, default):
         _, notes = run("stats")
         assert "'default' is a TieredCache: each process counts for itself." in notes
@@ -70,17 +55,8 @@ class TestStats:
         assert problem not in table
 
 
-class TestEntries:
-    def test_are_those_of_the_server(self, default, server):
-        prefix = default.key_prefix
-        server.command("SET", f"{prefix}:1:key", 5)
-        server.command("SET", "other:1:key", 6)
-        assert run("keys", "--no-ttl")[0] == "key\n"
-        assert json.loads(run("get", "key", "--json")[0])["value"] == 5
-        run("delete", "key")
-        assert server.command("KEYS", "*") == [b"other:1:key"]
-
-    def test_clear_deletes_those_of_the_prefix(self, default, server):
+class TestClear:
+    def test_deletes_the_entries_of_the_prefix(self, default, server):
         default.set("key", 1)
         default.set("key", 1, version=2)
         server.command("SET", "other:1:key", 6)
@@ -88,7 +64,7 @@ class TestEntries:
         assert server.command("KEYS", "*") == [b"other:1:key"]
 
     @pytest.mark.parametrize("default", [{"CLEAR": "flushdb"}], indirect=True)
-    def test_clear_may_empty_the_database(self, default, server):
+    def test_may_empty_the_database(self, default, server):
         server.command("SET", "other:1:key", 6)
         run("clear")
         assert server.command("DBSIZE") == 0
