@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -67,11 +68,18 @@ def check_changelog(rehearsal: bool) -> str:
 
 
 def check_sdist(_: bool) -> str:
-    """Checks that the sdist builds a wheel outside of the repository, and that PyPI can render README.md."""
+    """Checks that the sdist builds a wheel outside of the repository, and that PyPI can render README.md.
+
+    Its Cargo.lock has to be complete, so that it can also be built with --locked.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         tool("maturin", "sdist", "--out", scratch)
         (sdist,) = Path(scratch).glob("*.tar.gz")
         tool("twine", "check", "--strict", sdist)
+        with tarfile.open(sdist) as archive:
+            archive.extractall(scratch, filter="data")
+        (unpacked,) = (path for path in Path(scratch).iterdir() if path.is_dir())
+        run("cargo", "metadata", "--locked", "--format-version=1", cwd=unpacked)
         tool("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", scratch, sdist)
         (wheel,) = Path(scratch).glob("*.whl")
         tool("twine", "check", "--strict", wheel)

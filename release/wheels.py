@@ -15,15 +15,21 @@ from release.commands import DIST, StepError, run, tool
 
 PLATFORM = "manylinux2014"
 MAX_MEGABYTES = 3
-# Uses both backends in an environment that has only the wheel and its dependencies.
+# Uses each backend in an environment that has only the wheel and its dependencies.
 SMOKE_TEST = """
 import nearcache
 from django.conf import settings
 settings.configure(SECRET_KEY="smoke")
-from nearcache.django import LocalCache, SharedCache
+from nearcache.django import LocalCache, SharedCache, TieredCache
+from nearcache.django.errors import RemoteConnectionError
 for cache in (LocalCache("", {}), SharedCache(%r, {"OPTIONS": {"MAX_MEMORY": "1MB"}})):
     cache.set("key", [1, "two", 3.0])
     assert cache.get("key") == [1, "two", 3.0], cache
+try:
+    TieredCache("rediss://127.0.0.1:1", {}).get("key")
+    raise AssertionError("there is no server")
+except RemoteConnectionError:
+    pass
 print(nearcache.__version__)
 """
 

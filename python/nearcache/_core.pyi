@@ -297,6 +297,8 @@ class TieredBackend(Backend):
     def _start_extend(
         self, key: Any, token: str, seconds: float, on_top: bool, version: Any
     ) -> bool | Pending[bool]: ...
+    def _info(self, section: str) -> list[str]:
+        """Returns a section of the server's INFO, once for each primary. Raises if ``ON_ERROR`` does not."""
 
 @final
 class Pending(Generic[_T]):

@@ -52,7 +52,7 @@ LAYERS = {
         near_shared
         near
         tiered_store
-        completions expiry open reads scan stats wait writes
+        completions expiry info open reads scan stats wait writes
         locks
     """,
     "values": """

@@ -99,6 +99,36 @@ class TestOverriddenMethods:
         assert (asyncio.run(returned) if twin else returned) == result
         assert made == calls
 
+    @pytest.mark.parametrize("fresh", [{}, {"fresh": False}, {"fresh": True}], ids=str)
+    def test_get_is_told_by_aget_whether_to_be_fresh(self, caches, fresh):
+        told = []
+
+        class Fresh(TieredCache):
+            def get(self, key, default=None, version=None, *, fresh=False):
+                told.append(fresh)
+                return super().get(key, default, version, fresh=fresh)
+
+        cache = caches.make(Fresh)
+        cache.set("a", 1)
+        before = cache.stats().remote.remote_hits
+        assert asyncio.run(cache.aget("a", **fresh)) == 1
+        assert asyncio.run(cache.aget("a", **fresh)) == 1
+        assert told == [fresh.get("fresh", False)] * 2
+        if fresh.get("fresh"):
+            assert cache.stats().remote.remote_hits == before + 2
+
+    def test_get_may_have_django_s_arguments_only(self, caches):
+        class Plain(TieredCache):
+            def get(self, key, default=None, version=None):
+                return ["own", super().get(key, default, version)]
+
+        cache = caches.make(Plain)
+        cache.set("a", 1)
+        assert asyncio.run(cache.aget("a")) == ["own", 1]
+        assert asyncio.run(cache.aget("missing", 2)) == ["own", 2]
+        with pytest.raises(TypeError, match="fresh"):
+            asyncio.run(cache.aget("a", fresh=True))
+
     def test_get_or_set_calls_add(self, caches):
         cache = caches.make(Noting)
         assert cache.get_or_set("new", 5) == 5

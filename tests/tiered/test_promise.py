@@ -207,6 +207,29 @@ class TestPushAndReply:
         assert cache.get("a") is None
 
 
+class Removed:
+    """A class that another release of the site does not have."""
+
+
+class TestInvalidCopy:
+    @pytest.mark.parametrize("near", ["local", "shared"])
+    def test_is_not_decoded(self, make_tiered, server, near, monkeypatch):
+        cache = make_tiered(server.url, NEAR=near, MAX_STALENESS=LONG)
+        wait_until_open(cache)
+        cache.set("key", Removed())
+        wait_for(cache, "invalidations", 1)
+        cache.get("key")
+        assert hits_near(cache, "key")[1]
+        monkeypatch.delattr(f"{__name__}.Removed")
+        if near == "shared":
+            with pytest.raises(AttributeError, match="Removed"):
+                cache.get("key")
+        before = counter(cache, "invalidations")
+        server.command("SET", wire("key"), 5)
+        wait_for(cache, "invalidations", before + 1)
+        assert hits_near(cache, "key") == (5, False)
+
+
 class TestOwnWrites:
     def test_write_that_timed_out_and_is_applied_later(self, make_tiered, proxied, server):
         cache = make_tiered(proxied.url, MAX_STALENESS=LONG, SOCKET_TIMEOUT=0.2)

@@ -11,8 +11,19 @@ from django.core.cache.backends.base import BaseCache
 from typing_extensions import assert_type
 
 from nearcache import Stats
-from nearcache.django import AsyncLock, LocalCache, Lock, SharedCache, Verification, cache, caches, traced
+from nearcache.django import (
+    AsyncLock,
+    LocalCache,
+    Lock,
+    SharedCache,
+    TieredCache,
+    Verification,
+    cache,
+    caches,
+    traced,
+)
 from nearcache.django.backend import Backend
+from nearcache.django.errors import RemoteConnectionError, RemoteError
 
 assert_type(cache, Backend)
 assert_type(caches["default"], Backend)
@@ -40,6 +51,24 @@ shared = caches["shared"]
 if isinstance(shared, SharedCache):
     assert_type(shared.verify(), Verification)
 
+# Every cache takes `fresh`, which has an effect in a TieredCache.
+tiered = caches["tiered"]
+assert_type(tiered, Backend)
+assert_type(tiered.get("key", fresh=True), Any)
+if isinstance(tiered, TieredCache):
+    assert_type(tiered.stats(), Stats)
+    assert_type(tiered.ttl("key"), int | None)
+    assert_type(tiered.set("key", 1, xx=True), bool)
+    assert_type(tiered.lock("key"), Lock)
+    assert_type(tiered.keys("*"), list[str])
+remote = tiered.stats().remote
+if remote is not None:
+    assert_type(remote.near_hits, int)
+    assert_type(remote.near_open, bool)
+    assert_type(remote.near_problem, str | None)
+    assert_type(remote.confirmation_age, float | None)
+unreachable: type[RemoteError] = RemoteConnectionError
+
 
 async def use() -> None:
     assert_type(await cache.aget("key"), Any)
@@ -47,6 +76,13 @@ async def use() -> None:
     assert_type(await caches["default"].akeys("*"), list[str])
     async with cache.alock("key") as held:
         assert_type(await held.owned(), bool)
+    await caches["tiered"].aget("key", 5, fresh="yes")  # error
+    cache_with_tiers = traced.TieredCache("redis://localhost", {})
+    assert_type(await cache_with_tiers.aget("key", fresh=True), Any)
+    assert_type(await cache_with_tiers.aset("key", 1), bool | None)
+    assert_type(await cache_with_tiers.aincr("key"), Any)
+    assert_type(await cache_with_tiers.attl("key"), int | None)
+    assert_type(await cache_with_tiers.aget_many(["key"]), dict[Any, Any])
 
 
 # Ours pass for Django's, and another backend's alias is for Django's handler.
@@ -58,6 +94,8 @@ takes_any(caches["default"])
 assert_type(django_caches["redis"], BaseCache)
 local: LocalCache = traced.LocalCache("name", {})
 takes_any(local)
+takes_any(tiered)
+first: TieredCache = traced.TieredCache("redis://localhost", {})
 
 cache.nonsense()  # error
 cache.ttl()  # error
@@ -69,3 +107,5 @@ caches[5]  # error
 print(caches["default"].stats().nonsense)  # error
 stored: str = cache.ttl("key")  # error
 django_caches["redis"].ttl("key")  # error
+print(tiered.stats().remote.near_hits)  # error
+tiered.get("key", fresh=1)  # error

@@ -5,11 +5,12 @@
 
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyNotImplemented, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyList, PyNotImplemented, PyTuple};
 
 use crate::arguments::{Any, Argument, Version};
 use crate::backend::{Backend, condition};
 use crate::expiry::{Unit, after, point_in_time};
+use crate::objects::list;
 use crate::open_cache::Operation;
 use crate::operations::TimeToLive;
 use crate::settings::Settings;
@@ -371,6 +372,14 @@ impl TieredBackend {
             },
             truth,
         )
+    }
+
+    #[pyo3(signature = (section))]
+    fn _info<'py>(slf: Methods<'_, 'py>, section: &str) -> PyResult<Bound<'py, PyList>> {
+        Backend::run(slf.as_super(), |operation| match operation.store {
+            Store::Tiered(store) => store.info(slf.py(), section),
+            _ => list(slf.py()),
+        })
     }
 }
 

@@ -19,10 +19,12 @@ class NearcacheConfig(AppConfig):
         Raises `ImproperlyConfigured` if ``NEARCACHE_FAST_PROXY`` is not a bool.
         """
         # Imported here, so that a project without the app does not import the checks.
-        from nearcache.django.checks import CHECKS  # noqa: PLC0415
+        from nearcache.django.checks import CHECKS, DEPLOY_CHECKS  # noqa: PLC0415
 
         for check in CHECKS:
             register(check, Tags.caches)
+        for check in DEPLOY_CHECKS:
+            register(check, Tags.caches, deploy=True)
         fast = getattr(settings, "NEARCACHE_FAST_PROXY", False)
         if not isinstance(fast, bool):
             raise ImproperlyConfigured(

@@ -1,4 +1,4 @@
-"""System checks for the use of ``CACHES``. The app registers `CHECKS`.
+"""System checks for the use of ``CACHES``. The app registers `CHECKS` and `DEPLOY_CHECKS`.
 
 Invalid settings need no check: Django's own check opens every cache, which raises `ImproperlyConfigured`.
 
@@ -15,18 +15,35 @@ nearcache.W009  The rate limits of django-allauth use a LocalCache.
 nearcache.W010  Several SharedCaches without a LOCATION share one file.
 nearcache.W011  A SharedCache has no LOCATION, and SECRET_KEY changes at every start.
 nearcache.W012  A TieredCache has near copies of another cache, which reports no writes (``REMOTE``).
+nearcache.W013  The server of a TieredCache refuses writes when it is full, or has no limit (``--deploy``).
+nearcache.W014  A TieredCache hides outages of its server from sessions, so users are logged out.
+nearcache.W015  ``clear`` of a cache deletes the entries of another cache in the same database.
 ==============  ============================================================================================
 
 The checks that concern a LocalCache (W001, W002, W004 to W009) are silent with ``DEBUG`` and in test runs,
-where there is usually one process.
+where there is usually one process; so is W014.
 """
 
+from nearcache.django.checks.databases import check_databases
 from nearcache.django.checks.locations import check_locations
 from nearcache.django.checks.options import check_options
 from nearcache.django.checks.packages import check_packages
 from nearcache.django.checks.remotes import check_remotes
+from nearcache.django.checks.servers import check_servers
 from nearcache.django.checks.sessions import check_sessions
 
-CHECKS = (check_sessions, check_options, check_packages, check_locations, check_remotes)
+CHECKS = (check_sessions, check_options, check_packages, check_locations, check_remotes, check_databases)
+# Those of `manage.py check --deploy`, which ask servers.
+DEPLOY_CHECKS = (check_servers,)
 
-__all__ = ["CHECKS", "check_locations", "check_options", "check_packages", "check_remotes", "check_sessions"]
+__all__ = [
+    "CHECKS",
+    "DEPLOY_CHECKS",
+    "check_databases",
+    "check_locations",
+    "check_options",
+    "check_packages",
+    "check_remotes",
+    "check_servers",
+    "check_sessions",
+]

@@ -13,6 +13,7 @@ from django.core.cache import caches
 from django.core.checks import CheckMessage, Warning
 
 from nearcache.django.aliases import nearcache_aliases
+from nearcache.django.checks.wording import listed
 from nearcache.django.location import default_name
 from nearcache.django.shared import SharedCache
 
@@ -31,7 +32,7 @@ def check_locations(**kwargs: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if len(unnamed) > 1:
         text = (
-            f"{_listed(unnamed)} are SharedCaches without a LOCATION, so they share one file: clearing one "
+            f"{listed(unnamed)} are SharedCaches without a LOCATION, so they share one file: clearing one "
             "clears the others."
         )
         hint = f"Give each a LOCATION: {_NAME_HINT}. To share one file, give each the same LOCATION."
@@ -39,7 +40,7 @@ def check_locations(**kwargs: Any) -> list[CheckMessage]:
     # If the file existed, another process had the same SECRET_KEY.
     if any(_was_missing(alias) for alias in unnamed) and _name_changes():
         text = (
-            f"{_listed(unnamed)} {'is a SharedCache' if len(unnamed) == 1 else 'are SharedCaches'} without a "
+            f"{listed(unnamed)} {'is a SharedCache' if len(unnamed) == 1 else 'are SharedCaches'} without a "
             "LOCATION, so the name of the file depends on SECRET_KEY. But SECRET_KEY changes at every start: "
             f"a second Python process that imported {settings.SETTINGS_MODULE!r} got a different one. Each "
             "process would use a separate cache and leave its file behind."
@@ -50,11 +51,6 @@ def check_locations(**kwargs: Any) -> list[CheckMessage]:
         )
         found.append(Warning(text, hint=hint, id="nearcache.W011"))
     return found
-
-
-def _listed(aliases: list[str]) -> str:
-    *some, last = (f"CACHES[{alias!r}]" for alias in aliases)
-    return f"{', '.join(some)} and {last}" if some else last
 
 
 def _was_missing(alias: str) -> bool:

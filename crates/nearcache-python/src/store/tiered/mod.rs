@@ -2,11 +2,13 @@
 //!
 //! Every operation asks the server, but a `get` that finds a copy which is known to be valid. A write invalidates the copies
 //! of its key before it is sent, and again when it was answered or failed. `plan` splits operations so that threads,
-//! greenlets and event loops can each wait in their way; `reads`, `writes`, `expiry`, `locks` and `scan` are the operations.
+//! greenlets and event loops can each wait in their way; `reads`, `writes`, `expiry`, `locks`, `scan` and `info` are the
+//! operations.
 
 mod completions;
 mod expiry;
 mod failure;
+mod info;
 mod locks;
 mod near;
 #[cfg(shared)]

@@ -23,6 +23,7 @@ from nearcache.django.management.arguments import add_actions
 from nearcache.django.management.formatting import listed
 from nearcache.django.management.output import Output
 from nearcache.django.shared import SharedCache
+from nearcache.django.tiered import TieredCache
 
 _ACTIONS_ON_CACHES = {"stats": stats.run, "clear": clear.run, "verify": verify.run}
 _ACTIONS_ON_ONE_CACHE: dict[str, Any] = {"keys": keys.run, "get": get.run, "delete": delete.run}
@@ -66,6 +67,10 @@ def _run_on_caches(
         raise CommandError("CACHES has no nearcache cache.")
     _note_local_caches(output, [alias for alias, cache in chosen.items() if isinstance(cache, LocalCache)])
     _note_new_files(output, chosen)
+    if action == "stats":
+        _note_tiered_caches(
+            output, [alias for alias, cache in chosen.items() if isinstance(cache, TieredCache)]
+        )
     if action in _ACTIONS_ON_CACHES:
         _ACTIONS_ON_CACHES[action](output, chosen, **options)
     else:
@@ -93,6 +98,15 @@ def _note_local_caches(output: Output, aliases: list[str]) -> None:
             f"own. This command uses {'the one' if one else 'those'} of its own process (pid "
             f"{os.getpid()}). It cannot see or change those of other processes, such as the workers of "
             "the site."
+        )
+
+
+def _note_tiered_caches(output: Output, aliases: list[str]) -> None:
+    if aliases:
+        output.note(
+            f"{listed(aliases)} {'is a TieredCache' if len(aliases) == 1 else 'are TieredCaches'}: each "
+            f"process counts for itself. These are the counts of this command's process (pid {os.getpid()}), "
+            "not those of other processes, such as the workers of the site."
         )
 
 
