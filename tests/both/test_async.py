@@ -16,11 +16,13 @@ from support.tiered_caches import count_entries
 
 # Every asynchronous method of Django's, whatever its version, and every one of ours.
 ASYNC_METHODS = sorted(
-    name for name, method in inspect.getmembers(LocalCache) if inspect.iscoroutinefunction(method)
+    name
+    for name, method in inspect.getmembers(LocalCache)
+    if inspect.iscoroutinefunction(method) and not name.startswith("_")
 )
 
 # Arguments that Django's methods do not have.
-OURS = {"nx", "xx", "ignore_key_check"}
+OURS = {"nx", "xx", "ignore_key_check", "fresh"}
 
 # What is done to a cache that holds {"there": 1, "text": "t", "list": [1]}.
 CALLS = [

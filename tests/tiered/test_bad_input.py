@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import textwrap
 import threading
 import time
 
@@ -17,6 +18,7 @@ from nearcache.django.errors import (
     RemoteTimeoutError,
 )
 from nearcache.django.tiered_options import NAMES, TieredOptions
+from support.isolated import run
 from support.redis_servers.ports import free_port
 from support.redis_servers.proxy import Proxy
 from support.redis_servers.standalone import Server
@@ -434,3 +436,25 @@ class TestRefusingServer:
             with pytest.raises(RemoteError, match=f"127.0.0.1:{port}"):
                 tiered(f"redis://127.0.0.1:{port}", NEAR=None).get("a")
             listening.shutdown(socket.SHUT_RDWR)
+
+
+ELSEWHERE = """
+    from django.conf import settings
+    settings.configure()
+    from nearcache import _core
+    for name in ("TieredBackend", "Completions", "Pending", "stop_listeners"):
+        delattr(_core, name)
+    from nearcache.django import LocalCache, TieredCache
+    cache = LocalCache("", {})
+    cache.set("a", 1)
+    print(cache.get("a"))
+    try:
+        TieredCache("redis://127.0.0.1:1", {})
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_other_platforms_have_all_but_tiered_cache():
+    output = run("-c", textwrap.dedent(ELSEWHERE))
+    assert output.startswith("1\nnearcache: TieredCache runs on Linux, macOS and other Unix systems")

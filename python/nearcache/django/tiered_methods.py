@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
@@ -17,6 +17,14 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_
 from nearcache import _core
 from nearcache.django.backend import Backend
 from nearcache.django.sync_methods import _INCR_ATTEMPTS
+
+if TYPE_CHECKING or hasattr(_core, "TieredBackend"):
+    TieredBackend = _core.TieredBackend
+else:
+
+    class TieredBackend:
+        """Stands for the class of the extension module, which exists on Unix only; see `TieredCache`."""
+
 
 _T = TypeVar("_T")
 _COMPLETIONS: WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Completions] = WeakKeyDictionary()
@@ -59,7 +67,7 @@ def _abandon(started: Any) -> None:
         _completions(loop).begin(started, future)
 
 
-class TieredMethods(_core.TieredBackend, Backend):
+class TieredMethods(TieredBackend, Backend):
     """Defines the asynchronous methods, and the walks over keys."""
 
     async def aget(self, key: Any, default: Any = None, version: Any = None, *, fresh: bool = False) -> Any:

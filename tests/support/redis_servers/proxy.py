@@ -17,8 +17,10 @@ The proxy has one thread, which runs an event loop. All methods may be called fr
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 from support.redis_servers.connection import Connection
@@ -166,6 +168,8 @@ class Proxy:
         self._thread.join()
         self._callbacks.shutdown()
         self._loop.close()
+        if self._ssl is not None:
+            _collect_handshakes()
         if self._errors:
             raise self._errors[0]
 
@@ -270,3 +274,10 @@ class Proxy:
         # Transports close in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
+
+
+def _collect_handshakes():
+    """Free the connections whose TLS handshake did not end: asyncio gives nobody access to them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
