@@ -20,7 +20,7 @@ use crate::failure;
 /// A socket that does not block.
 pub(crate) type AsyncStream = Box<dyn Socket>;
 
-/// What is asked of a socket.
+/// The events that a socket is polled for.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     /// Returns the descriptor of the socket itself, below TLS.
     fn descriptor(&self) -> BorrowedFd<'_>;

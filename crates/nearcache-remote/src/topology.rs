@@ -66,7 +66,7 @@ impl Topology {
         }
     }
 
-    /// Asks the servers anew, unless another caller did so since this version. Blocks. Fails only if nothing is known:
+    /// Refreshes the map, unless another caller has done so since this version. Blocks. Fails only if there is no map:
     /// otherwise the old knowledge is kept.
     pub(crate) fn refresh(&self, seen: Option<u64>) -> Result<(), Error> {
         match self {

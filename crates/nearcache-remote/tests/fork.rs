@@ -38,7 +38,7 @@ fn child(remote: &Remote, name: &str) -> ! {
 /// Forks, and returns the child's exit status.
 fn fork_once(remote: &Remote, name: &str) -> i32 {
     // SAFETY: after a fork in a process with several threads, the child may use only what no other thread had locked. It uses
-    // the remote tier, which makes all of its state anew, and the allocator, which glibc and musl make usable in the child.
+    // the remote tier, which creates new state, and the allocator, which glibc and musl make usable in the child.
     #[allow(unsafe_code)]
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");

@@ -43,7 +43,7 @@ impl<T> Discovered<T> {
         self.current.load().as_ref().map(|version| version.number)
     }
 
-    /// Asks anew by `load`, unless that was done since version `seen`. Fails only if nothing is known.
+    /// Refreshes the map by `load`, unless it was refreshed since version `seen`. Fails only if there is no map.
     pub(super) fn refresh(
         &self,
         seen: Option<u64>,

@@ -68,7 +68,7 @@ pub(super) struct Fill {
     sent: BootTime,
 }
 
-/// The clock of a search: no entry has expired. Whoever finds a copy compares its deadline, by a clock that nobody can set.
+/// A clock for which no entry has expired. `Near::get` compares the deadline of a copy itself, by a clock that cannot be set.
 struct StoppedClock;
 
 impl Clock for StoppedClock {

@@ -80,7 +80,7 @@ impl TieredStore {
             None => Self::keep(&settings.identity, Self::new(py, &settings, capacity)?),
         };
         if let Some(wait) = settings.green_wait {
-            // Whoever opened the store first may not have been patched yet.
+            // gevent may have patched the process after the store was opened.
             let _ = store.green_wait.set(wait);
         }
         Ok(store)
