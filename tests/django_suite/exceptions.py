@@ -29,6 +29,7 @@ SHARED = {"cache.tests.LocMemCacheTests.test_zero_cull": "MAX_ENTRIES and CULL_F
 # What is private to Django's RedisCache, or named after redis-py.
 REDIS = {
     "cache.tests.RedisCacheTests.test_cache_client_class": "reads RedisCache's `_class`",
+    "cache.tests.RedisCacheTests.test_client_driver_info": "reads RedisCache's `_cache`",
     "cache.tests.RedisCacheTests.test_get_client": "reads RedisCache's `_cache`",
     "cache.tests.RedisCacheTests.test_get_connection_pool": "reads RedisCache's `_cache`",
     "cache.tests.RedisCacheTests.test_get_connection_pool_index": "reads RedisCache's `_cache`",
@@ -41,6 +42,9 @@ REDIS = {
         "get_backend_timeout() returns a point in time, as BaseCache's does"
     ),
 }
+
+# Tests that not every supported Django has.
+NEWER = {"cache.tests.RedisCacheTests.test_client_driver_info"}
 
 EXCEPTIONS = {
     "lru": PRIVATE,

@@ -219,6 +219,8 @@ class TestForkWithinTheFirstCall:
             pass
 
         def work():
+            # A new one: the thread that waits for the old one may have held its lock at the fork.
+            SlowModule.go_on = threading.Event()
             SlowModule.go_on.set()
             cache.set("known", "known")
             cache.set("id", [Decimal(2)])

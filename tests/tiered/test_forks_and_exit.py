@@ -275,7 +275,7 @@ SITE = textwrap.dedent("""
         CACHES={"default": {
             "BACKEND": "nearcache.django.TieredCache",
             "LOCATION": os.environ["NEARCACHE_TEST_URL"],
-            "OPTIONS": {"NEAR": os.environ["NEARCACHE_TEST_NEAR"]},
+            "OPTIONS": {"NEAR": os.environ["NEARCACHE_TEST_NEAR"], "MAX_STALENESS": 5},
         }},
         ROOT_URLCONF=__name__,
     )
