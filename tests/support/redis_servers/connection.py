@@ -160,7 +160,7 @@ class Connection:
         return applied
 
     def _next_rule(self, message, applied):
-        # Looked up anew each time: rules come and go while a message is held.
+        # Look the rules up each time: they may change while a message is held.
         return next((rule for rule in self._proxy.rules_for(message) if rule not in applied), None)
 
     def _answer(self, rule, message):
