@@ -14,6 +14,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from nearcache.django import LocalCache
+from support.sample_values import nested
 
 PUBLIC = sorted(name for name in dir(BaseCache) if not name.startswith("_"))
 
@@ -508,9 +509,10 @@ class TestMockPatch:
         with pytest.raises(AttributeError):
             double.nonsense()
 
-    def test_of_pickle_takes_effect(self, cache):
+    def test_of_pickle_takes_effect_where_pickle_is_used(self, cache):
+        too_deep = nested(200, lambda inner: [inner])
         with mock.patch("pickle.dumps", side_effect=ZeroDivisionError), pytest.raises(ZeroDivisionError):
-            cache.set("key", object())
+            cache.set("key", too_deep)
 
 
 class TestDjangoCompatibility:

@@ -13,7 +13,7 @@ LAYERS = {
     "": """
         nonblocking_once memory system strings
         objects interpreter
-        errors django
+        errors django classes
         panics arguments
         numbers
         instance clock
@@ -56,10 +56,17 @@ LAYERS = {
         locks
     """,
     "values": """
-        containers counted_names pickle
+        counted_names pickle
         atoms
-        copy_in bytes
-        copy_out
+        bytes graph
+    """,
+    "values/graph": """
+        enums flat stop
+        by_reference node
+        answer recorder
+        builder collections django pickle_buffer
+        state
+        plain_classes reduce
     """,
     "values/bytes": """
         kinds

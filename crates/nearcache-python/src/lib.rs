@@ -13,7 +13,7 @@
 //! | what an instance's attributes say | `settings` |
 //! | stored keys, and patterns of keys; expiry times; values that never alias a caller's | `keys`, `glob`, `expiry`, `values` |
 //! | reading arguments and attributes | `clock`, `instance`, `numbers`, `arguments` |
-//! | Python and memory without aborts and panics | `panics`, `errors`, `django`, `objects`, `strings`, `memory`, `nonblocking_once`, `system` |
+//! | Python and memory without aborts and panics | `panics`, `errors`, `django`, `classes`, `objects`, `strings`, `memory`, `nonblocking_once`, `system` |
 //!
 //! Beside them: `proxy` finds Django's `cache` and `caches` faster, `files` inspects cache files from outside,
 //! `interpreter` refuses subinterpreters.
@@ -23,6 +23,7 @@
 
 mod arguments;
 mod backend;
+mod classes;
 mod clock;
 mod context;
 mod django;
@@ -69,6 +70,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_class::<store::RemoteStats>()?;
         module.add_function(wrap_pyfunction!(store::stop_listeners, module)?)?;
     }
+    values::initialize(module.py());
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<store::Stats>()?;
     module.add_function(wrap_pyfunction!(proxy::fast_types, module)?)?;

@@ -109,40 +109,49 @@ pub(crate) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     unsafe { owned(py, ffi::PyDict_New()) }
 }
 
-/// A position in a dict that is iterated over.
-#[derive(Default)]
-pub(crate) struct DictPosition(ffi::Py_ssize_t);
-
-/// Returns the next entry of a dict whose value is of a type that `wanted` accepts, and advances the position.
+/// Returns an iterator over the keys and values of a dict. If the dict is changed meanwhile, it may skip or repeat some.
 ///
-/// `PyO3`'s iterator takes two references for each entry. Here the other entries are skipped without. `wanted` may only
-/// compare the address.
-pub(crate) fn next_item<'py>(
-    dict: &Bound<'py, PyDict>,
-    position: &mut DictPosition,
-    wanted: impl Fn(*mut ffi::PyTypeObject) -> bool,
-) -> Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // Another thread may be changing any dict that it can find, be it by `gc.get_objects()`. With the GIL it cannot during
-    // this step. Without, the critical section keeps it out. (With the GIL that is free.)
-    with_critical_section(dict, || {
-        // SAFETY: `dict` is a dict and alive. `PyDict_Next` compares the position with the dict's present size, so a dict
-        // that was changed since the last step only makes it skip or repeat entries. The borrowed key and value stay alive
-        // until the dict changes, which it cannot before they have references of their own: `wanted` runs no Python code.
-        unsafe {
-            while ffi::PyDict_Next(dict.as_ptr(), &raw mut position.0, &raw mut key, &raw mut value) != 0 {
-                if wanted(ffi::Py_TYPE(value)) {
-                    let own = |object| Bound::from_borrowed_ptr(dict.py(), object);
-                    return Some((own(key), own(value)));
+/// `PyO3`'s own iterator panics then.
+pub(crate) fn items<'a, 'py>(dict: &'a Bound<'py, PyDict>) -> Items<'a, 'py> {
+    Items { dict, position: 0 }
+}
+
+/// The iterator of [`items`].
+#[derive(Clone)]
+pub(crate) struct Items<'a, 'py> {
+    dict: &'a Bound<'py, PyDict>,
+    position: ffi::Py_ssize_t,
+}
+
+impl<'py> Iterator for Items<'_, 'py> {
+    type Item = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // Another thread may be changing any dict that it can find, be it by `gc.get_objects()`. With the GIL it cannot
+        // during this step. Without, the critical section keeps it out. (With the GIL that is free.)
+        with_critical_section(self.dict, || {
+            // SAFETY: `dict` is a dict and alive. `PyDict_Next` compares the position with the dict's present size. The
+            // borrowed key and value stay alive until the dict changes, which it cannot before they have references of
+            // their own.
+            unsafe {
+                let dict = self.dict.as_ptr();
+                if ffi::PyDict_Next(dict, &raw mut self.position, &raw mut key, &raw mut value) == 0 {
+                    return None;
                 }
+                let own = |object| Bound::from_borrowed_ptr(self.dict.py(), object);
+                Some((own(key), own(value)))
             }
-        }
-        None
-    })
+        })
+    }
 }
 
 /// Returns a `tuple` of these items.
-pub(crate) fn tuple<'py>(py: Python<'py>, items: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyTuple>> {
+pub(crate) fn tuple_of<'py>(
+    py: Python<'py>,
+    items: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
     // SAFETY: the first function returns a new tuple of that length or null (for length 0 a shared one, of which nothing is
     // set). The second one takes an owned reference for each item. A new tuple is found by `gc.get_objects()`, but not
     // before all items are set: nothing here gives the GIL away, or lets another thread stop the world.
@@ -152,6 +161,67 @@ pub(crate) fn tuple<'py>(py: Python<'py>, items: Vec<Bound<'py, PyAny>>) -> PyRe
             ffi::PyTuple_SetItem(tuple.as_ptr(), at, item.into_ptr());
         }
         Ok(tuple)
+    }
+}
+
+/// Returns a `list` of these items.
+pub(crate) fn list_of<'py>(
+    py: Python<'py>,
+    items: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyList>> {
+    // SAFETY: as in `tuple_of`.
+    unsafe {
+        let list = owned(py, ffi::PyList_New(size(items.len())?))?;
+        for (at, item) in (0..).zip(items) {
+            ffi::PyList_SetItem(list.as_ptr(), at, item.into_ptr());
+        }
+        Ok(list)
+    }
+}
+
+/// Returns an empty `set`.
+pub(crate) fn set(py: Python<'_>) -> PyResult<Bound<'_, PySet>> {
+    // SAFETY: the function takes null for no members and returns a new set or null.
+    unsafe { owned(py, ffi::PySet_New(std::ptr::null_mut())) }
+}
+
+/// Returns a `frozenset` of the members. Fails with what their `__hash__` and `__eq__` raise.
+pub(crate) fn frozen_set<'py>(members: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the function takes any iterable and returns a new frozenset or null.
+    unsafe { owned(members.py(), ffi::PyFrozenSet_New(members.as_ptr())) }
+}
+
+/// Returns a `bytearray` with a copy of an object's memory.
+pub(crate) fn byte_array<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the function takes any object with a buffer and returns a new bytearray or null.
+    unsafe { owned(bytes.py(), ffi::PyByteArray_FromObject(bytes.as_ptr())) }
+}
+
+/// Returns a `bytes` with a copy of an object's memory, such as a `bytearray`'s.
+pub(crate) fn bytes_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    // SAFETY: the function takes any object and returns a `bytes` or null. The objects here are no `bytes` themselves, so
+    // the result is a new one.
+    unsafe { owned(object.py(), ffi::PyBytes_FromObject(object.as_ptr())) }
+}
+
+/// Returns a module that has been imported; `None` if it has not.
+pub(crate) fn imported_module<'py>(name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    // SAFETY: the function takes any object, and returns a new reference, null, or null with an exception set.
+    let module = unsafe { Bound::from_owned_ptr_or_opt(name.py(), ffi::PyImport_GetModule(name.as_ptr())) };
+    match (module, PyErr::take(name.py())) {
+        (_, Some(raised)) => Err(raised),
+        (module, None) => Ok(module),
+    }
+}
+
+/// Returns the interned object that is equal to a name. Any other object than exactly a `str` is returned itself.
+pub(crate) fn intern<'py>(name: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
+    let mut object = name.clone().into_ptr();
+    // SAFETY: `object` is an owned reference, which the function may replace by a reference to an equal str. It does
+    // nothing with an object that is not exactly a str.
+    unsafe {
+        ffi::PyUnicode_InternInPlace(&raw mut object);
+        Bound::from_owned_ptr(name.py(), object)
     }
 }
 

@@ -6,13 +6,13 @@
 //!
 //! Sizes are those of `CPython` on 64 bits, with the allocator's rounding to 16 bytes.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDate, PyDateTime, PyDelta, PyFloat, PyInt, PyString, PyTime, PyType,
     PyTzInfo,
 };
 
-use super::containers::is_collection;
 use crate::nonblocking_once::NonblockingOnce;
 use crate::objects::{interned, text};
 use crate::strings::characters_size;
@@ -43,6 +43,18 @@ pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     } else {
         library_size(value)?
     })
+}
+
+/// Returns whether an object is exactly of a builtin collection's type. For speed: it spares the tests for rarer atoms.
+fn is_collection(value: &Bound<'_, PyAny>) -> bool {
+    let collections = [
+        &raw mut ffi::PyDict_Type,
+        &raw mut ffi::PyList_Type,
+        &raw mut ffi::PySet_Type,
+        &raw mut ffi::PyTuple_Type,
+        &raw mut ffi::PyFrozenSet_Type,
+    ];
+    collections.contains(&value.get_type_ptr())
 }
 
 /// Returns the memory that a `str` takes, in bytes.

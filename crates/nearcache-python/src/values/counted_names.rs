@@ -23,15 +23,18 @@ const ALIGNMENT_BITS: u32 = 4;
 
 static NAMES: [AtomicPtr<ffi::PyObject>; SLOTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS];
 
-/// Returns whether a name has been counted, and marks it as counted. Keeps the name alive until another one takes its slot.
-pub(super) fn contains_or_insert(name: &Bound<'_, PyString>) -> bool {
-    let address = name.as_ptr();
-    let slot = &NAMES[(address as usize >> ALIGNMENT_BITS) % SLOTS];
-    if slot.load(Ordering::Relaxed) == address {
-        return true;
-    }
-    let previous = slot.swap(name.clone().into_ptr(), Ordering::AcqRel);
+/// Returns whether a name has been counted.
+pub(super) fn contains(name: &Bound<'_, PyString>) -> bool {
+    slot(name).load(Ordering::Relaxed) == name.as_ptr()
+}
+
+/// Marks a name as counted. Keeps it alive until another one takes its slot.
+pub(super) fn insert(name: &Bound<'_, PyString>) {
+    let previous = slot(name).swap(name.clone().into_ptr(), Ordering::AcqRel);
     // SAFETY: null, or an owned reference: `into_ptr` gave it to the slot, and the swap took it out, for this thread alone.
     drop(unsafe { Bound::from_owned_ptr_or_opt(name.py(), previous) });
-    false
+}
+
+fn slot(name: &Bound<'_, PyString>) -> &'static AtomicPtr<ffi::PyObject> {
+    &NAMES[(name.as_ptr() as usize >> ALIGNMENT_BITS) % SLOTS]
 }

@@ -1,11 +1,11 @@
 //! How Python values are stored, so that a value that is read never aliases the stored one.
 //!
-//! In this process, by exact type, the cheapest first:
+//! In this process, the cheapest first:
 //!
 //! 1. [`atoms`], and tuples and frozensets of them, cannot change: a reference to the caller's object is stored.
-//! 2. *Trees* of plain containers over atoms are copied when they are stored ([`mod@copy_in`]) and again when they are read
-//!    ([`mod@copy_out`]). Atoms are shared.
-//! 3. Everything else is pickled when it is stored, so that an error is raised then, and unpickled when it is read.
+//! 2. A `dict`, `list`, `set` or `bytearray` of them is copied when it is stored and again when it is read ([`Flat`]).
+//! 3. Everything else is taken apart when it is stored and rebuilt when it is read ([`graph`]).
+//! 4. What is nested too deeply, or uses another pickle protocol, is pickled.
 //!
 //! For other processes, values are stored as [`bytes`].
 //!
@@ -14,26 +14,32 @@
 mod atoms;
 #[cfg(shared)]
 pub(crate) mod bytes;
-mod containers;
-mod copy_in;
-mod copy_out;
 mod counted_names;
+mod graph;
 pub(crate) mod pickle;
 
+#[cfg(unix)]
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::objects;
-use copy_in::{CopiedIn, copy_in};
-use copy_out::copy_out;
+use graph::{Flat, Graph, Recorded, Stop};
+
+/// Makes the Python class of graphs, while an error can still be raised by an import.
+pub(crate) fn initialize(py: Python<'_>) {
+    py.get_type::<Graph>();
+}
 
 /// A value as the engine keeps it in this process.
 #[derive(Clone)]
 pub(crate) enum Stored {
     /// An immutable object, shared with callers.
     Shared(Py<PyAny>),
-    /// A copy of a tree of containers, which is never handed out itself.
-    Tree(Py<PyAny>),
+    /// A copy of a container of such objects, which is never handed out itself.
+    Flat(Flat),
+    /// How the value is rebuilt.
+    Graph(Py<Graph>),
     /// A pickle.
     Pickled(Py<PyBytes>),
 }
@@ -47,56 +53,56 @@ pub(crate) struct Encoded {
 impl Encoded {
     /// Encodes a value. O(1) for immutable objects, O(size) for others.
     ///
-    /// Fails with what pickling raises, if the value has to be pickled.
+    /// Fails with what pickling raises, if the value cannot be pickled.
     pub(crate) fn new(value: &Bound<'_, PyAny>, pickle_protocol: Option<i32>) -> PyResult<Self> {
-        if let Some(encoded) = Self::without_pickle(value)? {
-            return Ok(encoded);
+        match Self::without_pickle(value, pickle_protocol) {
+            Ok(encoded) => Ok(encoded),
+            Err(Stop::Raised(raised)) => Err(raised),
+            Err(Stop::Unsupported) => {
+                let pickled = pickle::dumps(value, pickle_protocol)?;
+                // Copied, because pickle's own object is a large block that was cut short. Such blocks fragment the heap:
+                // it grows to twice the size in use.
+                Self::pickled(value.py(), pickled.as_bytes())
+            }
         }
-        let pickled = pickle::dumps(value, pickle_protocol)?;
-        // Copied, because pickle's own object is a large block that was cut short. Such blocks fragment the heap: it grows
-        // to twice the size in use.
-        let pickled = objects::bytes(value.py(), pickled.as_bytes())?;
-        let size = atoms::bytes_size(pickled.len()?);
+    }
+
+    /// Encodes a value whose pickle is known, and was made by another process.
+    ///
+    /// Functions of the value's classes that fail are ignored: nothing was to be pickled here.
+    #[cfg(unix)]
+    pub(crate) fn with_pickle(value: &Bound<'_, PyAny>, pickled: &[u8]) -> PyResult<Self> {
+        match Self::without_pickle(value, Some(pickle::PROTOCOL)) {
+            Ok(encoded) => Ok(encoded),
+            Err(Stop::Raised(raised)) if !raised.is_instance_of::<PyException>(value.py()) => Err(raised),
+            Err(_) => Self::pickled(value.py(), pickled),
+        }
+    }
+
+    fn pickled(py: Python<'_>, pickled: &[u8]) -> PyResult<Self> {
         Ok(Self {
-            stored: Stored::Pickled(pickled.unbind()),
-            size,
+            stored: Stored::Pickled(objects::bytes(py, pickled)?.unbind()),
+            size: atoms::bytes_size(pickled.len()),
         })
     }
 
     /// Encodes a value that need not be pickled.
     #[inline]
-    fn without_pickle(value: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+    fn without_pickle(value: &Bound<'_, PyAny>, pickle_protocol: Option<i32>) -> Result<Self, Stop> {
+        let shared = |size| Self {
+            stored: Stored::Shared(value.clone().unbind()),
+            size,
+        };
         if let Some(size) = atoms::atom_size(value)? {
-            return Ok(Some(Self {
-                stored: Stored::Shared(value.clone().unbind()),
-                size,
-            }));
+            return Ok(shared(size));
         }
-        Ok(copy_in(value)?.map(|CopiedIn { value: copy, size }| {
-            let kind = if copy.is(value) {
-                Stored::Shared
-            } else {
-                Stored::Tree
-            };
-            Self {
-                stored: kind(copy.unbind()),
-                size,
-            }
-        }))
-    }
-}
-
-impl Encoded {
-    /// Encodes a value whose pickle is known.
-    #[cfg(unix)]
-    pub(crate) fn with_pickle(value: &Bound<'_, PyAny>, pickled: &[u8]) -> PyResult<Self> {
-        if let Some(encoded) = Self::without_pickle(value)? {
-            return Ok(encoded);
-        }
-        Ok(Self {
-            stored: Stored::Pickled(objects::bytes(value.py(), pickled)?.unbind()),
-            size: atoms::bytes_size(pickled.len()),
-        })
+        let (recorded, size) = graph::record(value, pickle_protocol == Some(pickle::PROTOCOL))?;
+        let stored = match recorded {
+            Recorded::Shared => return Ok(shared(size)),
+            Recorded::Flat(flat) => Stored::Flat(flat),
+            Recorded::Graph(graph) => Stored::Graph(graph),
+        };
+        Ok(Self { stored, size })
     }
 }
 
@@ -105,7 +111,8 @@ impl Stored {
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Shared(value) => Self::Shared(value.clone_ref(py)),
-            Self::Tree(tree) => Self::Tree(tree.clone_ref(py)),
+            Self::Flat(flat) => Self::Flat(flat.clone_ref(py)),
+            Self::Graph(graph) => Self::Graph(graph.clone_ref(py)),
             Self::Pickled(bytes) => Self::Pickled(bytes.clone_ref(py)),
         }
     }
@@ -116,7 +123,8 @@ impl Stored {
     pub(crate) fn decode(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
             Self::Shared(value) => Ok(value),
-            Self::Tree(tree) => copy_out(tree.bind(py)).map(Bound::unbind),
+            Self::Flat(flat) => flat.copy(py).map(Bound::unbind),
+            Self::Graph(graph) => graph.get().build(py).map(Bound::unbind),
             Self::Pickled(bytes) => pickle::loads(bytes.bind(py).as_any()).map(Bound::unbind),
         }
     }

@@ -7,6 +7,9 @@ use crate::arguments::Any;
 use crate::nonblocking_once::NonblockingOnce;
 use crate::objects::{interned, text};
 
+/// The highest protocol of every supported Python. With it, objects are asked how they are pickled.
+pub(crate) const PROTOCOL: i32 = 5;
+
 /// Pickles a value. `protocol` is pickle's own default if `None`. Fails with what pickling raises.
 pub(crate) fn dumps<'py>(value: Any<'_, 'py>, protocol: Option<i32>) -> PyResult<Bound<'py, PyBytes>> {
     let py = value.py();
