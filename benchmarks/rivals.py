@@ -178,7 +178,8 @@ def redis_client_cache(place: str) -> Iterator[Names]:
 
 def cachex(place: str) -> Opened:
     """Open django-cachex with its tracking."""
-    return backend("django_cachex.cache.RedisCache", LOCATION=place, OPTIONS={"tracking": True})
+    options = {"tracking": {"max_bytes": MEMORY}}
+    return backend("django_cachex.cache.RedisCache", LOCATION=place, OPTIONS=options)
 
 
 def tiered(near: str | None) -> Callable[[str], Opened]:

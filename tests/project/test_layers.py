@@ -45,7 +45,7 @@ LAYERS = {
         log object_cache
         file
         access
-        get incr lock raw
+        get incr lock near_copies
     """,
     "store/tiered": """
         failure plan requests wire

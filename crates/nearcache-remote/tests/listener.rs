@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fake_server::{FLUSH, FakeServer, invalidation};
-use nearcache_remote::near::{BootTime, Listener, NearState, Scope, Stripe};
+use nearcache_remote::near::{Listener, NearState, Scope, Stamp, Stripe};
 use nearcache_remote::{Config, Endpoints, ServerId};
 
 const MAX_STALENESS: Duration = Duration::from_millis(200);
@@ -57,6 +57,12 @@ fn wait(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Whether a copy may be served now.
+fn may_serve(state: NearState, stripe: Stripe, stamp: Stamp) -> bool {
+    let gate = state.open_gate(MAX_STALENESS);
+    gate.is_some_and(|gate| state.may_serve(gate, stripe, stamp))
+}
+
 fn id(server: &FakeServer) -> ServerId {
     ServerId::from_run_id(server.behaviour().run_id.as_bytes())
 }
@@ -93,7 +99,7 @@ fn a_push_invalidates_its_stripe() {
     server.push(&invalidation("p:a"));
     wait("the push is applied", || !state.is_current(key, stamp));
     assert!(state.is_current(other, of_other));
-    assert!(state.may_serve(other, of_other, BootTime::from_millis(u64::MAX), MAX_STALENESS));
+    assert!(may_serve(state, other, of_other));
 }
 
 #[test]
@@ -323,12 +329,7 @@ fn all_primaries_of_a_cluster_are_armed() {
     let stamp = state.stamp(Stripe::of(b"p:a"));
     agree(&[second, first]);
     sleep(2 * MAX_STALENESS);
-    assert!(state.may_serve(
-        Stripe::of(b"p:a"),
-        stamp,
-        BootTime::from_millis(u64::MAX),
-        MAX_STALENESS
-    ));
+    assert!(may_serve(state, Stripe::of(b"p:a"), stamp));
 
     agree(&[first, second, third]);
     wait("the one that joined is armed", || state.is_armed(id(third)));

@@ -24,10 +24,7 @@ impl<'py> Operation<'_, 'py> {
                 #[cfg(shared)]
                 Store::Shared(store) => store.get(&self.context, key),
                 #[cfg(unix)]
-                Store::Tiered(store) => {
-                    let step = store.plan_get(&self.context, key, fresh)?;
-                    store.run(self.context.py(), step)
-                }
+                Store::Tiered(store) => store.read(&self.context, key, fresh),
             })
     }
 

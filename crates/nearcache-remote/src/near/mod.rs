@@ -71,4 +71,4 @@ mod words_memory;
 
 pub use clock::BootTime;
 pub use listener::{Listener, Scope, Status};
-pub use state::{Counters, MAX_SERVERS, NearState, STRIPES, Stamp, Stripe, Term};
+pub use state::{Counters, MAX_SERVERS, NearState, OpenGate, STRIPES, Stamp, Stripe, Term};

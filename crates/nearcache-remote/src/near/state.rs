@@ -62,6 +62,24 @@ impl Stamp {
     }
 }
 
+/// The gate, which was open when a read began.
+///
+/// A copy is compared with a gate that was read before, never after. In the other order, a stamp that is compared just before
+/// the listener returns from an outage would be combined with the confirmation just after it.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenGate {
+    now: BootTime,
+}
+
+impl OpenGate {
+    /// Returns when it was seen open.
+    #[must_use]
+    #[inline]
+    pub const fn time(self) -> BootTime {
+        self.now
+    }
+}
+
 /// The words of a state. A file filled with zeros is a valid state, in which nothing is served.
 #[repr(C)]
 pub(super) struct Words {
@@ -173,28 +191,28 @@ impl NearState {
         Stamp::new(epoch, self.generation(stripe).load(SeqCst))
     }
 
-    /// Returns whether a copy with this stamp may be served: the gate is open, the deadline has not passed, and nothing has
-    /// invalidated the copy.
+    /// Returns the gate if it is open: the newest answered round is recent enough for copies to be served.
     ///
-    /// The gate is read first. In the other order, a stamp that is compared just before the listener returns from an outage
-    /// would be combined with the confirmation just after it.
+    /// Reads the clock. To be called when a read begins: the read may then return what was current at that time.
     #[must_use]
     #[inline]
-    pub fn may_serve(
-        self,
-        stripe: Stripe,
-        stamp: Stamp,
-        deadline: BootTime,
-        max_staleness: Duration,
-    ) -> bool {
+    pub fn open_gate(self, max_staleness: Duration) -> Option<OpenGate> {
         // Before the clock, which then cannot be earlier.
         let confirmed = self.words.confirmed.load(SeqCst);
         let now = BootTime::now();
-        confirmed != 0
+        let is_open = confirmed != 0
             && now.as_millis() >= confirmed
-            && now.since(BootTime::from_millis(confirmed)) < max_staleness
-            && now < deadline
-            && self.is_current(stripe, stamp)
+            // Both times are rounded down, so the age may be a millisecond more than it seems.
+            && now.since(BootTime::from_millis(confirmed)) < max_staleness;
+        is_open.then_some(OpenGate { now })
+    }
+
+    /// Returns whether a copy with this stamp may be served: the gate was open, and nothing has invalidated the copy. Whether
+    /// the copy has expired is for the caller to find out.
+    #[must_use]
+    #[inline]
+    pub fn may_serve(self, _: OpenGate, stripe: Stripe, stamp: Stamp) -> bool {
+        self.is_current(stripe, stamp)
     }
 
     /// Returns whether nothing has invalidated a copy with this stamp, as far as the listener knows.
@@ -213,18 +231,13 @@ impl NearState {
     }
 
     /// Returns whether the newest answered round is recent enough for copies to be served.
-    ///
-    /// To be read before a stamp is compared; see [`NearState::may_serve`].
     #[must_use]
-    #[inline]
     pub fn is_open(self, max_staleness: Duration) -> bool {
-        // Both times are rounded down, so the age may be a millisecond more than it seems.
-        self.confirmation_age().is_some_and(|age| age < max_staleness)
+        self.open_gate(max_staleness).is_some()
     }
 
     /// Returns how long ago the newest answered round was sent; `None` if there is none.
     #[must_use]
-    #[inline]
     pub fn confirmation_age(self) -> Option<Duration> {
         // Before the clock, which then cannot be earlier.
         let confirmed = self.words.confirmed.load(SeqCst);

@@ -8,7 +8,7 @@ use nearcache::shared::{ReadError, Sink, Stamp};
 use pyo3::prelude::*;
 
 use super::access::{SharedStore, with_clock};
-use super::object_cache::ObjectCache;
+use super::object_cache::{Header, ObjectCache};
 use crate::clock::Now;
 use crate::context::CallContext;
 use crate::memory::no_memory;
@@ -38,7 +38,7 @@ impl SharedStore {
         {
             mapped
                 .objects
-                .insert(entry.stamp, entry.len, object.clone_ref(py));
+                .insert(entry.stamp, Header::default(), entry.len, object.clone_ref(py));
         }
         Ok(decoded)
     }
@@ -73,7 +73,8 @@ impl Sink for CachedOrDecoded<'_, '_> {
     #[inline]
     fn has_copy(&mut self, kind: u8, len: usize, stamp: &Stamp) -> bool {
         if self.objects.accepts(kind, len) {
-            self.cached = self.objects.get(self.decoder.py(), stamp);
+            let found = self.objects.get(self.decoder.py(), stamp);
+            self.cached = found.map(|(_, object)| object);
         }
         self.cached.is_some()
     }

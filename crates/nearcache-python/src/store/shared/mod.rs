@@ -1,7 +1,7 @@
 //! The store in a file that all processes of the machine share.
 //!
 //! `file` keeps the file open and usable, `access` reads and writes it, `object_cache` saves building large objects again;
-//! `get`, `incr` and `lock` are the operations with more than one step.
+//! `get`, `incr` and `lock` are the operations with more than one step. `near_copies` is what a `TieredCache` keeps in a file.
 
 mod access;
 mod file;
@@ -9,8 +9,8 @@ mod get;
 mod incr;
 mod lock;
 mod log;
+mod near_copies;
 mod object_cache;
-mod raw;
 
 use nearcache::shared::{NewEntry, SharedCache};
 use nearcache::{Condition, Timestamp};

@@ -26,6 +26,9 @@ const VALUE_DIVISOR: usize = 8;
 const SETS: usize = 256;
 const WAYS: usize = 4;
 
+/// The two words before the value of a near copy, whose meaning `tiered` knows. Zeros for the value of a `SharedCache`.
+pub(crate) type Header = [u64; 2];
+
 /// The objects that a process keeps of one file.
 pub(super) struct ObjectCache {
     /// In bytes of values.
@@ -43,6 +46,7 @@ struct Entries {
 
 struct Entry {
     stamp: Stamp,
+    header: Header,
     len: usize,
     object: Py<PyAny>,
 }
@@ -69,17 +73,17 @@ impl ObjectCache {
         len >= MIN_BYTES && len <= self.capacity / VALUE_DIVISOR && is_immutable(kind)
     }
 
-    /// Returns the object built from the value with this stamp.
-    pub(super) fn get(&self, py: Python<'_>, stamp: &Stamp) -> Option<Py<PyAny>> {
+    /// Returns the object built from the value with this stamp, and the words before it.
+    pub(super) fn get(&self, py: Python<'_>, stamp: &Stamp) -> Option<(Header, Py<PyAny>)> {
         // `try_lock`: after a fork, the thread that held the lock may not exist in the child.
         let entries = self.entries.try_lock().ok()?;
         let mut set = entries.sets[set_index(stamp)].iter().flatten();
         set.find(|entry| entry.stamp == *stamp)
-            .map(|entry| entry.object.clone_ref(py))
+            .map(|entry| (entry.header, entry.object.clone_ref(py)))
     }
 
     /// Keeps an object built from a value of this length, if there is memory. Evicted objects are dropped after unlocking.
-    pub(super) fn insert(&self, stamp: Stamp, len: usize, object: Py<PyAny>) {
+    pub(super) fn insert(&self, stamp: Stamp, header: Header, len: usize, object: Py<PyAny>) {
         let mut victims = Vec::new();
         // `Entries::insert` relies on room for one.
         if victims.try_reserve(1).is_err() {
@@ -88,7 +92,13 @@ impl ObjectCache {
         let Ok(mut entries) = self.entries.try_lock() else {
             return;
         };
-        entries.insert(Entry { stamp, len, object }, self.capacity, &mut victims);
+        let entry = Entry {
+            stamp,
+            header,
+            len,
+            object,
+        };
+        entries.insert(entry, self.capacity, &mut victims);
         drop(entries);
         drop(victims);
     }

@@ -42,8 +42,7 @@ pub(crate) use tiered_store::TieredStore;
 /// Each operation is a plan, carried out in this thread.
 impl EntryStore for TieredStore {
     fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
-        let step = self.plan_get(context, key, false)?;
-        self.run(context.py(), step)
+        self.read(context, key, false)
     }
 
     fn set<'py>(

@@ -8,9 +8,9 @@ use nearcache_remote::{Error, Reply, Request, Route, Value, cmd};
 use pyo3::prelude::*;
 
 use super::failure::{self, OnError};
-use super::near::{Fill, RemoteEntry};
+use super::near::Fill;
 use super::plan::{Plan, Step};
-use super::requests::{Answer, NO_EXPIRY, Reader, on_key, single, unexpected};
+use super::requests::{Answer, NO_EXPIRY, Reader, RemoteEntry, on_key, single, unexpected};
 use super::tiered_store::TieredStore;
 use super::wire;
 use crate::context::CallContext;
@@ -25,19 +25,45 @@ struct Read {
 impl TieredStore {
     /// Reads a value: from a near copy that is valid, unless `fresh`, else from the server.
     #[inline]
+    pub(crate) fn read(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        fresh: bool,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        if !fresh && let Some(value) = self.get_near(context.py(), key)? {
+            return Ok(Some(value));
+        }
+        self.get_remote(context, key)
+    }
+
+    /// Returns the plan of [`read`](Self::read).
     pub(crate) fn plan_get(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
         fresh: bool,
     ) -> PyResult<Step<Option<Py<PyAny>>>> {
-        if let Some(near) = &self.near
-            && !fresh
-            && let Some(value) = near.get(context.py(), key)?
-        {
+        if !fresh && let Some(value) = self.get_near(context.py(), key)? {
             return Ok(Step::Done(Some(value)));
         }
         Ok(self.plan_remote_get(context, key).into())
+    }
+
+    #[inline]
+    fn get_near(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        let Some(near) = &self.near else {
+            return Ok(None);
+        };
+        match near.open_gate() {
+            Some(gate) => near.get(py, key, gate),
+            None => Ok(None),
+        }
+    }
+
+    #[inline(never)]
+    fn get_remote(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        self.run(context.py(), self.plan_remote_get(context, key).into())
     }
 
     fn plan_remote_get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> Plan<Option<Py<PyAny>>> {
@@ -106,11 +132,7 @@ impl TieredStore {
         keys: Vec<Vec<u8>>,
     ) -> PyResult<Step<Vec<Option<Py<PyAny>>>>> {
         let py = context.py();
-        let mut values: Vec<Option<Py<PyAny>>> = Vec::with_capacity(keys.len());
-        for key in &keys {
-            let near = self.near.as_ref().map(|near| near.get(py, key)).transpose()?;
-            values.push(near.flatten());
-        }
+        let mut values = self.get_many_near(py, &keys)?;
         let missing: Vec<usize> = (0..keys.len()).filter(|&at| values[at].is_none()).collect();
         if missing.is_empty() {
             return Ok(Step::Done(values));
@@ -139,6 +161,19 @@ impl TieredStore {
             }
         });
         Ok(plan.into())
+    }
+
+    /// Returns the values of the near copies that may be served; the result has one element for each key.
+    fn get_many_near(&self, py: Python<'_>, keys: &[Vec<u8>]) -> PyResult<Vec<Option<Py<PyAny>>>> {
+        // One gate for all: what was current when the call began may be returned.
+        match self
+            .near
+            .as_ref()
+            .and_then(|near| Some((near, near.open_gate()?)))
+        {
+            Some((near, gate)) => keys.iter().map(|key| near.get(py, key, gate)).collect(),
+            None => Ok(keys.iter().map(|_| None).collect()),
+        }
     }
 
     /// Returns the request for several values: one MGET, or a GET each where keys are on several servers.

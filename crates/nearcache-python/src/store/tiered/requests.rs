@@ -1,6 +1,9 @@
 //! Requests of one or several commands, and reading their replies.
 
+use std::time::Duration;
+
 use nearcache_remote::{Cmd, Error, ErrorKind, Replies, Reply, Request, Route, ServerId, Value, cmd};
+use pyo3::prelude::*;
 
 /// What PTTL returns for an entry without an expiry. Less is a missing entry.
 pub(super) const NO_EXPIRY: i64 = -1;
@@ -24,6 +27,17 @@ pub(super) fn script(text: &str, key: &[u8]) -> Cmd {
     let mut command = cmd("EVAL");
     command.arg(text).arg(1).arg(key);
     command
+}
+
+/// An entry as a server returned it.
+pub(super) struct RemoteEntry<'a, 'py> {
+    pub(super) key: &'a [u8],
+    /// The value as the server stores it, and decoded.
+    pub(super) stored: &'a [u8],
+    pub(super) value: &'a Bound<'py, PyAny>,
+    /// How long it has to live; `Duration::MAX` is for ever.
+    pub(super) ttl: Duration,
+    pub(super) server: ServerId,
 }
 
 /// A reply that is not an error, and the server that sent it.

@@ -21,7 +21,7 @@ impl TieredStore {
             None => Stats::empty(),
             Some(Copies::Local(cache)) => Stats::of_local(*cache, &context.settings.capacity),
             #[cfg(shared)]
-            Some(Copies::Shared(store)) => Stats::of_shared(&store.raw_stats()),
+            Some(Copies::Shared(store)) => Stats::of_shared(&store.near_copy_stats()),
         };
         let remote = self.remote_stats();
         stats.set_reads(
@@ -122,7 +122,7 @@ impl Near {
         match &self.copies {
             Copies::Local(cache) => cache.reset_stats(),
             #[cfg(shared)]
-            Copies::Shared(store) => store.reset_raw_stats(),
+            Copies::Shared(store) => store.reset_near_copy_stats(),
         }
     }
 }

@@ -27,11 +27,31 @@ impl<'a, 'py> EncodedBytes<'a, 'py> {
     ///
     /// Fails with what pickling raises, if the value has to be pickled.
     pub(crate) fn new(value: &'a Bound<'py, PyAny>, pickle_protocol: Option<i32>) -> PyResult<Self> {
+        if let Some(encoded) = Self::without_pickle(value)? {
+            return Ok(encoded);
+        }
+        Ok(Self {
+            kind: PICKLE,
+            content: Content::Object(pickle::dumps(value, pickle_protocol)?),
+        })
+    }
+
+    /// Encodes a value whose pickle is known.
+    pub(crate) fn with_pickle(value: &'a Bound<'py, PyAny>, pickled: &'a [u8]) -> PyResult<Self> {
+        let encoded = Self::without_pickle(value)?;
+        Ok(encoded.unwrap_or(Self {
+            kind: PICKLE,
+            content: Content::Borrowed(pickled),
+        }))
+    }
+
+    /// Encodes a value that need not be pickled.
+    fn without_pickle(value: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
         let borrowed = |kind, bytes| {
-            Ok(Self {
+            Ok(Some(Self {
                 kind,
                 content: Content::Borrowed(bytes),
-            })
+            }))
         };
         if let Ok(text) = value.cast_exact::<PyString>() {
             if let Some((kind, bytes)) = text_bytes(text) {
@@ -44,21 +64,18 @@ impl<'a, 'py> EncodedBytes<'a, 'py> {
         } else if let Ok(truth) = value.cast_exact::<PyBool>() {
             return borrowed(if truth.is_true() { TRUE } else { FALSE }, &[]);
         } else if let Ok(number) = value.cast_exact::<PyInt>() {
-            return Self::int(number);
+            return Self::int(number).map(Some);
         } else if let Ok(number) = value.cast_exact::<PyFloat>() {
-            return Ok(Self {
+            return Ok(Some(Self {
                 kind: FLOAT,
                 content: Content::Number(number.value().to_ne_bytes()),
-            });
+            }));
         } else if atoms::is_safe_string(value)
             && let Some((kind, bytes)) = value.cast::<PyString>().ok().and_then(text_bytes)
         {
             return borrowed(kind | SAFE, bytes);
         }
-        Ok(Self {
-            kind: PICKLE,
-            content: Content::Object(pickle::dumps(value, pickle_protocol)?),
-        })
+        Ok(None)
     }
 
     fn int(number: &Bound<'py, PyInt>) -> PyResult<Self> {

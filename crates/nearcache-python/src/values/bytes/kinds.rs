@@ -20,6 +20,8 @@ pub(super) const PICKLE: u8 = 10;
 pub(super) const LOCK: u8 = 11;
 /// A bit added to a text's kind: the text is a `SafeString`.
 pub(super) const SAFE: u8 = 0x40;
+/// A bit added to the kind of a near copy: two words precede the value.
+pub(crate) const NEAR: u8 = 0x20;
 
 /// The length of an `INT` and a `FLOAT`.
 pub(super) const NUMBER_LEN: usize = 8;

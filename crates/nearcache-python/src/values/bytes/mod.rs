@@ -15,5 +15,5 @@ mod lock;
 
 pub(crate) use decode::{Decoder, Undecodable};
 pub(crate) use encode::EncodedBytes;
-pub(crate) use kinds::{INT, is_immutable};
+pub(crate) use kinds::{INT, NEAR, is_immutable};
 pub(crate) use lock::{decode_lock, encode_lock};

@@ -44,8 +44,6 @@ fn the_gate_is_open_for_the_bound_after_a_round_was_sent() {
     assert!(!state.is_open(MAX_STALENESS));
     let term = state.begin_term(Duration::ZERO).unwrap();
     state.confirm(term, time(4500));
-    let stripe = Stripe::of(b"a");
-    let stamp = state.stamp(stripe);
     for (now, is_open) in [
         (4499, false),
         (4500, true),
@@ -54,15 +52,25 @@ fn the_gate_is_open_for_the_bound_after_a_round_was_sent() {
         (90_000, false),
     ] {
         set_time(now);
-        assert_eq!(
-            state.may_serve(stripe, stamp, BootTime::from_millis(u64::MAX), MAX_STALENESS),
-            is_open,
-            "{now}"
-        );
+        assert_eq!(state.is_open(MAX_STALENESS), is_open, "{now}");
     }
     set_time(5000);
     state.confirm(term, time(4000));
     assert_eq!(state.confirmation_age(), Some(Duration::from_millis(500)));
+}
+
+#[test]
+fn a_copy_is_served_while_its_stamp_is_current() {
+    let state = state();
+    let stripe = Stripe::of(b"a");
+    set_time(5000);
+    let term = state.begin_term(Duration::ZERO).unwrap();
+    state.confirm(term, time(5000));
+    let (gate, stamp) = (state.open_gate(MAX_STALENESS).unwrap(), state.stamp(stripe));
+    assert_eq!(gate.time(), time(5000));
+    assert!(state.may_serve(gate, stripe, stamp));
+    state.invalidate(stripe);
+    assert!(!state.may_serve(gate, stripe, stamp));
 }
 
 #[test]
