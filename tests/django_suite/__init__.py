@@ -5,7 +5,9 @@
     settings.py    the settings that copy runs under (imported by Django, not by pytest)
     runner.py      Django's test runner, which holds the run to exceptions.py
     exceptions.py  the tests that may fail, and why
+    run.py         a run in a process of its own
+    conftest.py    starts all runs when pytest starts
 
-test_django_suite.py starts it all. This folder's parent is put on PYTHONPATH for that, so the copy can
+test_django_suite.py waits for them. This folder's parent is put on PYTHONPATH for that, so the copy can
 import these modules; nothing in them is copied.
 """

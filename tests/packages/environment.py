@@ -9,13 +9,14 @@ from typing import Any
 
 BACKENDS = ("LocalCache", "SharedCache")
 
-# Of this run, in its own process.
+# Of this run, in its own process. A TieredCache has its near tier after a slash.
 SUITE = os.environ.get("NEARCACHE_SUITE", "")
-BACKEND = os.environ.get("NEARCACHE_BACKEND", "")
+BACKEND, _, NEAR = os.environ.get("NEARCACHE_BACKEND", "").partition("/")
+SERVER = os.environ.get("NEARCACHE_SERVER", "")
 FILES = Path(os.environ.get("NEARCACHE_FILES", ""))
 
 
-def environment(suite: str, backend: str, files: Path) -> dict[str, str]:
+def environment(suite: str, backend: str, files: Path, server: str) -> dict[str, str]:
     """Return the environment variables of a run; what it writes lies in ``files``."""
     here = Path(__file__).parent
     root = here.parents[1]
@@ -24,17 +25,21 @@ def environment(suite: str, backend: str, files: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(map(str, [here / suite, here.parent, root / "python"])),
         "NEARCACHE_SUITE": suite,
         "NEARCACHE_BACKEND": backend,
+        "NEARCACHE_SERVER": server,
         "NEARCACHE_FILES": str(files),
     }
 
 
 def caches(*aliases: str) -> dict[str, dict[str, Any]]:
-    """Return `CACHES`: a cache for each alias, and each in a store of its own."""
+    """Return `CACHES`: a cache for each alias, each in a store of its own, or all on one server."""
+    options: dict[str, Any] = {"MAX_MEMORY": "32MB"}
+    if BACKEND == "TieredCache":
+        options["NEAR"] = None if NEAR == "None" else NEAR
     return {
         alias: {
             "BACKEND": f"nearcache.django.{BACKEND}",
-            "LOCATION": str(FILES / alias),
-            "OPTIONS": {"MAX_MEMORY": "32MB"},
+            "LOCATION": SERVER or str(FILES / alias),
+            "OPTIONS": options,
         }
         for alias in aliases
     }

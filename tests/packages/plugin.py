@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from django.core.cache import caches
 
-from packages.environment import FILES, SUITE
+from packages.environment import BACKEND, FILES, SUITE
 from packages.exceptions import EXPECTED_FAILURES, LEFT_OUT
 
 COUNTS: Counter[str] = Counter()
@@ -14,7 +14,8 @@ COUNTS: Counter[str] = Counter()
 
 def pytest_collection_modifyitems(items):
     """Let the expected failures fail and nothing else, and leave out what is left out."""
-    may_fail, left_out = EXPECTED_FAILURES.get(SUITE, {}), LEFT_OUT.get(SUITE, {})
+    may_fail = EXPECTED_FAILURES.get(SUITE, {}) | EXPECTED_FAILURES.get(f"{SUITE} with {BACKEND}", {})
+    left_out = LEFT_OUT.get(SUITE, {})
     missing = (may_fail | left_out).keys() - {item.nodeid for item in items}
     if missing:
         raise pytest.UsageError(f"named in exceptions.py, but there are no such tests: {sorted(missing)}")

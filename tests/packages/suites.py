@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from packages.environment import BACKENDS
+
 HERE = Path(__file__).parent
 
 
@@ -22,6 +24,7 @@ class Suite:
     has_settings: bool = True
     #: Tests of ours, where the package's own do not reach a cache.
     ours: tuple[str, ...] = ()
+    backends: tuple[str, ...] = BACKENDS
 
     def __str__(self) -> str:
         return self.name
@@ -57,6 +60,21 @@ SUITES = (
     Suite("health_check", "django-health-check", 4, (), ours=("cache_check.py",)),
     # The tests of its caches are not in the source package.
     Suite("prometheus", "django-prometheus", 14, ("django_prometheus/tests",), ours=("exported.py",)),
+    # The others test its clients, serializers and data types. Its conftest.py takes pytest-xdist.
+    Suite(
+        "django_redis",
+        "django-redis",
+        90,
+        (
+            "tests/test_backend.py",
+            "tests/test_cache_options.py",
+            "tests/test_session.py",
+            "--noconftest",
+            "-p",
+            "nearcache_fixtures",
+        ),
+        backends=("TieredCache/None", "TieredCache/local", "LocalCache"),
+    ),
     Suite("ratelimit", "django-ratelimit", 47, ("django_ratelimit/tests.py",)),
     Suite("sorl", "sorl-thumbnail", 130, ("tests/thumbnail_tests",)),
     # Three of the modules need views and templates that are not in the source package. The tests of the

@@ -21,7 +21,7 @@ import sys
 
 import pytest
 
-TIMEOUT_SECONDS = int(os.environ.get("NEARCACHE_TEST_SECONDS", "30"))
+TIMEOUT_SECONDS = int(os.environ.get("NEARCACHE_TEST_SECONDS", "90"))
 # Warnings are errors, as for all tests. Some tests fork while other threads run.
 OPTIONS = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
 

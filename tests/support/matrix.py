@@ -3,7 +3,8 @@
 It finds Pythons on PATH and among pyenv's and uv's (`make pythons` installs more), and prints which are
 missing and skipped. 3.14t is the free-threaded 3.14. Each Python gets a wheel, each pair a virtual
 environment with locked dependencies and a log, all in build/matrix/. The tests import the installed wheel,
-never the source tree. The log of a pair that fails is printed.
+never the source tree. The log of a pair that fails is printed. With --jobs 2, two Pythons are tested at a
+time: a run waits for a third of its time, and pytest uses one core.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +38,10 @@ print("%d.%d" % sys.version_info[:2] + free_threaded, sys.executable)
 """
 
 
+# All builds use one target directory.
+BUILDING = threading.Lock()
+
+
 class StepError(Exception):
     """A command failed; its output is in the log."""
 
@@ -49,10 +56,14 @@ class Outcome:
 
 def main() -> int:
     options = parse_arguments()
-    outcomes = []
-    for version in PYTHONS:
-        djangos = [django for python, django in options.pair or all_pairs() if python == version]
-        outcomes += try_python(version, djangos, options.k) if djangos else []
+    pairs = options.pair or all_pairs()
+    with ThreadPoolExecutor(options.jobs) as pool:
+        started = [
+            pool.submit(try_python, version, djangos, options.k)
+            for version in PYTHONS
+            if (djangos := [django for python, django in pairs if python == version])
+        ]
+    outcomes = [outcome for one in started for outcome in one.result()]
     print("\nPython  Django  Result")
     for outcome in outcomes:
         print(f"{outcome.python:6}  {outcome.django:6}  {outcome.result:7}  {outcome.detail}")
@@ -67,6 +78,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--pair", action="append", type=pair, metavar="PYTHON/DJANGO", help="only this one (may be repeated)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="NUMBER", help="Pythons at a time (default: 1)"
     )
     parser.add_argument("-k", metavar="EXPRESSION", help="passed on to pytest")
     return parser.parse_args()
@@ -152,7 +166,8 @@ def build_wheel(version: str, python: str, log: Path) -> Path:
         "--out",
         str(out),
     ]
-    run("building the wheel", command, log)
+    with BUILDING:
+        run("building the wheel", command, log)
     (wheel,) = out.glob("*.whl")
     return wheel
 

@@ -92,8 +92,8 @@ class TestLoop:
         async def use_all():
             return [await use(operation) for operation in operations]
 
-        # An answer takes 25 ticks. One tick is there if the loop was blocked.
-        assert [ticks for ticks in run(use_all()) if ticks < 5] == []
+        # An answer takes 25 ticks, on a busy machine fewer. One tick is there if the loop was blocked.
+        assert [ticks for ticks in run(use_all()) if ticks < 3] == []
 
     def test_many_wait_together(self, far, slow, run):
         async def use():

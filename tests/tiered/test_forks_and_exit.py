@@ -194,7 +194,8 @@ class TestFork:
 class TestThreads:
     @pytest.mark.parametrize("near", [None, "local"])
     def test_many_share_few_connections(self, near, proxied):
-        cache = tiered(proxied.url, MAX_CONNECTIONS=4, NEAR=near)
+        # The threads do not queue for a connection: on a busy machine one may wait for more than two seconds.
+        cache = tiered(proxied.url, MAX_CONNECTIONS=4, NEAR=near, SOCKET_TIMEOUT=20)
         wrong, most = [], 0
 
         def work(name):

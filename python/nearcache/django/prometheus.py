@@ -25,9 +25,9 @@ from django.conf import settings
 from nearcache import Stats
 from nearcache.django.aliases import nearcache_caches
 from nearcache.django.backend import Backend
+from nearcache.django.remote_alias.methods import AliasMethods
 from nearcache.django.shared import SharedCache
 from nearcache.django.tiered import TieredCache
-from nearcache.django.tiered_alias import AliasMethods
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter

@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from nearcache import _core
 from nearcache.django.backend import Backend
-from nearcache.django.tiered_alias import AliasMethods
-from nearcache.django.tiered_alias_options import has_remote
+from nearcache.django.remote_alias.methods import AliasMethods
+from nearcache.django.remote_alias.options import has_remote
 from nearcache.django.tiered_methods import TieredMethods
 from nearcache.django.tiered_options import TieredOptions
 

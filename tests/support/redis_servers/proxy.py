@@ -30,6 +30,7 @@ from support.redis_servers.rules import Answer, Delay, Hold, Hook, Silence, Watc
 from support.redis_servers.waiting import TIMEOUT_SECONDS, wait_until
 
 CALLBACK_THREADS = 16
+ROUNDS = 5
 
 
 class Proxy:
@@ -263,8 +264,8 @@ class Proxy:
 
     async def _stop(self):
         await self._stop_listening()
-        # What was accepted just now begins.
-        await asyncio.sleep(0)
+        # What was accepted just now begins: asyncio takes four rounds from there to `_serve`.
+        await _rounds()
         await self._cut(None)
         # Those that are not connected to the server yet.
         tasks = list(self._serving)
@@ -272,8 +273,13 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         # Transports close in the next rounds of the loop.
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await _rounds()
+
+
+async def _rounds():
+    """Let the event loop do what it has begun."""
+    for _ in range(ROUNDS):
+        await asyncio.sleep(0)
 
 
 def _collect_handshakes():

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Warning
 
 from nearcache.django.aliases import nearcache_aliases
+from nearcache.django.remote_alias.options import DEFAULT_NEAR_TTL, has_remote
 from nearcache.django.tiered import TieredCache
-from nearcache.django.tiered_alias_options import DEFAULT_NEAR_TTL, has_remote
 
 
 def check_remotes(**kwargs: Any) -> list[CheckMessage]:

@@ -1,0 +1,1 @@
+"""A TieredCache whose remote tier is another cache of CACHES (``OPTIONS["REMOTE"]``)."""
