@@ -7,10 +7,12 @@
 //! objects, of the type that the C function requires, and takes back a new reference or null with an exception set.
 #![allow(unsafe_code)]
 
+use std::vec::Drain;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
-use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};
 
 use crate::memory::no_memory;
 
@@ -141,8 +143,48 @@ pub(crate) fn next_item<'py>(
     })
 }
 
+/// Returns how many references to an object there are now, at least.
+pub(crate) fn reference_count(object: &Bound<'_, PyAny>) -> ffi::Py_ssize_t {
+    // SAFETY: the object is alive, and the thread is attached.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+/// Returns whether a dict has exactly these keys, the very objects, in this order.
+pub(crate) fn has_keys(dict: &Bound<'_, PyDict>, keys: &[Bound<'_, PyAny>]) -> bool {
+    let (mut position, mut key) = (0, std::ptr::null_mut());
+    let mut keys = keys.iter();
+    with_critical_section(dict, || {
+        // SAFETY: as in `next_item`. The borrowed key is only compared.
+        unsafe {
+            while ffi::PyDict_Next(
+                dict.as_ptr(),
+                &raw mut position,
+                &raw mut key,
+                std::ptr::null_mut(),
+            ) != 0
+            {
+                if keys.next().map(Bound::as_ptr) != Some(key) {
+                    return false;
+                }
+            }
+        }
+        keys.next().is_none()
+    })
+}
+
 /// Returns a `tuple` of these items.
-pub(crate) fn tuple<'py>(py: Python<'py>, items: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyTuple>> {
+pub(crate) fn tuple<'py>(
+    py: Python<'py>,
+    mut items: Vec<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    tuple_of(py, items.drain(..))
+}
+
+/// Returns a `tuple` of these items.
+pub(crate) fn tuple_of<'py>(
+    py: Python<'py>,
+    items: Drain<'_, Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
     // SAFETY: the first function returns a new tuple of that length or null (for length 0 a shared one, of which nothing is
     // set). The second one takes an owned reference for each item. A new tuple is found by `gc.get_objects()`, but not
     // before all items are set: nothing here gives the GIL away, or lets another thread stop the world.
@@ -152,6 +194,42 @@ pub(crate) fn tuple<'py>(py: Python<'py>, items: Vec<Bound<'py, PyAny>>) -> PyRe
             ffi::PyTuple_SetItem(tuple.as_ptr(), at, item.into_ptr());
         }
         Ok(tuple)
+    }
+}
+
+/// Returns a `list` of these items.
+pub(crate) fn list_of<'py>(
+    py: Python<'py>,
+    items: Drain<'_, Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyList>> {
+    // SAFETY: as in `tuple_of`.
+    unsafe {
+        let list = owned(py, ffi::PyList_New(size(items.len())?))?;
+        for (at, item) in (0..).zip(items) {
+            ffi::PyList_SetItem(list.as_ptr(), at, item.into_ptr());
+        }
+        Ok(list)
+    }
+}
+
+/// Returns a `frozenset` of the items of a tuple. Fails with what hashing them raises.
+pub(crate) fn frozenset<'py>(items: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyFrozenSet>> {
+    // SAFETY: the function takes any iterable and returns a frozenset or null.
+    unsafe { owned(items.py(), ffi::PyFrozenSet_New(items.as_ptr())) }
+}
+
+/// Returns a `complex`.
+pub(crate) fn complex(py: Python<'_>, real: f64, imaginary: f64) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the function takes any numbers and returns an owned complex or null.
+    unsafe { owned(py, ffi::PyComplex_FromDoubles(real, imaginary)) }
+}
+
+/// Returns a `bytearray` with a copy of these bytes.
+pub(crate) fn bytearray<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the function reads `len` bytes, which the slice has, and returns a new bytearray or null.
+    unsafe {
+        let made = ffi::PyByteArray_FromStringAndSize(bytes.as_ptr().cast(), size(bytes.len())?);
+        owned(py, made)
     }
 }
 

@@ -14,10 +14,10 @@ use pyo3::prelude::*;
 #[cfg(shared)]
 use super::near_shared;
 use crate::glob::Glob;
-use crate::store::local::weight;
 use crate::store::near_copy::{Mark, NearCopy};
 #[cfg(shared)]
 use crate::store::shared::SharedStore;
+use crate::store::weight::weight;
 use crate::values::{Encoded, Stored};
 
 /// Where the copies are.
@@ -38,6 +38,9 @@ pub(crate) struct Near {
     pub(crate) ttl: Option<Duration>,
     /// Whether copies get the stamp of the time when they are stored, which breaks the promise: for tests.
     pub(crate) stamps_late: bool,
+    /// How many bytes of copies in a file this process keeps as objects.
+    #[cfg_attr(not(shared), allow(dead_code))]
+    pub(crate) object_capacity: u64,
     /// Keys that are not copied, as the caller names them.
     pub(crate) excluded: Vec<Glob>,
     pub(crate) counts: NearCounts,
@@ -86,16 +89,16 @@ struct Found {
 enum FoundValue {
     Local(Stored),
     #[cfg(shared)]
-    Shared(near_shared::StoredBytes),
+    Shared(near_shared::SharedCopy, &'static SharedStore),
 }
 
 impl FoundValue {
     #[inline]
-    fn decode(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn decode(self, py: Python<'_>, key: &[u8]) -> PyResult<Py<PyAny>> {
         match self {
             Self::Local(stored) => stored.decode(py),
             #[cfg(shared)]
-            Self::Shared(bytes) => bytes.decode(py),
+            Self::Shared(copy, store) => copy.decode(py, store, key),
         }
     }
 }
@@ -130,7 +133,7 @@ impl Near {
             return Ok(None);
         }
         self.counts.hits.fetch_add(1, Relaxed);
-        found.value.decode(py).map(Some)
+        found.value.decode(py, key).map(Some)
     }
 
     /// Returns the value of a copy that may be served while the server cannot be reached, by `ON_ERROR` "stale".
@@ -147,7 +150,7 @@ impl Near {
             return Ok(None);
         }
         self.counts.stale_hits.fetch_add(1, Relaxed);
-        found.value.decode(py).map(Some)
+        found.value.decode(py, key).map(Some)
     }
 
     #[inline]
@@ -159,10 +162,10 @@ impl Near {
             })),
             #[cfg(shared)]
             Copies::Shared(store) => {
-                let found = near_shared::find(store, key)?;
-                Ok(found.map(|(mark, bytes)| Found {
+                let found = near_shared::find(py, store, key, self.object_capacity)?;
+                Ok(found.map(|(mark, copy)| Found {
                     mark,
-                    value: FoundValue::Shared(bytes),
+                    value: FoundValue::Shared(copy, store),
                 }))
             }
         }
