@@ -12,7 +12,9 @@ use std::vec::Drain;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
-use pyo3::types::{PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};
+#[cfg(shared)]
+use pyo3::types::PyFrozenSet;
+use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 
 use crate::memory::no_memory;
 
@@ -144,12 +146,14 @@ pub(crate) fn next_item<'py>(
 }
 
 /// Returns how many references to an object there are now, at least.
+#[cfg(shared)]
 pub(crate) fn reference_count(object: &Bound<'_, PyAny>) -> ffi::Py_ssize_t {
     // SAFETY: the object is alive, and the thread is attached.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }
 
 /// Returns whether a dict has exactly these keys, the very objects, in this order.
+#[cfg(shared)]
 pub(crate) fn has_keys(dict: &Bound<'_, PyDict>, keys: &[Bound<'_, PyAny>]) -> bool {
     let (mut position, mut key) = (0, std::ptr::null_mut());
     let mut keys = keys.iter();
@@ -198,6 +202,7 @@ pub(crate) fn tuple_of<'py>(
 }
 
 /// Returns a `list` of these items.
+#[cfg(shared)]
 pub(crate) fn list_of<'py>(
     py: Python<'py>,
     items: Drain<'_, Bound<'py, PyAny>>,
@@ -213,18 +218,21 @@ pub(crate) fn list_of<'py>(
 }
 
 /// Returns a `frozenset` of the items of a tuple. Fails with what hashing them raises.
+#[cfg(shared)]
 pub(crate) fn frozenset<'py>(items: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyFrozenSet>> {
     // SAFETY: the function takes any iterable and returns a frozenset or null.
     unsafe { owned(items.py(), ffi::PyFrozenSet_New(items.as_ptr())) }
 }
 
 /// Returns a `complex`.
+#[cfg(shared)]
 pub(crate) fn complex(py: Python<'_>, real: f64, imaginary: f64) -> PyResult<Bound<'_, PyAny>> {
     // SAFETY: the function takes any numbers and returns an owned complex or null.
     unsafe { owned(py, ffi::PyComplex_FromDoubles(real, imaginary)) }
 }
 
 /// Returns a `bytearray` with a copy of these bytes.
+#[cfg(shared)]
 pub(crate) fn bytearray<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the function reads `len` bytes, which the slice has, and returns a new bytearray or null.
     unsafe {

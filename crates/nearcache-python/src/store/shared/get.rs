@@ -35,6 +35,7 @@ impl SharedStore {
             Err(_) => return Err(no_memory(())),
         };
         if let Some(kept) = sink.kept {
+            self.objects.count_hit();
             let object = kept.decode(py).map_err(Undecodable::from_exception(py));
             return self.readable(py, key, object, now);
         }

@@ -5,8 +5,9 @@
 //! that comes out never aliases the one inside.
 //!
 //! An immutable object is kept when it is read first, because that costs a reference. What has to be taken apart first is
-//! kept when it is read for the second time, so that a value that is read once costs nothing more. Values that are read as
-//! quickly as they would be found here are not kept, and neither is what a `LocalCache` would keep as a pickle.
+//! kept when it is read for the second time, so that a value that is read once costs nothing more, and after its eviction
+//! when it is read twice again. Values that are read as quickly as they would be found here are not kept, and neither is what
+//! a `LocalCache` would keep as a pickle.
 //!
 //! The locks are those of the engine's cache, and are held around a fork like those of a `LocalCache` (`registry`). A child
 //! keeps what it inherits: the values in here never change.
@@ -89,11 +90,13 @@ impl ObjectCache {
             let is_current = kept.stamp == source.stamp && kept.file == source.file;
             is_current.then(|| (kept.words, kept.stored.clone_ref(py)))
         });
-        let found = found.flatten();
-        if found.is_some() {
-            self.hits.fetch_add(1, Relaxed);
-        }
-        found
+        found.flatten()
+    }
+
+    /// Counts that a value was used.
+    #[inline]
+    pub(crate) fn count_hit(&self) {
+        self.hits.fetch_add(1, Relaxed);
     }
 
     /// Keeps a value that was read, if that is worth it. The caller has the only reference to what can change in it.
@@ -121,9 +124,9 @@ impl ObjectCache {
             Err(raised) if raised.is_instance_of::<PyException>(read.value.py()) => false,
             Err(raised) => return Err(raised),
         };
-        if !kept {
-            self.set_history(hash, &History::Worthless);
-        }
+        // If it is evicted, it has to be read twice again: taking it apart at every read would double the cost of a read.
+        let history = if kept { History::Unread } else { History::Worthless };
+        self.set_history(hash, &history);
         Ok(())
     }
 

@@ -94,6 +94,7 @@ enum FoundValue {
 
 impl FoundValue {
     #[inline]
+    #[cfg_attr(not(shared), allow(unused_variables))]
     fn decode(self, py: Python<'_>, key: &[u8]) -> PyResult<Py<PyAny>> {
         match self {
             Self::Local(stored) => stored.decode(py),

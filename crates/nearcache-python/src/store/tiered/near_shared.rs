@@ -27,7 +27,10 @@ impl SharedCopy {
     /// Returns the value.
     pub(super) fn decode(self, py: Python<'_>, store: &SharedStore, key: &[u8]) -> PyResult<Py<PyAny>> {
         let (bytes, source) = match self.value {
-            RawValue::Kept(_, stored) => return stored.decode(py),
+            RawValue::Kept(_, stored) => {
+                store.objects.count_hit();
+                return stored.decode(py);
+            }
             RawValue::Bytes(bytes, source) => (bytes, source),
         };
         let stored = &bytes[2 * WORD..];
