@@ -69,7 +69,9 @@ impl<'py> Encoder<'py> {
             return Ok(());
         }
         // Copied, because another thread or a finalizer may resize it.
-        self.bytes(BYTEARRAY, &bytes.to_vec())
+        let copy = self.py.get_type::<PyBytes>().call1((bytes,))?;
+        let copy = copy.cast_into::<PyBytes>().map_err(PyErr::from)?;
+        self.bytes(BYTEARRAY, copy.as_bytes())
     }
 
     fn library(&mut self, value: &Bound<'py, PyAny>) -> Written<'py> {
@@ -161,7 +163,7 @@ impl<'py> Encoder<'py> {
             .get_item(0)?
             .cast_into::<PyDelta>()
             .map_err(PyErr::from)?;
-        let name = arguments.get_item(1).ok();
+        let name = (arguments.len() > 1).then(|| arguments.get_item(1)).transpose()?;
         self.out
             .byte(if name.is_some() { NAMED_OFFSET } else { OFFSET })?;
         self.delta(&delta)?;
