@@ -113,6 +113,39 @@ pub(crate) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     unsafe { owned(py, ffi::PyDict_New()) }
 }
 
+/// Sets the value of a key. (`PyO3`'s own function is not inlined, which a tree of many dicts notices.)
+#[cfg(shared)]
+#[inline]
+pub(crate) fn set_item(
+    dict: &Bound<'_, PyDict>,
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    // SAFETY: the function takes a dict and any objects, and makes references of its own. It sets an exception if it fails.
+    succeeded(dict.py(), unsafe {
+        ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr())
+    })
+}
+
+/// Adds an item to a set; see [`set_item`].
+#[cfg(shared)]
+#[inline]
+pub(crate) fn add_item(set: &Bound<'_, PySet>, item: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: as in `set_item`.
+    succeeded(set.py(), unsafe { ffi::PySet_Add(set.as_ptr(), item.as_ptr()) })
+}
+
+/// Returns the exception of a function that has failed if its status is not 0.
+#[cfg(shared)]
+#[inline]
+fn succeeded(py: Python<'_>, status: std::ffi::c_int) -> PyResult<()> {
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(PyErr::fetch(py))
+    }
+}
+
 /// A position in a dict that is iterated over.
 #[derive(Default)]
 pub(crate) struct DictPosition(ffi::Py_ssize_t);

@@ -5,9 +5,10 @@
 //! that comes out never aliases the one inside.
 //!
 //! An immutable object is kept when it is read first, because that costs a reference. What has to be taken apart first is
-//! kept when it is read for the second time, so that a value that is read once costs nothing more, and after its eviction
-//! when it is read twice again. Values that are read as quickly as they would be found here are not kept, and neither is what
-//! a `LocalCache` would keep as a pickle.
+//! kept when it is read for the second time, so that a value that is read once costs nothing more. While the cache is full
+//! it is kept at the eighth read: where the values in use do not fit, most reads would otherwise take a value apart that is
+//! evicted before it is read again. Values that are read as quickly as they would be found here are not kept, and neither is
+//! what a `LocalCache` would keep as a pickle.
 //!
 //! The locks are those of the engine's cache, and are held around a fork like those of a `LocalCache` (`registry`). A child
 //! keeps what it inherits: the values in here never change.
@@ -29,8 +30,15 @@ use crate::values::{Encoded, Stored};
 
 /// An entry may take this part of the capacity.
 const VALUE_DIVISOR: u64 = 8;
-/// How many values are known to have been read once. Two that share a place forget each other.
-const READ_ONCE: usize = 4096;
+/// How many values have their reads counted. Of two that share a place, the one that was read last is known.
+const HISTORIES: usize = 4096;
+/// The read at which a value is kept, and the one while the cache is full.
+const KEPT_AT: u64 = 2;
+const KEPT_AT_WHEN_FULL: u64 = 8;
+/// In the place of the count: keeping the value is not worth it.
+const WORTHLESS: u64 = 15;
+/// The bits of a history that count. The others are those of the hash.
+const COUNT: u64 = 15;
 /// With the GIL, one thread at a time reads.
 const SHARDS: usize = if cfg!(Py_GIL_DISABLED) { 8 } else { 1 };
 /// The clock of the entries, none of which expires here.
@@ -39,8 +47,8 @@ const NO_TIME: Timestamp = Timestamp::NEVER;
 /// The decoded values that this process keeps of one path.
 pub(crate) struct ObjectCache {
     objects: RawCache<Kept>,
-    /// Hashes of stamps, each with a [`History`] in its lowest bit. 0 is none.
-    read_once: Box<[AtomicU64]>,
+    /// Hashes of stamps, with counts of reads in their lowest bits. Two threads that count at once may lose a read.
+    histories: Box<[AtomicU64]>,
     hits: AtomicU64,
 }
 
@@ -63,22 +71,14 @@ pub(crate) struct Source {
     pub(super) stamp: Stamp,
 }
 
-/// What is known about a value that is not kept.
-enum History {
-    Unread,
-    ReadOnce,
-    /// Keeping it is not worth it.
-    Worthless,
-}
-
 impl ObjectCache {
     pub(super) fn new() -> Result<Self, OutOfMemory> {
-        let mut read_once = Vec::new();
-        read_once.try_reserve_exact(READ_ONCE)?;
-        read_once.resize_with(READ_ONCE, AtomicU64::default);
+        let mut histories = Vec::new();
+        histories.try_reserve_exact(HISTORIES)?;
+        histories.resize_with(HISTORIES, AtomicU64::default);
         Ok(Self {
             objects: RawCache::new(Eviction::Adaptive, SHARDS)?,
-            read_once: read_once.into_boxed_slice(),
+            histories: histories.into_boxed_slice(),
             hits: AtomicU64::new(0),
         })
     }
@@ -109,14 +109,11 @@ impl ObjectCache {
         read: &Read<'_, '_>,
         capacity: u64,
     ) -> PyResult<()> {
-        let hash = FixedState::default().hash_one(source);
-        match (read.rereading, self.history(hash)) {
-            (Rereading::Cheap, _) | (_, History::Worthless) => return Ok(()),
-            (Rereading::Expensive, History::Unread) => {
-                self.set_history(hash, &History::ReadOnce);
-                return Ok(());
-            }
-            _ => {}
+        let history = self.history(source);
+        if read.rereading == Rereading::Cheap
+            || !history.is_worth_keeping(read.rereading, self.is_full(capacity))
+        {
+            return Ok(());
         }
         let kept = match Encoded::new(read.value, read.pickle_protocol) {
             Ok(encoded) => self.insert(key, source, read.words, encoded, capacity),
@@ -124,10 +121,13 @@ impl ObjectCache {
             Err(raised) if raised.is_instance_of::<PyException>(read.value.py()) => false,
             Err(raised) => return Err(raised),
         };
-        // If it is evicted, it has to be read twice again: taking it apart at every read would double the cost of a read.
-        let history = if kept { History::Unread } else { History::Worthless };
-        self.set_history(hash, &history);
+        history.set(if kept { 0 } else { WORTHLESS });
         Ok(())
+    }
+
+    /// Returns whether something has to be evicted for another value.
+    fn is_full(&self, capacity: u64) -> bool {
+        self.objects.weight() > capacity - capacity / VALUE_DIVISOR
     }
 
     /// Returns whether the value was kept.
@@ -154,26 +154,13 @@ impl ObjectCache {
         self.objects.insert(key, entry, &capacity, &NO_TIME).is_ok()
     }
 
-    fn place(&self, hash: u64) -> &AtomicU64 {
-        let place = usize::try_from(hash >> 32).unwrap_or_default() % READ_ONCE;
-        &self.read_once[place]
-    }
-
-    fn history(&self, hash: u64) -> History {
-        match self.place(hash).load(Relaxed) ^ (hash | 1) {
-            0 => History::Worthless,
-            1 => History::ReadOnce,
-            _ => History::Unread,
+    fn history(&self, source: &Source) -> History<'_> {
+        let hash = FixedState::default().hash_one(source);
+        let place = usize::try_from(hash >> 32).unwrap_or_default() % HISTORIES;
+        History {
+            hash: hash & !COUNT,
+            word: &self.histories[place],
         }
-    }
-
-    fn set_history(&self, hash: u64, history: &History) {
-        let word = match history {
-            History::Unread => 0,
-            History::ReadOnce => hash & !1,
-            History::Worthless => hash | 1,
-        };
-        self.place(hash).store(word, Relaxed);
     }
 
     /// Drops all values.
@@ -196,6 +183,34 @@ impl ObjectCache {
 
     pub(super) fn reset_counts(&self) {
         self.hits.store(0, Relaxed);
+    }
+}
+
+/// The reads of a value that is not kept.
+struct History<'a> {
+    hash: u64,
+    word: &'a AtomicU64,
+}
+
+impl History<'_> {
+    /// Counts a read; returns whether the value is to be kept now.
+    fn is_worth_keeping(&self, rereading: Rereading, is_full: bool) -> bool {
+        let word = self.word.load(Relaxed);
+        let reads = if word & !COUNT == self.hash {
+            word & COUNT
+        } else {
+            0
+        };
+        if reads == WORTHLESS || rereading == Rereading::Immutable {
+            return reads != WORTHLESS;
+        }
+        let reads = (reads + 1).min(KEPT_AT_WHEN_FULL);
+        self.set(reads);
+        reads >= if is_full { KEPT_AT_WHEN_FULL } else { KEPT_AT }
+    }
+
+    fn set(&self, count: u64) {
+        self.word.store(self.hash | count, Relaxed);
     }
 }
 

@@ -110,7 +110,7 @@ impl<'py> Builder for PythonBuilder<'py> {
     #[inline]
     fn add(&mut self, set: &Self::Object, item: Self::Object) -> reader::Result<()> {
         let set = set.cast::<PySet>().map_err(|_| ParseError::Malformed)?;
-        self.made(set.add(item))
+        self.made(objects::add_item(set, &item))
     }
 
     fn frozenset(&mut self, items: Drain<'_, Self::Object>) -> Built<'py> {
@@ -132,7 +132,7 @@ impl<'py> Builder for PythonBuilder<'py> {
     #[inline]
     fn insert(&mut self, dict: &Self::Object, key: &Self::Object, value: Self::Object) -> reader::Result<()> {
         let dict = dict.cast::<PyDict>().map_err(|_| ParseError::Malformed)?;
-        self.made(dict.set_item(key, value))
+        self.made(objects::set_item(dict, key, &value))
     }
 
     fn has_len(&mut self, container: &Self::Object, len: usize) -> reader::Result<bool> {
