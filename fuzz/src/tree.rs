@@ -27,12 +27,15 @@ const SLACK: usize = 64;
 ///
 /// # Panics
 ///
-/// If more is made than the bytes can justify, or a list is used as a key.
+/// If more is made than the bytes can justify, or something that can change is used as a key.
 pub fn check(bytes: &[u8]) {
     let mut counter = Counter { made: 0 };
     let parsed = parse(bytes, &mut counter);
     assert!(parsed != Err(ParseError::Refused), "this builder refuses nothing");
-    assert!(counter.made <= OBJECTS_PER_BYTE * bytes.len() + SLACK, "too many objects");
+    assert!(
+        counter.made <= OBJECTS_PER_BYTE * bytes.len() + SLACK,
+        "too many objects"
+    );
 }
 
 /// What is known of an object.
@@ -101,7 +104,10 @@ impl Builder for Counter {
 
     fn frozenset(&mut self, items: Drain<'_, Object>) -> Result<Object> {
         let items: Vec<_> = items.collect();
-        assert!(items.iter().all(|item| item.is_hashable), "a member that can change");
+        assert!(
+            items.iter().all(|item| item.is_hashable),
+            "a member that can change"
+        );
         Ok(self.make(true, &items))
     }
 
