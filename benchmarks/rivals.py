@@ -118,7 +118,8 @@ def nearcache(_: str) -> Opened:
 
 def shared(place: str) -> Opened:
     """Open our cache of all processes, in a directory."""
-    return backend("nearcache.django.SharedCache", LOCATION=f"{place}/cache", OPTIONS={"MAX_MEMORY": MEMORY})
+    options = {"MAX_MEMORY": MEMORY, "OBJECT_CACHE": MEMORY}
+    return backend("nearcache.django.SharedCache", LOCATION=f"{place}/cache", OPTIONS=options)
 
 
 def diskcache(place: str) -> Opened:
@@ -270,7 +271,7 @@ RIVALS = {
             ("nearcache",),
             place=in_memory,
             hint="`make build` builds it",
-            note='MAX_MEMORY "256MB", in /dev/shm; shared by processes, survives restarts',
+            note='MAX_MEMORY and OBJECT_CACHE "256MB", in /dev/shm; shared by processes, survives restarts',
         ),
         Rival(
             "diskcache",

@@ -3,6 +3,7 @@
 mod image;
 mod input;
 mod steps;
+pub mod tree;
 
 // Modules of the engine, so that files can be made whose records are valid.
 #[allow(dead_code)]

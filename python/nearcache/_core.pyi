@@ -16,6 +16,8 @@ __all__ = [
     "Stats",
     "TieredBackend",
     "__version__",
+    "decode_tree",
+    "encode_tree",
     "fast_types",
     "inspect_file",
     "real_number",
@@ -45,7 +47,7 @@ def stop_listeners() -> None:
     Another process of the machine then succeeds at once as the listener of a shared near tier.
     """
 
-# These two exist only in builds with SharedCache, for 64-bit Linux.
+# These four exist only in builds with SharedCache, for 64-bit Linux.
 def inspect_file(
     path: str | PathLike[str],
 ) -> tuple[str, int, float | None, float | None, bool, list[int]]:
@@ -63,6 +65,15 @@ def remove_unused_file(path: str | PathLike[str]) -> bool:
     A process that opens the file at the same time either prevents its removal or creates a new file. Raises
     the errors of `inspect_file`.
     """
+
+def encode_tree(value: Any) -> bytes:
+    """Returns a value in the form in which a SharedCache stores it without pickle; for tests.
+
+    Raises `TypeError` if it would be pickled.
+    """
+
+def decode_tree(encoded: bytes) -> Any:
+    """Returns the value of such bytes; for tests. Raises `ValueError` if they do not follow the format."""
 
 @disjoint_base
 class Backend:
@@ -397,7 +408,7 @@ class Stats:
 
     @property
     def unreadable(self) -> int | None:
-        """Values that were found but not unpickled; they count as misses. SharedCache only, else None."""
+        """Values that were found but not decoded; they count as misses. SharedCache only, else None."""
 
     @property
     def recoveries(self) -> int | None:
@@ -418,6 +429,18 @@ class Stats:
     @property
     def moved(self) -> int | None:
         """Bytes copied within the file to keep entries that are read. SharedCache only, else None."""
+
+    @property
+    def object_hits(self) -> int | None:
+        """Hits of this process that its object cache served. SharedCache only, else None."""
+
+    @property
+    def object_entries(self) -> int | None:
+        """Values in this process's object cache. SharedCache only, else None."""
+
+    @property
+    def object_memory(self) -> int | None:
+        """Estimated bytes that they use. SharedCache only, else None."""
 
     @property
     def remote(self) -> RemoteStats | None:

@@ -11,7 +11,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearcache.django import LocalCache
+from nearcache.django import LocalCache, SharedCache
 from support.tiered_caches import count_entries
 
 # Every asynchronous method of Django's, whatever its version, and every one of ours.
@@ -285,7 +285,7 @@ def locate():
 
 
 class TestThread:
-    def test_is_that_of_the_event_loop(self, cache):
+    def test_is_that_of_the_event_loop(self, request, cache):
         Located.threads.clear()
 
         async def use():
@@ -297,8 +297,11 @@ class TestThread:
             await cache.aget_many("abc")
 
         asyncio.run(use())
-        # A near copy of what a server returned is taken apart once more.
-        assert len(Located.threads) in {4 + 1 + 1 + 3, 4 + 1 + 1 + 3 + 4}
+        # A SharedCache takes apart what it reads for the second time, to keep it. A near tier in the process takes
+        # apart each of its copies; the first reads may come before there are any.
+        kept = isinstance(cache, SharedCache)
+        copies = 4 if "tiered-local" in request.node.name else 0
+        assert 0 <= len(Located.threads) - (4 + 1 + 1 + 3 + kept) <= copies
         assert set(Located.threads) == {threading.get_ident()}
 
     @pytest.mark.memory_only("a task waits for the server")

@@ -11,7 +11,7 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
 from nearcache.django import LocalCache, location
-from nearcache.django.checks import check_sessions
+from nearcache.django.checks import check_responses, check_sessions
 from support.isolated import run, start
 
 OURS = "nearcache.django.LocalCache"
@@ -201,3 +201,27 @@ class TestSharedCache:
 
     def test_without_such_options_has_no_messages(self):
         assert messages(CACHES=caches(self.SHARED, OPTIONS={"MAX_MEMORY": "2MB"}, TIMEOUT=5)) == []
+
+
+class TestResponses:
+    UPDATE = "django.middleware.cache.UpdateCacheMiddleware"
+
+    def found(self, middleware, backend="nearcache.django.SharedCache", **options):
+        """Return the ids of the messages about a cache for responses."""
+        every = {**caches(), "pages": {"BACKEND": backend, "LOCATION": "checked-pages", "OPTIONS": options}}
+        changed = {"MIDDLEWARE": [middleware], "CACHE_MIDDLEWARE_ALIAS": "pages", "CACHES": every}
+        with override_settings(**changed):
+            return [message.id for message in check_responses()]
+
+    @pytest.mark.parametrize("middleware", [UPDATE, "django.middleware.cache.CacheMiddleware"])
+    def test_cache_that_refuses_responses_is_found(self, middleware):
+        assert self.found(middleware, PICKLE=False) == ["nearcache.W016"]
+
+    def test_silent_with_pickle(self):
+        assert self.found(self.UPDATE) == self.found(self.UPDATE, PICKLE=True) == []
+
+    def test_silent_without_the_middleware(self):
+        assert self.found("django.middleware.common.CommonMiddleware", PICKLE=False) == []
+
+    def test_silent_for_another_backend(self):
+        assert self.found(self.UPDATE, LOCMEM) == []

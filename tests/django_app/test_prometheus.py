@@ -167,7 +167,8 @@ class TestShared:
             for alias in ("default", "shared")
         }
         more = ("unreadable", "recoveries", "damages", "timeouts", "written_bytes", "moved_bytes")
-        assert of["shared"] - of["default"] == {f"nearcache_{name}_total" for name in more}
+        objects = {"nearcache_object_hits_total", "nearcache_object_entries", "nearcache_object_memory_bytes"}
+        assert of["shared"] - of["default"] == {f"nearcache_{name}_total" for name in more} | objects
 
 
 class TestRegistry:

@@ -34,7 +34,7 @@ LAYERS = {
     """,
     "scan": "key_names",
     "store": """
-        near_copy remote_stats
+        near_copy remote_stats weight
         stats
         entry_store
         local shared
@@ -42,8 +42,8 @@ LAYERS = {
         tiered
     """,
     "store/shared": """
-        log object_cache
-        file
+        log
+        file object_cache
         access
         get incr lock near_copies
     """,
@@ -69,9 +69,17 @@ LAYERS = {
         plain_classes reduce
     """,
     "values/bytes": """
-        kinds
-        lock encode
+        kinds large_int
+        text lock
+        tree
+        encode testing
         decode
+    """,
+    "values/bytes/tree": """
+        format reader types writer
+        builder names marks
+        parser encode
+        build encode_scalar
     """,
     "proxy": """
         python

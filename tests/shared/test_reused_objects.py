@@ -13,15 +13,15 @@ from nearcache.django import SharedCache
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
 LENGTH = 1000
-# A file of 1 MiB may keep a 64th of itself in each process.
-MAY_KEEP = 1024**2 // 64
+MAY_KEEP = 64 * 1024
 
 
 @pytest.fixture
 def cache(shared_memory):
     """Return a cache in a file of its own."""
     return SharedCache(
-        str(shared_memory / f"kept-{os.urandom(4).hex()}"), {"OPTIONS": {"MAX_MEMORY": 1024**2}}
+        str(shared_memory / f"kept-{os.urandom(4).hex()}"),
+        {"OPTIONS": {"MAX_MEMORY": 1024**2, "OBJECT_CACHE": MAY_KEEP}},
     )
 
 

@@ -112,6 +112,7 @@ WRONG = {
     "MAX_STALENESS": [0, 0.01, None, "x", -1, True],
     "NEAR_EXCLUDE": ["session*", [1], None, 5],
     "MAX_PROCESSES": [0, "many", 1.5, 10**9],
+    "OBJECT_CACHE": [-1, "64XB", 1.5, True, []],
     "ON_ERROR": ["ignore", None, True, []],
     "CLEAR": ["all", None, []],
     "REMOTE": [5, "", "nowhere", [], True],

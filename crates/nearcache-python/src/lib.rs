@@ -78,6 +78,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     {
         module.add_function(wrap_pyfunction!(files::inspect_file, module)?)?;
         module.add_function(wrap_pyfunction!(files::remove_unused_file, module)?)?;
+        module.add_function(wrap_pyfunction!(values::bytes::testing::encode_tree, module)?)?;
+        module.add_function(wrap_pyfunction!(values::bytes::testing::decode_tree, module)?)?;
     }
     module.add_function(wrap_pyfunction!(numbers::real_number, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -10,6 +10,8 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
+#[cfg(shared)]
+use pyo3::types::PyFrozenSet;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 
 use crate::memory::no_memory;
@@ -109,6 +111,39 @@ pub(crate) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     unsafe { owned(py, ffi::PyDict_New()) }
 }
 
+/// Sets the value of a key. (`PyO3`'s own function is not inlined, which a tree of many dicts notices.)
+#[cfg(shared)]
+#[inline]
+pub(crate) fn set_item(
+    dict: &Bound<'_, PyDict>,
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    // SAFETY: the function takes a dict and any objects, and makes references of its own. It sets an exception if it fails.
+    succeeded(dict.py(), unsafe {
+        ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr())
+    })
+}
+
+/// Adds an item to a set; see [`set_item`].
+#[cfg(shared)]
+#[inline]
+pub(crate) fn add_item(set: &Bound<'_, PySet>, item: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: as in `set_item`.
+    succeeded(set.py(), unsafe { ffi::PySet_Add(set.as_ptr(), item.as_ptr()) })
+}
+
+/// Returns the exception of a function that has failed if its status is not 0.
+#[cfg(shared)]
+#[inline]
+fn succeeded(py: Python<'_>, status: std::ffi::c_int) -> PyResult<()> {
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(PyErr::fetch(py))
+    }
+}
+
 /// Returns an iterator over the keys and values of a dict. If the dict is changed meanwhile, it may skip or repeat some.
 ///
 /// `PyO3`'s own iterator panics then.
@@ -145,6 +180,37 @@ impl<'py> Iterator for Items<'_, 'py> {
             }
         })
     }
+}
+
+/// Returns how many references to an object there are now, at least.
+#[cfg(shared)]
+pub(crate) fn reference_count(object: &Bound<'_, PyAny>) -> ffi::Py_ssize_t {
+    // SAFETY: the object is alive, and the thread is attached.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+/// Returns whether a dict has exactly these keys, the very objects, in this order.
+#[cfg(shared)]
+pub(crate) fn has_keys(dict: &Bound<'_, PyDict>, keys: &[Bound<'_, PyAny>]) -> bool {
+    let (mut position, mut key) = (0, std::ptr::null_mut());
+    let mut keys = keys.iter();
+    with_critical_section(dict, || {
+        // SAFETY: as in `Items::next`. The borrowed key is only compared.
+        unsafe {
+            while ffi::PyDict_Next(
+                dict.as_ptr(),
+                &raw mut position,
+                &raw mut key,
+                std::ptr::null_mut(),
+            ) != 0
+            {
+                if keys.next().map(Bound::as_ptr) != Some(key) {
+                    return false;
+                }
+            }
+        }
+        keys.next().is_none()
+    })
 }
 
 /// Returns a `tuple` of these items.
@@ -186,15 +252,15 @@ pub(crate) fn set(py: Python<'_>) -> PyResult<Bound<'_, PySet>> {
 }
 
 /// Returns a `frozenset` of the members. Fails with what their `__hash__` and `__eq__` raise.
-pub(crate) fn frozen_set<'py>(members: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn frozen_set<'py>(members: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyFrozenSet>> {
     // SAFETY: the function takes any iterable and returns a new frozenset or null.
     unsafe { owned(members.py(), ffi::PyFrozenSet_New(members.as_ptr())) }
 }
 
 /// Returns a `bytearray` with a copy of an object's memory.
-pub(crate) fn byte_array<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn byte_array_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the function takes any object with a buffer and returns a new bytearray or null.
-    unsafe { owned(bytes.py(), ffi::PyByteArray_FromObject(bytes.as_ptr())) }
+    unsafe { owned(object.py(), ffi::PyByteArray_FromObject(object.as_ptr())) }
 }
 
 /// Returns a `bytes` with a copy of an object's memory, such as a `bytearray`'s.
@@ -222,6 +288,23 @@ pub(crate) fn intern<'py>(name: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
     unsafe {
         ffi::PyUnicode_InternInPlace(&raw mut object);
         Bound::from_owned_ptr(name.py(), object)
+    }
+}
+
+/// Returns a `complex`.
+#[cfg(shared)]
+pub(crate) fn complex(py: Python<'_>, real: f64, imaginary: f64) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the function takes any numbers and returns an owned complex or null.
+    unsafe { owned(py, ffi::PyComplex_FromDoubles(real, imaginary)) }
+}
+
+/// Returns a `bytearray` with a copy of these bytes.
+#[cfg(shared)]
+pub(crate) fn byte_array<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the function reads `len` bytes, which the slice has, and returns a new bytearray or null.
+    unsafe {
+        let made = ffi::PyByteArray_FromStringAndSize(bytes.as_ptr().cast(), size(bytes.len())?);
+        owned(py, made)
     }
 }
 

@@ -16,9 +16,11 @@ use crate::expiry::TimeoutRule;
 use crate::instance::Instance;
 use crate::keys::KeySettings;
 use crate::objects::interned;
+#[cfg(shared)]
+use crate::values::bytes::Pickling;
 
 /// Attributes whose assignment or deletion may change the settings.
-const WATCHED: [&str; 15] = [
+const WATCHED: [&str; 17] = [
     "key_prefix",
     "version",
     "key_func",
@@ -28,6 +30,8 @@ const WATCHED: [&str; 15] = [
     "default_timeout",
     "get_backend_timeout",
     "pickle_protocol",
+    "_pickles",
+    "_object_cache",
     "_max_entries",
     "_max_memory",
     "_cull_frequency",
@@ -36,6 +40,26 @@ const WATCHED: [&str; 15] = [
     "delete",
 ];
 
+/// The settings that only a `SharedCache` has.
+#[cfg(shared)]
+pub(crate) struct SharedSettings {
+    /// Whether values may be pickles.
+    pub(crate) pickles: bool,
+    /// How many bytes this process keeps as objects.
+    pub(crate) object_capacity: u64,
+}
+
+#[cfg(shared)]
+impl SharedSettings {
+    fn read(instance: &Instance<'_, '_>) -> PyResult<Self> {
+        let capacity = instance.limit(interned!(instance.py(), "_object_cache")?)?;
+        Ok(Self {
+            pickles: instance.attribute("_pickles")?.is_truthy()?,
+            object_capacity: capacity.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
+        })
+    }
+}
+
 /// The settings of a backend instance at one time.
 pub(crate) struct Settings {
     pub(crate) keys: KeySettings,
@@ -43,10 +67,24 @@ pub(crate) struct Settings {
     pub(crate) capacity: Capacity,
     /// `None` is pickle's own default.
     pub(crate) pickle_protocol: Option<i32>,
+    #[cfg(shared)]
+    pub(crate) shared: SharedSettings,
     /// Whether a subclass or an assignment to the instance replaced the method. `get_many` then calls the instance's `get`.
     pub(crate) overrides_get: bool,
     pub(crate) overrides_set: bool,
     pub(crate) overrides_delete: bool,
+}
+
+#[cfg(shared)]
+impl Settings {
+    /// Returns whether a `SharedCache` pickles values, and with which protocol.
+    pub(crate) const fn pickling(&self) -> Pickling {
+        if self.shared.pickles {
+            Pickling::Protocol(self.pickle_protocol)
+        } else {
+            Pickling::Refused
+        }
+    }
 }
 
 /// Returns whether an assignment to this attribute may change the settings.
@@ -66,6 +104,8 @@ impl Settings {
             timeouts: TimeoutRule::read(&instance)?,
             capacity: read_capacity(&instance)?,
             pickle_protocol: instance.attribute("pickle_protocol")?.extract()?,
+            #[cfg(shared)]
+            shared: SharedSettings::read(&instance)?,
             overrides_get: instance.overrides("get", base)?,
             overrides_set: instance.overrides("set", base)?,
             overrides_delete: instance.overrides("delete", base)?,

@@ -119,10 +119,32 @@ impl<'py> Unwritten<'py> {
     }
 }
 
+/// Returns a `str` of these characters, one byte each; `None` if they are ASCII and should not be, or the reverse.
+#[inline]
+pub(crate) fn one_byte_text<'py>(
+    py: Python<'py>,
+    characters: &[u8],
+    should_be_ascii: bool,
+) -> PyResult<Option<Bound<'py, PyString>>> {
+    if is_ascii(characters) != should_be_ascii {
+        return Ok(None);
+    }
+    let text = Unwritten::text(py, characters.len(), if should_be_ascii { 0x7f } else { 0xff })?;
+    // SAFETY: `Unwritten::text` returns a str with as many characters at `start`, which nobody else reads or writes: see
+    // `buffer`. It is not the memory of `characters`, because it is new, or there are none.
+    unsafe {
+        std::ptr::copy_nonoverlapping(characters.as_ptr(), text.start.cast(), characters.len());
+        Ok(Some(text.object.cast_into_unchecked()))
+    }
+}
+
 /// Returns whether bytes are ASCII, as `<[u8]>::is_ascii` does with four times as many instructions on a kilobyte.
 ///
 /// This one does not stop at the first byte that is not ASCII, since nearly all texts are.
 pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
+    if bytes.len() < 64 {
+        return bytes.is_ascii();
+    }
     let (blocks, rest) = bytes.as_chunks::<64>();
     let mut all = [0; 64];
     for block in blocks {

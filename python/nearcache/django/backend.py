@@ -32,6 +32,9 @@ class Backend(AsyncMethods):
     _max_entries: int | None  # type: ignore[assignment]
     _max_memory: int | None
     _cull_frequency: int | None  # type: ignore[assignment]
+    # Of a SharedCache: whether values may be pickles, and the bytes of the objects that a process keeps.
+    _pickles: bool = True
+    _object_cache: int = 0
 
     def __copy__(self) -> Self:
         """Returns another cache object with the same entries; its attributes can be changed separately."""

@@ -20,6 +20,7 @@ from nearcache.django.option_values import (
     Clock,
     invalid,
     read_clock,
+    read_flag,
     read_number,
     read_reverse_key_function,
     read_size,
@@ -37,9 +38,12 @@ DEFAULT_LRU_CULL_FREQUENCY = 3
 
 EVICTIONS = ("adaptive", "s3-fifo", "lru")
 LOCAL = ("MAX_ENTRIES", "CULL_FREQUENCY", "MAX_MEMORY", "EVICTION", "CLOCK", "REVERSE_KEY_FUNCTION")
-SHARED = ("MAX_MEMORY", "MAX_PROCESSES", "CLOCK", "REVERSE_KEY_FUNCTION")
+SHARED = ("MAX_MEMORY", "MAX_PROCESSES", "OBJECT_CACHE", "PICKLE", "CLOCK", "REVERSE_KEY_FUNCTION")
 # Options of LocMemCache that a SharedCache accepts and ignores; the check nearcache.W003 warns of them.
 WITHOUT_EFFECT = ("MAX_ENTRIES", "CULL_FREQUENCY")
+
+# Bytes of decoded values that a process keeps of a file; see docs/design/shared-django.md.
+DEFAULT_OBJECT_CACHE = 8 * 1024**2
 
 MIN_SHARED_MEMORY = 1024**2
 MAX_SHARED_MEMORY = 1024**4
@@ -107,6 +111,10 @@ class SharedOptions:
     #: Bytes; None if it is not set: the default depends on the file system (`file_size.default_size`).
     max_memory: int | None
     max_processes: int | None
+    #: Bytes; 0 for none.
+    object_cache: int
+    #: Whether values may be pickles.
+    pickle: bool
     clock: Clock | None
     reverse_key_function: Callable[[str], str] | None
 
@@ -129,9 +137,16 @@ class SharedOptions:
             timeout=timeout(params),
             max_memory=max_memory,
             max_processes=read_number("MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES),
+            object_cache=object_cache(options),
+            pickle=read_flag("PICKLE", options.get("PICKLE", True)),
             clock=read_clock(options.get("CLOCK")),
             reverse_key_function=reverse_key_function(params, options),
         )
+
+
+def object_cache(options: Mapping[str, Any]) -> int:
+    """Reads ``OBJECT_CACHE``, in bytes; None is 0. Raises `ImproperlyConfigured`."""
+    return read_size("OBJECT_CACHE", options.get("OBJECT_CACHE", DEFAULT_OBJECT_CACHE), 0) or 0
 
 
 def timeout(params: Mapping[str, Any]) -> int | None:

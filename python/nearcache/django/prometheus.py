@@ -11,8 +11,8 @@
 
 The statistics are read when Prometheus scrapes; nothing is added to cache calls. The numbers of a LocalCache
 and of a TieredCache are those of one process, so scrape every process. The numbers of a SharedCache are those
-of the whole machine, in every process. The multiprocess mode of prometheus_client does not support
-collectors, so it has no metrics of nearcache.
+of the whole machine, in every process, but for those of its object cache. The multiprocess mode of
+prometheus_client does not support collectors, so it has no metrics of nearcache.
 """
 
 from __future__ import annotations
@@ -57,18 +57,22 @@ _COUNTERS = (
     ("nearcache_expirations_total", "Entries removed because they had expired", "expirations"),
     ("nearcache_rejections_total", "Values rejected because they were too large", "rejections"),
     # Only for a SharedCache.
-    ("nearcache_unreadable_total", "Values that were found but could not be unpickled", "unreadable"),
+    ("nearcache_unreadable_total", "Values that were found but could not be decoded", "unreadable"),
     ("nearcache_recoveries_total", "Locks recovered from processes that died while writing", "recoveries"),
     ("nearcache_damages_total", "Inconsistencies found in the file", "damages"),
     ("nearcache_timeouts_total", "Calls that timed out waiting for the lock of another process", "timeouts"),
     ("nearcache_written_bytes_total", "Bytes written to store entries", "written"),
     ("nearcache_moved_bytes_total", "Bytes copied within the file to keep entries that are read", "moved"),
+    ("nearcache_object_hits_total", "Reads served by this process's object cache", "object_hits"),
 )
 _GAUGES = (
     ("nearcache_entries", "Entries in the cache", "entries"),
     ("nearcache_max_entries", "Capacity in entries; absent if unlimited", "max_entries"),
     ("nearcache_memory_bytes", "Estimated memory used by the entries, in bytes", "memory"),
     ("nearcache_max_memory_bytes", "Capacity in bytes; absent if unlimited", "max_memory"),
+    # Only for a SharedCache.
+    ("nearcache_object_entries", "Values in this process's object cache", "object_entries"),
+    ("nearcache_object_memory_bytes", "Estimated memory that they use, in bytes", "object_memory"),
 )
 # Only for a TieredCache: attributes of RemoteStats.
 _REMOTE_COUNTERS = (

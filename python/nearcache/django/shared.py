@@ -61,6 +61,8 @@ class SharedCache(Backend):
         options = SharedOptions.parse(name, params)
         super().__init__({**params, "timeout": options.timeout})
         self._max_entries = self._cull_frequency = None  # without effect in a SharedCache
+        self._pickles = options.pickle
+        self._object_cache = options.object_cache
         if options.reverse_key_function is not None:
             self.reverse_key_func = options.reverse_key_function
         inherited = open_files.find_inherited(options.location)

@@ -31,6 +31,7 @@ from nearcache.django.options import (
     MIN_MAX_MEMORY,
     MIN_SHARED_MEMORY,
     checked_options,
+    object_cache,
     reverse_key_function,
     timeout,
 )
@@ -40,6 +41,7 @@ ON_ERROR = ("raise", "miss", "stale")
 CLEAR = ("prefix", "flushdb")
 NAMES = (
     *("NEAR", "MAX_MEMORY", "NEAR_TTL", "MAX_STALENESS", "NEAR_EXCLUDE", "NEAR_LOCATION", "MAX_PROCESSES"),
+    "OBJECT_CACHE",
     *("ON_ERROR", "CLEAR", "REMOTE", "CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "MAX_CONNECTIONS"),
     *("DB", "USERNAME", "PASSWORD", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_VERIFY", "REVERSE_KEY_FUNCTION"),
 )
@@ -88,6 +90,8 @@ class TieredOptions:
     near_exclude: list[str]
     near_path: Path | None
     near_processes: int | None
+    #: Bytes of copies in a shared file that this process keeps as objects.
+    object_cache: int
     on_error: str
     flush_database: bool
     connect_timeout: float
@@ -146,6 +150,7 @@ class TieredOptions:
             near_processes=read_number(
                 "MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES
             ),
+            object_cache=object_cache(options),
             on_error=_choice(options, "ON_ERROR", ON_ERROR),
             flush_database=_choice(options, "CLEAR", CLEAR) == "flushdb",
             connect_timeout=_seconds(options, "CONNECT_TIMEOUT", DEFAULT_CONNECT_TIMEOUT, 0.001, MAX_SECONDS),

@@ -8,6 +8,7 @@ use pyo3::types::PyString;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
 use super::stats::Stats;
+use super::weight::weight;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
 use crate::context::CallContext;
@@ -17,21 +18,8 @@ use crate::objects::text;
 use crate::system::trim_heap;
 use crate::values::{Encoded, Stored};
 
-/// The smallest chunk of glibc's allocator on 64 bits, and the step between sizes.
-const MIN_CHUNK: usize = 32;
-const CHUNK_STEP: usize = 16;
-const CHUNK_HEADER: usize = 8;
-
 /// The weight from which a cleared store returns its memory to the system at once.
 const WORTH_TRIMMING: u64 = 16 << 20;
-
-/// Returns what an entry counts against `MAX_MEMORY`: its Python value, its slot, its bookkeeping and its key, in bytes.
-pub(super) fn weight<V>(key: &[u8], value_size: u64) -> u64 {
-    let key_chunk = (key.len() + CHUNK_HEADER)
-        .next_multiple_of(CHUNK_STEP)
-        .max(MIN_CHUNK);
-    value_size + (RawCache::<V>::BOOKKEEPING + size_of::<V>() + key_chunk) as u64
-}
 
 fn new_entry(key: &[u8], value: Encoded, expires_at: Timestamp) -> NewEntry<Stored> {
     NewEntry {

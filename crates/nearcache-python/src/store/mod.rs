@@ -16,6 +16,7 @@ mod shared;
 mod stats;
 #[cfg(unix)]
 mod tiered;
+mod weight;
 
 use nearcache::local::RawCache;
 

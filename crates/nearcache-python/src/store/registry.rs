@@ -26,7 +26,7 @@ use pyo3::prelude::*;
 #[cfg(unix)]
 use super::near_copy::NearCopy;
 #[cfg(shared)]
-use super::shared::{FileSize, SharedStore, option_of};
+use super::shared::{FileSize, Kept, SharedStore, option_of};
 use crate::errors::error;
 use crate::memory::{ensure_headroom, no_memory};
 use crate::system;
@@ -60,6 +60,23 @@ struct Registry {
     frozen_near: Vec<Frozen<'static, NearCopy>>,
     #[cfg(shared)]
     shared: HashMap<PathBuf, &'static SharedStore>,
+    /// The locks of their object caches, in the same way.
+    #[cfg(shared)]
+    frozen_objects: Vec<Frozen<'static, Kept>>,
+}
+
+#[cfg(unix)]
+impl Registry {
+    /// Acquires all locks. Allocates nothing.
+    fn freeze(&mut self) {
+        self.frozen
+            .extend(self.local.values().map(|opened| opened.store.freeze()));
+        self.frozen_near
+            .extend(self.near.values().map(|cache| cache.freeze()));
+        #[cfg(shared)]
+        self.frozen_objects
+            .extend(self.shared.values().map(|store| store.objects.freeze()));
+    }
 }
 
 static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
@@ -170,8 +187,13 @@ fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'stat
         other => error::<PyOSError>(py, format_args!("{other}{}", option_of(&other))),
     })?;
     let mut registry = registry();
-    let shared = &mut registry.get_or_insert_default().shared;
+    let Registry {
+        shared,
+        frozen_objects,
+        ..
+    } = registry.get_or_insert_default();
     shared.try_reserve(1).map_err(no_memory)?;
+    frozen_objects.try_reserve(shared.len() + 1).map_err(no_memory)?;
     Ok(shared.entry(path).or_insert_with(|| Box::leak(Box::new(opened))))
 }
 
@@ -231,16 +253,8 @@ mod fork {
 
     pub(super) extern "C" fn prepare() {
         let mut locked = registry();
-        if let Some(Registry {
-            local,
-            frozen,
-            near,
-            frozen_near,
-            ..
-        }) = &mut *locked
-        {
-            frozen.extend(local.values().map(|opened| opened.store.freeze()));
-            frozen_near.extend(near.values().map(|cache| cache.freeze()));
+        if let Some(registry) = &mut *locked {
+            registry.freeze();
         }
         HELD.set(Some(ManuallyDrop::new(locked)));
     }
@@ -251,6 +265,8 @@ mod fork {
             if let Some(registry) = &mut *locked {
                 registry.frozen.clear();
                 registry.frozen_near.clear();
+                #[cfg(shared)]
+                registry.frozen_objects.clear();
             }
         }
     }

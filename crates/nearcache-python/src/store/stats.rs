@@ -14,6 +14,15 @@ use super::remote_stats::RemoteStats;
 use crate::memory::format;
 use crate::objects::{Count, Float, text};
 
+#[cfg(shared)]
+/// What the object cache of a file holds in this process, and how many reads it served.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ObjectCounts {
+    pub(crate) hits: u64,
+    pub(crate) entries: u64,
+    pub(crate) weight: u64,
+}
+
 /// The statistics of a store: counts since it was created or they were reset, its contents now, and its limits.
 ///
 /// A ``LocalCache`` counts in this process, a ``SharedCache`` in all processes that use the file. Two are equal if they
@@ -60,6 +69,12 @@ pub(crate) struct Stats {
     written: Option<Count>,
     /// Bytes copied within the file to keep entries that are in use.
     moved: Option<Count>,
+    /// Reads of this process that took the decoded value from its object cache. They are hits, too.
+    object_hits: Option<Count>,
+    /// Values in this process's object cache.
+    object_entries: Option<Count>,
+    /// Bytes of memory that they take, by estimate.
+    object_memory: Option<Count>,
     /// The counts of the two tiers of a ``TieredCache``; None for the other caches.
     #[cfg(unix)]
     pub(super) remote: Option<Py<RemoteStats>>,
@@ -90,6 +105,9 @@ impl PartialEq for Stats {
                 stats.timeouts,
                 stats.written,
                 stats.moved,
+                stats.object_hits,
+                stats.object_entries,
+                stats.object_memory,
             ]
         };
         counts(self) == counts(other) && optional(self) == optional(other)
@@ -122,6 +140,9 @@ impl Stats {
             ("timeouts", self.timeouts),
             ("written", self.written),
             ("moved", self.moved),
+            ("object_hits", self.object_hits),
+            ("object_entries", self.object_entries),
+            ("object_memory", self.object_memory),
         ] {
             if let Some(Count(number)) = number {
                 of_shared = format(format_args!("{of_shared}, {name}={number}"))?;
@@ -157,9 +178,9 @@ impl Stats {
         }
     }
 
-    /// Returns the statistics of a file, from all processes that use it.
+    /// Returns the statistics of a file, from all processes that use it, and of this process's object cache.
     #[cfg(shared)]
-    pub(crate) fn of_shared(stats: &SharedStats) -> Self {
+    pub(crate) fn of_shared(stats: &SharedStats, objects: &ObjectCounts) -> Self {
         let age = SystemClock
             .now()
             .as_unix_micros()
@@ -173,6 +194,9 @@ impl Stats {
             timeouts: Some(Count(stats.timeouts)),
             written: Some(Count(stats.written_bytes)),
             moved: Some(Count(stats.moved_bytes)),
+            object_hits: Some(Count(objects.hits)),
+            object_entries: Some(Count(objects.entries)),
+            object_memory: Some(Count(objects.weight)),
             ..Self::of_counts(&stats.counts)
         }
     }
@@ -222,6 +246,9 @@ impl Stats {
             timeouts: None,
             written: None,
             moved: None,
+            object_hits: None,
+            object_entries: None,
+            object_memory: None,
             #[cfg(unix)]
             remote: None,
         }

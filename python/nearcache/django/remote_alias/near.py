@@ -137,6 +137,7 @@ def _open_copies(options: AliasOptions) -> Backend:
         )
     given: dict[str, Any] = {"MAX_MEMORY": options.max_memory}
     if options.near == "shared":
+        given["OBJECT_CACHE"] = options.object_cache
         if options.max_processes is not None:
             given["MAX_PROCESSES"] = options.max_processes
         return _SharedCopies(location, {"OPTIONS": given})

@@ -20,11 +20,15 @@ from nearcache.django.options import (
     MIN_MAX_MEMORY,
     MIN_SHARED_MEMORY,
     checked_options,
+    object_cache,
 )
 
 NEAR_TIERS = ("local", "shared", None)
 ON_ERROR = ("raise", "miss")
-NAMES = ("REMOTE", "NEAR", "NEAR_TTL", "MAX_MEMORY", "NEAR_LOCATION", "MAX_PROCESSES", "ON_ERROR")
+NAMES = (
+    *("REMOTE", "NEAR", "NEAR_TTL", "MAX_MEMORY", "NEAR_LOCATION", "MAX_PROCESSES", "OBJECT_CACHE"),
+    "ON_ERROR",
+)
 # What the remote cache decides. Django gives these beside OPTIONS.
 OF_THE_REMOTE = ("TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "REVERSE_KEY_FUNCTION")
 
@@ -44,6 +48,8 @@ class AliasOptions:
     #: Bytes.
     max_memory: int
     max_processes: int | None
+    #: Bytes.
+    object_cache: int
     #: The ``LOCATION`` of the near tier. Caches with the same remote cache share it.
     near_location: str
     #: What two caches must have in common to share a near tier.
@@ -78,6 +84,7 @@ class AliasOptions:
             near_ttl=_near_ttl(options),
             max_memory=_max_memory(options, near),
             max_processes=read_number("MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES),
+            object_cache=object_cache(options),
             near_location=_near_location(options, remote, near),
             source=_source(remote),
             on_error=on_error,

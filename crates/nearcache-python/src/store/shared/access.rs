@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use super::file::{FileSize, MappedFile, SharedFile, option_of};
 use super::log::{DisplayKey, warn_once};
+use super::object_cache::ObjectCache;
 use crate::clock::Now;
 use crate::context::CallContext;
 use crate::errors::error;
@@ -23,6 +24,7 @@ use crate::values::bytes::{Decoder, Undecodable};
 /// The store in a cache file that this process has open.
 pub(crate) struct SharedStore {
     pub(super) file: SharedFile,
+    pub(crate) objects: ObjectCache,
     unreadable_logged: AtomicBool,
     rejection_logged: AtomicBool,
 }
@@ -61,6 +63,7 @@ impl SharedStore {
     pub(crate) fn open(path: &Path, size: FileSize) -> Result<Self, OpenError> {
         Ok(Self {
             file: SharedFile::open(path, size)?,
+            objects: ObjectCache::new()?,
             unreadable_logged: AtomicBool::new(false),
             rejection_logged: AtomicBool::new(false),
         })
@@ -171,7 +174,18 @@ impl SharedStore {
         value: Decoder<'_>,
         now: Now,
     ) -> PyResult<Option<Py<PyAny>>> {
-        match value.object() {
+        self.readable(py, key, value.object(), now)
+    }
+
+    /// Returns an object, or counts as unreadable that there is none.
+    pub(super) fn readable(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        decoded: Result<Py<PyAny>, Undecodable>,
+        now: Now,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        match decoded {
             Ok(object) => Ok(Some(object)),
             Err(Undecodable::Raised(raised)) => Err(raised),
             Err(Undecodable::Invalid(cause)) => {

@@ -16,12 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use nearcache::OutOfMemory;
 use nearcache::shared::{FileState, OpenError, SharedCache};
 use pyo3::prelude::*;
 
 use super::log::log;
-use super::object_cache::ObjectCache;
 use crate::clock::Now;
 use crate::system::{coarse_millis, effective_user};
 
@@ -65,16 +63,18 @@ pub(super) struct MappedFile {
     pub(super) cache: SharedCache<Now>,
     /// The same cache, but its writes fail at once if another process is writing.
     pub(super) cache_without_waiting: SharedCache<Now>,
-    pub(super) objects: ObjectCache,
+    /// No other file that this process has mapped has the same number.
+    pub(super) number: u64,
 }
 
 impl MappedFile {
-    fn new(cache: SharedCache<Now>) -> Result<Self, OutOfMemory> {
-        Ok(Self {
+    fn new(cache: SharedCache<Now>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
             cache_without_waiting: cache.with_lock_timeout(Duration::ZERO),
-            objects: ObjectCache::new(cache.capacity_bytes())?,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             cache,
-        })
+        }
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) struct SharedFile {
 
 impl SharedFile {
     pub(super) fn open(path: &Path, size: FileSize) -> Result<Self, OpenError> {
-        let mapped = MappedFile::new(size.open(path)?)?;
+        let mapped = MappedFile::new(size.open(path)?);
         Ok(Self {
             path: path.to_owned(),
             size,
@@ -139,10 +139,9 @@ impl SharedFile {
         // no GIL.
         let opened = Python::try_attach(|py| py.detach(|| self.open_again(lost)));
         let opened = opened.unwrap_or_else(|| self.open_again(lost));
-        let opened = opened.and_then(|cache| Ok(MappedFile::new(cache)?));
         match opened {
-            Ok(opened) => {
-                self.mapped.store(Arc::new(opened));
+            Ok(cache) => {
+                self.mapped.store(Arc::new(MappedFile::new(cache)));
                 self.loss_logged.store(false, Ordering::Relaxed);
                 let level = if lost == FileState::Replaced {
                     "info"

@@ -8,19 +8,25 @@ use nearcache::shared::{ReadError, Sink, Stamp};
 use pyo3::prelude::*;
 
 use super::access::{SharedStore, with_clock};
-use super::object_cache::{Header, ObjectCache};
+use super::object_cache::{ObjectCache, Read, Source, may_be_kept};
 use crate::clock::Now;
 use crate::context::CallContext;
 use crate::memory::no_memory;
-use crate::values::bytes::Decoder;
+use crate::values::Stored;
+use crate::values::bytes::{Decoder, Undecodable, is_pickle, rereading};
 
 impl SharedStore {
     pub(crate) fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
         let (py, now, mapped) = (context.py(), context.now()?, self.file.mapped());
-        let mut sink = CachedOrDecoded {
-            objects: &mapped.objects,
-            cached: None,
-            decoder: Decoder::new(py),
+        let settings = &context.settings;
+        let mut sink = KeptOrDecoded {
+            objects: &self.objects,
+            key,
+            file: mapped.number,
+            capacity: settings.shared.object_capacity,
+            unpickles: settings.shared.pickles,
+            kept: None,
+            decoder: Decoder::new(py, settings.shared.pickles),
         };
         let entry = match with_clock(&mapped.cache, now, |cache| cache.try_get_into(key, &mut sink)) {
             Ok(Some(entry)) => entry,
@@ -28,17 +34,24 @@ impl SharedStore {
             Err(ReadError::Busy) => return self.get_with_waiting(context, key, now),
             Err(_) => return Err(no_memory(())),
         };
-        if sink.cached.is_some() {
-            return Ok(sink.cached);
+        if let Some(kept) = sink.kept {
+            self.objects.count_hit();
+            let object = kept.decode(py).map_err(Undecodable::from_exception(py));
+            return self.readable(py, key, object, now);
         }
         let decoded = self.decode(py, key, sink.decoder, now)?;
-        if let Some(object) = decoded
-            .as_ref()
-            .filter(|_| mapped.objects.accepts(entry.kind, entry.len))
+        if let Some(object) = &decoded
+            && may_be_kept(entry.kind, entry.len, settings.shared.object_capacity)
         {
-            mapped
-                .objects
-                .insert(entry.stamp, Header::default(), entry.len, object.clone_ref(py));
+            let read = Read {
+                value: object.bind(py),
+                rereading: rereading(entry.kind, entry.len),
+                header: [0; 2],
+                pickle_protocol: settings.pickle_protocol,
+            };
+            let source = Source::new(mapped.number, &entry);
+            self.objects
+                .keep(key, &source, &read, settings.shared.object_capacity)?;
         }
         Ok(decoded)
     }
@@ -57,26 +70,34 @@ impl SharedStore {
         let Some(found) = found else {
             return Ok(None);
         };
-        let decoder = Decoder::with_bytes(context.py(), found.kind, &value)?;
+        let decoder = Decoder::with_bytes(context.py(), context.settings.shared.pickles, found.kind, &value)?;
         self.decode(context.py(), key, decoder, now)
     }
 }
 
-/// Receives a value: the object kept of an earlier read, or else its bytes.
-struct CachedOrDecoded<'a, 'py> {
+/// Receives a value: the one kept of an earlier read, or else its bytes.
+struct KeptOrDecoded<'a, 'py> {
     objects: &'a ObjectCache,
-    cached: Option<Py<PyAny>>,
+    key: &'a [u8],
+    file: u64,
+    capacity: u64,
+    unpickles: bool,
+    kept: Option<Stored>,
     decoder: Decoder<'py>,
 }
 
-impl Sink for CachedOrDecoded<'_, '_> {
+impl Sink for KeptOrDecoded<'_, '_> {
     #[inline]
     fn has_copy(&mut self, kind: u8, len: usize, stamp: &Stamp) -> bool {
-        if self.objects.accepts(kind, len) {
-            let found = self.objects.get(self.decoder.py(), stamp);
-            self.cached = found.map(|(_, object)| object);
+        if may_be_kept(kind, len, self.capacity) && (self.unpickles || !is_pickle(kind)) {
+            let source = Source {
+                file: self.file,
+                stamp: *stamp,
+            };
+            let found = self.objects.get(self.decoder.py(), self.key, &source);
+            self.kept = found.map(|(_, stored)| stored);
         }
-        self.cached.is_some()
+        self.kept.is_some()
     }
 
     #[inline]

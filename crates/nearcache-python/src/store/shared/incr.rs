@@ -60,12 +60,12 @@ impl SharedStore {
                 return Ok(None);
             };
             // A value that cannot be decoded counts as missing, as in `get`.
-            let decoder = Decoder::with_bytes(py, found.kind, &bytes)?;
+            let decoder = Decoder::with_bytes(py, context.settings.shared.pickles, found.kind, &bytes)?;
             let Some(old) = self.decode(py, key, decoder, now)? else {
                 return Ok(None);
             };
             let sum = old.bind(py).add(delta)?;
-            let value = EncodedBytes::new(&sum, context.settings.pickle_protocol)?;
+            let value = EncodedBytes::new(&sum, context.settings.pickling())?;
             let entry = NewEntry::new(value.bytes())
                 .kind(value.kind)
                 .expires_at(found.expires_at);

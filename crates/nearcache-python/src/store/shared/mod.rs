@@ -1,6 +1,6 @@
 //! The store in a file that all processes of the machine share.
 //!
-//! `file` keeps the file open and usable, `access` reads and writes it, `object_cache` saves building large objects again;
+//! `file` keeps the file open and usable, `access` reads and writes it, `object_cache` keeps what was read;
 //! `get`, `incr` and `lock` are the operations with more than one step. `near_copies` is what a `TieredCache` keeps in a file.
 
 mod access;
@@ -26,6 +26,7 @@ use access::WriteFailure;
 
 pub(crate) use access::SharedStore;
 pub(crate) use file::{FileSize, option_of};
+pub(crate) use object_cache::Kept;
 
 impl EntryStore for SharedStore {
     fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
@@ -40,7 +41,7 @@ impl EntryStore for SharedStore {
         timeout: Argument<'_, 'py>,
         condition: Condition,
     ) -> PyResult<SetOutcome> {
-        let value = EncodedBytes::new(value, context.settings.pickle_protocol)?;
+        let value = EncodedBytes::new(value, context.settings.pickling())?;
         let (expires_at, now) = context.expires_at(timeout)?;
         let entry = NewEntry::new(value.bytes())
             .kind(value.kind)
@@ -77,6 +78,7 @@ impl EntryStore for SharedStore {
 
     fn clear(&'static self, _: &CallContext<'_, '_>) -> PyResult<()> {
         self.with(Now::System, SharedCache::clear);
+        self.objects.clear();
         Ok(())
     }
 
@@ -144,11 +146,13 @@ impl EntryStore for SharedStore {
     }
 
     fn stats(&'static self, _: &CallContext<'_, '_>) -> PyResult<Stats> {
-        Ok(Stats::of_shared(&self.with(Now::System, SharedCache::stats)))
+        let stats = self.with(Now::System, SharedCache::stats);
+        Ok(Stats::of_shared(&stats, &self.objects.counts()))
     }
 
     fn reset_stats(&'static self) {
         self.with(Now::System, SharedCache::reset_stats);
+        self.objects.reset_counts();
     }
 
     fn panic(&'static self, _: &[u8]) {

@@ -9,11 +9,13 @@ use nearcache::shared::{NewEntry, ReadError, SharedCache, SharedError, SharedSta
 use nearcache::{OutOfMemory, Timestamp};
 use pyo3::prelude::*;
 
+use super::super::stats::ObjectCounts;
 use super::access::SharedStore;
-use super::object_cache::{Header, ObjectCache};
+use super::object_cache::{Header, ObjectCache, Read, Source, may_be_kept};
 use crate::clock::Now;
 use crate::memory::{concat, no_memory};
-use crate::values::bytes::{Decoder, EncodedBytes, NEAR, Undecodable};
+use crate::values::bytes::{Decoder, EncodedBytes, NEAR, Undecodable, rereading};
+use crate::values::{Stored, pickle};
 
 const WORD: usize = size_of::<u64>();
 
@@ -25,13 +27,17 @@ impl SharedStore {
         &self,
         py: Python<'_>,
         key: &[u8],
+        object_capacity: u64,
         is_valid: impl FnOnce(Header) -> bool,
     ) -> PyResult<Option<Py<PyAny>>> {
         let mapped = self.file.mapped();
-        let mut sink = CachedOrBytes {
+        let mut sink = KeptOrBytes {
             py,
-            objects: &mapped.objects,
-            cached: None,
+            objects: &self.objects,
+            key,
+            file: mapped.number,
+            capacity: object_capacity,
+            kept: None,
             bytes: Vec::new(),
         };
         let entry = match mapped.cache_without_waiting.try_get_into(key, &mut sink) {
@@ -39,24 +45,31 @@ impl SharedStore {
             Ok(_) | Err(ReadError::Busy) => return Ok(None),
             Err(_) => return Err(no_memory(())),
         };
-        if let Some((header, object)) = sink.cached {
-            return Ok(is_valid(header).then_some(object));
+        if let Some((header, stored)) = sink.kept {
+            if !is_valid(header) {
+                return Ok(None);
+            }
+            self.objects.count_hit();
+            return readable(stored.decode(py).map_err(Undecodable::from_exception(py)));
         }
         let Some((header, value)) = split_header(&sink.bytes).filter(|(header, _)| is_valid(*header)) else {
             return Ok(None);
         };
         let kind = entry.kind & !NEAR;
-        let object = match Decoder::with_bytes(py, kind, value)?.object() {
-            Ok(object) => object,
-            Err(Undecodable::Invalid(_)) => return Ok(None),
-            Err(Undecodable::Raised(raised)) => return Err(raised),
-        };
-        if mapped.objects.accepts(kind, value.len()) {
-            mapped
-                .objects
-                .insert(entry.stamp, header, value.len(), object.clone_ref(py));
+        let object = readable(Decoder::with_bytes(py, true, kind, value)?.object())?;
+        if let Some(object) = &object
+            && may_be_kept(kind, value.len(), object_capacity)
+        {
+            let read = Read {
+                value: object.bind(py),
+                rereading: rereading(kind, value.len()),
+                header,
+                pickle_protocol: Some(pickle::PROTOCOL),
+            };
+            let source = Source::new(mapped.number, &entry);
+            self.objects.keep(key, &source, &read, object_capacity)?;
         }
-        Ok(Some(object))
+        Ok(object)
     }
 
     /// Stores a copy; returns whether there was room and no other process was writing.
@@ -81,33 +94,51 @@ impl SharedStore {
 
     pub(crate) fn clear_near_copies(&self) {
         self.with(Now::System, SharedCache::clear);
+        self.objects.clear();
     }
 
-    pub(crate) fn near_copy_stats(&self) -> SharedStats {
-        self.with(Now::System, SharedCache::stats)
+    pub(crate) fn near_copy_stats(&self) -> (SharedStats, ObjectCounts) {
+        (self.with(Now::System, SharedCache::stats), self.objects.counts())
     }
 
     pub(crate) fn reset_near_copy_stats(&self) {
         self.with(Now::System, SharedCache::reset_stats);
+        self.objects.reset_counts();
     }
 }
 
-/// Receives a copy: the object kept of an earlier read, or else its bytes.
-struct CachedOrBytes<'a, 'py> {
+/// Returns the object; `None` if this process cannot read it.
+fn readable(object: Result<Py<PyAny>, Undecodable>) -> PyResult<Option<Py<PyAny>>> {
+    match object {
+        Ok(object) => Ok(Some(object)),
+        Err(Undecodable::Invalid(_)) => Ok(None),
+        Err(Undecodable::Raised(raised)) => Err(raised),
+    }
+}
+
+/// Receives a copy: the value kept of an earlier read, or else its bytes.
+struct KeptOrBytes<'a, 'py> {
     py: Python<'py>,
     objects: &'a ObjectCache,
-    cached: Option<(Header, Py<PyAny>)>,
+    key: &'a [u8],
+    file: u64,
+    capacity: u64,
+    kept: Option<(Header, Stored)>,
     bytes: Vec<u8>,
 }
 
-impl Sink for CachedOrBytes<'_, '_> {
+impl Sink for KeptOrBytes<'_, '_> {
     #[inline]
     fn has_copy(&mut self, kind: u8, len: usize, stamp: &Stamp) -> bool {
         let value_len = len.saturating_sub(size_of::<Header>());
-        if kind & NEAR != 0 && self.objects.accepts(kind & !NEAR, value_len) {
-            self.cached = self.objects.get(self.py, stamp);
+        if kind & NEAR != 0 && may_be_kept(kind & !NEAR, value_len, self.capacity) {
+            let source = Source {
+                file: self.file,
+                stamp: *stamp,
+            };
+            self.kept = self.objects.get(self.py, self.key, &source);
         }
-        self.cached.is_some()
+        self.kept.is_some()
     }
 
     #[inline]

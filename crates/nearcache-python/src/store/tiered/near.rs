@@ -14,10 +14,10 @@ use pyo3::prelude::*;
 use super::near_shared;
 use super::requests::RemoteEntry;
 use crate::glob::Glob;
-use crate::store::local::weight;
 use crate::store::near_copy::{Mark, NearCopy, engine_time};
 #[cfg(shared)]
 use crate::store::shared::SharedStore;
+use crate::store::weight::weight;
 use crate::values::Encoded;
 
 /// Where the copies are.
@@ -38,6 +38,9 @@ pub(crate) struct Near {
     pub(crate) ttl: Option<Duration>,
     /// Whether copies get the stamp of the time when they are stored, which breaks the promise: for tests.
     pub(crate) stamps_late: bool,
+    /// How many bytes of copies in a file this process keeps as objects.
+    #[cfg_attr(not(shared), allow(dead_code))]
+    pub(crate) object_capacity: u64,
     /// Keys that are not copied, as the caller names them.
     pub(crate) excluded: Vec<Glob>,
     pub(crate) counts: NearCounts,
@@ -125,7 +128,7 @@ impl Near {
                 found.map(|stored| stored.decode(py)).transpose()
             }
             #[cfg(shared)]
-            Copies::Shared(store) => near_shared::find(py, store, key, now, is_valid),
+            Copies::Shared(store) => near_shared::find(py, store, key, self.object_capacity, now, is_valid),
         }
     }
 

@@ -17,10 +17,11 @@ pub(super) fn find(
     py: Python<'_>,
     store: &SharedStore,
     key: &[u8],
+    object_capacity: u64,
     now: BootTime,
     is_valid: impl Fn(Mark) -> bool,
 ) -> PyResult<Option<Py<PyAny>>> {
-    store.get_near_copy(py, key, |[stamp, deadline]| {
+    store.get_near_copy(py, key, object_capacity, |[stamp, deadline]| {
         let mark = Mark {
             stripe: Stripe::of(key),
             stamp: Stamp::from_word(stamp),

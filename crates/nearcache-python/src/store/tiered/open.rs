@@ -51,6 +51,8 @@ pub(crate) struct TieredSettings {
     near_path: Option<PathBuf>,
     near_size: u64,
     near_processes: Option<usize>,
+    /// How many bytes of it this process keeps as objects.
+    object_cache: u64,
     /// "raise", "miss" or "stale".
     on_error: String,
     flush_database: bool,
@@ -174,6 +176,7 @@ impl TieredSettings {
             },
             ttl: self.near_ttl.map(seconds),
             stamps_late: lacks("stamp"),
+            object_capacity: self.object_cache,
             excluded: excluded.collect::<PyResult<_>>()?,
             counts: NearCounts::default(),
         })

@@ -21,7 +21,10 @@ impl TieredStore {
             None => Stats::empty(),
             Some(Copies::Local(cache)) => Stats::of_local(*cache, &context.settings.capacity),
             #[cfg(shared)]
-            Some(Copies::Shared(store)) => Stats::of_shared(&store.near_copy_stats()),
+            Some(Copies::Shared(store)) => {
+                let (stats, objects) = store.near_copy_stats();
+                Stats::of_shared(&stats, &objects)
+            }
         };
         let remote = self.remote_stats();
         stats.set_reads(

@@ -5,24 +5,28 @@ use std::mem::MaybeUninit;
 
 use nearcache::OutOfMemory;
 use nearcache::shared::Sink;
-use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt};
+use pyo3::types::PyBool;
 
 use super::super::{atoms, pickle};
-use super::encode::signed;
 use super::kinds::{
-    ASCII, BYTES, FALSE, FLOAT, INT, LARGE_INT, LATIN_1, LOCK, NONE, NUMBER_LEN, PICKLE, SAFE, TRUE, UTF_8,
-    is_text,
+    ASCII, BYTES, FALSE, FLOAT, INT, LARGE_INT, LATIN_1, LOCK, NONE, NUMBER_LEN, PICKLE, SAFE, TREE, TRUE,
+    UTF_8, is_pickle, is_text,
 };
+use super::large_int;
 use super::lock::decode_lock;
+use super::tree::{self, BuildError};
+use crate::errors::error;
 use crate::memory::{self, no_memory};
-use crate::objects::{self, interned};
+use crate::objects;
 use crate::strings::Unwritten;
 
 /// Receives a value's bytes and builds the Python object.
 pub(crate) struct Decoder<'py> {
     py: Python<'py>,
+    /// Whether a pickle is loaded.
+    unpickles: bool,
     kind: u8,
     len: usize,
     /// Whether the whole value has been received.
@@ -53,9 +57,10 @@ pub(crate) enum Undecodable {
 }
 
 impl<'py> Decoder<'py> {
-    pub(crate) const fn new(py: Python<'py>) -> Self {
+    pub(crate) const fn new(py: Python<'py>, unpickles: bool) -> Self {
         Self {
             py,
+            unpickles,
             kind: NONE,
             len: 0,
             is_filled: false,
@@ -69,8 +74,8 @@ impl<'py> Decoder<'py> {
     }
 
     /// Returns a decoder that has received these bytes.
-    pub(crate) fn with_bytes(py: Python<'py>, kind: u8, bytes: &[u8]) -> PyResult<Self> {
-        let mut decoder = Self::new(py);
+    pub(crate) fn with_bytes(py: Python<'py>, unpickles: bool, kind: u8, bytes: &[u8]) -> PyResult<Self> {
+        let mut decoder = Self::new(py, unpickles);
         let buffer = decoder.buffer(kind, bytes.len()).map_err(no_memory)?;
         assert_eq!(
             buffer.len(),
@@ -93,6 +98,9 @@ impl<'py> Decoder<'py> {
         let is_safe = self.kind & SAFE != 0;
         if !self.is_filled || is_safe && !is_text(self.kind & !SAFE) {
             return Err(Undecodable::Invalid(None));
+        }
+        if is_pickle(self.kind) && !self.unpickles {
+            return Err(pickle_refused(py));
         }
         let object = self.plain_object()?;
         if is_safe {
@@ -196,8 +204,13 @@ fn rare_object<'py>(
             None => return invalid,
         },
         (LARGE_INT, Target::Scratch(bytes), _) => {
-            large_int(py, &bytes).map_err(Undecodable::from_exception(py))?
+            large_int::from_bytes(py, &bytes).map_err(Undecodable::from_exception(py))?
         }
+        (TREE, Target::Scratch(bytes), _) => match tree::decode(py, &bytes) {
+            Ok(object) => object,
+            Err(BuildError::Malformed) => return invalid,
+            Err(BuildError::Raised(raised)) => return Err(Undecodable::from_exception(py)(raised)),
+        },
         _ => return invalid,
     })
 }
@@ -211,7 +224,7 @@ fn initialised(bytes: [MaybeUninit<u8>; NUMBER_LEN]) -> [u8; NUMBER_LEN] {
 impl Undecodable {
     /// Returns a function that sorts exceptions raised while an object is built: those about the value, and those that must
     /// be raised.
-    fn from_exception(py: Python<'_>) -> impl Fn(PyErr) -> Self {
+    pub(crate) fn from_exception(py: Python<'_>) -> impl Fn(PyErr) -> Self {
         move |error| {
             if error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py) {
                 Self::Invalid(Some(error))
@@ -229,8 +242,9 @@ fn text<'py>(py: Python<'py>, utf8: &[u8]) -> Result<Bound<'py, PyAny>, Undecoda
         .map_err(Undecodable::Raised)
 }
 
-fn large_int<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let from_bytes = py.get_type::<PyInt>().getattr(interned!(py, "from_bytes")?)?;
-    let arguments = (objects::bytes(py, bytes)?, interned!(py, "little")?);
-    from_bytes.call(arguments, Some(&signed(py)?))
+/// Returns why a pickle is not loaded.
+#[cold]
+fn pickle_refused(py: Python<'_>) -> Undecodable {
+    let message = format_args!("it is a pickle, and OPTIONS[\"PICKLE\"] is False");
+    Undecodable::Invalid(Some(error::<PyTypeError>(py, message)))
 }

@@ -1,14 +1,15 @@
 //! From a Python value to bytes and their kind.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
 use super::super::{atoms, pickle};
-use super::kinds::{
-    ASCII, BYTES, FALSE, FLOAT, INT, LARGE_INT, LATIN_1, NONE, NUMBER_LEN, PICKLE, SAFE, TRUE, UTF_8,
-};
-use crate::objects::{Count, dict, interned};
-use crate::strings::{is_ascii, one_byte_characters};
+use super::kinds::{BYTES, FALSE, FLOAT, INT, LARGE_INT, NONE, NUMBER_LEN, PICKLE, SAFE, TREE, TRUE};
+use super::large_int;
+use super::text::text_bytes;
+use super::tree::{self, NoTree};
+use crate::errors::error;
 
 /// A value as bytes.
 pub(crate) struct EncodedBytes<'a, 'py> {
@@ -20,35 +21,44 @@ enum Content<'a, 'py> {
     Number([u8; NUMBER_LEN]),
     Borrowed(&'a [u8]),
     Object(Bound<'py, PyBytes>),
+    Tree(Vec<u8>),
+}
+
+/// Whether values that are no trees are pickled.
+#[derive(Clone, Copy)]
+pub(crate) enum Pickling {
+    /// With this protocol; pickle's own default if `None`.
+    Protocol(Option<i32>),
+    Refused,
 }
 
 impl<'a, 'py> EncodedBytes<'a, 'py> {
     /// Encodes a value. Texts and `bytes` are not copied.
     ///
-    /// Fails with what pickling raises, if the value has to be pickled.
-    pub(crate) fn new(value: &'a Bound<'py, PyAny>, pickle_protocol: Option<i32>) -> PyResult<Self> {
-        if let Some(encoded) = Self::without_pickle(value)? {
-            return Ok(encoded);
+    /// Fails with what pickling raises if the value has to be pickled, or with `TypeError` if that is refused.
+    pub(crate) fn new(value: &'a Bound<'py, PyAny>, pickling: Pickling) -> PyResult<Self> {
+        match (Self::without_pickle(value)?, pickling) {
+            (Ok(encoded), _) => Ok(encoded),
+            (Err(_), Pickling::Protocol(protocol)) => Ok(Self {
+                kind: PICKLE,
+                content: Content::Object(pickle::dumps(value, protocol)?),
+            }),
+            (Err(reason), Pickling::Refused) => Err(refusal(value.py(), &reason)),
         }
-        Ok(Self {
-            kind: PICKLE,
-            content: Content::Object(pickle::dumps(value, pickle_protocol)?),
-        })
     }
 
     /// Encodes a value whose pickle is known.
     pub(crate) fn with_pickle(value: &'a Bound<'py, PyAny>, pickled: &'a [u8]) -> PyResult<Self> {
-        let encoded = Self::without_pickle(value)?;
-        Ok(encoded.unwrap_or(Self {
+        Ok(Self::without_pickle(value)?.unwrap_or(Self {
             kind: PICKLE,
             content: Content::Borrowed(pickled),
         }))
     }
 
     /// Encodes a value that need not be pickled.
-    fn without_pickle(value: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+    fn without_pickle(value: &'a Bound<'py, PyAny>) -> PyResult<Result<Self, NoTree<'py>>> {
         let borrowed = |kind, bytes| {
-            Ok(Some(Self {
+            Ok(Ok(Self {
                 kind,
                 content: Content::Borrowed(bytes),
             }))
@@ -64,9 +74,9 @@ impl<'a, 'py> EncodedBytes<'a, 'py> {
         } else if let Ok(truth) = value.cast_exact::<PyBool>() {
             return borrowed(if truth.is_true() { TRUE } else { FALSE }, &[]);
         } else if let Ok(number) = value.cast_exact::<PyInt>() {
-            return Self::int(number).map(Some);
+            return Self::int(number).map(Ok);
         } else if let Ok(number) = value.cast_exact::<PyFloat>() {
-            return Ok(Some(Self {
+            return Ok(Ok(Self {
                 kind: FLOAT,
                 content: Content::Number(number.value().to_ne_bytes()),
             }));
@@ -75,26 +85,22 @@ impl<'a, 'py> EncodedBytes<'a, 'py> {
         {
             return borrowed(kind | SAFE, bytes);
         }
-        Ok(None)
+        Ok(tree::encode(value)?.map(|bytes| Self {
+            kind: TREE,
+            content: Content::Tree(bytes),
+        }))
     }
 
     fn int(number: &Bound<'py, PyInt>) -> PyResult<Self> {
-        let py = number.py();
         if let Ok(small) = number.extract::<i64>() {
             return Ok(Self {
                 kind: INT,
                 content: Content::Number(small.to_ne_bytes()),
             });
         }
-        let bits: usize = number.call_method0(interned!(py, "bit_length")?)?.extract()?;
-        let bytes = number.call_method(
-            interned!(py, "to_bytes")?,
-            (Count((bits / 8 + 1) as u64), interned!(py, "little")?),
-            Some(&signed(py)?),
-        )?;
         Ok(Self {
             kind: LARGE_INT,
-            content: Content::Object(bytes.cast_into()?),
+            content: Content::Object(large_int::to_bytes(number)?),
         })
     }
 
@@ -103,22 +109,20 @@ impl<'a, 'py> EncodedBytes<'a, 'py> {
             Content::Number(bytes) => bytes,
             Content::Borrowed(bytes) => bytes,
             Content::Object(object) => object.as_bytes(),
+            Content::Tree(bytes) => bytes,
         }
     }
 }
 
-/// Returns a text's kind and bytes; `None` if it has lone surrogates.
-fn text_bytes<'a>(text: &'a Bound<'_, PyString>) -> Option<(u8, &'a [u8])> {
-    match one_byte_characters(text) {
-        // The str itself knows whether it is ASCII, but from Python 3.14 on only a macro of C can ask it.
-        Some(bytes) => Some((if is_ascii(bytes) { ASCII } else { LATIN_1 }, bytes)),
-        None => text.to_str().ok().map(|text| (UTF_8, text.as_bytes())),
-    }
-}
-
-/// Returns the keyword argument `signed=True` of `int.to_bytes` and `int.from_bytes`.
-pub(super) fn signed(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let signed = dict(py)?;
-    signed.set_item(interned!(py, "signed")?, true)?;
-    Ok(signed)
+/// Returns the exception for a value that would have to be pickled.
+#[cold]
+fn refusal(py: Python<'_>, reason: &NoTree<'_>) -> PyErr {
+    error::<PyTypeError>(
+        py,
+        format_args!(
+            "nearcache: OPTIONS[\"PICKLE\"] is False, and this value cannot be stored without pickle: {reason}. Accepted are \
+             None, bool, int, float, complex, str, bytes, bytearray, date, datetime, time, timedelta, timezone, ZoneInfo, \
+             Decimal, UUID and SafeString, and dict, list, tuple, set and frozenset of these; not their subclasses."
+        ),
+    )
 }

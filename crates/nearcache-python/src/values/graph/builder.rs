@@ -69,7 +69,7 @@ impl<'a, 'py> Builder<'a, 'py> {
                     self.parts.truncate(start);
                     return self.build();
                 }
-                frozen_set(&list_of(py, self.parts.drain(start..))?)?
+                frozen_set(list_of(py, self.parts.drain(start..))?.as_any())?.into_any()
             }
             Node::Run(_) => return Err(malformed()),
         };

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet};
 
-use crate::objects::{byte_array, list_copy, set_copy};
+use crate::objects::{byte_array_of, list_copy, set_copy};
 
 /// A private copy of a `dict`, `list` or `set` of shared objects, or the content of a `bytearray` as a `bytes`.
 ///
@@ -33,7 +33,7 @@ impl Flat {
         } else if let Ok(set) = container.cast_exact::<PySet>() {
             set_copy(set).map(Bound::into_any)
         } else {
-            byte_array(container)
+            byte_array_of(container)
         }
     }
 }

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from nearcache._core import RemoteStats
 
 # Statistics that only a SharedCache has.
-_SHARED_FIELDS = ("unreadable", "recoveries", "damages", "timeouts", "written", "moved")
+_SHARED_FIELDS = (
+    *("unreadable", "recoveries", "damages", "timeouts", "written", "moved"),
+    *("object_hits", "object_entries", "object_memory"),
+)
 # Statistics of the two tiers, which only a TieredCache has.
 _REMOTE_FIELDS = (
     *("near_hits", "remote_hits", "remote_misses", "stale_hits", "ignored_errors"),
