@@ -297,8 +297,8 @@ class TestThread:
             await cache.aget_many("abc")
 
         asyncio.run(use())
-        # A SharedCache takes apart what it reads for the second time, to keep it. A near tier in the process takes
-        # apart each of its copies; the first reads may come before there are any.
+        # A SharedCache takes apart what it reads for the second time, to keep it. A near tier in the process
+        # takes apart each of its copies; the first reads may come before there are any.
         kept = isinstance(cache, SharedCache)
         copies = 4 if "tiered-local" in request.node.name else 0
         assert 0 <= len(Located.threads) - (4 + 1 + 1 + 3 + kept) <= copies

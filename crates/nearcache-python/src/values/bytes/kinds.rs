@@ -41,8 +41,8 @@ pub(crate) enum Rereading {
 
 /// The length from which a copy costs more than finding the object.
 const LONG: usize = 256;
-/// The same for a tree: a few objects.
-const LARGE_TREE: usize = 24;
+/// The same for a tree: one with an item or two.
+const LARGE_TREE: usize = 8;
 
 /// Returns how a value of this kind and length is read again.
 #[inline]
