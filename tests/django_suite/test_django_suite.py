@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from django_suite import patched
-from django_suite.exceptions import EXCEPTIONS
 from support.redis_servers.standalone import Server
 from support.sdist import SourceError
 
@@ -31,6 +30,11 @@ SUITES = {
 }
 # Those of LocalCache and SharedCache; the others are for TieredCache.
 POLICIES = ("lru", "default", "shared")
+REDIS_POLICIES = ("tiered", "tiered with near copies")
+PICKLING = "pickling"
+# The tests with this in their names, which store values in a LocalCache instead of pickling them.
+PICKLING_NAMES = "pickl"
+LEAST_OF_PICKLING = 65
 REDIS = "cache.tests.RedisCacheTests"
 LEAST_OF_REDIS = 59
 TIMEOUT_SECONDS = 600
@@ -57,8 +61,8 @@ def runs(request, django_tests, tmp_path_factory):
     return request.param, futures
 
 
-def run(suite, policy, folder, ran, server=""):
-    """Run a suite under Django's runtests.py; return how many tests of each class ran."""
+def run(suite, policy, folder, ran, *arguments, server=""):
+    """Run suites under Django's runtests.py; return how many tests of each class ran."""
     python_path = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]
     env = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
@@ -66,9 +70,10 @@ def run(suite, policy, folder, ran, server=""):
         "NEARCACHE_SUITE_RAN": str(ran),
         "NEARCACHE_SUITE_SERVER": server,
     }
+    # Not in parallel: that way Django can't report a failure's traceback without one more package.
+    command = [sys.executable, "runtests.py", "--settings=django_suite.settings", "--parallel=1"]
     result = subprocess.run(
-        # Not in parallel: that way Django can't report a failure's traceback without one more package.
-        [sys.executable, "runtests.py", "--settings=django_suite.settings", "--parallel=1", suite],
+        [*command, suite, *arguments],
         cwd=folder,
         env=env,
         stdout=subprocess.PIPE,
@@ -90,8 +95,15 @@ def test_django_suite(runs, policy):
     assert not too_few
 
 
-@pytest.mark.parametrize("policy", [name for name in EXCEPTIONS if name not in POLICIES])
+@pytest.mark.parametrize("policy", REDIS_POLICIES)
 def test_django_s_redis_tests(django_tests, tmp_path, policy):
     with Server() as server:
-        ran = run(REDIS, policy, django_tests, tmp_path / "ran.json", server.url)
+        ran = run(REDIS, policy, django_tests, tmp_path / "ran.json", server=server.url)
     assert ran[REDIS] >= LEAST_OF_REDIS
+
+
+def test_django_s_tests_of_pickling(django_tests, tmp_path):
+    first, *others = patched.PICKLING
+    arguments = [*others, "-k", PICKLING_NAMES]
+    ran = run(first, PICKLING, django_tests, tmp_path / "ran.json", *arguments)
+    assert sum(ran.values()) >= LEAST_OF_PICKLING
