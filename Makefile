@@ -83,8 +83,10 @@ compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCach
 memory: build ## the resident size of a full LocalCache, beside MAX_MEMORY
 	@$(BIN)/python -m benchmarks.overhead memory
 
-overhead: build ## what Django's proxy and ours cost in front of a backend, and an import
+overhead: build ## what Django's proxy and ours cost in front of a backend, a cached page, and an import
 	@$(BIN)/python -m benchmarks.overhead proxies
+	@echo
+	@$(BIN)/python -m benchmarks.overhead pages
 	@echo
 	@$(BIN)/python -m benchmarks.overhead imports
 

@@ -10,6 +10,7 @@ affects all of them. The best of all rounds counts.
 
 import argparse
 import contextlib
+import fnmatch
 import json
 import sys
 import time
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .operations import AT_ONCE, EMPTY_LOOP, OPERATIONS, Operation
+from .operations import AT_ONCE, EMPTY_LOOP, OPERATIONS, VALUES, Operation
 from .report import markdown_text, svg, text
 from .results import Rates, Results, Timings
 from .rivals import BASELINE, FLOOR, RIVALS, TIERED, TIERED_SHARED, Rival
@@ -95,9 +96,13 @@ def raise_failure(answer: dict[str, Any]) -> None:
 class Race:
     """The comparison while it runs."""
 
-    def __init__(self, rivals: Sequence[Rival], results: Results, warn: Progress) -> None:
+    def __init__(
+        self, rivals: Sequence[Rival], operations: Sequence[Operation], results: Results, warn: Progress
+    ) -> None:
         """Prepare; `run` starts the workers."""
         self.rivals = rivals
+        self.operations = operations
+        self.at_once = [each for each in AT_ONCE if each in operations]
         self.results = results
         self.warn = warn
         self.running: list[Worker] = []
@@ -106,20 +111,20 @@ class Race:
         self.broken: set[tuple[str, str]] = set()
 
     def run(self, repeats: int, burst_ms: float, progress: Progress) -> None:
-        """Time all operations on all rivals; fill the results."""
+        """Time the operations on all rivals; fill the results."""
         with contextlib.ExitStack() as stack:
             workers = [stack.enter_context(Worker(rival, burst_ms)) for rival in self.rivals]
             self.running = [worker for worker in workers if self.started(worker)]
-            for worker in [worker for worker in self.running if makes_pairs(worker.rival)]:
+            for worker in [each for each in self.running if self.at_once and makes_pairs(each.rival)]:
                 other = stack.enter_context(Worker(worker.rival, burst_ms, worker.place))
                 self.join(Pair(worker, other, burst_ms))
             for repeat in range(1, repeats + 1):
-                for operation in (EMPTY_LOOP, *OPERATIONS):
+                for operation in (EMPTY_LOOP, *self.operations):
                     progress(f"round {repeat} of {repeats}: {operation.name}")
                     for worker in list(self.running):
                         if worker.rival.django or not operation.django:
                             self.time(worker, operation)
-                for operation in AT_ONCE:
+                for operation in self.at_once:
                     progress(f"round {repeat} of {repeats}: {operation.name}, two processes at once")
                     for pair in list(self.pairs):
                         if pair.rival.django or not operation.django:
@@ -220,6 +225,20 @@ def names(value: str) -> list[str]:
     return given
 
 
+def rows(value: str) -> list[Operation]:
+    """Return the operations that a comma-separated list of patterns selects, for argparse."""
+    selected: list[Operation] = []
+    for pattern in value.split(","):
+        found = [each for each in OPERATIONS if fnmatch.fnmatchcase(each.name, pattern.strip())]
+        if pattern == "values":
+            found = list(VALUES)
+        if not found:
+            known = ", ".join(each.name for each in OPERATIONS)
+            raise argparse.ArgumentTypeError(f"{pattern!r} is no row; choose from {known}")
+        selected += found
+    return [each for each in OPERATIONS if each in selected]
+
+
 def positive(value: str) -> int:
     """Return a whole number above zero, for argparse."""
     if not value.isdecimal() or int(value) == 0:
@@ -238,6 +257,13 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"time these and {BASELINE}, the baseline: {', '.join(RIVALS)}",
     )
     parser.add_argument(
+        "--rows",
+        type=rows,
+        default=list(OPERATIONS),
+        metavar="PATTERN,...",
+        help="time these operations: names, patterns such as 'get *', or 'values' for what sites cache",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="fewer and shorter bursts: about a minute, rougher numbers"
     )
     parser.add_argument(
@@ -248,7 +274,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--svg", type=Path, metavar="PATH", help=f"write the chart here (default {SVG})")
     parser.add_argument("--no-write", action="store_true", help="write neither")
     parser.epilog = (
-        "A --quick or --only run leaves the default files alone: it writes where --json and --svg say."
+        "A --quick, --only or --rows run leaves the default files alone: it writes where --json and --svg "
+        "say."
     )
     return parser.parse_args(argv)
 
@@ -269,7 +296,8 @@ def write(options: argparse.Namespace, results: Results) -> None:
     """Write the JSON and the chart."""
     if options.no_write:
         return
-    partial = options.quick or len(options.only) < len(RIVALS)
+    chosen_all = len(options.only) == len(RIVALS) and len(options.rows) == len(OPERATIONS)
+    partial = options.quick or not chosen_all
     outputs = (
         (options.json, JSON, json.dumps(results.as_json(), indent=2) + "\n"),
         (options.svg, SVG, svg(results)),
@@ -289,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     repeats = options.repeats or (QUICK_REPEATS if options.quick else REPEATS)
     results = Results(repeats, QUICK_BURST_MS if options.quick else BURST_MS)
     try:
-        race = Race(chosen([BASELINE, *options.only]), results, warn)
+        race = Race(chosen([BASELINE, *options.only]), options.rows, results, warn)
         race.run(repeats, results.burst_ms, progress)
     except KeyboardInterrupt:
         warn("interrupted")

@@ -2,10 +2,11 @@
 
     python -m benchmarks.overhead memory     the resident size of a full LocalCache, and expired entries
     python -m benchmarks.overhead proxies    a get through Django's `cache` and through ours
+    python -m benchmarks.overhead pages      a hit of `cache_page`, through Django's test client
     python -m benchmarks.overhead imports    the import of a backend in a new interpreter
     python -m benchmarks.overhead threads    gets by several threads at once (free-threaded Python)
 
-`make memory` runs the first, `make overhead` the second and the third. Candidates take turns, and the fastest
+`make memory` runs the first, `make overhead` the three after it. Candidates take turns, and the fastest
 run of each counts.
 """
 
@@ -30,6 +31,8 @@ from typing import Any
 import django
 from django.conf import settings
 
+from . import values
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -43,6 +46,8 @@ def main() -> None:
     command.set_defaults(run=memory)
     command = commands.add_parser("proxies", help="a get through Django's `cache` and through ours")
     command.set_defaults(run=proxies)
+    command = commands.add_parser("pages", help="a hit of `cache_page`, through Django's test client")
+    command.set_defaults(run=pages)
     command = commands.add_parser("imports", help="the import of a backend in a new interpreter")
     command.set_defaults(run=imports)
     command = commands.add_parser("threads", help="gets by several threads at once (free-threaded Python)")
@@ -60,7 +65,7 @@ EXPIRING = 100_000
 
 
 class Basket:
-    """A value that the cache has to pickle."""
+    """An instance of a program's own class."""
 
     def __init__(self, number: int) -> None:
         """Make one that differs from the others."""
@@ -81,13 +86,21 @@ MIXES: dict[str, Callable[[int], Any]] = {
         "price": number / 7,
         "sold": True,
     },
-    "pickled objects": Basket,
+    "objects": Basket,
+    "model instances": values.article,
+    "querysets of 20": values.queryset,
+    "lists of 20 dicts": values.values_rows,
+    "lists of 100 dataclasses": values.order,
+    "responses of 20 KB": values.response,
+    "responses with a cookie": values.response_with_cookie,
+    "sessions": values.session,
 }
 
 
 def memory(options: argparse.Namespace) -> None:
     """Print the resident size of full caches, each in a new process, and the writes that expiry takes."""
-    settings.configure()
+    settings.configure(INSTALLED_APPS=["benchmarks"])
+    django.setup()
     if options.mix:
         print(json.dumps(fill(MIXES[options.mix])))
         return
@@ -120,8 +133,10 @@ def fill(make: Callable[[int], Any]) -> dict[str, float]:
     for _ in range(number):
         cache.set(f"key:{number}", make(number))
         number += 1
+    gc.collect()  # what was stored may have been in cycles
     taken, entries = resident_bytes() - before, cache.stats().entries
     cache.clear()
+    gc.collect()  # empties the interpreter's lists of free tuples and dicts, each of which can hold 1 MB
     return {
         "entries": entries,
         "ratio": taken / (LIMIT_MB << 20),
@@ -149,10 +164,12 @@ def writes_until_expired_entries_are_removed() -> int:
     return writes
 
 
-# --- proxies and imports --------------------------------------------------------------------------
+# --- proxies, pages and imports --------------------------------------------------------------------------
 
 REPEATS = 25
 CALLS = 20_000
+PAGE_REPEATS = 200
+PAGES = 25
 IMPORTS = 20
 
 IMPORT_TIME = "import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
@@ -181,6 +198,45 @@ def proxies(_: argparse.Namespace) -> None:
     print("get of an int, by way of      ns   of direct")
     for name, seconds in times.items():
         print(f"{name:<25}{seconds * 1e9:>7.0f}{seconds / direct:>11.1f}x")
+
+
+def pages(_: argparse.Namespace) -> None:
+    """Print the time of a request for a page of 20 KB that each cache holds.
+
+    The time of an empty page that is not cached shows what the client and Django take without the cache.
+    """
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        backends = {
+            "LocMemCache": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+            "LocalCache": {"BACKEND": "nearcache.django.LocalCache"},
+            "SharedCache": {"BACKEND": "nearcache.django.SharedCache", "LOCATION": f"{folder}/cache"},
+        }
+        if sys.platform != "linux":
+            del backends["SharedCache"]
+        settings.configure(
+            CACHES={"default": backends["LocMemCache"], **backends},
+            ROOT_URLCONF="benchmarks.pages",
+            ALLOWED_HOSTS=["testserver"],
+            SECRET_KEY="benchmark",
+        )
+        django.setup()
+        times = fastest({path: get_page(path) for path in ["empty", *backends]}, PAGE_REPEATS)
+    print("cache_page hit of 20 KB        µs   of LocMemCache, without the empty page")
+    base = times["LocMemCache"] - times["empty"]
+    for path, seconds in times.items():
+        ratio = "" if path == "empty" else f"{base / (seconds - times['empty']):>10.1f}x"
+        print(f"{path:<25}{seconds * 1e6:>8.1f}{ratio}")
+
+
+def get_page(path: str) -> Callable[[], float]:
+    """Return a function that times a request, in seconds."""
+    from django.test import Client  # noqa: PLC0415 (settings come first)
+
+    client = Client()
+    for _ in range(2):
+        assert client.get(f"/{path}").status_code == 200
+    timer = timeit.Timer(f"client.get('/{path}')", globals={"client": client})
+    return lambda: timer.timeit(PAGES) / PAGES
 
 
 def imports(_: argparse.Namespace) -> None:

@@ -36,6 +36,9 @@ CLIENTS = 4
 WARM_UP_SHARE = 0.4
 # Few enough requests that a cache which is empty after a restart does not fill up.
 AFTER_RESTART = RunLength(requests_by_client=[75] * CLIENTS)
+# Enough requests that each process has the page, and then so many that are measured.
+PAGE_WARM_UP = RunLength(requests_by_client=[25] * CLIENTS)
+PAGE = RunLength(requests_by_client=[150] * CLIENTS)
 # Without a cache there is nothing to fill, so less time is enough.
 NO_CACHE_SHARE = 0.4
 # With --check, the comparison on two machines is shorter.
@@ -108,6 +111,8 @@ def split(seconds):
 def measure(cache, site, warm_up_length, length, progress):
     """Serves the site with one cache, sends requests, restarts it, and sends requests again.
 
+    Before the restart, it sends requests for one page that `cache_page` caches.
+
     ``site`` is `Server` or `Machines`.
     """
     name = NAMES[cache]
@@ -120,11 +125,14 @@ def measure(cache, site, warm_up_length, length, progress):
                 server, requests[CLIENTS : 2 * CLIENTS], warm_up_length, f"{name}, warming up", progress
             )
             traffic, counted = send_and_count(server, requests[:CLIENTS], length, name, progress)
+            for length_of_page in (PAGE_WARM_UP, PAGE):
+                pages = [workload.one_page() for _ in range(CLIENTS)]
+                page = send_requests(server, pages, length_of_page, f"{name}, one page", progress)
         with site(cache, location) as server:
             restarted = send_and_count(
                 server, requests[2 * CLIENTS :], AFTER_RESTART, f"{name}, restarted", progress
             )
-    return Outcome(cache, warm_up, traffic, counted, *restarted)
+    return Outcome(cache, warm_up, traffic, counted, page, *restarted)
 
 
 def send_and_count(server, requests, length, title, progress):

@@ -20,9 +20,10 @@ COLUMN_WIDTH = 14
 NOTHING = "-"
 NOTES = """\
 The figures are for four server processes together. All caches got the same requests after the same warm-up,
-and a few more after a restart of all processes. Values computed: cache misses. Queries saved: compared with
-no cache. Sessions lost: evicted while in use, or unknown to the process that handled the request. A Redis
-server is not restarted with the site, and uses the same processors."""
+and a few more after a restart of all processes. For one cached page: a page that `cache_page` caches was
+requested again and again. Values computed: cache misses. Queries saved: compared with no cache. Sessions
+lost: evicted while in use, or unknown to the process that handled the request. A Redis server is not
+restarted with the site, and uses the same processors."""
 NOTES_ON_MACHINES = """\
 Two servers with two processes each, on two loopback addresses, and one Redis or Valkey server. TieredCache
 keeps near copies in each process; with NEAR "shared", in one file for each machine. Server commands: what the
@@ -37,6 +38,7 @@ class Outcome:
     warm_up: Traffic
     traffic: Traffic
     counted: dict[str, int]  # during `traffic`
+    page: Traffic  # requests for one page that is cached
     restarted: Traffic
     counted_restarted: dict[str, int]  # during `restarted`
 
@@ -46,11 +48,16 @@ class Outcome:
 
     @property
     def failures(self):
-        return self.warm_up.failures + self.traffic.failures + self.restarted.failures
+        runs = (self.warm_up, self.traffic, self.page, self.restarted)
+        return [failure for run in runs for failure in run.failures]
 
     @property
     def requests_per_second(self):
         return self.traffic.requests / self.traffic.seconds
+
+    @property
+    def requests_per_second_of_page(self):
+        return self.page.requests / self.page.seconds
 
     @property
     def hit_ratio(self):
@@ -103,6 +110,10 @@ def _speed_rows(outcomes):
     return [
         ("", [NAMES[outcome.cache] for outcome in outcomes]),
         ("requests/s", [f"{outcome.requests_per_second:,.0f}" for outcome in outcomes]),
+        (
+            "  for one cached page",
+            [f"{outcome.requests_per_second_of_page:,.0f}" for outcome in outcomes],
+        ),
         ("latency, median (ms)", [f"{outcome.latency_ms(0.5):.1f}" for outcome in outcomes]),
         ("latency, p99 (ms)", [f"{outcome.latency_ms(0.99):.1f}" for outcome in outcomes]),
         ("hit ratio of all processes", [_shown(outcome, outcome.hit_ratio) for outcome in outcomes]),

@@ -5,7 +5,7 @@ The popularity of pages follows Zipf's law: a few are visited very often, most o
 depends only on the seed and the sitemap, so all caches get the same requests.
 """
 
-from itertools import accumulate, count
+from itertools import accumulate, count, repeat
 from random import Random
 from typing import NamedTuple
 
@@ -48,6 +48,10 @@ class Workload:
             else:
                 yield Request(visitor, *request)
 
+    def one_page(self):
+        """Yields requests for one page of a category without end. The site caches it with `cache_page`."""
+        return repeat(Request(0, "GET", self._categories.most_popular))
+
     def _visit(self, random):
         """Yields the method and path of each request of one visitor.
 
@@ -82,6 +86,10 @@ class ZipfChoice:
     def __init__(self, paths):
         self._paths = list(paths)
         self._weights = list(accumulate(1 / rank for rank in range(1, len(self._paths) + 1)))
+
+    @property
+    def most_popular(self):
+        return self._paths[0]
 
     def pick(self, random):
         return random.choices(self._paths, cum_weights=self._weights)[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from django_suite import patched
-from django_suite.run import WITHOUT_SERVER, Run
+from django_suite.run import WITH_SERVER, Run
 from support.redis_servers.standalone import Server
 from support.sdist import SourceError
 
@@ -28,7 +28,7 @@ def pytest_collection_finish(session):
         return
     for item in chosen:
         suite, policy = item.callspec.params["suite"], item.callspec.params["policy"]
-        server = None if policy in WITHOUT_SERVER else Server()
+        server = Server() if policy in WITH_SERVER else None
         RUNS[item.nodeid] = Run(suite, policy, django_tests, server)
 
 

@@ -52,4 +52,5 @@ EXCEPTIONS = {
     "shared": PRIVATE | LRU_ONLY | SHARED,
     "tiered": REDIS,
     "tiered with near copies": REDIS,
+    "pickling": {},
 }

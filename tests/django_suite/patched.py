@@ -20,6 +20,28 @@ BUILD = ROOT / "build" / "django-suite"
 FILES = ("runtests.py", "test_sqlite.py", "urls.py")
 FOLDERS = ("cache", "sessions_tests", "template_tests", "templates")
 
+# The labels of what has tests of pickling. In these folders, values go through our cache. (Not here:
+# urlpatterns_reverse and other modules of i18n, which import tests of more folders.)
+PICKLING = (
+    "aggregation_regress",
+    "expressions",
+    "foreign_object",
+    "forms_tests",
+    "httpwrappers",
+    "i18n.tests",
+    "mail",
+    "model_fields",
+    "model_regress",
+    "multiple_database",
+    "queries",
+    "queryset_pickle",
+    "template_tests",
+    "utils_tests",
+    "validation",
+)
+PICKLING_FOLDERS = tuple(label.partition(".")[0] for label in PICKLING)
+IMPORT_PICKLE = re.compile(r"^( *)import pickle$", re.MULTILINE)
+
 REPLACED = {
     '"django.core.cache.backends.locmem.LocMemCache"': '"nearcache.django.LocalCache"',
     "from django.core.cache.backends.locmem import LocMemCache": (
@@ -71,12 +93,14 @@ def extract(archive: Path, into: Path) -> None:
 def wanted(member: tarfile.TarInfo) -> PurePosixPath | None:
     """Return the file's name below tests/, or None if the copy does without it."""
     _, folder, *rest = (*PurePosixPath(member.name).parts, "")
-    if not member.isfile() or folder != "tests" or not (rest[0] in FILES or rest[0] in FOLDERS):
+    if not member.isfile() or folder != "tests" or rest[0] not in {*FILES, *FOLDERS, *PICKLING_FOLDERS}:
         return None
     return PurePosixPath(*rest)
 
 
 def patch(name: PurePosixPath, text: str) -> str:
+    if name.parts[0] in PICKLING_FOLDERS:
+        text = IMPORT_PICKLE.sub(r"\1from django_suite import through_cache as pickle", text)
     for old, new in REPLACED.items():
         text = text.replace(old, new)
     if name == PurePosixPath("cache/tests.py"):

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 TIMEOUT_SECONDS = 600
-# The policies of LocalCache and SharedCache; the others are for TieredCache.
+# The policies of LocalCache and SharedCache, and those of TieredCache.
 WITHOUT_SERVER = ("lru", "default", "shared")
+WITH_SERVER = ("tiered", "tiered with near copies")
+# Not in parallel: Django would need one more package to report a failure's traceback.
+RUN_TESTS = (sys.executable, "runtests.py", "--settings=django_suite.settings", "--parallel=1")
 
 
 class Run:
-    """A run of a suite under a policy, which begins at once."""
+    """A run of a suite, or of several, under a policy, which begins at once."""
 
     def __init__(self, suite, policy, django_tests, server=None):
         self._title = f"Django's {suite} with EVICTION={policy}"
@@ -32,8 +35,7 @@ class Run:
         }
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                # Not in parallel: Django would need one more package to report a failure's traceback.
-                [sys.executable, "runtests.py", "--settings=django_suite.settings", "--parallel=1", suite],
+                [*RUN_TESTS, *suite.split()],
                 cwd=django_tests,
                 env=env,
                 stdin=subprocess.DEVNULL,

@@ -5,8 +5,8 @@ They run as Django runs them, in a process of their own. See tests/django_suite/
 
 import pytest
 
-from django_suite.exceptions import EXCEPTIONS
-from django_suite.run import WITHOUT_SERVER
+from django_suite import patched
+from django_suite.run import WITH_SERVER, WITHOUT_SERVER
 
 # What to run, and how many tests of the classes that matter to us must have run for that to count.
 SUITES = {
@@ -20,6 +20,9 @@ SUITES = {
         "template_tests.syntax_tests.test_cache.CacheTests": 2,
     },
 }
+# The tests with this in their names, which store values in a LocalCache instead of pickling them.
+PICKLING = " ".join([*patched.PICKLING, "-k", "pickl"])
+LEAST_OF_PICKLING = 65
 REDIS = "cache.tests.RedisCacheTests"
 LEAST_OF_REDIS = 59
 
@@ -32,7 +35,13 @@ def test_django_suite(run, suite, policy):
     assert not too_few
 
 
-@pytest.mark.parametrize("policy", [name for name in EXCEPTIONS if name not in WITHOUT_SERVER])
+@pytest.mark.parametrize("policy", WITH_SERVER)
 @pytest.mark.parametrize("suite", [REDIS])
 def test_django_s_redis_tests(run, suite, policy):
     assert run.wait()[REDIS] >= LEAST_OF_REDIS
+
+
+@pytest.mark.parametrize("policy", ["pickling"])
+@pytest.mark.parametrize("suite", [PICKLING], ids=["all"])
+def test_django_s_tests_of_pickling(run, suite, policy):
+    assert sum(run.wait().values()) >= LEAST_OF_PICKLING

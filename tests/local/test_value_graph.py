@@ -8,6 +8,7 @@ import pickle
 import threading
 
 import pytest
+from django.contrib.auth.models import User
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,6 +114,8 @@ VALUES = {
         type(NotImplemented),
         collections.abc.Mapping,
     ],
+    # Its class is in Django's registry, and in no module.
+    "model that Django made": lambda: [User.groups.through(pk=number) for number in range(3)],
     "the same instance twice": lambda: same_twice(lambda: hooks.SetState(a=[1])),
     "the same tuple twice": lambda: same_twice(lambda: (hooks.SetState(a=[1]),)),
     "the same frozenset twice": lambda: same_twice(lambda: frozenset({FrozenBox(1)})),

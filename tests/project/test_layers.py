@@ -56,7 +56,7 @@ LAYERS = {
         locks
     """,
     "values": """
-        counted_names pickle
+        counted_names pickle sizes
         atoms
         bytes graph
     """,

@@ -10,9 +10,6 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::objects::{dict, intern, interned, items, text};
 
-/// The memory that the garbage collector puts in front of an object, in bytes.
-const GC_HEADER: u64 = 16;
-
 /// Returns whether new instances of a class are made by `object.__new__`.
 pub(crate) fn is_plainly_allocated(class: &Bound<'_, PyType>) -> bool {
     // SAFETY: both are types and alive. The field is set when a type is made, or when its `__new__` is assigned to, which
@@ -183,12 +180,9 @@ fn unpickling_error(py: Python<'_>, message: &str) -> PyErr {
     raised().map_or_else(|error| error, PyErr::from_value)
 }
 
-/// Returns the memory that a dict takes, without its keys and values, in bytes.
-pub(crate) fn dict_size(dict: &Bound<'_, PyDict>) -> PyResult<u64> {
-    let size: u64 = dict
-        .call_method0(interned!(dict.py(), "__sizeof__")?)?
-        .extract()?;
-    Ok(GC_HEADER + size)
+/// Returns the size of a dict without its keys and values, in bytes. Names that instances share are not counted.
+pub(crate) fn size_of_dict(dict: &Bound<'_, PyDict>) -> PyResult<u64> {
+    dict.call_method0(interned!(dict.py(), "__sizeof__")?)?.extract()
 }
 
 fn set_attribute(

@@ -13,18 +13,16 @@ use pyo3::types::{
     PyTzInfo,
 };
 
+use super::sizes::{bytes_size, str_size};
 use crate::nonblocking_once::NonblockingOnce;
 use crate::objects::{interned, text};
-use crate::strings::characters_size;
 
 /// For objects that exist once in a process, such as `None`.
 const SINGLETON: u64 = 0;
 const NUMBER: u64 = 32;
-const DATETIME: u64 = 64;
+const DATETIME: u64 = 48;
 const DECIMAL: u64 = 112;
 const UUID: u64 = 112;
-const STR_HEADER: u64 = 64;
-const BYTES_HEADER: u64 = 48;
 
 /// Returns the memory that an atom takes, in bytes; `None` if the object is not an atom.
 pub(super) fn atom_size(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
@@ -55,16 +53,6 @@ fn is_collection(value: &Bound<'_, PyAny>) -> bool {
         &raw mut ffi::PyFrozenSet_Type,
     ];
     collections.contains(&value.get_type_ptr())
-}
-
-/// Returns the memory that a `str` takes, in bytes.
-pub(super) fn str_size(text: &Bound<'_, PyString>) -> u64 {
-    STR_HEADER + characters_size(text)
-}
-
-/// Returns the memory that a `bytes` takes.
-pub(super) const fn bytes_size(len: usize) -> u64 {
-    BYTES_HEADER + len as u64
 }
 
 /// Returns the memory that an `int` takes. Small ones exist once; others take 4 bytes for each 30 bits.

@@ -1,4 +1,4 @@
-//! Dict keys whose memory has been counted, in any value of this process.
+//! Names whose memory has been counted, in any value of this process: dict keys, and texts that every model refers to.
 //!
 //! Rows and settings have the same few keys, and each key is one object, shared by all the dicts: by the compiler or the
 //! database driver. If every dict counted them, such keys would be half of a small dict's weight. So each is counted once
@@ -23,8 +23,8 @@ const ALIGNMENT_BITS: u32 = 4;
 
 static NAMES: [AtomicPtr<ffi::PyObject>; SLOTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS];
 
-/// Returns whether a name has been counted.
-pub(super) fn contains(name: &Bound<'_, PyString>) -> bool {
+/// Returns whether an object is a name that has been counted.
+pub(super) fn contains(name: &Bound<'_, PyAny>) -> bool {
     slot(name).load(Ordering::Relaxed) == name.as_ptr()
 }
 
@@ -35,6 +35,6 @@ pub(super) fn insert(name: &Bound<'_, PyString>) {
     drop(unsafe { Bound::from_owned_ptr_or_opt(name.py(), previous) });
 }
 
-fn slot(name: &Bound<'_, PyString>) -> &'static AtomicPtr<ffi::PyObject> {
+fn slot(name: &Bound<'_, PyAny>) -> &'static AtomicPtr<ffi::PyObject> {
     &NAMES[(name.as_ptr() as usize >> ALIGNMENT_BITS) % SLOTS]
 }

@@ -17,6 +17,7 @@ pub(crate) mod bytes;
 mod counted_names;
 mod graph;
 pub(crate) mod pickle;
+mod sizes;
 
 #[cfg(unix)]
 use pyo3::exceptions::PyException;
@@ -82,7 +83,7 @@ impl Encoded {
     fn pickled(py: Python<'_>, pickled: &[u8]) -> PyResult<Self> {
         Ok(Self {
             stored: Stored::Pickled(objects::bytes(py, pickled)?.unbind()),
-            size: atoms::bytes_size(pickled.len()),
+            size: sizes::bytes_size(pickled.len()),
         })
     }
 

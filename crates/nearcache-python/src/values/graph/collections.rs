@@ -8,17 +8,9 @@ use super::node::Node;
 use super::recorder::{LARGE, Recorder, Seen};
 use super::stop::Stop;
 use crate::objects::{Items, bytes_of, items, list_copy, set_copy};
-use crate::values::atoms::{atom_size, bytes_size, str_size};
+use crate::values::atoms::atom_size;
 use crate::values::counted_names;
-
-// Bytes, as in `atoms`.
-const DICT_HEADER: u64 = 112;
-const LIST_HEADER: u64 = 64;
-const SET_HEADER: u64 = 240;
-const TUPLE_HEADER: u64 = 64;
-const POINTER: u64 = 8;
-/// A set's or dict's table entry, at the mean load.
-const TABLE_ENTRY: u64 = 28;
+use crate::values::sizes::{bytes_size, dict_size, list_size, set_size, str_size, tuple_size};
 
 /// How deep the tuples may be nested in a dict's key or a set's member that is shared.
 const MAX_KEY_DEPTH: usize = 8;
@@ -69,7 +61,11 @@ impl<'py> Recorder<'py> {
                 return self.dict_items(&copy, position);
             }
         }
-        self.size += DICT_HEADER + TABLE_ENTRY * copy.len() as u64;
+        // One key is enough for an estimate.
+        let has_names = items(&copy)
+            .next()
+            .is_some_and(|(key, _)| key.is_exact_instance_of::<PyString>());
+        self.size += dict_size(copy.len(), has_names);
         let changes = match first_changed {
             Some(here) => self.changed_values(here, &copy)?,
             None => 0,
@@ -162,7 +158,7 @@ impl<'py> Recorder<'py> {
                     return Ok(false);
                 }
             }
-            self.size += TUPLE_HEADER + POINTER * tuple.len() as u64;
+            self.size += tuple_size(tuple.len());
             return Ok(true);
         }
         if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
@@ -178,17 +174,19 @@ impl<'py> Recorder<'py> {
                 return Ok(false);
             }
         }
-        self.size += SET_HEADER + TABLE_ENTRY * len as u64;
+        self.size += set_size(len);
         Ok(true)
     }
 
     fn list(&mut self, list: &Bound<'py, PyList>) -> Result<(), Stop> {
         let copy = list_copy(list)?;
         let position = self.open_before_parts(list)?;
-        self.expect_parts(copy.len())?;
+        if let Some(first) = copy.iter().next() {
+            self.expect_parts(&first, copy.len())?;
+        }
         let len = self.items(copy.iter())?;
         if self.only_shared_after(position) {
-            self.size += LIST_HEADER + POINTER * u64::from(len);
+            self.size += list_size(copy.len());
             self.close_without_parts(position, Node::Flat(Flat::new(copy)));
         } else {
             self.close(position, Node::List(len));
@@ -200,7 +198,7 @@ impl<'py> Recorder<'py> {
         let position = self.open()?;
         let len = self.items(tuple.iter())?;
         if self.only_shared_after(position) {
-            self.size += TUPLE_HEADER + POINTER * u64::from(len);
+            self.size += tuple_size(tuple.len());
             return self.share_without_parts(tuple, position);
         }
         let superseded = self.finish_after_parts(tuple, position)?;

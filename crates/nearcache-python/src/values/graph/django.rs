@@ -5,11 +5,12 @@
 //! the versions of Django that the tests run with; with a newer one the functions are called.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::classes;
 use crate::nonblocking_once::NonblockingOnce;
 use crate::objects::{dict, imported_module, interned, text};
+use crate::values::counted_names;
 
 /// The newest version of Django of which the functions are known.
 const NEWEST: (u32, u32) = (6, 1);
@@ -144,6 +145,12 @@ impl Models {
         let model = of("django.db.models", "Model")?;
         let queryset = of("django.db.models", "QuerySet")?;
         let model_state = of("django.db.models.base", "ModelState")?.cast_into::<PyType>()?;
+        // Every instance of a model refers to these two.
+        for constant in [of("django", "__version__")?, of("django.db", "DEFAULT_DB_ALIAS")?] {
+            if let Ok(text) = constant.cast::<PyString>() {
+                counted_names::insert(text);
+            }
+        }
         let function =
             |class: &Bound<'_, PyAny>, name| Ok::<_, PyErr>(class.getattr(text(py, name)?)?.unbind());
         Ok(Some(Self {

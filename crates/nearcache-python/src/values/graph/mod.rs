@@ -34,7 +34,8 @@ mod stop;
 
 use pyo3::prelude::*;
 
-use crate::memory::{no_memory, push};
+use crate::memory::{no_memory, push, vec};
+use crate::values::sizes::{block, malloc_block};
 use builder::Builder;
 pub(super) use flat::Flat;
 use node::Node;
@@ -83,8 +84,8 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// The memory of the Python object, and of the headers of two allocations, in bytes.
-    const HEADER: u64 = 16 + size_of::<Self>() as u64 + 2 * 16;
+    /// The memory of the Python object, in bytes.
+    const HEADER: u64 = block(16 + size_of::<Self>() as u64);
 
     /// Makes a graph of recorded nodes, in which [`Node::Repeat`] contains a position.
     fn new(mut nodes: Vec<Node>) -> PyResult<Self> {
@@ -103,13 +104,17 @@ impl Graph {
                 *position = u32::try_from(rank).map_err(no_memory)?;
             }
         }
-        nodes.shrink_to_fit();
-        Ok(Self { nodes, marks })
+        // Copied, because a block that is cut short leaves a remainder that is too small for anything else.
+        let mut exact = vec(nodes.len())?;
+        exact.append(&mut nodes);
+        Ok(Self { nodes: exact, marks })
     }
 
     /// Returns the memory of the nodes, without what they refer to, in bytes.
     fn own_size(&self) -> u64 {
-        Self::HEADER + (size_of_val(&*self.nodes) + size_of_val(&*self.marks)) as u64
+        let nodes = malloc_block(size_of_val(&*self.nodes) as u64);
+        let marks = malloc_block(size_of_val(&*self.marks) as u64);
+        Self::HEADER + nodes + marks
     }
 
     /// Rebuilds the value. O(size). Fails with what the functions of the value's classes raise.

@@ -8,7 +8,7 @@ use super::recorder::Recorder;
 use super::stop::Stop;
 use crate::nonblocking_once::NonblockingOnce;
 use crate::objects::{bytes_of, interned, text};
-use crate::values::atoms::bytes_size;
+use crate::values::sizes::bytes_size;
 
 impl<'py> Recorder<'py> {
     /// Records the memory of a `PickleBuffer` as pickle does without a callback: as a `bytes` if it is read-only, else as a

@@ -10,11 +10,15 @@ use super::node::Node;
 use super::stop::Stop;
 use crate::memory::{no_memory, push};
 use crate::values::atoms::atom_size;
+use crate::values::counted_names;
 
 /// How deep objects may be nested. Deeper values are pickled, which raises `RecursionError` if it must.
 const MAX_DEPTH: usize = 100;
 /// The size from which an immutable object is counted once in a value, because it may occur many times.
 pub(super) const LARGE: u64 = 128;
+
+/// For how many objects the table of those that occurred has room at first. Most values have fewer.
+const FIRST_ROOM: usize = 14;
 
 /// What is known about an object that occurred before in the same value.
 #[derive(Clone, Copy, PartialEq)]
@@ -47,7 +51,7 @@ pub(super) struct Recorder<'py> {
     objects: bool,
     /// By address. The references keep the addresses from being used again.
     seen: HashMap<usize, (Seen, Bound<'py, PyAny>), RandomState>,
-    /// By address. The classes are kept in `seen`.
+    /// By address. The nodes keep the classes alive.
     pub(super) classes: HashMap<usize, Known, RandomState>,
     depth: usize,
 }
@@ -111,6 +115,8 @@ impl<'py> Recorder<'py> {
                 return Ok(());
             }
             self.remember(value, Seen::Shared)?;
+        } else if counted_names::contains(value) {
+            return Ok(());
         }
         self.size += size;
         Ok(())
@@ -124,9 +130,13 @@ impl<'py> Recorder<'py> {
         self.seen.get(&address(value)).map(|(seen, _)| *seen)
     }
 
-    /// Makes room for the nodes of this many parts.
-    pub(super) fn expect_parts(&mut self, len: usize) -> PyResult<()> {
-        self.nodes.try_reserve(len).map_err(no_memory)
+    /// Makes room for this many parts, which are as the first one.
+    pub(super) fn expect_parts(&mut self, first: &Bound<'py, PyAny>, len: usize) -> PyResult<()> {
+        self.nodes.try_reserve(len).map_err(no_memory)?;
+        if atom_size(first)?.is_none() {
+            self.seen.try_reserve(len).map_err(no_memory)?;
+        }
+        Ok(())
     }
 
     pub(super) fn forget(&mut self, value: &Bound<'py, PyAny>) {
@@ -134,7 +144,8 @@ impl<'py> Recorder<'py> {
     }
 
     pub(super) fn remember(&mut self, value: &Bound<'py, PyAny>, seen: Seen) -> PyResult<()> {
-        self.seen.try_reserve(1).map_err(no_memory)?;
+        let room = if self.seen.capacity() == 0 { FIRST_ROOM } else { 1 };
+        self.seen.try_reserve(room).map_err(no_memory)?;
         self.seen.insert(address(value), (seen, value.clone()));
         Ok(())
     }

@@ -48,6 +48,9 @@ impl<'py> Recorder<'py> {
         }
         if let Some(attributes) = plain_attributes(value, answer)? {
             let class = value.get_type();
+            if answer.callable.is(new_object(value.py())?) {
+                self.require_importable(&class)?;
+            }
             self.asked(&class)?;
             self.open_instance(value, &class)?;
             return self.attributes(attributes);
@@ -106,19 +109,23 @@ impl<'py> Recorder<'py> {
         Ok(make)
     }
 
+    /// Checks that a class can be imported. One of Django's models need not be: Django finds it in its registry.
+    fn require_importable(&mut self, class: &Bound<'py, PyType>) -> Result<(), Stop> {
+        let before = self.nodes.len();
+        self.object(class.as_any())?;
+        if self.nodes.len() != before + 1 {
+            return Err(Stop::Unsupported);
+        }
+        self.nodes.pop();
+        Ok(())
+    }
+
     /// Records that an object is a plain instance of a class. Its attributes follow.
     pub(super) fn open_instance(
         &mut self,
         value: &Bound<'py, PyAny>,
         class: &Bound<'py, PyType>,
     ) -> Result<(), Stop> {
-        let before = self.nodes.len();
-        // The check that it can be imported.
-        self.object(class.as_any())?;
-        if self.nodes.len() != before + 1 {
-            return Err(Stop::Unsupported);
-        }
-        self.nodes.pop();
         let position = self.open_before_parts(value)?;
         self.close(position, Node::Instance(class.clone().unbind()));
         Ok(())

@@ -10,6 +10,7 @@ use super::recorder::Recorder;
 use super::stop::Stop;
 use crate::classes;
 use crate::objects::{interned, items};
+use crate::values::sizes::attributes_size;
 
 /// Returns whether a new object of the value's class gets this state by an assignment to its `__dict__`.
 pub(super) fn has_plain_state(value: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>) -> PyResult<bool> {
@@ -44,7 +45,7 @@ impl<'py> Recorder<'py> {
 
     /// Adds the size of a dict of attributes, without its values.
     pub(super) fn count_attributes(&mut self, attributes: &Bound<'py, PyDict>) -> PyResult<()> {
-        self.size += classes::dict_size(attributes)?;
+        self.size += attributes_size(classes::size_of_dict(attributes)?);
         for (name, _) in items(attributes) {
             self.count_key(&name)?;
         }
