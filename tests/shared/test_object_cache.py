@@ -11,6 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django import SharedCache
+from support.children import in_a_child
 from support.sample_values import MUTABLE, Box, describe, every, spoil
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
@@ -31,19 +32,6 @@ def path(shared_memory):
 def cache(path):
     """Return a cache in a file of its own."""
     return opened(path)
-
-
-def in_a_child(work):
-    """Run something in a process of its own, which writes to the same file."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def read(cache, times=3):

@@ -9,6 +9,7 @@ import pytest
 from django.utils.safestring import SafeString, mark_safe
 
 from nearcache.django import SharedCache
+from support.children import in_a_child
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
@@ -27,19 +28,6 @@ def cache(shared_memory):
 
 def text(number=0):
     return f"{number:08}".ljust(LENGTH, "x")
-
-
-def in_a_child(work):
-    """Run something in a process of its own, which writes to the same file."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize(

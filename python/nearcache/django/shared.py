@@ -40,9 +40,9 @@ class SharedCache(Backend):
     """Caches entries in a file that all processes of one user on one machine map into memory.
 
     Needs no server. The entries survive a restart of all processes, and a process may be killed at any
-    instruction. Runs on 64-bit Linux. Values of type ``None``, ``bool``, ``int``, ``float``, ``str`` and
-    ``bytes`` are stored directly; all others are pickled. A value that this process cannot unpickle is a
-    miss, counted in ``stats().unreadable``. The options are in docs/reference/settings.md;
+    instruction. Runs on 64-bit Linux. Values of built-in types are stored without pickle; all others are
+    pickled, unless ``OPTIONS["PICKLE"]`` is false. A value that this process cannot unpickle is a miss, counted in
+    ``stats().unreadable``. The options are in docs/reference/settings.md;
     docs/explanation/trust.md says who may write the file.
     """
 
