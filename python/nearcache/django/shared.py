@@ -41,8 +41,8 @@ class SharedCache(Backend):
 
     Needs no server. The entries survive a restart of all processes, and a process may be killed at any
     instruction. Runs on 64-bit Linux. Values of built-in types are stored without pickle; all others are
-    pickled, unless ``OPTIONS["PICKLE"]`` is false. A value that this process cannot unpickle is a miss, counted in
-    ``stats().unreadable``. The options are in docs/reference/settings.md;
+    pickled, unless ``OPTIONS["PICKLE"]`` is false. A value that this process cannot unpickle is a miss,
+    counted in ``stats().unreadable``. The options are in docs/reference/settings.md;
     docs/explanation/trust.md says who may write the file.
     """
 
