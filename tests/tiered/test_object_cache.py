@@ -1,7 +1,9 @@
 """The near copies of a shared file are kept decoded in each process, as long as they are valid."""
 
+import os
 import pickle
 import sys
+from fractions import Fraction
 
 import pytest
 from django.core.cache.backends.redis import RedisCache
@@ -75,7 +77,7 @@ def test_deleted_copy_is_not_served(make_tiered, server):
 
 
 def test_caches_of_one_file_share_it(make_tiered, server, shared_memory):
-    path = str(shared_memory / "near-of-two")
+    path = str(shared_memory / f"near-of-two-{os.urandom(4).hex()}")
     first, second = (opened(make_tiered, server, NEAR_LOCATION=path) for _ in range(2))
     write(server, first, ROWS)
     reads(first, 5)
@@ -101,14 +103,17 @@ def test_local_near_tier_has_none(make_tiered, server):
     assert cache.stats().object_hits is None
 
 
-def test_copy_that_cannot_be_unpickled_raises_as_before(make_tiered, server, monkeypatch):
+def test_copy_that_cannot_be_unpickled_is_read_from_the_server(make_tiered, server, monkeypatch):
     cache = opened(make_tiered, server)
-    write(server, cache, ROWS)
-    cache.get("key")
+    write(server, cache, Fraction(1, 3))
+    assert reads(cache, 2) == ([Fraction(1, 3)] * 2, 0)
+    unpickled = []
 
     def fail(stored):
+        unpickled.append(stored)
         raise pickle.UnpicklingError("gone")
 
     monkeypatch.setattr(pickle, "loads", fail)
     with pytest.raises(pickle.UnpicklingError, match="gone"):
         cache.get("key")
+    assert len(unpickled) == 2
