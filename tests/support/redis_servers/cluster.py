@@ -154,7 +154,12 @@ class Cluster:
         source = self.owner(slot)
         # The new owner first, and its replicas may have to have confirmed it.
         for node in (target, source, *(x for x in self.primaries if x not in (target, source))):
-            node.command("CLUSTER", "SETSLOT", slot, "NODE", id_of(target))
+            try:
+                node.command("CLUSTER", "SETSLOT", slot, "NODE", id_of(target))
+            except ReplyError as error:
+                # A node that has become a replica meanwhile learns it from its primary.
+                if node is target or "only with masters" not in str(error):
+                    raise
         wait_until(lambda: self._all_agree_on(slot, target), f"slot {slot} at its new owner")
 
     def _all_agree_on(self, slot, target):
