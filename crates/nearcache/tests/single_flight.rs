@@ -372,6 +372,21 @@ fn a_panic_while_cloning_loses_no_waiter() {
 }
 
 #[test]
+fn each_of_many_keys_is_computed_once() {
+    let (cache, computed) = (Cache::builder().build(), AtomicU64::new(0));
+    ask(4, |_| {
+        for key in 0..20_000_u64 {
+            let value = cache.get_or_insert_with(&key.to_le_bytes(), None, || {
+                computed.fetch_add(1, Ordering::Relaxed);
+                key
+            });
+            assert_eq!(value, key);
+        }
+    });
+    assert_eq!(computed.into_inner(), 20_000);
+}
+
+#[test]
 fn many_threads_and_keys_agree_with_one_another() {
     let cache = Cache::builder().max_entries(20).shards(2).build();
     let running: Vec<AtomicU64> = (0..50).map(|_| AtomicU64::new(0)).collect();

@@ -56,6 +56,8 @@ impl<V: Clone, C: Clock> Cache<V, C> {
     /// A hit costs what [`get`](Self::get) costs. A miss takes the shard lock three times, one of them to store the value. `compute` runs
     /// with nothing locked.
     ///
+    /// A waiter waits however long the leader takes. [`RawCache::join`](super::RawCache::join) takes a timeout.
+    ///
     /// In asynchronous code use [`get_or_insert_async`](Self::get_or_insert_async): this method blocks the thread, and the leader may
     /// be a task that needs it.
     pub fn get_or_insert_with(&self, key: &[u8], ttl: Option<Duration>, compute: impl FnOnce() -> V) -> V {

@@ -77,6 +77,8 @@ impl<V> RawCache<V> {
     }
 
     /// Does what is left to do after an insertion, with the shard unlocked, and returns whether the entry was stored.
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
     pub(super) fn after_insertion(
         &self,
         key: Key<'_>,
@@ -99,6 +101,8 @@ impl<V> RawCache<V> {
 
 impl<V, C: Clock> ShardWriter<'_, V, C> {
     /// Stores an entry if the condition holds.
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
     pub(super) fn insert_if(&mut self, key: Key<'_>, new: NewEntry<V>, condition: Condition) -> Insertion {
         let sweep_due = self.sweep();
         self.shard.policy.prefetch(key.hash);
@@ -124,6 +128,8 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
     }
 
     /// Stores an entry over the one that was found under its key, if any.
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
     fn insert(&mut self, key: Key<'_>, found: Lookup, new: NewEntry<V>) -> Result<(), WriteError> {
         let weight = Rejected::check(new.weight, self.capacity.max_weight);
         let has_expired = self.clock.has_passed(new.expires_at);
