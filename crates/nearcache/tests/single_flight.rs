@@ -346,6 +346,31 @@ fn a_waiter_waits_no_longer_than_its_timeout() {
 }
 
 #[test]
+fn a_waiter_can_sleep_before_it_takes_the_value() {
+    let cache = cache();
+    let Joined::Leader(leader) = cache.raw().join(KEY, &SystemClock) else {
+        unreachable!("there is no entry");
+    };
+    let Joined::Waiter(waiter) = cache.raw().join(KEY, &SystemClock) else {
+        unreachable!("there is a leader");
+    };
+    assert!(
+        !waiter.sleep(Some(Duration::from_millis(1))),
+        "the leader computes"
+    );
+    thread::scope(|scope| {
+        let sleeping = scope.spawn(|| waiter.sleep(None));
+        leader.fail(Arc::new(5));
+        assert!(sleeping.join().unwrap());
+    });
+    let Waited::Failed(error) = waiter.wait(None) else {
+        unreachable!("the leader failed");
+    };
+    assert_eq!(error.downcast_ref(), Some(&5));
+    check_that_all_left(&cache);
+}
+
+#[test]
 fn a_panic_while_cloning_loses_no_waiter() {
     #[derive(Debug)]
     struct Fragile(Arc<AtomicU64>);

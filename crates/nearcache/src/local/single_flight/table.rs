@@ -76,8 +76,8 @@ pub(super) enum Found<V> {
     Vacant(Option<Sleeper>),
     /// The flight does not exist, because this is a child of `fork`.
     Gone,
-    /// The waiter is registered. Its old sleeper, if any, is to be dropped.
-    Registered(Option<Sleeper>),
+    /// The leader computes, and the waiter is registered.
+    Registered,
 }
 
 /// What is left to do after unlocking.
@@ -180,7 +180,32 @@ impl<V> Flights<V> {
         Ok(())
     }
 
-    /// Returns what a waiter waits for, or takes its sleeper to wake it later.
+    /// Takes a waiter's sleeper, to wake it later, and puts back the one that it had before. Returns false, and takes nothing, if the
+    /// leader does not compute any more.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is none to register it.
+    pub(super) fn register(
+        &mut self,
+        id: FlightId,
+        seat: Seat,
+        sleeper: &mut Option<Sleeper>,
+    ) -> Result<bool, OutOfMemory> {
+        let Some(flight) = self.find(id) else {
+            return Ok(false);
+        };
+        if !matches!(flight.state, State::Computing) {
+            return Ok(false);
+        }
+        flight.sleepers.try_reserve(1)?;
+        let old = flight.take_sleeper(seat);
+        let new = std::mem::replace(sleeper, old);
+        flight.sleepers.extend(new.map(|sleeper| (seat, sleeper)));
+        Ok(true)
+    }
+
+    /// Returns what a waiter waits for, or [registers](Self::register) it.
     ///
     /// # Errors
     ///
@@ -194,6 +219,9 @@ impl<V> Flights<V> {
     where
         V: Clone,
     {
+        if self.register(id, seat, sleeper)? {
+            return Ok(Found::Registered);
+        }
         let Some(flight) = self.find(id) else {
             return Ok(Found::Gone);
         };
@@ -204,14 +232,7 @@ impl<V> Flights<V> {
                 flight.state = State::Computing;
                 Found::Vacant(flight.take_sleeper(seat))
             }
-            State::Computing => {
-                flight.sleepers.try_reserve(1)?;
-                let old = flight.take_sleeper(seat);
-                flight
-                    .sleepers
-                    .extend(sleeper.take().map(|sleeper| (seat, sleeper)));
-                Found::Registered(old)
-            }
+            State::Computing => Found::Registered,
         })
     }
 

@@ -57,6 +57,33 @@ impl<'a, V> Waiter<'a, V> {
         self.edge = edge;
     }
 
+    /// Blocks the thread until the leader has finished or given up, for at most `timeout`. Returns whether it has.
+    ///
+    /// Neither clones nor drops a value, so an interpreter can release its lock around this, and call [`wait`](Self::wait) afterwards,
+    /// which then returns without sleeping unless another waiter leads meanwhile.
+    #[must_use]
+    pub fn sleep(&self, timeout: Option<Duration>) -> bool {
+        self.sleep_until(deadline(timeout))
+    }
+
+    fn sleep_until(&self, deadline: Option<Instant>) -> bool {
+        loop {
+            let mut sleeper = Some(Sleeper::Thread(thread::current()));
+            let registered = self.raw.with_shard(self.key.hash, |shard| {
+                shard.flights.register(self.id, self.seat, &mut sleeper)
+            });
+            // Without memory to sleep, `check` lets the caller lead.
+            if registered != Ok(true) {
+                return true;
+            }
+            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(Duration::ZERO) => return false,
+                Some(left) => thread::park_timeout(left),
+            }
+        }
+    }
+
     /// Takes the caller out of the flight, and wakes the next waiter if this one had been woken to lead.
     fn resign(&mut self, overtakes: bool) {
         if std::mem::replace(&mut self.is_member, false) {
@@ -74,20 +101,15 @@ impl<'a, V: Clone> Waiter<'a, V> {
     ///
     /// A caller that leads after the timeout overtakes the flight: later callers wait for the new one, and the old one's value is not
     /// stored. In asynchronous code use [`poll`](Self::poll), because the leader may be a task of the same thread.
-    ///
     #[must_use]
     pub fn wait(mut self, timeout: Option<Duration>) -> Waited<'a, V> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
+        let deadline = deadline(timeout);
+        while self.sleep_until(deadline) {
             if let Some(waited) = self.check(Sleeper::Thread(thread::current())) {
                 return waited;
             }
-            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => thread::park(),
-                Some(Duration::ZERO) => return Waited::Leader(self.lead(true)),
-                Some(left) => thread::park_timeout(left),
-            }
         }
+        Waited::Leader(self.lead(true))
     }
 
     /// Polls for the end of the flight. Registers the context's waker, whatever the runtime. Must not be called again after it was
@@ -106,14 +128,11 @@ impl<'a, V: Clone> Waiter<'a, V> {
 
     fn check(&mut self, sleeper: Sleeper) -> Option<Waited<'a, V>> {
         let (raw, key, id) = (self.raw, self.key, self.id);
-        // What is not registered is dropped at the end, after unlocking.
+        // What is left here is dropped at the end, after unlocking.
         let mut sleeper = Some(sleeper);
         let found = raw.with_shard(key.hash, |shard| shard.flights.check(id, self.seat, &mut sleeper));
         match found {
-            Ok(Found::Registered(old)) => {
-                drop(old);
-                None
-            }
+            Ok(Found::Registered) => None,
             Ok(Found::Value(value)) => Some(Waited::Value(value)),
             Ok(Found::Failed(failure)) => Some(Waited::Failed(failure)),
             Ok(Found::Vacant(old)) => {
@@ -125,6 +144,11 @@ impl<'a, V: Clone> Waiter<'a, V> {
             Ok(Found::Gone) | Err(_) => Some(Waited::Leader(self.lead(false))),
         }
     }
+}
+
+/// Returns when a timeout ends, or `None` if it does not.
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 impl<V> Drop for Waiter<'_, V> {
