@@ -260,7 +260,7 @@ fn a_key_that_is_removed_meanwhile_does_not_get_the_old_value() {
     for removal in removals {
         let (cache, before, after) = overtaken(removal);
         assert_eq!(before, vec![1; 8], "who asked before has the leader's value");
-        assert_eq!(after, 2, "who asks after the removal does not");
+        assert_eq!(after, 2, "callers from after the removal do not");
         assert_eq!(cache.get(KEY), Some(2));
     }
 }
