@@ -86,6 +86,35 @@ fn get(criterion: &mut Criterion) {
     }
 }
 
+/// The same hits and misses with and without single flight.
+fn get_or_insert(criterion: &mut Criterion) {
+    const ENTRIES: u64 = 1_000;
+    let mut group = criterion.benchmark_group("get-or-insert");
+    let cache = filled(ENTRIES, Eviction::default());
+    let mut scatter = Scatter(1);
+    group.bench_function("hit-get", |bencher| {
+        bencher.iter(|| cache.get(black_box(&key(scatter.below(ENTRIES)))));
+    });
+    group.bench_function("hit-get_or_insert_with", |bencher| {
+        bencher.iter(|| cache.get_or_insert_with(black_box(&key(scatter.below(ENTRIES))), HOUR, || 0));
+    });
+    let mut number = ENTRIES;
+    group.bench_function("miss-get-and-insert", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            if cache.get(&key(number)).is_none() {
+                store(&cache, black_box(number));
+            }
+        });
+    });
+    group.bench_function("miss-get_or_insert_with", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            cache.get_or_insert_with(&key(number), HOUR, || black_box(number))
+        });
+    });
+}
+
 fn insert(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("insert");
     for (policy, eviction) in POLICIES {
@@ -126,6 +155,6 @@ fn mix(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = get, insert, mix
+    targets = get, get_or_insert, insert, mix
 }
 criterion_main!(benches);

@@ -14,6 +14,21 @@
 //! # Ok::<(), nearcache::WriteError>(())
 //! ```
 //!
+//! Of all threads and tasks that miss a key at the same time, one computes the value:
+//!
+//! ```
+//! # use nearcache::local::Cache;
+//! # use std::time::Duration;
+//! # let pages = Cache::builder().max_entries(1_000).build();
+//! # fn render(path: &str) -> String {
+//! #     path.to_string()
+//! # }
+//! let page = pages.get_or_insert_with(b"/news", Some(Duration::from_secs(60)), || render("/news"));
+//! # assert_eq!(page, "/news");
+//! ```
+//!
+//! [`get_or_insert_async`](local::Cache::get_or_insert_async) is the same for every asynchronous runtime.
+//!
 //! Keys are bytes. Values are of any type that is `Clone`; wrap values that are expensive to clone in an `Arc`. Handles are cheap to clone, and any number
 //! of threads may use them.
 //!
@@ -43,6 +58,7 @@
 //! # What it does
 //!
 //! - **Evicts the right entries.** The default policy [adapts](Eviction::Adaptive) S3-FIFO to the traffic. Plain S3-FIFO and LRU are available.
+//! - **Computes a missing value once**, however many threads and tasks ask for it. Waits that would never end are found.
 //! - **Keeps its limits exactly**: the number of entries, their weight, or both, over all shards together.
 //! - **Removes expired entries** although nobody reads them, without a thread: every write looks at a few slots.
 //! - **Never runs your code under a lock**, except to clone a value and to read the clock. Values are dropped and update functions run with nothing
@@ -53,8 +69,7 @@
 //!
 //! | you need | use |
 //! |---|---|
-//! | one thread to compute a missing value while the others wait for it | `moka` (`get_with`), `quick_cache` (`get_or_insert_with`) |
-//! | `async` methods, eviction listeners, time-to-idle | `moka` |
+//! | eviction listeners, time-to-idle | `moka` |
 //! | keys of any type that is `Hash`, without encoding them as bytes | `moka`, `quick_cache` |
 //! | a cache for several machines | a server, such as Redis |
 //! | data that must not be lost | a database: a cache may evict any entry at any time |

@@ -22,6 +22,10 @@ pub struct Stats {
     pub expirations: u64,
     /// The values rejected because they weigh more than the capacity.
     pub rejections: u64,
+    /// The computations begun for keys that were missed, by [`get_or_insert_with`](crate::local::Cache::get_or_insert_with) and its like.
+    pub flights: u64,
+    /// The callers that waited for another's computation instead. Each of them has counted as a miss before.
+    pub waits: u64,
     /// The present number of entries, including expired ones that have not been removed yet.
     pub entries: u64,
     /// The present weight of all entries.
@@ -47,6 +51,8 @@ impl AddAssign for Stats {
         self.evictions += other.evictions;
         self.expirations += other.expirations;
         self.rejections += other.rejections;
+        self.flights += other.flights;
+        self.waits += other.waits;
         self.entries += other.entries;
         self.weight += other.weight;
     }

@@ -25,6 +25,11 @@ fn memoise_runs() {
 }
 
 #[test]
+fn rate_limit_runs() {
+    run("rate_limit");
+}
+
+#[test]
 fn shared_runs() {
     run("shared");
 }

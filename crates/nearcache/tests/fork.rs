@@ -11,24 +11,26 @@ const FORKS: u32 = 200;
 /// A child that deadlocks is killed after this time, and the test fails.
 const CHILD_SECONDS: u32 = 10;
 
-/// Uses the cache in the child, and exits with 0 if every operation worked.
-fn child(cache: &Cache<u64>) -> ! {
-    let works = || {
-        cache.insert(b"child", 1, None).is_ok()
-            && cache.get(b"child") == Some(1)
-            && cache.raw().validate().is_ok()
-            && (0..1000_u64).all(|key| cache.insert(&key.to_le_bytes(), key, None).is_ok())
-    };
+/// Uses the cache in the child, and returns whether every operation worked.
+fn is_usable(cache: &Cache<u64>) -> bool {
+    cache.insert(b"child", 1, None).is_ok()
+        && cache.get(b"child") == Some(1)
+        && cache.raw().validate().is_ok()
+        && (0..1000_u64).all(|key| cache.insert(&key.to_le_bytes(), key, None).is_ok())
+}
+
+/// Runs in the child, and exits with 0 if the cache works.
+fn child(cache: &Cache<u64>, works: impl FnOnce(&Cache<u64>) -> bool) -> ! {
     // SAFETY: both calls take plain integers. `_exit` ends the child without running the parent's destructors and exit handlers.
     #[allow(unsafe_code)]
     unsafe {
         libc::alarm(CHILD_SECONDS);
-        libc::_exit(i32::from(!works()));
+        libc::_exit(i32::from(!works(cache)));
     }
 }
 
-/// Forks while the cache is frozen, and returns the child's exit status.
-fn fork_once(cache: &Cache<u64>) -> i32 {
+/// Forks while the cache is frozen, and returns the child's exit status: 0 if the cache works there.
+fn fork_once(cache: &Cache<u64>, works: impl FnOnce(&Cache<u64>) -> bool) -> i32 {
     let frozen = cache.raw().freeze();
     // SAFETY: after a fork in a process with several threads, the child may use only what no other thread had locked. It uses the
     // cache, whose locks this thread holds and releases, and the allocator, which glibc and musl make usable in the child.
@@ -37,7 +39,7 @@ fn fork_once(cache: &Cache<u64>) -> i32 {
     assert!(pid >= 0, "fork failed");
     drop(frozen);
     if pid == 0 {
-        child(cache);
+        child(cache, works);
     }
     let mut status = 0;
     // SAFETY: `pid` is the child's, and `status` is a local variable that the call may write to.
@@ -63,7 +65,7 @@ fn the_child_of_a_frozen_cache_does_not_wait() {
                 }
             });
         }
-        let statuses: Vec<i32> = (0..FORKS).map(|_| fork_once(&cache)).collect();
+        let statuses: Vec<i32> = (0..FORKS).map(|_| fork_once(&cache, is_usable)).collect();
         done.store(true, Ordering::Relaxed);
         assert_eq!(statuses, vec![0; FORKS as usize]);
     });
@@ -75,5 +77,61 @@ fn the_child_of_a_frozen_cache_does_not_wait() {
         cache.get(b"child"),
         None,
         "the parent does not see the child's writes"
+    );
+}
+
+#[test]
+fn the_child_does_not_wait_for_a_leader_of_its_parent() {
+    let cache = Cache::builder().max_entries(500).build();
+    let (leads, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| {
+            cache.get_or_insert_with(b"key", None, || {
+                leads.store(true, Ordering::SeqCst);
+                while !done.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                1
+            })
+        });
+        while !leads.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        let waiter = scope.spawn(|| cache.get_or_insert_with(b"key", None, || 2));
+        while cache.stats().waits == 0 {
+            thread::yield_now();
+        }
+        let status = fork_once(&cache, |cache| {
+            cache.get_or_insert_with(b"key", None, || 3) == 3
+                && cache.get(b"key") == Some(3)
+                && is_usable(cache)
+        });
+        assert_eq!(status, 0);
+        done.store(true, Ordering::SeqCst);
+        assert_eq!((leader.join().unwrap(), waiter.join().unwrap()), (1, 1));
+    });
+    assert_eq!(cache.get(b"key"), Some(1));
+}
+
+#[test]
+fn a_leader_may_fork() {
+    let cache = Cache::builder().max_entries(500).build();
+    let value = cache.get_or_insert_with(b"outer", None, || {
+        let inner = cache.get_or_insert_with(b"inner", None, || {
+            let status = fork_once(&cache, |cache| {
+                // Neither computation is a flight of the child.
+                ["outer", "inner"].into_iter().all(|key| {
+                    let computed = cache.get_or_insert_with(key.as_bytes(), None, || 7);
+                    computed == 7 && cache.get(key.as_bytes()) == Some(7)
+                })
+            });
+            assert_eq!(status, 0);
+            1
+        });
+        inner + 1
+    });
+    assert_eq!(
+        (value, cache.get(b"outer"), cache.get(b"inner")),
+        (2, Some(2), Some(1))
     );
 }

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use failing::{Failing, Fails, for_every_allocation, with_failures, without_failures};
-use nearcache::local::{Batch, Builder, Cache, Capacity, NewEntry, RawCache};
+use nearcache::local::{Batch, Builder, Cache, Capacity, Joined, NewEntry, RawCache, Waited};
 use nearcache::{Condition, Eviction, ManualClock, OutOfMemory, Timestamp, WriteError};
 
 #[global_allocator]
@@ -287,6 +287,47 @@ fn ghosts_that_cannot_grow_forget() {
     }
     assert_eq!(cache.len(), 2000);
     cache.raw().validate().unwrap();
+}
+
+#[test]
+fn a_value_is_computed_without_memory() {
+    for entries in [0, 4, 12] {
+        check(
+            || filled(builder().build(), entries),
+            false,
+            |cache| {
+                assert_eq!(cache.get_or_insert_with(b"new", None, || 7), 7);
+                if cache.contains(b"new") {
+                    Outcome::Done
+                } else {
+                    Outcome::OutOfMemory
+                }
+            },
+            |cache, _| assert_eq!(cache.get_or_insert_with(b"new", None, || 7), 7),
+        );
+    }
+}
+
+#[test]
+fn a_caller_that_cannot_wait_for_lack_of_memory_leads() {
+    for_every_allocation(|plan| {
+        let cache = RawCache::<u64>::new(Eviction::Adaptive, 1).unwrap();
+        let now = Timestamp::from_unix_micros(0);
+        let Joined::Leader(leader) = cache.join(b"key", &now) else {
+            unreachable!("there is no entry");
+        };
+        let Joined::Waiter(waiter) = cache.join(b"key", &now) else {
+            unreachable!("there is a leader");
+        };
+        let (result, failed) = with_failures(plan, || waiter.wait(Some(Duration::ZERO)));
+        let Waited::Leader(second) = result else {
+            unreachable!("the leader has not finished");
+        };
+        drop((second, leader));
+        cache.validate().unwrap();
+        assert!(matches!(cache.join(b"key", &now), Joined::Leader(_)));
+        failed
+    });
 }
 
 #[test]

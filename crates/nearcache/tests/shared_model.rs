@@ -30,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (key(), length()).prop_map(|(key, len)| Step::SetIfPresent(key, len)),
         2 => (key(), any::<i64>()).prop_map(|(key, value)| Step::Integer(key, value)),
         4 => (key(), -100..100_i64).prop_map(|(key, delta)| Step::Incr(key, delta)),
+        4 => (key(), -100..100_i64, ttl()).prop_map(|(key, delta, ttl)| Step::IncrOrInit(key, delta, ttl)),
         2 => (key(), length()).prop_map(|(key, len)| Step::Update(key, len)),
         2 => key().prop_map(Step::Delete),
         2 => (key(), ttl()).prop_map(|(key, ttl)| Step::Touch(key, ttl)),

@@ -32,9 +32,9 @@ pub(super) type Weigher<V> = Arc<dyn Fn(&[u8], &V) -> u64 + Send + Sync>;
 /// # Ok::<(), nearcache::WriteError>(())
 /// ```
 pub struct Cache<V, C = SystemClock> {
-    raw: Arc<RawCache<V>>,
-    capacity: Capacity,
-    clock: C,
+    pub(super) raw: Arc<RawCache<V>>,
+    pub(super) capacity: Capacity,
+    pub(super) clock: C,
     weigher: Weigher<V>,
 }
 
@@ -261,7 +261,7 @@ impl<V, C: Clock> Cache<V, C> {
     }
 
     /// Makes the entry to be stored.
-    fn new_entry(&self, key: &[u8], value: V, ttl: Option<Duration>) -> NewEntry<V> {
+    pub(super) fn new_entry(&self, key: &[u8], value: V, ttl: Option<Duration>) -> NewEntry<V> {
         NewEntry {
             weight: (self.weigher)(key, &value),
             expires_at: self.expiry(ttl),

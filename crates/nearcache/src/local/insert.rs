@@ -28,7 +28,8 @@ pub struct NewEntry<V> {
 }
 
 /// The result of an insertion into a shard.
-struct Insertion {
+#[derive(Clone, Copy)]
+pub(super) struct Insertion {
     stored: Result<bool, WriteError>,
     /// How many entries of the batch are still to be evicted, from other shards.
     evictions_left: u64,
@@ -69,13 +70,27 @@ impl<V> RawCache<V> {
         clock: &impl Clock,
     ) -> Result<bool, WriteError> {
         let key = self.hasher.key(key);
+        let insertion = self.write(key.hash, capacity, clock, |writer| {
+            writer.insert_if(key, new, condition)
+        });
+        self.after_insertion(key, insertion, capacity, clock)
+    }
+
+    /// Does what is left to do after an insertion, with the shard unlocked, and returns whether the entry was stored.
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
+    pub(super) fn after_insertion(
+        &self,
+        key: Key<'_>,
+        insertion: Insertion,
+        capacity: &Capacity,
+        clock: &impl Clock,
+    ) -> Result<bool, WriteError> {
         let Insertion {
             stored,
             evictions_left,
             sweep_due,
-        } = self.write(key.hash, capacity, clock, |writer| {
-            writer.insert_if(key, new, condition)
-        });
+        } = insertion;
         if stored != Ok(false) {
             self.enforce_capacity(key, evictions_left, capacity, clock);
         }
@@ -86,12 +101,15 @@ impl<V> RawCache<V> {
 
 impl<V, C: Clock> ShardWriter<'_, V, C> {
     /// Stores an entry if the condition holds.
-    fn insert_if(&mut self, key: Key<'_>, new: NewEntry<V>, condition: Condition) -> Insertion {
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
+    pub(super) fn insert_if(&mut self, key: Key<'_>, new: NewEntry<V>, condition: Condition) -> Insertion {
         let sweep_due = self.sweep();
         self.shard.policy.prefetch(key.hash);
         let mut evictions_left = 0;
         let mut found = self.shard.find(key, self.clock);
         let stored = if condition.allows(matches!(found, Lookup::Live(_))) {
+            self.shard.flights.overtake(key);
             let batch = self.capacity.batch_due(self.shard.totals.entries());
             if batch > 0 {
                 evictions_left = self.evict_batch(batch);
@@ -110,6 +128,8 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
     }
 
     /// Stores an entry over the one that was found under its key, if any.
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
     fn insert(&mut self, key: Key<'_>, found: Lookup, new: NewEntry<V>) -> Result<(), WriteError> {
         let weight = Rejected::check(new.weight, self.capacity.max_weight);
         let has_expired = self.clock.has_passed(new.expires_at);

@@ -196,7 +196,7 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
-/// Gives read access to all values of a slice of locks, and unlocks them when dropped. It owns no memory.
+/// Gives access to all values of a slice of locks, and unlocks them when dropped. It owns no memory.
 #[derive(Debug)]
 pub(super) struct GuardOfAll<'a, T> {
     locks: &'a [Lock<T>],
@@ -218,8 +218,16 @@ impl<'a, T> GuardOfAll<'a, T> {
 
     /// Returns the locked values.
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
-        // SAFETY: `new` has locked every lock and only `drop` unlocks them; this guard lends shared references only.
+        // SAFETY: `new` has locked every lock and only `drop` unlocks them; the references borrow this guard, so no mutable one exists.
         self.locks.iter().map(|lock| unsafe { &*lock.value.get() })
+    }
+}
+
+impl<T> GuardOfAll<'_, T> {
+    /// Returns the locked values, to be changed.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        // SAFETY: as in `values`; these references borrow the guard mutably, so no other ones exist, and each lock is visited once.
+        self.locks.iter().map(|lock| unsafe { &mut *lock.value.get() })
     }
 }
 

@@ -18,6 +18,7 @@
 //!   [`Clock`](crate::Clock). Values that are removed are dropped after unlocking.
 //! - [`Cache::update`] and the conditional removals call the user's function between two lock acquisitions, and compare a
 //!   stamp to see whether the value is still the one they read.
+//! - Of the callers of [`Cache::get_or_insert_with`] that miss a key together, one computes and the others wait.
 //! - A panic under a lock empties the shard.
 
 mod builder;
@@ -28,6 +29,7 @@ mod evict;
 mod expire;
 mod freeze;
 mod get;
+mod get_or_insert;
 mod index;
 mod insert;
 mod keys;
@@ -36,6 +38,7 @@ mod raw_cache;
 mod remove;
 mod shard;
 mod shard_writer;
+mod single_flight;
 mod slab;
 mod stored_key;
 mod sweep;
@@ -51,3 +54,4 @@ pub use freeze::Frozen;
 pub use insert::NewEntry;
 pub use keys::Keys;
 pub use raw_cache::RawCache;
+pub use single_flight::{FlightId, Joined, Leader, Waited, Waiter};

@@ -11,6 +11,7 @@ impl<V> RawCache<V> {
     pub fn remove(&self, key: &[u8], clock: &impl Clock) -> Option<V> {
         let key = self.hasher.key(key);
         let (removed, sweep_due) = self.write(key.hash, &Capacity::UNBOUNDED, clock, |writer| {
+            writer.shard.flights.overtake(key);
             let removed = match writer.shard.find(key, clock) {
                 Lookup::Live(slot) => {
                     writer.shard.stats.removals += 1;

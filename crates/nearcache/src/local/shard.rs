@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::index::Index;
+use super::single_flight::Flights;
 use super::slab::{Entry, Slab};
 use super::totals::{Change, Totals};
 use crate::clock::Timestamp;
@@ -52,6 +53,8 @@ pub(super) struct Shard<V> {
     /// The counts other than `hits` and `misses`.
     pub(super) stats: Stats,
     counting_since: Instant,
+    /// The computations for keys of this shard.
+    pub(super) flights: Flights<V>,
     /// The totals of all shards.
     pub(super) totals: Arc<Totals>,
 }
@@ -73,6 +76,7 @@ impl<V> Shard<V> {
             stamp: Stamp::default(),
             stats: Stats::default(),
             counting_since: Instant::now(),
+            flights: Flights::default(),
             totals,
         }
     }
@@ -139,10 +143,13 @@ impl<V> Shard<V> {
         hash
     }
 
-    /// Removes all entries. The returned value owns their memory. O(1).
+    /// Removes all entries. The returned value owns their memory. O(flights).
     pub(super) fn take_all(&mut self) -> impl Sized + use<V> {
         self.totals.apply(Change::all_removed(self.len(), self.weight));
+        let mut flights = std::mem::take(&mut self.flights);
+        flights.overtake_all();
         let empty = Self {
+            flights,
             hits: self.hits,
             misses: self.misses,
             stats: self.stats,
@@ -178,6 +185,7 @@ impl<V> Shard<V> {
 
     /// Checks the invariants. O(n).
     pub(super) fn validate(&self) -> Result<(), String> {
+        self.flights.validate()?;
         let in_policy = self.policy.validate(&self.slab)?;
         let in_index = self.index.slots().count();
         if (in_policy, in_index) != (self.len(), self.len()) {

@@ -1,14 +1,17 @@
 //! Incrementing an integer.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::cache::SharedCache;
 use super::counters::Counter;
+use super::entry::NewEntry;
 use super::error::SharedError;
 use super::hashing::Keyed;
 use super::record::Record;
-use super::writer::Writer;
+use super::writer::{Requirement, Writer};
 use crate::clock::Clock;
+use crate::condition::Condition;
 
 /// The result of [`incr`](SharedCache::incr).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,51 @@ impl<C: Clock> SharedCache<C> {
     pub fn incr(&self, key: &[u8], delta: i64, kind: u8) -> Result<Incremented, SharedError> {
         let key = self.checked_key(key)?;
         Ok(self.lock(&key)?.incr(&key, delta, kind))
+    }
+
+    /// Adds `delta` to an integer as [`incr`](Self::incr) does, or stores `delta` if there is no live entry, atomically.
+    ///
+    /// Only a new integer gets `ttl`: it expires after that time, or never if that is `None`. So the counter of a rate limiter ends a fixed
+    /// time after the first event that it counts:
+    ///
+    /// ```
+    /// use nearcache::shared::{Incremented, SharedCache};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("nearcache-incr-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&directory)?;
+    /// let cache = SharedCache::open(directory.join("limits"), 1 << 20)?;
+    /// let minute = Some(Duration::from_secs(60));
+    /// assert_eq!(cache.incr_or_init(b"client 7", 1, 0, minute)?, Incremented::Value(1));
+    /// assert_eq!(cache.incr_or_init(b"client 7", 1, 0, minute)?, Incremented::Value(2));
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Takes the lock of one shard. Never returns [`Incremented::Missing`].
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set). [`Incremented`] describes the other results.
+    pub fn incr_or_init(
+        &self,
+        key: &[u8],
+        delta: i64,
+        kind: u8,
+        ttl: Option<Duration>,
+    ) -> Result<Incremented, SharedError> {
+        let key = self.checked_key(key)?;
+        let bytes = delta.to_ne_bytes();
+        let new = NewEntry::new(&bytes).kind(kind).expires_at(self.expiry(ttl));
+        let payload = self.payload(&key, new);
+        let mut writer = self.lock(&key)?;
+        match writer.incr(&key, delta, kind) {
+            Incremented::Missing => {
+                writer.set(&key, &payload, Requirement::Condition(Condition::IfAbsent))?;
+                Ok(Incremented::Value(delta))
+            }
+            incremented => Ok(incremented),
+        }
     }
 }
 

@@ -98,12 +98,7 @@ impl<C: Clock> SharedCache<C> {
     #[inline]
     fn write(&self, key: &[u8], entry: NewEntry<'_>, requirement: Requirement) -> Result<bool, SharedError> {
         let key = self.checked_key(key)?;
-        let payload = Payload {
-            bytes: entry.value,
-            kind: entry.kind,
-            expires_at: expiry_to_millis(entry.expires_at),
-            checksum: self.file().hashing.checksum(key.hash, entry.value, entry.kind),
-        };
+        let payload = self.payload(&key, entry);
         let words = words_for(key.bytes.len(), entry.value.len());
         if words > LARGE_WORDS {
             self.make_space_ahead(&key, &payload, requirement, words)?;
@@ -111,6 +106,17 @@ impl<C: Clock> SharedCache<C> {
         self.file().shard_of(&key).prefetch(&key);
         let stored = self.lock(&key)?.set(&key, &payload, requirement)?;
         Ok(stored)
+    }
+
+    /// Returns an entry's value in the form in which it is stored.
+    #[inline]
+    pub(super) fn payload<'a>(&self, key: &Keyed<'_>, entry: NewEntry<'a>) -> Payload<'a> {
+        Payload {
+            bytes: entry.value,
+            kind: entry.kind,
+            expires_at: expiry_to_millis(entry.expires_at),
+            checksum: self.file().hashing.checksum(key.hash, entry.value, entry.kind),
+        }
     }
 
     /// Makes space for a large record before it is written, in slices, so that the lock is held only briefly each time.

@@ -88,6 +88,8 @@ pub(super) fn read(file: &CacheFile) -> SharedStats {
             rejections: of(Counter::Rejections),
             entries,
             weight: bytes(words),
+            // Computations are counted by the caches of single processes only.
+            ..Stats::default()
         },
         capacity_bytes: file.geometry.bytes,
         written_bytes: bytes(of(Counter::Written)),

@@ -31,6 +31,7 @@ pub(crate) enum Step {
     SetIfPresent(u8, usize),
     Integer(u8, i64),
     Incr(u8, i64),
+    IncrOrInit(u8, i64, Option<u64>),
     Update(u8, usize),
     Delete(u8),
     Touch(u8, Option<u64>),
@@ -173,6 +174,35 @@ impl Pair {
         }
     }
 
+    fn incr_or_init(&mut self, key: &[u8], delta: i64, ttl: Option<u64>) {
+        let ttl = ttl.map(Duration::from_millis);
+        let expires = self.cache.expiry(ttl);
+        let counted = self.cache.incr_or_init(key, delta, INTEGER, ttl).unwrap();
+        let integer = self.live(key).map(|kept| {
+            let bytes = <[u8; 8]>::try_from(kept.value.as_slice()).ok();
+            bytes.filter(|_| kept.kind == INTEGER).map(i64::from_ne_bytes)
+        });
+        let expected = match integer {
+            None => Incremented::Value(delta),
+            Some(None) => Incremented::NotAnInteger,
+            Some(Some(integer)) => integer
+                .checked_add(delta)
+                .map_or(Incremented::Overflow, Incremented::Value),
+        };
+        let was_present = integer.is_some() && counted == expected;
+        if !was_present {
+            assert_eq!(counted, Incremented::Value(delta));
+            self.agree_on_presence(key, false);
+        }
+        let Incremented::Value(sum) = counted else {
+            return;
+        };
+        match self.naive.get_mut(key).filter(|_| was_present) {
+            Some(kept) => kept.value = sum.to_ne_bytes().to_vec(),
+            None => self.keep(key.to_vec(), INTEGER, sum.to_ne_bytes().to_vec(), expires),
+        }
+    }
+
     fn update(&mut self, key: &[u8], len: usize) {
         let value = self.value(len);
         let updated = self
@@ -221,6 +251,7 @@ impl Pair {
                 self.keep(key(number), INTEGER, bytes.to_vec(), Timestamp::NEVER);
             }
             Step::Incr(number, delta) => self.incr(&key(number), delta),
+            Step::IncrOrInit(number, delta, ttl) => self.incr_or_init(&key(number), delta, ttl),
             Step::Update(number, len) => self.update(&key(number), len),
             Step::Delete(number) => {
                 let deleted = self.cache.delete(&key(number)).unwrap();

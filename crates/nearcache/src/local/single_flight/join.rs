@@ -1,0 +1,121 @@
+//! How a caller that misses a key joins its flight.
+
+use super::circles::{self, Edge};
+use super::leader::{FlightId, Leader};
+use super::table::Role;
+use super::waiter::Waiter;
+use crate::clock::Clock;
+use crate::key::Key;
+use crate::local::get::Lookup;
+use crate::local::raw_cache::RawCache;
+
+/// The part of a caller that wants the value of a key.
+#[derive(Debug)]
+pub enum Joined<'a, V> {
+    /// There is a live entry, with this value.
+    Hit(V),
+    /// The caller has to compute the value.
+    Leader(Leader<'a, V>),
+    /// Another caller is computing the value.
+    Waiter(Waiter<'a, V>),
+}
+
+impl<V: Clone> RawCache<V> {
+    /// Returns the value of a live entry, as [`get`](Self::get) does; if there is none, joins the flight of the key, or starts one.
+    ///
+    /// A hit costs as much as that of `get`, and touches nothing else. A miss takes the shard's lock twice and searches the flights of
+    /// the shard. If there is no memory for a flight, or if waiting would close a circle, the caller leads: it never waits for
+    /// itself.
+    ///
+    /// ```
+    /// use nearcache::{Eviction, SystemClock, Timestamp};
+    /// use nearcache::local::{Capacity, Joined, NewEntry, RawCache, Waited};
+    ///
+    /// let cache = RawCache::new(Eviction::default(), 4)?;
+    /// let leader = match cache.join(b"key", &SystemClock) {
+    ///     Joined::Hit(value) => return Ok(println!("{value}")),
+    ///     Joined::Leader(leader) => leader,
+    ///     Joined::Waiter(waiter) => match waiter.wait(None) {
+    ///         Waited::Value(value) => return Ok(println!("{value}")),
+    ///         Waited::Failed(_) => return Ok(println!("the leader failed")),
+    ///         Waited::Leader(leader) => leader,
+    ///     },
+    /// };
+    /// let value = leader.run(|| 6 * 7);
+    /// let new = NewEntry { value, weight: 1, expires_at: Timestamp::NEVER };
+    /// assert_eq!(leader.complete(new, &Capacity::UNBOUNDED, &SystemClock), Ok(true));
+    /// assert_eq!(cache.get(b"key", &SystemClock), Some(42));
+    /// # Ok::<(), nearcache::OutOfMemory>(())
+    /// ```
+    #[inline]
+    pub fn join<'a>(&'a self, key: &'a [u8], clock: &impl Clock) -> Joined<'a, V> {
+        match self.get(key, clock) {
+            Some(value) => Joined::Hit(value),
+            None => self.join_flight(self.hasher.key(key), clock),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn join_flight<'a>(&'a self, key: Key<'a>, clock: &impl Clock) -> Joined<'a, V> {
+        let id = FlightId::next();
+        let joined = self.with_shard(key.hash, |shard| {
+            if let Lookup::Live(slot) = shard.find(key, clock) {
+                return Ok(shard.slab.get(slot).value.clone());
+            }
+            let role = shard.flights.join(key);
+            match role {
+                None => shard.stats.flights += 1,
+                Some(Role::Leader(_)) => {}
+                Some(Role::Waiter(..)) => shard.stats.waits += 1,
+            }
+            Err(role.map_or_else(|| shard.flights.start(key, id).map(|()| Role::Leader(id)), Ok))
+        });
+        match joined {
+            Ok(value) => Joined::Hit(value),
+            Err(Ok(Role::Leader(id))) => Joined::Leader(Leader::new(self, key, id, edge_to(id))),
+            Err(Ok(Role::Waiter(id, seat))) => {
+                let waiter = Waiter::new(self, key, id, seat);
+                Self::wait_or_lead(waiter)
+            }
+            Err(Err(_)) => Joined::Leader(Leader::new(self, key, FlightId::NONE, None)),
+        }
+    }
+
+    /// Lets a waiter lead a flight of its own if waiting would close a circle.
+    fn wait_or_lead(mut waiter: Waiter<'_, V>) -> Joined<'_, V> {
+        let current = circles::current();
+        if current == FlightId::NONE {
+            return Joined::Waiter(waiter);
+        }
+        let edge = Edge::add(current, waiter.id());
+        if edge.is_none() || circles::needs(waiter.id(), current) {
+            drop(edge);
+            return Joined::Leader(waiter.lead(false));
+        }
+        waiter.set_edge(edge);
+        Joined::Waiter(waiter)
+    }
+
+    /// Starts a flight, which is current if the key has no other current one.
+    pub(super) fn lead<'a>(&'a self, key: Key<'a>) -> Leader<'a, V> {
+        let id = FlightId::next();
+        let started = self.with_shard(key.hash, |shard| {
+            shard.stats.flights += 1;
+            shard.flights.start(key, id)
+        });
+        match started {
+            Ok(()) => Leader::new(self, key, id, edge_to(id)),
+            Err(_) => Leader::new(self, key, FlightId::NONE, None),
+        }
+    }
+}
+
+/// Adds the need of the computation, if any, that a new flight is a part of.
+fn edge_to(id: FlightId) -> Option<Edge> {
+    let current = circles::current();
+    if current == FlightId::NONE {
+        return None;
+    }
+    Edge::add(current, id)
+}

@@ -1,0 +1,152 @@
+//! The leader of a flight.
+
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use super::circles::{self, Edge};
+use crate::clock::Clock;
+use crate::condition::Condition;
+use crate::error::WriteError;
+use crate::key::Key;
+use crate::local::capacity::Capacity;
+use crate::local::insert::NewEntry;
+use crate::local::raw_cache::RawCache;
+
+/// Identifies a flight in this process.
+///
+/// An embedder whose computation does not run within [`Leader::run`], such as a coroutine of an interpreter, runs each of its steps
+/// [`within`](Self::within) the flight, so that circles of waits are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlightId(u64);
+
+impl FlightId {
+    /// The id of no flight.
+    pub(super) const NONE: Self = Self(0);
+
+    /// Returns an id that no other flight has.
+    pub(super) fn next() -> Self {
+        // Odd, so that the low half is never zero.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(2, Ordering::Relaxed))
+    }
+
+    /// Returns the low half.
+    #[allow(clippy::cast_possible_truncation)] // the low half is wanted
+    pub(super) const fn low(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Runs `work` as part of this flight's computation: a key that it needs is then checked for circles of waits.
+    pub fn within<T>(self, work: impl FnOnce() -> T) -> T {
+        circles::within(self, work)
+    }
+}
+
+/// The caller that has to compute the value of a key.
+///
+/// [`complete`](Self::complete) or [`fail`](Self::fail) it. If it is dropped instead, by a panic or because a future is cancelled,
+/// the oldest waiter leads.
+#[derive(Debug)]
+#[must_use = "the waiters sleep until the leader completes, fails or is dropped"]
+pub struct Leader<'a, V> {
+    raw: &'a RawCache<V>,
+    key: Key<'a>,
+    /// [`FlightId::NONE`] if there was no memory for a flight.
+    id: FlightId,
+    /// The need of the computation that this one is a part of.
+    _edge: Option<Edge>,
+}
+
+impl<'a, V> Leader<'a, V> {
+    pub(super) const fn new(raw: &'a RawCache<V>, key: Key<'a>, id: FlightId, edge: Option<Edge>) -> Self {
+        Self {
+            raw,
+            key,
+            id,
+            _edge: edge,
+        }
+    }
+
+    /// Returns the id of the flight.
+    #[must_use]
+    pub const fn id(&self) -> FlightId {
+        self.id
+    }
+
+    /// Runs the computation, or a step of it, as part of the flight. Nothing is locked meanwhile.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.id == FlightId::NONE {
+            return work();
+        }
+        self.id.within(work)
+    }
+
+    /// Polls the computation as part of the flight.
+    pub(in crate::local) fn poll<F: Future>(
+        &self,
+        computation: Pin<&mut F>,
+        context: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        self.run(|| computation.poll(context))
+    }
+
+    /// Stores the value, and hands it to the waiters. Returns whether it was stored: not if the key was written or removed meanwhile,
+    /// or if this flight was not the key's current one.
+    ///
+    /// O(1) amortized and O(waiters). Takes the shard's lock once, as [`RawCache::insert`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`] if the value could not be stored. The waiters have it all the same.
+    pub fn complete(
+        mut self,
+        new: NewEntry<V>,
+        capacity: &Capacity,
+        clock: &impl Clock,
+    ) -> Result<bool, WriteError>
+    where
+        V: Clone,
+    {
+        let id = self.id;
+        let (insertion, aftermath) = self.raw.write(self.key.hash, capacity, clock, |writer| {
+            let (is_current, has_waiters) = writer.shard.flights.status(id);
+            let for_waiters = has_waiters.then(|| new.value.clone());
+            let aftermath = writer.shard.flights.complete(id, for_waiters);
+            if is_current {
+                (
+                    Some(writer.insert_if(self.key, new, Condition::Always)),
+                    aftermath,
+                )
+            } else {
+                writer.deferred.push_value(new.value);
+                (None, aftermath)
+            }
+        });
+        self.id = FlightId::NONE;
+        aftermath.run();
+        insertion.map_or(Ok(false), |insertion| {
+            self.raw.after_insertion(self.key, insertion, capacity, clock)
+        })
+    }
+
+    /// Ends the flight with an error, which the waiters get.
+    pub fn fail(mut self, error: Arc<dyn Any + Send + Sync>) {
+        let id = std::mem::replace(&mut self.id, FlightId::NONE);
+        self.raw
+            .with_shard(self.key.hash, |shard| shard.flights.fail(id, error))
+            .run();
+    }
+}
+
+impl<V> Drop for Leader<'_, V> {
+    fn drop(&mut self) {
+        if self.id != FlightId::NONE {
+            self.raw
+                .with_shard(self.key.hash, |shard| shard.flights.abandon(self.id))
+                .run();
+        }
+    }
+}
