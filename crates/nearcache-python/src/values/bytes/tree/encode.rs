@@ -363,8 +363,8 @@ impl<'py> Encoder<'py> {
 
     #[cold]
     fn changed(&self, what: &str) -> Written<'py> {
-        let message = format_args!("{what} changed size during iteration");
-        Err(error::<PyRuntimeError>(self.py, message).into())
+        let raised = error::<PyRuntimeError>(self.py, format_args!("{what} changed size during iteration"));
+        Err(raised.into())
     }
 
     fn text_or_mark(&mut self, value: &Bound<'py, PyAny>, text: &Bound<'py, PyString>) -> Written<'py> {
