@@ -127,8 +127,8 @@ class TestProcessAtItsLimit:
                 cache.set("usable", large[:100])
                 assert cache.get("usable") == large[:100]
             larger = large * 10
-            # Free-threaded Python allocates from a gigabyte that it reserves at its start.
-            refusal = contextlib.nullcontext() if FREE_THREADED else pytest.raises(MemoryError)
+            # Free-threaded Python allocates from a gigabyte that it reserves at its start: this may succeed.
+            refusal = contextlib.suppress(MemoryError) if FREE_THREADED else pytest.raises(MemoryError)
             with Exhausted(), refusal:
                 cache.set("large", larger)
             cache.set("large", 1)

@@ -101,6 +101,8 @@ def stopped_writer(path, keys):
             process.stdin.close()
 
 
+# On a busy machine, the other thread may not get a core while one call waits.
+ATTEMPTS = 20
 KEYS = [f"key-{number:03}" for number in range(100)]
 
 READS = {
@@ -114,15 +116,17 @@ READS = {
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_read_waits_once_and_lets_threads_run(cache, path, read):
     cache.set_many(dict.fromkeys(KEYS, "text"))
-    with stopped_writer(path, KEYS), running_thread(0.002) as times:
+
+    def ticks():
         start = time.monotonic()
         found = read(cache)
-        took = time.monotonic() - start
-        during = [at for at in times if at >= start]
-    assert found in (None, {}, 0)
-    # 50 ms for the whole call, where 100 keys would be 5 s.
-    assert took < 1
-    assert len(during) > 2
+        # 50 ms for the whole call, where 100 keys would be 5 s.
+        assert time.monotonic() - start < 1
+        assert found in (None, {}, 0)
+        return sum(at >= start for at in times)
+
+    with stopped_writer(path, KEYS), running_thread(0.002) as times:
+        assert any(ticks() > 2 for _ in range(ATTEMPTS))
 
 
 def test_other_entries_are_read_at_once(cache, path):
@@ -159,12 +163,15 @@ def test_incr_of_an_object_waits_without_the_gil(cache, path):
 def test_release_of_a_lock_waits_without_the_gil(cache, path):
     lock = cache.lock("lock", timeout=60)
     assert lock.acquire()
-    with stopped_writer(path, ["lock"]), running_thread(0.002) as times:
+
+    def ticks():
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             lock.release()
-        during = [at for at in times if at >= start]
-    assert len(during) > 2
+        return sum(at >= start for at in times)
+
+    with stopped_writer(path, ["lock"]), running_thread(0.002) as times:
+        assert any(ticks() > 2 for _ in range(ATTEMPTS))
 
 
 class Vanishing:

@@ -7,6 +7,7 @@ use super::flat::Flat;
 use super::node::Node;
 use super::recorder::{LARGE, Recorder, Seen};
 use super::stop::Stop;
+use crate::memory::no_memory;
 use crate::objects::{Items, bytes_of, items, list_copy, set_copy};
 use crate::values::atoms::atom_size;
 use crate::values::counted_names;
@@ -181,17 +182,39 @@ impl<'py> Recorder<'py> {
     fn list(&mut self, list: &Bound<'py, PyList>) -> Result<(), Stop> {
         let copy = list_copy(list)?;
         let position = self.open_before_parts(list)?;
-        if let Some(first) = copy.iter().next() {
-            self.expect_parts(&first, copy.len())?;
+        let atoms = self.count_first_atoms(&copy)?;
+        let Some(first) = copy.iter().nth(atoms) else {
+            self.size += list_size(atoms);
+            self.close(position, Node::Flat(Flat::new(copy)));
+            return Ok(());
+        };
+        self.expect_parts(&first, copy.len())?;
+        for atom in copy.iter().take(atoms) {
+            self.shared(&atom)?;
         }
-        let len = self.items(copy.iter())?;
+        let rest = self.items(copy.iter().skip(atoms))?;
         if self.only_shared_after(position) {
             self.size += list_size(copy.len());
             self.close_without_parts(position, Node::Flat(Flat::new(copy)));
         } else {
+            let len = u32::try_from(atoms).map_err(no_memory)? + rest;
             self.close(position, Node::List(len));
         }
         Ok(())
+    }
+
+    /// Adds the sizes of the atoms at the start of a list; returns how many there are. A list of atoms alone needs no
+    /// nodes.
+    fn count_first_atoms(&mut self, list: &Bound<'py, PyList>) -> PyResult<usize> {
+        let mut atoms = 0;
+        for item in list {
+            let Some(size) = atom_size(&item)? else {
+                break;
+            };
+            self.count(&item, size)?;
+            atoms += 1;
+        }
+        Ok(atoms)
     }
 
     fn tuple(&mut self, tuple: &Bound<'py, PyTuple>) -> Result<(), Stop> {
