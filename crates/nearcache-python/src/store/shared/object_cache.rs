@@ -30,15 +30,17 @@ use crate::values::{Encoded, Stored};
 
 /// An entry may take this part of the capacity.
 const VALUE_DIVISOR: u64 = 8;
-/// How many values have their reads counted. Of two that share a place, the one that was read last is known.
+/// How many values have their reads counted. Of two that share a place, one is known.
 const HISTORIES: usize = 4096;
 /// The read at which a value is kept, and the one while the cache is full.
 const KEPT_AT: u64 = 2;
 const KEPT_AT_WHEN_FULL: u64 = 8;
 /// In the place of the count: keeping the value is not worth it.
 const WORTHLESS: u64 = 15;
-/// The bits of a history that count. The others are those of the hash.
+/// The bits of a history that count.
 const COUNT: u64 = 15;
+/// The bit that says that another value wanted the place. The bits above are those of the hash.
+const CONTESTED: u64 = 16;
 /// With the GIL, one thread at a time reads.
 const SHARDS: usize = if cfg!(Py_GIL_DISABLED) { 8 } else { 1 };
 /// The clock of the entries, none of which expires here.
@@ -158,7 +160,7 @@ impl ObjectCache {
         let hash = FixedState::default().hash_one(source);
         let place = usize::try_from(hash >> 32).unwrap_or_default() % HISTORIES;
         History {
-            hash: hash & !COUNT,
+            hash: hash & !(COUNT | CONTESTED),
             word: &self.histories[place],
         }
     }
@@ -196,11 +198,13 @@ impl History<'_> {
     /// Counts a read; returns whether the value is to be kept now.
     fn is_worth_keeping(&self, rereading: Rereading, is_full: bool) -> bool {
         let word = self.word.load(Relaxed);
-        let reads = if word & !COUNT == self.hash {
-            word & COUNT
-        } else {
-            0
-        };
+        let is_own = word & !(COUNT | CONTESTED) == self.hash;
+        if !is_own && word & COUNT != 0 && word & CONTESTED == 0 {
+            // The other value keeps the place once: two that are read in turn would never be counted otherwise.
+            self.word.store(word | CONTESTED, Relaxed);
+            return rereading == Rereading::Immutable;
+        }
+        let reads = if is_own { word & COUNT } else { 0 };
         if reads == WORTHLESS || rereading == Rereading::Immutable {
             return reads != WORTHLESS;
         }
