@@ -56,6 +56,11 @@ impl<V: Clone> RawCache<V> {
         }
     }
 
+    /// Joins the flight of a key that the caller has just missed. Like [`join`](Self::join), but does not count the miss again.
+    pub fn join_after_miss(&self, key: &[u8], clock: &impl Clock) -> Joined<'_, V> {
+        self.join_flight(self.hasher.key(key), clock)
+    }
+
     #[cold]
     #[inline(never)]
     fn join_flight(&self, key: Key<'_>, clock: &impl Clock) -> Joined<'_, V> {
@@ -92,7 +97,7 @@ impl<V: Clone> RawCache<V> {
         let edge = Edge::add(current, waiter.id());
         if edge.is_none() || circles::needs(waiter.id(), current) {
             drop(edge);
-            return Joined::Leader(waiter.lead(false));
+            return Joined::Leader(waiter.start_own(false));
         }
         waiter.set_edge(edge);
         Joined::Waiter(waiter)

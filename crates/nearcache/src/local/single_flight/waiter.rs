@@ -109,7 +109,7 @@ impl<'a, V: Clone> Waiter<'a, V> {
                 return waited;
             }
         }
-        Waited::Leader(self.lead(true))
+        Waited::Leader(self.start_own(true))
     }
 
     /// Polls for the end of the flight. Registers the context's waker, whatever the runtime. Must not be called again after it was
@@ -119,8 +119,14 @@ impl<'a, V: Clone> Waiter<'a, V> {
         self.check(sleeper).map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Leads a flight of its own instead of waiting. If it `overtakes`, later callers wait for the new flight, and the old one's value
+    /// is not stored; otherwise it is the new one's that is not stored.
+    pub fn lead(mut self, overtakes: bool) -> Leader<'a, V> {
+        self.start_own(overtakes)
+    }
+
     /// Leads a flight of its own instead of waiting. `overtakes` ends the old one's being current.
-    pub(super) fn lead(&mut self, overtakes: bool) -> Leader<'a, V> {
+    pub(super) fn start_own(&mut self, overtakes: bool) -> Leader<'a, V> {
         let key = self
             .raw
             .with_shard(self.hash, |shard| shard.flights.copy_key(self.id));
@@ -151,7 +157,7 @@ impl<'a, V: Clone> Waiter<'a, V> {
                 Some(Waited::Leader(Leader::new(raw, hash, id, self.edge.take())))
             }
             // Without memory to sleep, the caller computes for itself.
-            Ok(Found::Gone) | Err(_) => Some(Waited::Leader(self.lead(false))),
+            Ok(Found::Gone) | Err(_) => Some(Waited::Leader(self.start_own(false))),
         }
     }
 }
