@@ -430,8 +430,8 @@ class Stats:
     """Counters, size and capacity of a cache; returned by ``cache.stats()``.
 
     The counters start when the cache is created, or at `Backend.reset_stats`. Those of a LocalCache count
-    this process, those of a SharedCache all processes. Two are equal if all attributes except ``age`` are
-    equal.
+    this process, those of a SharedCache all processes. Two are equal if all attributes except ``age`` and
+    ``time_saved`` are equal.
     """
 
     @property

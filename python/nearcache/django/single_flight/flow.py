@@ -24,6 +24,7 @@ from nearcache.django.single_flight.effects import (
     Read,
     Store,
     Wait,
+    within,
 )
 
 _LOG = logging.getLogger("nearcache")
@@ -87,8 +88,9 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
 
 def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
     """Stores a value and hands it to the waiters; returns the value that the callers get."""
-    store_if = call.options.store_if
-    if store_if is not None and not store_if(value):
+    with within(flight):
+        is_kept = call.options.store_if is None or call.options.store_if(value)
+    if not is_kept:
         yield Finish(flight, value)
     elif call.by_methods:
         value = yield Store(value, replaces)
