@@ -200,6 +200,7 @@ class Read:
 class Store:
     """Stores a value by the cache's methods, as Django does; the result is what they return for the key."""
 
+    flight: _core.Flight
     value: Any
     replaces: bool
 
@@ -207,15 +208,17 @@ class Store:
         """See `Effect`."""
         cache = call.cache
         store = cache.set if self.replaces else cache.add
-        store(call.key, self.value, timeout=call.timeout, version=call.version)
-        return cache.get(call.key, self.value, version=call.version)
+        with within(self.flight):
+            store(call.key, self.value, timeout=call.timeout, version=call.version)
+            return cache.get(call.key, self.value, version=call.version)
 
     async def aact(self, call: Call) -> Any:
         """See `Effect`."""
         cache = call.cache
         store = cache.aset if self.replaces else cache.aadd
-        await store(call.key, self.value, timeout=call.timeout, version=call.version)
-        return await cache.aget(call.key, self.value, version=call.version)
+        with within(self.flight):
+            await store(call.key, self.value, timeout=call.timeout, version=call.version)
+            return await cache.aget(call.key, self.value, version=call.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +230,13 @@ class Finish:
 
     def act(self, call: Any) -> None:
         """See `Effect`."""
-        call.cache._finish(self.flight, self.value)
+        with within(self.flight):
+            call.cache._finish(self.flight, self.value)
 
     async def aact(self, call: Any) -> None:
         """See `Effect`."""
-        call.cache._finish(self.flight, self.value)
+        with within(self.flight):
+            call.cache._finish(self.flight, self.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: b
     if not is_kept:
         yield Finish(flight, value)
     elif call.by_methods:
-        value = yield Store(value, replaces)
+        value = yield Store(flight, value, replaces)
         yield Finish(flight, value)
     elif not (yield Complete(flight, value, cost)):
         # As Django does: if another caller has written the key meanwhile, its value is returned.
