@@ -3,6 +3,8 @@
 //! A read takes no lock: it looks the key up (`lookup.rs`), gets a buffer from its sink, copies the value and validates the
 //! copy. If a writer interferes it starts again, up to 64 times. Only then does it take the shard's lock, because the entry
 //! is probably being written by a process that was stopped or killed. It waits for the lock for a limited time.
+//!
+//! A read of a stale value differs only in which entries it accepts ([`Accept`]).
 
 use std::hint;
 use std::time::{Duration, Instant};
@@ -13,9 +15,10 @@ use super::entry::EntryInfo;
 use super::error::{ReadError, SharedError};
 use super::hashing::Keyed;
 use super::lookup::{Lookup, STARTS};
+use super::record::Record;
 use super::shard::Entry;
 use super::sink::Sink;
-use super::time::has_expired;
+use super::time::{has_expired, is_usable};
 use crate::clock::{Clock, Timestamp};
 use crate::error::OutOfMemory;
 
@@ -23,6 +26,33 @@ use crate::error::OutOfMemory;
 ///
 /// A write takes microseconds. It does not end if its process is stopped or killed.
 pub const READ_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Decides which entries a read returns.
+trait Accept: Copy {
+    fn accepts(self, record: &Record, clock: &impl Clock) -> bool;
+}
+
+/// Accepts live entries.
+#[derive(Clone, Copy)]
+struct Live;
+
+/// Accepts live entries, and expired ones in their stale time.
+#[derive(Clone, Copy)]
+struct LiveOrStale;
+
+impl Accept for Live {
+    #[inline(always)]
+    fn accepts(self, record: &Record, clock: &impl Clock) -> bool {
+        !has_expired(record, clock)
+    }
+}
+
+impl Accept for LiveOrStale {
+    #[inline]
+    fn accepts(self, record: &Record, clock: &impl Clock) -> bool {
+        is_usable(record, clock)
+    }
+}
 
 impl<C: Clock> SharedCache<C> {
     /// Returns the value of a live entry.
@@ -61,7 +91,7 @@ impl<C: Clock> SharedCache<C> {
         timeout: Duration,
     ) -> Result<Option<EntryInfo>, OutOfMemory> {
         let found = self.read(key, sink, timeout);
-        self.count_read(matches!(found, Ok(Some(_))));
+        self.count_read(found.as_ref().ok().and_then(Option::as_ref));
         miss_if_busy(found)
     }
 
@@ -78,7 +108,7 @@ impl<C: Clock> SharedCache<C> {
     pub fn try_get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, ReadError> {
         let found = self.read(key, sink, Duration::ZERO);
         if !matches!(found, Err(ReadError::Busy)) {
-            self.count_read(matches!(found, Ok(Some(_))));
+            self.count_read(found.as_ref().ok().and_then(Option::as_ref));
         }
         found
     }
@@ -90,6 +120,46 @@ impl<C: Clock> SharedCache<C> {
     /// [`OutOfMemory`] if the sink has no memory.
     pub fn peek_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, OutOfMemory> {
         miss_if_busy(self.read(key, sink, READ_TIMEOUT))
+    }
+
+    /// Copies the value of an entry to a sink, also if it has expired but its
+    /// [stale time](super::NewEntry::stale_until) has not ended, and describes the entry.
+    ///
+    /// Its [`expires_at`](EntryInfo::expires_at) tells the two apart. Counts neither as a hit nor as a miss; see
+    /// [`Event::StaleHit`](super::Event::StaleHit).
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the sink has no memory.
+    pub fn get_stale_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, OutOfMemory> {
+        self.get_stale_into_within(key, sink, READ_TIMEOUT)
+    }
+
+    /// As [`get_stale_into`](Self::get_stale_into), but with another timeout instead of [`READ_TIMEOUT`].
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the sink has no memory.
+    pub fn get_stale_into_within(
+        &self,
+        key: &[u8],
+        sink: &mut impl Sink,
+        timeout: Duration,
+    ) -> Result<Option<EntryInfo>, OutOfMemory> {
+        miss_if_busy(self.read_accepted(key, sink, timeout, LiveOrStale))
+    }
+
+    /// As [`get_stale_into`](Self::get_stale_into), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Busy`] if the same entry is being written. [`ReadError::OutOfMemory`] if the sink has no memory.
+    pub fn try_get_stale_into(
+        &self,
+        key: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<Option<EntryInfo>, ReadError> {
+        self.read_accepted(key, sink, Duration::ZERO, LiveOrStale)
     }
 
     /// Describes a live entry without reading its value.
@@ -138,12 +208,19 @@ impl<C: Clock> SharedCache<C> {
     }
 
     #[inline]
-    fn count_read(&self, is_hit: bool) {
-        let what = if is_hit { Counter::Hits } else { Counter::Misses };
-        self.file().count(what, 1);
+    fn count_read(&self, hit: Option<&EntryInfo>) {
+        let Some(hit) = hit else {
+            self.file().count(Counter::Misses, 1);
+            return;
+        };
+        self.file().count(Counter::Hits, 1);
+        if !hit.cost.is_zero() {
+            let micros = u64::try_from(hit.cost.as_micros()).unwrap_or(u64::MAX);
+            self.file().count(Counter::Saved, micros);
+        }
     }
 
-    /// Reads a value and counts nothing. With a timeout of zero, never waits.
+    /// Reads the value of a live entry and counts nothing. With a timeout of zero, never waits.
     #[inline]
     pub(super) fn read(
         &self,
@@ -151,9 +228,20 @@ impl<C: Clock> SharedCache<C> {
         sink: &mut impl Sink,
         timeout: Duration,
     ) -> Result<Option<EntryInfo>, ReadError> {
+        self.read_accepted(key, sink, timeout, Live)
+    }
+
+    #[inline]
+    fn read_accepted(
+        &self,
+        key: &[u8],
+        sink: &mut impl Sink,
+        timeout: Duration,
+        accept: impl Accept,
+    ) -> Result<Option<EntryInfo>, ReadError> {
         let key = self.file().hashing.key(key);
-        match self.try_read(&key, sink) {
-            Err(ReadError::Busy) => self.retry_read(&key, sink, timeout),
+        match self.try_read(&key, sink, accept) {
+            Err(ReadError::Busy) => self.retry_read(&key, sink, timeout, accept),
             done => done,
         }
     }
@@ -164,27 +252,33 @@ impl<C: Clock> SharedCache<C> {
         key: &Keyed<'_>,
         sink: &mut impl Sink,
         timeout: Duration,
+        accept: impl Accept,
     ) -> Result<Option<EntryInfo>, ReadError> {
         for _ in 1..STARTS {
             hint::spin_loop();
-            match self.try_read(key, sink) {
+            match self.try_read(key, sink, accept) {
                 Err(ReadError::Busy) => {}
                 done => return done,
             }
         }
-        self.read_locked(key, sink, timeout)
+        self.read_locked(key, sink, timeout, accept)
     }
 
     /// Tries once to read a value, without a lock. All steps are in one function, so that their results stay in registers.
     #[inline(always)]
-    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<EntryInfo>, ReadError> {
+    fn try_read(
+        &self,
+        key: &Keyed<'_>,
+        sink: &mut impl Sink,
+        accept: impl Accept,
+    ) -> Result<Option<EntryInfo>, ReadError> {
         let shard = self.file().shard_of(key);
         let entry = match shard.try_find(key) {
             Lookup::Found(entry) => entry,
             Lookup::Interrupted => return Err(ReadError::Busy),
             Lookup::Missing | Lookup::Damaged => return Ok(None),
         };
-        if has_expired(&entry.record, self.clock()) {
+        if !accept.accepts(&entry.record, self.clock()) {
             return Ok(None);
         }
         if sink.has_copy(entry.record.kind, entry.record.value, &entry.stamp(key.hash)) {
@@ -237,12 +331,13 @@ impl<C: Clock> SharedCache<C> {
         key: &Keyed<'_>,
         sink: &mut impl Sink,
         timeout: Duration,
+        accept: impl Accept,
     ) -> Result<Option<EntryInfo>, ReadError> {
         let start = Instant::now();
         let mut scratch = Vec::new();
         for _ in 0..STARTS {
             let time_left = timeout.saturating_sub(start.elapsed());
-            let entry = match self.read_to_scratch(key, time_left, &mut scratch)? {
+            let entry = match self.read_to_scratch(key, time_left, &mut scratch, accept)? {
                 Lookup::Found(entry) => entry,
                 Lookup::Missing => return Ok(None),
                 Lookup::Interrupted | Lookup::Damaged => {
@@ -277,6 +372,7 @@ impl<C: Clock> SharedCache<C> {
         key: &Keyed<'_>,
         timeout: Duration,
         scratch: &mut Vec<u8>,
+        accept: impl Accept,
     ) -> Result<Lookup, ReadError> {
         let shard = self.file().shard_of(key);
         let writer = match self.file().lock_for(shard, self.clock(), timeout) {
@@ -284,7 +380,8 @@ impl<C: Clock> SharedCache<C> {
             Err(SharedError::Busy { .. }) => return Err(ReadError::Busy),
             Err(_) => return Ok(Lookup::Missing),
         };
-        let Some(entry) = writer.find_live(key) else {
+        let found = writer.find_present(key).entry().copied();
+        let Some(entry) = found.filter(|entry| accept.accepts(&entry.record, self.clock())) else {
             return Ok(Lookup::Missing);
         };
         let buffer = scratch.spare_capacity_mut();

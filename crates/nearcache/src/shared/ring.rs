@@ -16,6 +16,7 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
+use super::extension::{EXTENSION, Extension};
 use super::hashing::{BLOCK, Checksum, Hashing};
 use super::layout::WORD;
 use super::mapped_words::{AtomicU64, fence, store};
@@ -216,7 +217,20 @@ impl<'a> Ring<'a> {
                 *word = self.word(position.advanced(at)).load(Ordering::Acquire);
             }
         }
-        Record::parse(self.hashing, position, start, words, self.data.len())
+        let mut record = Record::parse(self.hashing, position, start, words, self.data.len())?;
+        if record.extension.is_some() {
+            record.extension = Some(self.read_extension(&record));
+        }
+        Some(record)
+    }
+
+    fn read_extension(&self, record: &Record) -> Extension {
+        let mut extension = Extension::NONE;
+        let words = self.extension(record).words();
+        for (value, word) in extension.0.iter_mut().zip(words) {
+            *value = word.load(Ordering::Relaxed);
+        }
+        extension
     }
 
     /// Returns whether everything that was read of a record since [`record`](Self::record) belongs to it: it was not
@@ -256,6 +270,11 @@ impl<'a> Ring<'a> {
         self.span(record, LEAD, record.key.div_ceil(WORD))
     }
 
+    /// Returns the words of an extended record's extension.
+    fn extension(&self, record: &Record) -> Span<'a> {
+        self.span(record, record.extension_offset(), EXTENSION)
+    }
+
     /// Returns the words of a record's value.
     #[inline(always)]
     pub(super) fn value(&self, record: &Record) -> Span<'a> {
@@ -268,21 +287,27 @@ impl<'a> Ring<'a> {
         record.key == key.len() && self.key(record).holds(key)
     }
 
-    /// Copies a record's value to a buffer of its length and returns the checksum of the copy. `key` is the hash of the
-    /// key.
+    /// Copies a record's value to a buffer of its length and returns the checksum of the copy and the extension. `key` is
+    /// the hash of the key.
     #[inline(always)]
     pub(super) fn read_value(&self, record: &Record, key: u64, buffer: &mut [MaybeUninit<u8>]) -> u32 {
         let value = self.value(record);
         if value.second.is_empty() {
             let sum = self.hashing.start_checksum();
             let sum = copy_words(value.first, buffer, sum, Checksum::with);
-            return sum.finish(key, buffer.len(), record.kind);
+            return sum.finish(key, buffer.len(), record.kind) ^ self.extension_checksum(record, key);
         }
         let bytes = value.read(buffer);
-        self.hashing.checksum(key, bytes, record.kind)
+        self.hashing.checksum(key, bytes, record.kind) ^ self.extension_checksum(record, key)
     }
 
-    /// Returns the checksum of a record's value. `key` is the hash of the key.
+    #[inline(always)]
+    fn extension_checksum(&self, record: &Record, key: u64) -> u32 {
+        let extension = record.extension;
+        extension.map_or(0, |extension| self.hashing.extension_checksum(key, extension))
+    }
+
+    /// Returns the checksum of a record's value and extension. `key` is the hash of the key.
     pub(super) fn checksum(&self, record: &Record, key: u64) -> u32 {
         let mut sum = self.hashing.start_checksum();
         let mut block = [0; BLOCK];
@@ -298,7 +323,7 @@ impl<'a> Ring<'a> {
         if filled > 0 {
             sum.take(&block);
         }
-        sum.finish(key, record.value, record.kind)
+        sum.finish(key, record.value, record.kind) ^ self.extension_checksum(record, key)
     }
 
     /// Returns the first word of a record.
@@ -318,6 +343,16 @@ impl Ring<'_> {
         self.value(record).write(value);
     }
 
+    /// Overwrites the header and the extension of a record. Position, size, key and value stay.
+    pub(super) fn overwrite_header(&self, record: &Record) {
+        let first = &self.data[record.start];
+        store(first, record::next_sequence(record.first), Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.write_header(record);
+        let done = record::next_sequence(record::next_sequence(record.first));
+        store(first, done, Ordering::Release);
+    }
+
     /// Overwrites a record in place. Position and size stay; the key is written only if one is given.
     pub(super) fn overwrite(&self, record: &Record, key: Option<&[u8]>, value: &[u8]) {
         let first = &self.data[record.start];
@@ -332,11 +367,17 @@ impl Ring<'_> {
         store(first, done, Ordering::Release);
     }
 
-    /// Writes the second to fourth words of a record's header.
+    /// Writes the second to fourth words of a record's header, and its extension if it has one.
     fn write_header(&self, record: &Record) {
         let words = self.span(record, 1, LEAD - 1).words();
         for (word, value) in words.zip(record.words()) {
             store(word, value, Ordering::Relaxed);
+        }
+        if let Some(extension) = record.extension {
+            let words = self.extension(record).words();
+            for (word, value) in words.zip(extension.0) {
+                store(word, value, Ordering::Relaxed);
+            }
         }
     }
 
