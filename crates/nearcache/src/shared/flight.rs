@@ -141,10 +141,10 @@ impl<C: Clock> SharedCache<C> {
                 LockedClaim::Hit => return Ok(Claim::Hit),
                 LockedClaim::Leader => return Ok(Claim::Leader),
                 LockedClaim::Held(flight) => holder = Some(flight),
-                LockedClaim::NotExtended(stamp) if self.extend(&key, own, stamp)? => {
-                    return Ok(Claim::Leader);
-                }
-                LockedClaim::NotExtended(_) => holder = None,
+                LockedClaim::NotExtended(stamp) => match self.extend(&key, own, stamp)? {
+                    Some(claim) => return Ok(claim),
+                    None => holder = None,
+                },
             }
         }
         // Others began and ended flights, or wrote the entry, between all steps.
@@ -207,16 +207,16 @@ impl<C: Clock> SharedCache<C> {
         counts.then_some(flight)
     }
 
-    /// Stores a live entry again, with the words for a flight; returns whether it did. No memory is allocated under the
-    /// lock, so the value is read before.
+    /// Stores a live entry again, with the words for a flight. Returns `None` if it has changed meanwhile. No memory is
+    /// allocated under the lock, so the value is read before.
     #[cold]
-    fn extend(&self, key: &Keyed<'_>, own: FlightId, stamp: Stamp) -> Result<bool, SharedError> {
+    fn extend(&self, key: &Keyed<'_>, own: FlightId, stamp: Stamp) -> Result<Option<Claim>, SharedError> {
         let mut value = Vec::new();
         let found = self.read_for_change(key.bytes, &mut value)?;
         let Some(found) = found.filter(|found| found.stamp == stamp) else {
             // It was written since; or it is damaged, and of no use.
             self.delete_if_unchanged(key.bytes, stamp)?;
-            return Ok(false);
+            return Ok(None);
         };
         let entry = NewEntry::new(&value)
             .kind(found.kind)
@@ -224,8 +224,8 @@ impl<C: Clock> SharedCache<C> {
         let extension = Extension::NONE.with_flight(Some(own));
         let payload = self.extended(key, self.payload(key, entry), extension);
         if payload.words(key) > self.file().geometry.max_record() {
-            // A longer record would be rejected, and the entry removed.
-            return Ok(false);
+            // A longer record would be rejected, and the entry removed. So it cannot be refreshed before it expires.
+            return Ok(Some(Claim::Hit));
         }
         let is_extended = self.write_payload(key, &payload, Requirement::Unchanged(stamp))?;
         if is_extended {
@@ -233,7 +233,7 @@ impl<C: Clock> SharedCache<C> {
             // It is no new value: take back what the write counted.
             self.file().count(Counter::Insertions, u64::MAX);
         }
-        Ok(is_extended)
+        Ok(is_extended.then_some(Claim::Leader))
     }
 }
 

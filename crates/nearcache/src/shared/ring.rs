@@ -271,7 +271,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Returns the words of an extended record's extension.
-    fn extension(&self, record: &Record) -> Span<'a> {
+    pub(super) fn extension(&self, record: &Record) -> Span<'a> {
         self.span(record, record.extension_offset(), EXTENSION)
     }
 
