@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nearcache::shared::{Claim, ClaimRequest, FlightId, Incremented, NewEntry, SharedCache, SharedError};
 use nearcache::{Clock, ManualClock, Timestamp};
-use support::{End, Scratch, shared_words, signal, spawn, wait};
+use support::{Scratch, shared_words, signal, spawn, wait};
 
 const BYTES: u64 = 1 << 20;
 const KEY: &[u8] = b"the key";
@@ -116,12 +116,15 @@ fn a_placeholder_is_absent_for_everything_else() {
     cache.validate().unwrap();
 }
 
+/// Ends a flight.
+type End = fn(&Cache);
+
 #[test]
 fn every_write_and_removal_of_the_key_ends_its_flight() {
-    let ends: [(&str, fn(&Cache)); 7] = [
+    let ends: [(&str, End); 7] = [
         ("set", |cache| cache.set(KEY, NewEntry::new(b"new")).unwrap()),
         ("add", |cache| {
-            assert!(cache.add(KEY, NewEntry::new(b"new")).unwrap())
+            assert!(cache.add(KEY, NewEntry::new(b"new")).unwrap());
         }),
         ("set a longer value", |cache| {
             cache.set(KEY, NewEntry::new(&[1; 5000])).unwrap();
@@ -133,7 +136,10 @@ fn every_write_and_removal_of_the_key_ends_its_flight() {
         ("delete", |cache| assert!(!cache.delete(KEY).unwrap())),
         ("clear", SharedCache::clear),
         ("incr_or_init", |cache| {
-            cache.incr_or_init(KEY, 1, 0, None).map(|_| ()).unwrap()
+            assert_eq!(
+                cache.incr_or_init(KEY, 1, 0, None).unwrap(),
+                Incremented::Value(1)
+            );
         }),
     ];
     for (name, end) in ends {
@@ -401,7 +407,7 @@ fn the_flight_of_a_killed_process_is_taken_over_at_once() {
     signal(child, libc::SIGSTOP);
     assert!(!leads(&fixture.cache, 1), "it is stopped");
     signal(child, libc::SIGKILL);
-    assert_eq!(wait(child), End::Killed(libc::SIGKILL));
+    assert_eq!(wait(child), support::End::Killed(libc::SIGKILL));
     assert!(!fixture.cache.is_alive(flight.process));
     assert!(leads(&fixture.cache, 1));
     assert!(fixture.cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
@@ -418,7 +424,7 @@ fn a_child_of_the_leader_does_not_lead() {
         let released = cache.release(KEY, 1).unwrap();
         i32::from(stored || released || leads(cache, 1))
     });
-    assert_eq!(wait(child), End::Exit(0));
+    assert_eq!(wait(child), support::End::Exit(0));
     assert!(cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
     assert_eq!(cache.get(KEY).as_deref(), Some(VALUE));
 }

@@ -85,7 +85,7 @@ fn a_stale_value_is_returned_until_its_stale_time_ends() {
         fixture.cache.try_get_stale_into(KEY, &mut value).unwrap(),
         Some(found)
     );
-    fixture.clock.advance(5 * SECOND - Duration::from_millis(1));
+    fixture.clock.advance(Duration::from_millis(4999));
     assert_eq!(fixture.stale(KEY).unwrap().0, VALUE);
     fixture.clock.advance(Duration::from_millis(1));
     assert!(fixture.stale(KEY).is_none());
