@@ -103,7 +103,7 @@ impl<C: Clock> Writer<'_, C> {
     /// Deletes the entry of a key if the requirement is met; returns whether there was a live one.
     pub(super) fn delete(&self, key: &Keyed<'_>, requirement: Requirement) -> bool {
         let found = self.find_present(key);
-        if !requirement.is_met(key, &found) {
+        if !requirement.is_met(key, &found, &self.shard) {
             return false;
         }
         match &found {

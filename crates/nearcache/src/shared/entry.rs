@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::extension::Extension;
 use super::lock::Owner;
 use super::record::{NEVER, Stamp};
 use super::shard::Entry;
@@ -99,11 +100,11 @@ pub struct EntryInfo {
 }
 
 impl EntryInfo {
-    /// Describes an entry whose key has this hash.
+    /// Describes an entry with this extension, whose key has this hash.
     #[inline]
-    pub(super) fn new(entry: &Entry, key: u64) -> Self {
+    pub(super) fn new(entry: &Entry, extension: Option<Extension>, key: u64) -> Self {
         let record = &entry.record;
-        let (stale_until, cost) = record.extension.map_or((None, Duration::ZERO), |extension| {
+        let (stale_until, cost) = extension.map_or((None, Duration::ZERO), |extension| {
             let has_stale_time = extension.stale_millis() > 0 && record.expires_at != NEVER;
             let stale_until = has_stale_time.then(|| from_millis(extension.stale_until(record.expires_at)));
             (stale_until, Duration::from_micros(extension.cost().as_micros()))

@@ -125,10 +125,10 @@ impl<C: Clock> SharedCache<C> {
         let key = self.checked_key(key)?;
         let own = self.own_flight(request.number)?;
         let found = self.find_unlocked(&key);
-        if !request.is_refresh && found.is_some_and(|record| !has_expired(&record, self.clock())) {
+        if !request.is_refresh && found.is_some_and(|(record, _)| !has_expired(&record, self.clock())) {
             return Ok(Claim::Hit);
         }
-        let mut holder = found.and_then(|record| self.flight_in(&record));
+        let mut holder = found.and_then(|(record, extension)| self.flight_in(&record, extension));
         for _ in 0..ATTEMPTS {
             if let Some(flight) = holder
                 && request.overtakes != holder
@@ -157,7 +157,8 @@ impl<C: Clock> SharedCache<C> {
     #[must_use]
     pub fn flight(&self, key: &[u8]) -> Option<FlightId> {
         let key = self.file().hashing.key(key);
-        self.flight_in(&self.find_unlocked(&key)?)
+        let (record, extension) = self.find_unlocked(&key)?;
+        self.flight_in(&record, extension)
     }
 
     /// Stores the value that this process computed in a flight, and ends the flight; returns whether it did.
@@ -192,18 +193,19 @@ impl<C: Clock> SharedCache<C> {
         Ok(FlightId { process, number })
     }
 
-    /// Returns the record of a key, live or not; `None` also if a writer interfered.
-    fn find_unlocked(&self, key: &Keyed<'_>) -> Option<Record> {
-        match self.file().shard_of(key).find(key) {
-            Lookup::Found(entry) => Some(entry.record),
-            Lookup::Missing | Lookup::Interrupted | Lookup::Damaged => None,
+    /// Returns the record of a key, live or not, and its extension; `None` also if a writer interfered.
+    fn find_unlocked(&self, key: &Keyed<'_>) -> Option<(Record, Option<Extension>)> {
+        match self.file().shard_of(key).find_extended(key) {
+            (Lookup::Found(entry), extension) => Some((entry.record, extension)),
+            (Lookup::Missing | Lookup::Interrupted | Lookup::Damaged, _) => None,
         }
     }
 
     /// Returns the flight in progress in a record.
-    fn flight_in(&self, record: &Record) -> Option<FlightId> {
-        let flight = record.extension?.flight()?;
-        let counts = !has_expired(record, self.clock()) || is_retained(record, to_millis(self.clock().now()));
+    fn flight_in(&self, record: &Record, extension: Option<Extension>) -> Option<FlightId> {
+        let flight = extension?.flight()?;
+        let now = to_millis(self.clock().now());
+        let counts = !has_expired(record, self.clock()) || is_retained(record, extension, now);
         counts.then_some(flight)
     }
 
@@ -250,11 +252,12 @@ impl<C: Clock> Writer<'_, C> {
         if found.live().is_some() && !is_refresh {
             return LockedClaim::Hit;
         }
-        if let Some(flight) = found.flight().filter(|flight| Some(*flight) != replaced) {
+        let held = found.flight(&self.shard);
+        if let Some(flight) = held.filter(|flight| Some(*flight) != replaced) {
             return LockedClaim::Held(flight);
         }
         match found.entry() {
-            Some(entry) if entry.record.extension.is_none() => {
+            Some(entry) if !entry.record.is_extended => {
                 return LockedClaim::NotExtended(entry.stamp(key.hash));
             }
             Some(entry) => self.set_flight(key, entry, Some(own)),
@@ -267,10 +270,13 @@ impl<C: Clock> Writer<'_, C> {
     /// Ends a flight; returns whether it was in progress.
     fn release(&self, key: &Keyed<'_>, flight: FlightId) -> bool {
         let found = self.find_present(key);
-        let Some(entry) = found.entry().filter(|_| found.flight() == Some(flight)) else {
+        let Some(entry) = found
+            .entry()
+            .filter(|_| found.flight(&self.shard) == Some(flight))
+        else {
             return false;
         };
-        if is_usable(&entry.record, self.clock) {
+        if is_usable(&entry.record, self.shard.extension(entry), self.clock) {
             self.set_flight(key, entry, None);
         } else {
             self.remove_expired(entry);
@@ -280,14 +286,13 @@ impl<C: Clock> Writer<'_, C> {
 
     /// Stores the flight of an extended record. Its value stays.
     fn set_flight(&self, key: &Keyed<'_>, entry: &Entry, flight: Option<FlightId>) {
-        let Some((ring, old)) = self.shard.ring_of(entry.state).zip(entry.record.extension) else {
+        let Some((ring, old)) = self.shard.ring_of(entry.state).zip(self.shard.extension(entry)) else {
             return;
         };
         let new = old.with_flight(flight);
-        let sum = |extension| self.shard.hashing.extension_checksum(key.hash, extension);
-        ring.overwrite_header(&Record {
+        let sum = |extension| self.shard.hashing.extension_checksum(key.hash, Some(extension));
+        let record = Record {
             checksum: entry.record.checksum ^ sum(old) ^ sum(new),
-            extension: Some(new),
             // From now on the record is retained for the flight.
             written_at: if flight.is_some() {
                 self.now
@@ -295,18 +300,19 @@ impl<C: Clock> Writer<'_, C> {
                 entry.record.written_at
             },
             ..entry.record
-        });
+        };
+        ring.overwrite_extension(&record, new);
     }
 
     /// Stores a record that only names the flight of a key without an entry.
     fn store_placeholder(&mut self, key: &Keyed<'_>, own: FlightId) {
         let hashing = self.shard.hashing;
-        let extension = Extension::NONE.with_flight(Some(own));
+        let extension = Some(Extension::NONE.with_flight(Some(own)));
         let payload = Payload {
             bytes: &[],
             kind: 0,
             expires_at: 0,
-            extension: Some(extension),
+            extension,
             checksum: hashing.checksum(key.hash, &[], 0) ^ hashing.extension_checksum(key.hash, extension),
         };
         self.store(&Found::Nothing, key, &payload, payload.words(key));

@@ -13,6 +13,7 @@ use super::cache::SharedCache;
 use super::counters::Counter;
 use super::entry::EntryInfo;
 use super::error::{ReadError, SharedError};
+use super::extension::Extension;
 use super::hashing::Keyed;
 use super::lookup::{Lookup, STARTS};
 use super::record::Record;
@@ -29,7 +30,7 @@ pub const READ_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Decides which entries a read returns.
 trait Accept: Copy {
-    fn accepts(self, record: &Record, clock: &impl Clock) -> bool;
+    fn accepts(self, record: &Record, extension: Option<Extension>, clock: &impl Clock) -> bool;
 }
 
 /// Accepts live entries.
@@ -42,15 +43,15 @@ struct LiveOrStale;
 
 impl Accept for Live {
     #[inline(always)]
-    fn accepts(self, record: &Record, clock: &impl Clock) -> bool {
+    fn accepts(self, record: &Record, _: Option<Extension>, clock: &impl Clock) -> bool {
         !has_expired(record, clock)
     }
 }
 
 impl Accept for LiveOrStale {
     #[inline]
-    fn accepts(self, record: &Record, clock: &impl Clock) -> bool {
-        is_usable(record, clock)
+    fn accepts(self, record: &Record, extension: Option<Extension>, clock: &impl Clock) -> bool {
+        is_usable(record, extension, clock)
     }
 }
 
@@ -178,12 +179,14 @@ impl<C: Clock> SharedCache<C> {
     pub fn peek_within(&self, key: &[u8], timeout: Duration) -> Result<Option<EntryInfo>, ReadError> {
         let key = self.file().hashing.key(key);
         let shard = self.file().shard_of(&key);
-        let entry = match shard.find(&key) {
-            Lookup::Found(entry) => Some(entry).filter(|entry| !has_expired(&entry.record, self.clock())),
-            Lookup::Interrupted => self.find_locked(&key, timeout)?,
-            Lookup::Missing | Lookup::Damaged => None,
+        let found = match shard.find_extended(&key) {
+            (Lookup::Found(entry), extension) => {
+                Some((entry, extension)).filter(|(entry, _)| !has_expired(&entry.record, self.clock()))
+            }
+            (Lookup::Interrupted, _) => self.find_locked(&key, timeout)?,
+            (Lookup::Missing | Lookup::Damaged, _) => None,
         };
-        Ok(entry.map(|entry| EntryInfo::new(&entry, key.hash)))
+        Ok(found.map(|(entry, extension)| EntryInfo::new(&entry, extension, key.hash)))
     }
 
     /// Returns whether there is a live entry. O(1); takes no lock.
@@ -278,12 +281,15 @@ impl<C: Clock> SharedCache<C> {
             Lookup::Interrupted => return Err(ReadError::Busy),
             Lookup::Missing | Lookup::Damaged => return Ok(None),
         };
-        if !accept.accepts(&entry.record, self.clock()) {
+        let Ok(extension) = shard.valid_extension(&entry) else {
+            return Err(ReadError::Busy);
+        };
+        if !accept.accepts(&entry.record, extension, self.clock()) {
             return Ok(None);
         }
         if sink.has_copy(entry.record.kind, entry.record.value, &entry.stamp(key.hash)) {
             shard.count_hit(&entry);
-            return Ok(Some(EntryInfo::new(&entry, key.hash)));
+            return Ok(Some(EntryInfo::new(&entry, extension, key.hash)));
         }
         let Ok(buffer) = sink.buffer(entry.record.kind, entry.record.value) else {
             return Err(ReadError::OutOfMemory(OutOfMemory));
@@ -291,7 +297,7 @@ impl<C: Clock> SharedCache<C> {
         if buffer.len() != entry.record.value {
             return Ok(None);
         }
-        match shard.read_value(key, &entry, buffer) {
+        match shard.read_value(key, &entry, buffer, extension) {
             Lookup::Found(entry) => {
                 // SAFETY: `buffer` is what the sink returned last, and has the length of the value. `read_value` has
                 // written all of it: `copy_words` asserts that.
@@ -300,7 +306,7 @@ impl<C: Clock> SharedCache<C> {
                     sink.filled(entry.record.value);
                 }
                 shard.count_hit(&entry);
-                Ok(Some(EntryInfo::new(&entry, key.hash)))
+                Ok(Some(EntryInfo::new(&entry, extension, key.hash)))
             }
             Lookup::Interrupted => Err(ReadError::Busy),
             Lookup::Missing => Ok(None),
@@ -312,12 +318,18 @@ impl<C: Clock> SharedCache<C> {
     }
 
     /// Finds a live entry under the lock.
-    fn find_locked(&self, key: &Keyed<'_>, timeout: Duration) -> Result<Option<Entry>, ReadError> {
+    fn find_locked(
+        &self,
+        key: &Keyed<'_>,
+        timeout: Duration,
+    ) -> Result<Option<(Entry, Option<Extension>)>, ReadError> {
         match self
             .file()
             .lock_for(self.file().shard_of(key), self.clock(), timeout)
         {
-            Ok(writer) => Ok(writer.find_live(key)),
+            Ok(writer) => Ok(writer
+                .find_live(key)
+                .map(|entry| (entry, writer.shard.extension(&entry)))),
             Err(SharedError::Busy { .. }) => Err(ReadError::Busy),
             Err(_) => Ok(None),
         }
@@ -337,10 +349,10 @@ impl<C: Clock> SharedCache<C> {
         let mut scratch = Vec::new();
         for _ in 0..STARTS {
             let time_left = timeout.saturating_sub(start.elapsed());
-            let entry = match self.read_to_scratch(key, time_left, &mut scratch, accept)? {
-                Lookup::Found(entry) => entry,
-                Lookup::Missing => return Ok(None),
-                Lookup::Interrupted | Lookup::Damaged => {
+            let (entry, extension) = match self.read_to_scratch(key, time_left, &mut scratch, accept)? {
+                (Lookup::Found(entry), extension) => (entry, extension),
+                (Lookup::Missing, _) => return Ok(None),
+                (Lookup::Interrupted | Lookup::Damaged, _) => {
                     self.file().count(Counter::Damages, 1);
                     return Ok(None);
                 }
@@ -361,7 +373,7 @@ impl<C: Clock> SharedCache<C> {
             unsafe {
                 sink.filled(len);
             }
-            return Ok(Some(EntryInfo::new(&entry, key.hash)));
+            return Ok(Some(EntryInfo::new(&entry, extension, key.hash)));
         }
         Ok(None)
     }
@@ -373,22 +385,26 @@ impl<C: Clock> SharedCache<C> {
         timeout: Duration,
         scratch: &mut Vec<u8>,
         accept: impl Accept,
-    ) -> Result<Lookup, ReadError> {
+    ) -> Result<(Lookup, Option<Extension>), ReadError> {
         let shard = self.file().shard_of(key);
         let writer = match self.file().lock_for(shard, self.clock(), timeout) {
             Ok(writer) => writer,
             Err(SharedError::Busy { .. }) => return Err(ReadError::Busy),
-            Err(_) => return Ok(Lookup::Missing),
+            Err(_) => return Ok((Lookup::Missing, None)),
         };
         let found = writer.find_present(key).entry().copied();
-        let Some(entry) = found.filter(|entry| accept.accepts(&entry.record, self.clock())) else {
-            return Ok(Lookup::Missing);
+        let found = found.map(|entry| (entry, writer.shard.extension(&entry)));
+        let accepted =
+            found.filter(|(entry, extension)| accept.accepts(&entry.record, *extension, self.clock()));
+        let Some((entry, extension)) = accepted else {
+            return Ok((Lookup::Missing, None));
         };
         let buffer = scratch.spare_capacity_mut();
-        Ok(match buffer.get_mut(..entry.record.value) {
-            Some(buffer) => writer.shard.read_value(key, &entry, buffer),
+        let read = match buffer.get_mut(..entry.record.value) {
+            Some(buffer) => writer.shard.read_value(key, &entry, buffer, extension),
             None => Lookup::Found(entry),
-        })
+        };
+        Ok((read, extension))
     }
 }
 

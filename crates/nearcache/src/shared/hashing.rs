@@ -82,9 +82,13 @@ impl Hashing {
         sum.finish(key, value.len(), kind)
     }
 
-    /// Returns what the words of an extension add to a record's checksum by exclusive or. `key` is the hash of the key.
-    pub(super) fn extension_checksum(&self, key: u64, extension: Extension) -> u32 {
-        let [one, process, number] = extension.0;
+    /// Returns what an extension adds to a record's checksum by exclusive or: nothing, if there is none. `key` is the hash
+    /// of the key.
+    #[inline]
+    pub(super) fn extension_checksum(&self, key: u64, extension: Option<Extension>) -> u32 {
+        let Some(Extension([one, process, number])) = extension else {
+            return 0;
+        };
         let sum = fold(one ^ self.seed, process ^ key ^ SPREAD);
         mix(fold(sum ^ SPREAD, number ^ self.seed.rotate_left(32)) ^ sum.rotate_left(17)).0
     }

@@ -106,10 +106,10 @@ impl<C: Clock> Writer<'_, C> {
         let old = word.load(Ordering::Relaxed).to_ne_bytes();
         let hashing = self.shard.hashing;
         let checksum = |bytes: [u8; size_of::<i64>()], extension: Option<Extension>| {
-            let extended = extension.map_or(0, |extension| hashing.extension_checksum(key.hash, extension));
-            hashing.checksum(key.hash, &bytes, kind) ^ extended
+            hashing.checksum(key.hash, &bytes, kind) ^ hashing.extension_checksum(key.hash, extension)
         };
-        if checksum(old, entry.record.extension) != entry.record.checksum {
+        let extension = ring.extension(&entry.record);
+        if checksum(old, extension) != entry.record.checksum {
             self.count(Counter::Damages, 1);
             self.clear_slot(entry.at);
             return Incremented::Missing;
@@ -119,16 +119,12 @@ impl<C: Clock> Writer<'_, C> {
         };
         let new = sum.to_ne_bytes();
         // A write ends the flight for its key.
-        let extension = entry
-            .record
-            .extension
-            .map(|extension| extension.with_flight(None));
+        let extension = extension.map(|extension| extension.with_flight(None));
         let record = Record {
             checksum: checksum(new, extension),
-            extension,
             ..entry.record
         };
-        ring.overwrite(&record, None, &new);
+        ring.overwrite(&record, None, &new, extension);
         // A counter that is only incremented is in use as much as one that is read.
         self.shard.count_hit(&entry);
         self.count(Counter::Insertions, 1);

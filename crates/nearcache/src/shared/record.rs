@@ -6,7 +6,7 @@
 //! into `allotted` words, and that `allotted` is at most the ring's length. All code that copies keys and values relies on
 //! this.
 
-use super::extension::{EXTENSION, Extension};
+use super::extension::EXTENSION;
 use super::hashing::Hashing;
 use super::layout::WORD;
 use super::position::Position;
@@ -63,8 +63,8 @@ pub(super) struct Record {
     pub(super) slot: usize,
     /// The kind of the value, which the caller chooses.
     pub(super) kind: u8,
-    /// The words between key and value, if the record is extended. [`parse`](Record::parse) does not read them.
-    pub(super) extension: Option<Extension>,
+    /// Whether there is an extension between key and value.
+    pub(super) is_extended: bool,
 }
 
 /// Returns the first word of a record.
@@ -119,7 +119,7 @@ impl Record {
             written_at: writing >> 16,
             slot: (((expiry & 0xffff) << 8) | ((writing >> 8) & 0xff)) as usize,
             kind: writing as u8,
-            extension: is_extended.then_some(Extension::NONE),
+            is_extended,
         })
     }
 
@@ -137,7 +137,7 @@ impl Record {
             written_at: 0,
             slot: 0,
             kind: 0,
-            extension: None,
+            is_extended: false,
         }
     }
 
@@ -146,7 +146,7 @@ impl Record {
     pub(super) const fn words(&self) -> [u64; 3] {
         let slack = (self.allotted - self.value_offset()) * WORD - self.value;
         let slot = self.slot as u64;
-        let extended = (self.extension.is_some() as u64) << EXTENDED_SHIFT;
+        let extended = (self.is_extended as u64) << EXTENDED_SHIFT;
         [
             ((self.key as u64) << KEY_SHIFT)
                 | extended
@@ -160,7 +160,7 @@ impl Record {
     /// Returns how many words precede the value.
     #[inline]
     pub(super) const fn value_offset(&self) -> usize {
-        value_offset(self.key, self.extension.is_some())
+        value_offset(self.key, self.is_extended)
     }
 
     /// Returns how many words precede the extension, or where it would be.
@@ -171,13 +171,13 @@ impl Record {
 
     /// Returns whether the record is the placeholder of a flight: it stands for no entry.
     pub(super) const fn is_placeholder(&self) -> bool {
-        self.extension.is_some() && self.expires_at == 0 && self.value == 0
+        self.is_extended && self.expires_at == 0 && self.value == 0
     }
 
     /// Returns how many words the header, the key, the extension and the value take.
     #[inline]
     pub(super) const fn used_words(&self) -> usize {
-        words_for(self.key, self.extension.is_some(), self.value)
+        words_for(self.key, self.is_extended, self.value)
     }
 
     /// Returns the stamp of this write of the record. `key` is the hash of the key.

@@ -217,20 +217,7 @@ impl<'a> Ring<'a> {
                 *word = self.word(position.advanced(at)).load(Ordering::Acquire);
             }
         }
-        let mut record = Record::parse(self.hashing, position, start, words, self.data.len())?;
-        if record.extension.is_some() {
-            record.extension = Some(self.read_extension(&record));
-        }
-        Some(record)
-    }
-
-    fn read_extension(&self, record: &Record) -> Extension {
-        let mut extension = Extension::NONE;
-        let words = self.extension(record).words();
-        for (value, word) in extension.0.iter_mut().zip(words) {
-            *value = word.load(Ordering::Relaxed);
-        }
-        extension
+        Record::parse(self.hashing, position, start, words, self.data.len())
     }
 
     /// Returns whether everything that was read of a record since [`record`](Self::record) belongs to it: it was not
@@ -271,8 +258,23 @@ impl<'a> Ring<'a> {
     }
 
     /// Returns the words of an extended record's extension.
-    pub(super) fn extension(&self, record: &Record) -> Span<'a> {
+    pub(super) fn extension_words(&self, record: &Record) -> Span<'a> {
         self.span(record, record.extension_offset(), EXTENSION)
+    }
+
+    /// Reads the extension of a record, if it has one.
+    #[inline(always)]
+    pub(super) fn extension(&self, record: &Record) -> Option<Extension> {
+        record.is_extended.then(|| self.read_extension(record))
+    }
+
+    fn read_extension(&self, record: &Record) -> Extension {
+        let mut extension = Extension::NONE;
+        let words = self.extension_words(record).words();
+        for (value, word) in extension.0.iter_mut().zip(words) {
+            *value = word.load(Ordering::Relaxed);
+        }
+        extension
     }
 
     /// Returns the words of a record's value.
@@ -290,21 +292,22 @@ impl<'a> Ring<'a> {
     /// Copies a record's value to a buffer of its length and returns the checksum of the copy and the extension. `key` is
     /// the hash of the key.
     #[inline(always)]
-    pub(super) fn read_value(&self, record: &Record, key: u64, buffer: &mut [MaybeUninit<u8>]) -> u32 {
+    pub(super) fn read_value(
+        &self,
+        record: &Record,
+        key: u64,
+        buffer: &mut [MaybeUninit<u8>],
+        extension: Option<Extension>,
+    ) -> u32 {
         let value = self.value(record);
         if value.second.is_empty() {
             let sum = self.hashing.start_checksum();
             let sum = copy_words(value.first, buffer, sum, Checksum::with);
-            return sum.finish(key, buffer.len(), record.kind) ^ self.extension_checksum(record, key);
+            return sum.finish(key, buffer.len(), record.kind)
+                ^ self.hashing.extension_checksum(key, extension);
         }
         let bytes = value.read(buffer);
-        self.hashing.checksum(key, bytes, record.kind) ^ self.extension_checksum(record, key)
-    }
-
-    #[inline(always)]
-    fn extension_checksum(&self, record: &Record, key: u64) -> u32 {
-        let extension = record.extension;
-        extension.map_or(0, |extension| self.hashing.extension_checksum(key, extension))
+        self.hashing.checksum(key, bytes, record.kind) ^ self.hashing.extension_checksum(key, extension)
     }
 
     /// Returns the checksum of a record's value and extension. `key` is the hash of the key.
@@ -323,7 +326,8 @@ impl<'a> Ring<'a> {
         if filled > 0 {
             sum.take(&block);
         }
-        sum.finish(key, record.value, record.kind) ^ self.extension_checksum(record, key)
+        let extension = self.extension(record);
+        sum.finish(key, record.value, record.kind) ^ self.hashing.extension_checksum(key, extension)
     }
 
     /// Returns the first word of a record.
@@ -336,29 +340,38 @@ impl<'a> Ring<'a> {
 /// Records, to be written under the lock.
 impl Ring<'_> {
     /// Writes a new record beyond the head. The caller has made space for it.
-    pub(super) fn write(&self, record: &Record, key: &[u8], value: &[u8]) {
+    pub(super) fn write(&self, record: &Record, key: &[u8], value: &[u8], extension: Option<Extension>) {
         store(&self.data[record.start], record.first, Ordering::Relaxed);
         self.write_header(record);
+        self.write_extension(record, extension);
         self.key(record).write(key);
         self.value(record).write(value);
     }
 
     /// Overwrites the header and the extension of a record. Position, size, key and value stay.
-    pub(super) fn overwrite_header(&self, record: &Record) {
+    pub(super) fn overwrite_extension(&self, record: &Record, extension: Extension) {
         let first = &self.data[record.start];
         store(first, record::next_sequence(record.first), Ordering::Relaxed);
         fence(Ordering::Release);
         self.write_header(record);
+        self.write_extension(record, Some(extension));
         let done = record::next_sequence(record::next_sequence(record.first));
         store(first, done, Ordering::Release);
     }
 
     /// Overwrites a record in place. Position and size stay; the key is written only if one is given.
-    pub(super) fn overwrite(&self, record: &Record, key: Option<&[u8]>, value: &[u8]) {
+    pub(super) fn overwrite(
+        &self,
+        record: &Record,
+        key: Option<&[u8]>,
+        value: &[u8],
+        extension: Option<Extension>,
+    ) {
         let first = &self.data[record.start];
         store(first, record::next_sequence(record.first), Ordering::Relaxed);
         fence(Ordering::Release);
         self.write_header(record);
+        self.write_extension(record, extension);
         if let Some(key) = key {
             self.key(record).write(key);
         }
@@ -367,14 +380,18 @@ impl Ring<'_> {
         store(first, done, Ordering::Release);
     }
 
-    /// Writes the second to fourth words of a record's header, and its extension if it has one.
+    /// Writes the second to fourth words of a record's header.
     fn write_header(&self, record: &Record) {
         let words = self.span(record, 1, LEAD - 1).words();
         for (word, value) in words.zip(record.words()) {
             store(word, value, Ordering::Relaxed);
         }
-        if let Some(extension) = record.extension {
-            let words = self.extension(record).words();
+    }
+
+    /// Writes the extension of a record, if it has one.
+    fn write_extension(&self, record: &Record, extension: Option<Extension>) {
+        if let Some(extension) = extension {
+            let words = self.extension_words(record).words();
             for (word, value) in words.zip(extension.0) {
                 store(word, value, Ordering::Relaxed);
             }

@@ -162,8 +162,9 @@ impl<C: Clock> SharedCache<C> {
         payload: Payload<'a>,
         extension: Extension,
     ) -> Payload<'a> {
+        let extension = Some(extension);
         Payload {
-            extension: Some(extension),
+            extension,
             checksum: payload.checksum ^ self.file().hashing.extension_checksum(key.hash, extension),
             ..payload
         }
@@ -200,7 +201,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         requirement: Requirement,
     ) -> Result<bool, Rejected> {
         let found = self.find_present(key);
-        if !requirement.is_met(key, &found) {
+        if !requirement.is_met(key, &found, &self.shard) {
             return Ok(false);
         }
         let words = payload.words(key);
@@ -255,7 +256,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         let entry = found.entry();
         let words = payload.words(key);
         let in_place = entry.is_some_and(|entry| fits(&entry.record, key, payload));
-        if in_place || words > self.max_record || !requirement.is_met(key, &found) {
+        if in_place || words > self.max_record || !requirement.is_met(key, &found, &self.shard) {
             return true;
         }
         let state = match entry {
@@ -276,10 +277,10 @@ impl<'a, C: Clock> Writer<'a, C> {
             expires_at: payload.expires_at,
             written_at: self.now,
             kind: payload.kind,
-            extension: payload.extension,
+            is_extended: payload.extension.is_some(),
             ..entry.record
         };
-        ring.overwrite(&record, None, payload.bytes);
+        ring.overwrite(&record, None, payload.bytes, payload.extension);
     }
 
     /// Writes a new record and stores its slot. If the key has an old entry, its slot is reused.
@@ -304,17 +305,17 @@ impl<'a, C: Clock> Writer<'a, C> {
             written_at: self.now,
             slot: at,
             kind: payload.kind,
-            extension: payload.extension,
+            is_extended: payload.extension.is_some(),
             ..record
         };
         // Read before the record is written: after a reboot, the slot may point to where the record will be.
         let before = self.entry_at(at);
         let ring = self.target_ring(state);
         if record.position == ring.head() {
-            ring.write(&record, key.bytes, payload.bytes);
+            ring.write(&record, key.bytes, payload.bytes, payload.extension);
             ring.move_head(record.position.advanced(words as u64));
         } else {
-            ring.overwrite(&record, Some(key.bytes), payload.bytes);
+            ring.overwrite(&record, Some(key.bytes), payload.bytes, payload.extension);
         }
         if old.is_none() && before.is_some() {
             self.count(Counter::Evictions, 1);

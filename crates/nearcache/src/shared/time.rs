@@ -9,6 +9,7 @@
 //! An expired entry is *retained* during its stale time, and while a flight for its key is in progress. For nearly all
 //! operations it is absent all the same.
 
+use super::extension::Extension;
 use super::record::{NEVER, Record};
 use crate::clock::{Clock, Timestamp};
 
@@ -60,9 +61,9 @@ pub(super) fn has_expired(record: &Record, clock: &impl Clock) -> bool {
 /// Returns whether the value of an entry may still be used: it has not expired, or its stale time has not ended. Exact, as
 /// [`has_expired`].
 #[inline]
-pub(super) fn is_usable(record: &Record, clock: &impl Clock) -> bool {
+pub(super) fn is_usable(record: &Record, extension: Option<Extension>, clock: &impl Clock) -> bool {
     !has_expired(record, clock)
-        || record.extension.is_some_and(|extension| {
+        || extension.is_some_and(|extension| {
             extension.stale_millis() > 0
                 && !is_from_the_future(record, to_millis(clock.now()))
                 && !clock.has_passed(from_millis(extension.stale_until(record.expires_at)))
@@ -70,8 +71,8 @@ pub(super) fn is_usable(record: &Record, clock: &impl Clock) -> bool {
 }
 
 /// Returns whether an expired entry stays in the file at `now`, which may lag.
-pub(super) fn is_retained(record: &Record, now: u64) -> bool {
-    record.extension.is_some_and(|extension| {
+pub(super) fn is_retained(record: &Record, extension: Option<Extension>, now: u64) -> bool {
+    extension.is_some_and(|extension| {
         let is_stale = extension.stale_millis() > 0
             && !is_from_the_future(record, now)
             && extension.stale_until(record.expires_at) > now;

@@ -47,11 +47,12 @@ pub(super) enum Requirement {
 impl Requirement {
     pub(super) const NONE: Self = Self::Condition(Condition::Always);
 
-    pub(super) fn is_met(self, key: &Keyed<'_>, found: &Found) -> bool {
+    /// `shard` is the shard in which the key was found.
+    pub(super) fn is_met(self, key: &Keyed<'_>, found: &Found, shard: &Shard<'_>) -> bool {
         match self {
             Self::Condition(condition) => condition.allows(found.live().is_some()),
             Self::Unchanged(stamp) => found.live().is_some_and(|entry| entry.stamp(key.hash) == stamp),
-            Self::Flight(flight) => found.flight() == Some(flight),
+            Self::Flight(flight) => found.flight(shard) == Some(flight),
         }
     }
 }
@@ -82,8 +83,8 @@ impl Found {
     }
 
     /// Returns the flight in progress for the key.
-    pub(super) fn flight(&self) -> Option<FlightId> {
-        self.entry()?.record.extension?.flight()
+    pub(super) fn flight(&self, shard: &Shard<'_>) -> Option<FlightId> {
+        shard.extension(self.entry()?)?.flight()
     }
 }
 
@@ -304,7 +305,7 @@ impl<C: Clock> Writer<'_, C> {
         if !has_expired(&entry.record, self.clock) {
             return Found::Live(entry);
         }
-        if is_retained(&entry.record, self.now) {
+        if is_retained(&entry.record, self.shard.extension(&entry), self.now) {
             return Found::Retained(entry);
         }
         self.remove_expired(&entry);
@@ -339,7 +340,8 @@ impl<C: Clock> Writer<'_, C> {
             self.clear_slot(entry.at);
             return true;
         }
-        let is_over = has_expired_at(&entry.record, self.now) && !is_retained(&entry.record, self.now);
+        let is_over = has_expired_at(&entry.record, self.now)
+            && !is_retained(&entry.record, self.shard.extension(entry), self.now);
         if is_over {
             self.remove_expired(entry);
         }

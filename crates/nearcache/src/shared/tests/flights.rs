@@ -30,7 +30,7 @@ fn record(cache: &SharedCache) -> (Ring<'_>, Record) {
 /// Returns the words of the key's extension.
 fn extension(cache: &SharedCache) -> Vec<&AtomicU64> {
     let (ring, record) = record(cache);
-    let words = ring.extension(&record).words();
+    let words = ring.extension_words(&record).words();
     words.collect()
 }
 
