@@ -187,8 +187,12 @@ impl<C: Clock> SharedCache<C> {
         Ok(self.lock(&key)?.release(&key, flight))
     }
 
-    /// Returns the flight of this process with a number.
-    pub(super) fn own_flight(&self, number: u64) -> Result<FlightId, SharedError> {
+    /// Returns the id that a flight of this process with a number has.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError::Detached`] if the process cannot be registered in the file.
+    pub fn own_flight(&self, number: u64) -> Result<FlightId, SharedError> {
         let process = ProcessId(self.file().process_slot()?.owner);
         Ok(FlightId { process, number })
     }
