@@ -7,6 +7,7 @@ _P = ParamSpec("_P")
 _Q = ParamSpec("_Q")
 _R = TypeVar("_R")
 _S = TypeVar("_S")
+_T = TypeVar("_T")
 
 class _Callable(Generic[_P, _R]):
     __name__: str
@@ -72,3 +73,20 @@ class CachedCoroutineFunction(_Unbound[_P, Coroutine[Any, Any, _R]]):
     def __get__(
         self: CachedCoroutineFunction[Concatenate[Any, _Q], _S], instance: object, owner: type | None = None
     ) -> BoundCachedCoroutineFunction[_Q, _S]: ...
+
+# What type checkers take for a classmethod: a function whose first parameter is a class.
+class CachedClassMethod(_Unbound[Concatenate[type[_T], _P], _R], Generic[_T, _P, _R]):
+    def invalidate(self, owner: type[_T], /, *args: _P.args, **kwargs: _P.kwargs) -> bool:
+        """Deletes the result for these arguments; returns whether there was one."""
+
+    def __get__(self, instance: object, owner: type[_T] | None = None) -> BoundCachedFunction[_P, _R]: ...
+
+class CachedCoroutineClassMethod(
+    _Unbound[Concatenate[type[_T], _P], Coroutine[Any, Any, _R]], Generic[_T, _P, _R]
+):
+    async def invalidate(self, owner: type[_T], /, *args: _P.args, **kwargs: _P.kwargs) -> bool:
+        """Deletes the result for these arguments; returns whether there was one."""
+
+    def __get__(
+        self, instance: object, owner: type[_T] | None = None
+    ) -> BoundCachedCoroutineFunction[_P, _R]: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
 from django.core.cache import DEFAULT_CACHE_ALIAS
@@ -21,15 +21,28 @@ from nearcache.django.get_or_set_options import check_options
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from nearcache.django.cached_functions.cached_function import (
+        CachedClassMethod,
+        CachedCoroutineClassMethod,
+    )
     from nearcache.django.get_or_set_options import GetOrSetOptions
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_T = TypeVar("_T")
 
 
 class _Decorator(Protocol):
     """The type of ``cached(timeout=60)``."""
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[type[_T], _P], Coroutine[Any, Any, _R]], /
+    ) -> CachedCoroutineClassMethod[_T, _P, _R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[type[_T], _P], _R], /
+    ) -> CachedClassMethod[_T, _P, _R]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[_P, Coroutine[Any, Any, _R]], /
@@ -38,6 +51,12 @@ class _Decorator(Protocol):
     def __call__(self, function: Callable[_P, _R], /) -> CachedFunction[_P, _R]: ...
 
 
+@overload
+def cached(  # type: ignore[overload-overlap]
+    function: Callable[Concatenate[type[_T], _P], Coroutine[Any, Any, _R]], /
+) -> CachedCoroutineClassMethod[_T, _P, _R]: ...
+@overload
+def cached(function: Callable[Concatenate[type[_T], _P], _R], /) -> CachedClassMethod[_T, _P, _R]: ...
 @overload
 def cached(  # type: ignore[overload-overlap]
     function: Callable[_P, Coroutine[Any, Any, _R]], /

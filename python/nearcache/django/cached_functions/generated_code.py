@@ -55,7 +55,7 @@ $define invalidate($parameters):
 _ENCODINGS_ARE_REFUSED = '${_}len(${_}key) > ${_}max_length or " " in ${_}key'
 _TEXT_IS_REFUSED = (
     f"{_ENCODINGS_ARE_REFUSED} or not ${{_}}key.isascii() or not ${{_}}key.isprintable()"
-    f" or ${{_}}key[{-long_keys.MARK_FROM_END}:{1 - long_keys.MARK_FROM_END}] == {long_keys.MARK!r}"
+    f" or ({long_keys.MARK!r} in ${{_}}key and ${{_}}looks_hashed(${{_}}key))"
 )
 
 _STARS: Mapping[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
@@ -68,6 +68,7 @@ _NAMES: Mapping[str, Any] = {
     "hashed": long_keys.hashed,
     "isinstance": isinstance,
     "len": len,
+    "looks_hashed": long_keys.looks_hashed,
     "locals": locals,
     "max_length": long_keys.MAX_LENGTH,
     "not_ours": lookup.not_ours,

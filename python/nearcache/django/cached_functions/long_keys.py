@@ -14,8 +14,6 @@ from hashlib import blake2b
 MAX_LENGTH = 200
 MARK = "#"
 DIGEST_BYTES = 20
-# Where the mark of a hashed key is, counted from its end.
-MARK_FROM_END = 2 * DIGEST_BYTES + 1
 MAX_READABLE = 60
 _REFUSED = re.compile(r"[^!-~]+")
 
@@ -24,3 +22,8 @@ def hashed(key: str) -> str:
     """Returns a key of printable ASCII characters: the beginning of the given one, and a digest of it."""
     digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).hexdigest()
     return f"{_REFUSED.sub('_', key[:MAX_READABLE])}{MARK}{digest}"
+
+
+def looks_hashed(key: str) -> bool:
+    """Returns whether a key has the form of those that `hashed` returns."""
+    return key[-2 * DIGEST_BYTES - 1 :].startswith(MARK)
