@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 import pickle
+import sys
 import warnings
 import weakref
 from types import SimpleNamespace
@@ -274,6 +275,19 @@ class TestCache:
             cache.clear()
         bare(1)
         assert len(calls) == 2
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
+    def test_shared_cache(self, tmp_path):
+        shared = {
+            "BACKEND": "nearcache.django.SharedCache",
+            "LOCATION": str(tmp_path / "cached"),
+            "OPTIONS": {"MAX_MEMORY": "2MB"},
+        }
+        with override_settings(CACHES={"default": shared}):
+            assert bare(1) == bare(1) == [1, 2]
+            assert asyncio.run(coroutine(1)) == asyncio.run(coroutine(1)) == [1, 2]
+            assert len(calls) == 2
+            assert bare.invalidate(1) is True
 
     @pytest.mark.parametrize("method", ["__call__", "invalidate", "refresh"])
     def test_another_backend(self, method):
