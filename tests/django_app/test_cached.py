@@ -5,8 +5,10 @@ import functools
 import inspect
 import pickle
 import sys
+import threading
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from unittest import mock
 
@@ -319,6 +321,50 @@ class TestCache:
         assert get_or_set.call_args[0][1]() == [1]
 
 
+class TestSingleFlight:
+    """A cached function has what `get_or_set` has."""
+
+    def test_threads(self):
+        threads = 8
+        barrier, is_computing = threading.Barrier(threads), threading.Event()
+
+        @cached(key="threads")
+        def function():
+            calls.append(1)
+            is_computing.wait(0.2)
+            return [1]
+
+        def work():
+            barrier.wait()
+            return function()
+
+        with ThreadPoolExecutor(threads) as pool:
+            results = [one.result() for one in [pool.submit(work) for _ in range(threads)]]
+        assert results == [[1]] * threads
+        assert calls == [1]
+
+    def test_tasks(self):
+        async def use():
+            return await asyncio.gather(*[coroutine(1) for _ in range(100)])
+
+        assert asyncio.run(use()) == [[1, 2]] * 100
+        assert calls == [(1, 2)]
+
+    def test_stale_value_if_computing_fails(self, clock):
+        answers = [1]
+        function = cached(timeout=10, stale=60, key="stale")(lambda: answers.pop(0))
+        timed = {"BACKEND": "nearcache.django.LocalCache", "LOCATION": "cached-clock"}
+        with override_settings(CACHES={"default": {**timed, "OPTIONS": {"CLOCK": clock.path}}}):
+            assert function() == 1
+            clock.advance(11)
+            assert function() == 1
+            answers.append(2)
+            assert function() == 2
+            clock.advance(71)
+            with pytest.raises(IndexError):
+                function()
+
+
 class TestManagement:
     """`key`, `invalidate`, `refresh` and `uncached`."""
 
@@ -343,10 +389,10 @@ class TestManagement:
         assert 59 <= cache.ttl(pair.key(1), version=3) <= 60
 
     def test_refresh_that_fails_keeps_the_result(self):
-        answers = iter([1])
-        function = cached(key="k")(lambda: next(answers))
+        answers = [1]
+        function = cached(key="k")(lambda: answers.pop(0))
         assert function() == 1
-        with pytest.raises(StopIteration):
+        with pytest.raises(IndexError):
             function.refresh()
         assert function() == 1
 
