@@ -128,7 +128,7 @@ impl Heap {
             Lookup::Damaged => panic!("a lookup does not verify checksums"),
         };
         let mut buffer = vec![MaybeUninit::new(0); entry.record.value];
-        match shard.read_value(&key, &entry, &mut buffer) {
+        match shard.read_value(&key, &entry, &mut buffer, shard.extension(&entry)) {
             Lookup::Found(_) => {
                 // SAFETY: all bytes were initialised with 0.
                 #[allow(unsafe_code)]
