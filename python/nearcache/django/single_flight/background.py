@@ -1,8 +1,9 @@
 """Refreshes that nobody waits for: in a few threads, or in asyncio in tasks.
 
-A refresh runs in a copy of the caller's context, so that it sees the same language, time zone and tenant. A thread
-closes its database connections afterwards. When the interpreter exits, the refreshes that have been started are
-finished. If there are too many, or ``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller computes.
+A refresh runs in a copy of the caller's context, so that it sees the same language, time zone and tenant. A
+thread closes its database connections afterwards. When the interpreter exits, the refreshes that have been
+started are finished. If there are too many, or ``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller
+computes.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def start_thread(call: Any, flow: Generator[Any, Any, Any]) -> bool:
 
 
 def _run_and_close(call: Any, flow: Generator[Any, Any, Any]) -> None:
-    from django.db import connections  # noqa: PLC0415 (the backends do not need the ORM)
+    # A cache that is imported before the settings are read does not load models.
+    from django.db import connections  # noqa: PLC0415
 
     try:
         run(call, flow)
