@@ -8,6 +8,7 @@
   `LockNotOwnedError`.
 - `Verification`: the result of `SharedCache.verify`.
 - `cache`, `caches`: faster, typed replacements for ``django.core.cache.cache`` and ``caches``.
+- `cache_page`: Django's decorator of the same name, with single flight and stale pages.
 - `nearcache.django.traced`: the same backends with every method as a Python function.
 - `nearcache.django.prometheus`: metrics for Prometheus; needs the extra ``nearcache[prometheus]``.
 
@@ -17,6 +18,7 @@ and the command ``manage.py nearcache``.
 
 from nearcache.django.local import LocalCache
 from nearcache.django.locks import AsyncLock, Lock, LockError, LockNotOwnedError
+from nearcache.django.pages import cache_page
 from nearcache.django.proxy import cache, caches
 from nearcache.django.shared import SharedCache, Verification
 from nearcache.django.tiered import TieredCache
@@ -31,5 +33,6 @@ __all__ = [
     "TieredCache",
     "Verification",
     "cache",
+    "cache_page",
     "caches",
 ]
