@@ -10,9 +10,9 @@ from asgiref.sync import iscoroutinefunction
 from django.http.response import HttpResponseBase
 
 from nearcache.django.pages.flow import answer, arun, run
-from nearcache.django.pages.freshness import freshness
+from nearcache.django.pages.freshness import is_due
 from nearcache.django.pages.options import PageOptions
-from nearcache.django.pages.rules import PageRules
+from nearcache.django.pages.rules import DecoratorRules
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
@@ -26,29 +26,22 @@ def cache_page(
 ) -> Callable[[_View], _View]:
     """Returns a decorator for views, like Django's ``cache_page``, with single flight and stale pages."""
     checked = PageOptions(**options)
-    arguments = {"page_timeout": timeout, "cache_alias": cache, "key_prefix": key_prefix}
 
     def decorate(view: Any) -> Any:
-        rules = PageRules(view, checked, **arguments)
+        rules = DecoratorRules(view, checked, timeout, cache, key_prefix)
 
         def view_wrapper(request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
             page = rules.find(request)
-            if page is not None and not is_due(page, checked):
+            if page is not None and not is_due(page, checked.early):
                 return page
             return run(answer(rules, request, page), partial(view, request, *args, **kwargs))
 
         async def async_view_wrapper(request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
             page = rules.find(request)
-            if page is not None and not is_due(page, checked):
+            if page is not None and not is_due(page, checked.early):
                 return page
             return await arun(answer(rules, request, page), partial(view, request, *args, **kwargs))
 
         return wraps(view)(async_view_wrapper if iscoroutinefunction(view) else view_wrapper)
 
     return decorate
-
-
-def is_due(page: HttpResponseBase, options: PageOptions) -> bool:
-    """Returns whether a stored page is to be rendered again."""
-    fresh = freshness(page)
-    return fresh is not None and fresh.is_due(options.early)

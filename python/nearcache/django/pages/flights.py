@@ -20,7 +20,7 @@ class Verdict(enum.Enum):
 
 
 _LOCK = threading.Lock()
-_FLIGHTS: dict[Any, "_Flight"] = {}
+_FLIGHTS: dict[Any, _Flight] = {}
 
 
 class _Flight:

@@ -1,14 +1,14 @@
 """What happens to a request for which there is no fresh page.
 
-Each function here is a generator that yields what takes time, either a `Wait` or `RENDER` for a call of the view, and returns the response. `run` does these steps in a thread, `arun` in a task. So the
-protocol exists once.
+Each function here is a generator that yields what takes time, either a `Wait` or `RENDER` for a call of the
+view, and returns the response. `run` does these steps in a thread, `arun` in a task. So the protocol exists
+once.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase

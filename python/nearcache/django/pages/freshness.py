@@ -32,7 +32,7 @@ class Freshness(NamedTuple):
         """Returns whether to render the page again: it is stale, or chosen at random (XFetch)."""
         # From Vattani, Chierichetti and Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB
         # 2015. `1 - random()` is never 0.
-        ahead = -self.rendered_in * early * math.log(1 - random.random()) if early else 0  # noqa: S311
+        ahead = -self.rendered_in * early * math.log(1 - random.random()) if early else 0
         return self.until <= time.time() + ahead
 
 
@@ -46,3 +46,9 @@ def freshness(page: HttpResponseBase) -> Freshness | None:
     """Returns the freshness of a page, or None if it was stored without one, and is fresh."""
     stored = getattr(page, _ATTRIBUTE, None)
     return None if stored is None else Freshness(*stored)
+
+
+def is_due(page: HttpResponseBase, early: float) -> bool:
+    """Returns whether to render a stored page again."""
+    fresh = freshness(page)
+    return fresh is not None and fresh.is_due(early)

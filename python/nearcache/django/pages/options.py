@@ -23,6 +23,7 @@ class PageOptions:
     distributed: bool = False
 
     def __post_init__(self) -> None:
+        """Raises `TypeError` or `ValueError` if an option is not accepted."""
         for name in ("stale", "early", "lock_timeout"):
             _check_number(name, getattr(self, name), math.inf)
         _check_number("jitter", self.jitter, 1)

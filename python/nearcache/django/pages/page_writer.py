@@ -35,7 +35,7 @@ class PageWriter:
             self._cache.set(key, value, timeout + self._options.stale + HEADERS_OUTLIVE_PAGE)
             return
         if self._options.jitter:
-            timeout *= 1 - self._options.jitter * random.random()  # noqa: S311 (no secret)
+            timeout *= 1 - self._options.jitter * random.random()
         if self._options.marks_pages:
             mark(value, timeout, self._rendered_in)
         self._cache.set(key, value, timeout + self._options.stale)

@@ -23,7 +23,8 @@ logger = logging.getLogger("nearcache")
 # request, for which another one may get a page.
 ANSWERS = (BadRequest, Http404, MultiPartParserError, PermissionDenied, SuspiciousOperation)
 SERVER_ERROR = 500
-# The attribute of a response that is still to be rendered.
+# The attribute of a response that is still to be rendered, or of a request whose response is still to be
+# stored.
 _RENDERING = "_nearcache_rendering"
 
 
@@ -74,38 +75,54 @@ class Rendering:
 
     def __del__(self) -> None:
         """Ends the flight of a response that was dropped before it was rendered."""
-        self._end(Verdict.NOT_STORED)
+        self.end(Verdict.NOT_STORED)
 
     def run(self) -> Flow:
         """Calls the view; returns its response, or the old page if it failed."""
         try:
             response = yield RENDER
+            if self._rules.stores_later:
+                return self._hand_over(response)
             if is_rendered(response):
-                return self._store(response)
+                return self.store(response)
             self._defer(response)
             return response
         except Exception as error:
             return self.fail(error)
         except BaseException:
             # Cancelled: the next waiter leads.
-            self._end(Verdict.ABANDONED)
+            self.end(Verdict.ABANDONED)
             raise
 
-    def _store(self, response: HttpResponseBase) -> HttpResponseBase:
+    def store(self, response: HttpResponseBase, rules: PageRules | None = None) -> HttpResponseBase:
         """Stores a rendered response if Django would; returns it, or the old page if it is an error."""
-        if response.status_code >= SERVER_ERROR and self._old_page is not None:
-            logger.error("Refreshing the page %s failed: status %s", self._url, response.status_code)
+        if self._has_failed(response):
             return self._hand_out_old_page()
-        response, stored = self._rules.store(self._request, response, time.monotonic() - self._begin)
+        rules = self._rules if rules is None else rules
+        response, stored = rules.store(self._request, response, time.monotonic() - self._begin)
         is_error = response.status_code >= SERVER_ERROR
         if not stored and not is_error:
             self._forget_old_page()
-        self._end(Verdict.STORED if stored else Verdict.NOT_STORED, remember=not stored and not is_error)
+        self.end(Verdict.STORED if stored else Verdict.NOT_STORED, remember=not stored and not is_error)
+        return response
+
+    def _has_failed(self, response: HttpResponseBase) -> bool:
+        """Returns whether to hand out the old page instead of a response. Logs it if so."""
+        if response.status_code < SERVER_ERROR or self._old_page is None:
+            return False
+        logger.error("Refreshing the page %s failed: status %s", self._url, response.status_code)
+        return True
+
+    def _hand_over(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Leaves the flight open until `UpdateCacheMiddleware` stores the response."""
+        if self._has_failed(response):
+            return self._hand_out_old_page()
+        vars(self._request)[_RENDERING] = self
         return response
 
     def _defer(self, response: Any) -> None:
         """Leaves the flight open until Django renders a `TemplateResponse`, after the view's decorators."""
-        response.add_post_render_callback(self._store)
+        response.add_post_render_callback(self.store)
         # Nothing here refers to the response: if it is dropped, so is this object, which ends the flight.
         vars(response)[_RENDERING] = self
         response.__class__ = _deferred_class(type(response))
@@ -114,18 +131,18 @@ class Rendering:
         """Returns the old page if there is one; otherwise raises the error of the view."""
         if isinstance(error, ANSWERS):
             self._forget_old_page()
-            self._end(Verdict.NOT_STORED, remember=True)
+            self.end(Verdict.NOT_STORED, remember=True)
             raise error
         if self._old_page is not None:
             logger.error("Refreshing the page %s failed", self._url, exc_info=error)
             return self._hand_out_old_page()
         if self._shares_errors and self._leader is not None:
             self._leader.fail(error)
-        self._end(Verdict.NOT_STORED)
+        self.end(Verdict.NOT_STORED)
         raise error
 
     def _hand_out_old_page(self) -> HttpResponseBase:
-        self._end(Verdict.NOT_STORED)
+        self.end(Verdict.NOT_STORED)
         assert self._old_page is not None
         self._request._cache_update_cache = False  # type: ignore[attr-defined]
         return handed_out(self._old_page)
@@ -135,7 +152,7 @@ class Rendering:
         if self._old_page is not None:
             self._rules.forget(self._request)
 
-    def _end(self, verdict: Verdict, *, remember: bool = False) -> None:
+    def end(self, verdict: Verdict, *, remember: bool = False) -> None:
         """Ends the flight unless it has ended."""
         leader, self._leader = self._leader, None
         if leader is not None:
@@ -149,6 +166,12 @@ class Rendering:
 def is_rendered(response: Any) -> bool:
     """Returns whether a response is complete, as all are but a `TemplateResponse` from a view."""
     return not callable(getattr(response, "render", None)) or getattr(response, "is_rendered", True)
+
+
+def take_rendering(request: HttpRequest) -> Rendering | None:
+    """Returns what `Rendering` left in a request to be stored, once."""
+    rendering: Rendering | None = vars(request).pop(_RENDERING, None)
+    return rendering
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
@@ -18,14 +19,19 @@ from nearcache.django.pages.options import PageOptions
 from nearcache.django.pages.page_writer import PageWriter
 
 
-class PageRules(CacheMiddleware):
-    """Django's middleware for one view. Its methods decide; these call them."""
+class PageRules:
+    """A mixin for Django's cache middleware, whose methods decide; these call them."""
 
-    def __init__(self, view: Any, options: PageOptions, **arguments: Any) -> None:
-        """Takes the arguments of Django's middleware as ``arguments``."""
-        super().__init__(view, **arguments)
-        self.options = options
-        self._writer: PageWriter | None = None
+    if TYPE_CHECKING:
+        cache_alias: str
+        key_prefix: str
+        process_request: Callable[[HttpRequest], HttpResponseBase | None]
+        process_response: Callable[[HttpRequest, HttpResponseBase], HttpResponseBase]
+
+    options = PageOptions()
+    # Whether other middleware sees the response before it is stored.
+    stores_later = False
+    _writer: PageWriter | None = None
 
     @property
     def cache(self) -> Any:
@@ -40,13 +46,14 @@ class PageRules(CacheMiddleware):
 
     def find(self, request: HttpRequest) -> HttpResponseBase | None:
         """Returns the stored page for a request, fresh or stale, or None."""
-        page: HttpResponseBase | None = self.process_request(request)
-        return page
+        return self.process_request(request)
 
     def store(
         self, request: HttpRequest, response: HttpResponseBase, rendered_in: float
     ) -> tuple[HttpResponseBase, bool]:
         """Stores a rendered response if Django would; returns it, and whether the cache has it now."""
+        if self.flights is None:
+            return self.process_response(request, response), False
         storing = copy.copy(self)
         storing._writer = PageWriter(caches[self.cache_alias], self.options, rendered_in)
         response = storing.process_response(request, response)
@@ -80,6 +87,22 @@ class _HeaderList:
     def get(self, key: str) -> Any:
         self.key = key
         return self._cache.get(key)
+
+
+class DecoratorRules(PageRules, CacheMiddleware):  # type: ignore[misc]
+    """The rules for the view of a decorator, which is called with the arguments of Django's decorator."""
+
+    def __init__(
+        self,
+        view: Any,
+        options: PageOptions,
+        timeout: float | None,
+        cache_alias: str | None,
+        key_prefix: str | None,
+    ) -> None:
+        """Takes Django's arguments as its decorator passes them on."""
+        super().__init__(view, page_timeout=timeout, cache_alias=cache_alias, key_prefix=key_prefix)
+        self.options = options
 
 
 def handed_out(page: HttpResponseBase) -> HttpResponseBase:
