@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.core.cache import caches
-from django.core.cache.backends.base import BaseCache
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.cache import CacheMiddleware
 from django.utils.cache import get_cache_key, patch_cache_control
 
 from nearcache.django.backend import Backend
-from nearcache.django.pages.freshness import freshness
-from nearcache.django.pages.options import PageOptions
-from nearcache.django.pages.page_writer import PageWriter
+from nearcache.django.pages.page_access import EarlyReader, HeaderReader, OnePage, PageWriter
+from nearcache.django.pages.page_flight import PageFlight, Place
+from nearcache.django.single_flight.call import Options
 
 
 class PageRules:
@@ -28,65 +27,74 @@ class PageRules:
         process_request: Callable[[HttpRequest], HttpResponseBase | None]
         process_response: Callable[[HttpRequest, HttpResponseBase], HttpResponseBase]
 
-    options = PageOptions()
+    # The options that were given; the others have the cache's defaults.
+    given: Mapping[str, Any] = {}
     # Whether other middleware sees the response before it is stored.
     stores_later = False
-    _writer: PageWriter | None = None
+    _access: Any = None
 
     @property
     def cache(self) -> Any:
-        """Returns what Django's methods read and write: the cache, or while they store, a `PageWriter`."""
-        return caches[self.cache_alias] if self._writer is None else self._writer
+        """Returns what Django's methods read and write: the cache, unless there is an access to a page."""
+        return caches[self.cache_alias] if self._access is None else self._access
 
     @property
-    def flights(self) -> Backend | None:
-        """Returns the cache if it has flights; None for those that are not nearcache's."""
+    def backend(self) -> Backend | None:
+        """Returns the cache, or None if it is not one of nearcache's, and has no flights."""
         cache = caches[self.cache_alias]
         return cache if isinstance(cache, Backend) else None
 
+    @property
+    def options(self) -> Options:
+        """Returns the options, with the defaults of the cache."""
+        backend = self.backend
+        return Options() if backend is None else backend._get_or_set_options.replaced(self.given)
+
     def find(self, request: HttpRequest) -> HttpResponseBase | None:
-        """Returns the stored page for a request, fresh or stale, or None."""
+        """Returns the stored page for a request, or None."""
         return self.process_request(request)
 
+    def find_early(self, request: HttpRequest) -> tuple[HttpResponseBase | None, Any]:
+        """Returns the stored page for a request, or None; and the flight if the caller is to render it early."""
+        backend = self.backend
+        if backend is None or not (beta := self.given.get("early", backend._early)):
+            return self.process_request(request), None
+        reader = EarlyReader(backend, beta)
+        return self._with(reader).process_request(request), reader.elected
+
+    def served(
+        self, request: HttpRequest, page: HttpResponseBase, *, is_stale: bool = False
+    ) -> HttpResponseBase:
+        """Returns a page as Django returns one that it finds. Browsers and proxies do not keep a stale page."""
+        self._with(OnePage(page)).process_request(request)
+        if is_stale:
+            patch_cache_control(page, max_age=0)
+        return page
+
     def store(
-        self, request: HttpRequest, response: HttpResponseBase, rendered_in: float
+        self, request: HttpRequest, response: HttpResponseBase, flight: PageFlight | None, cost: float
     ) -> tuple[HttpResponseBase, bool]:
         """Stores a rendered response if Django would; returns it, and whether the cache has it now."""
-        if self.flights is None:
+        backend = self.backend
+        if backend is None:
             return self.process_response(request, response), False
-        storing = copy.copy(self)
-        storing._writer = PageWriter(caches[self.cache_alias], self.options, rendered_in)
-        response = storing.process_response(request, response)
-        return response, storing._writer.has_stored()
+        writer = PageWriter(backend, self.options, flight, cost)
+        return self._with(writer).process_response(request, response), writer.has_stored
 
-    def flight_key(self, request: HttpRequest) -> tuple[str, bool]:
-        """Returns the key of the flight that a request joins, and whether it is that of a page.
+    def place(self, request: HttpRequest, backend: Backend) -> Place:
+        """Returns where a request joins a flight.
 
         Until a page was stored, its key is unknown: all requests of the method and URL join one flight.
         """
-        headers = _HeaderList(caches[self.cache_alias])
+        headers = HeaderReader(backend)
         key = get_cache_key(request, self.key_prefix, request.method, cache=headers)
-        return f"{key or headers.key}.{request.method}.flight", key is not None
+        return Place(f"{headers.key}.{request.method}.flight", False) if key is None else Place(key, True)
 
-    def forget(self, request: HttpRequest) -> None:
-        """Deletes the stored page for a request."""
-        cache = caches[self.cache_alias]
-        for method in {"GET", request.method}:
-            key = get_cache_key(request, self.key_prefix, method, cache=cache)
-            if key is not None:
-                cache.delete(key)
-
-
-class _HeaderList:
-    """Reads a list of headers for ``get_cache_key``, and keeps the key of the list."""
-
-    def __init__(self, cache: BaseCache) -> None:
-        self._cache = cache
-        self.key = ""
-
-    def get(self, key: str) -> Any:
-        self.key = key
-        return self._cache.get(key)
+    def _with(self, access: Any) -> Any:
+        """Returns a copy that reads and writes by an access to a page."""
+        copied = copy.copy(self)
+        copied._access = access
+        return copied
 
 
 class DecoratorRules(PageRules, CacheMiddleware):  # type: ignore[misc]
@@ -95,19 +103,11 @@ class DecoratorRules(PageRules, CacheMiddleware):  # type: ignore[misc]
     def __init__(
         self,
         view: Any,
-        options: PageOptions,
         timeout: float | None,
         cache_alias: str | None,
         key_prefix: str | None,
+        given: Mapping[str, Any],
     ) -> None:
         """Takes Django's arguments as its decorator passes them on."""
         super().__init__(view, page_timeout=timeout, cache_alias=cache_alias, key_prefix=key_prefix)
-        self.options = options
-
-
-def handed_out(page: HttpResponseBase) -> HttpResponseBase:
-    """Returns a stored page, with headers that stop browsers from keeping it if it is stale."""
-    fresh = freshness(page)
-    if fresh is not None and fresh.is_over():
-        patch_cache_control(page, max_age=0)
-    return page
+        self.given = given
