@@ -5,6 +5,7 @@
 
 mod access;
 mod file;
+mod flights;
 mod get;
 mod incr;
 mod lock;
@@ -17,6 +18,7 @@ use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
+use super::flights::{Computed, EarlyRead, Flight, FlightCounts, Joined, Lead};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -140,6 +142,31 @@ impl EntryStore for SharedStore {
         self.extend(context, key, token, extension, now)
     }
 
+    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: f64) -> PyResult<EarlyRead> {
+        self.read_early(context, key)
+    }
+
+    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: f64) -> PyResult<Joined> {
+        self.join_flight(context, key)
+    }
+
+    fn overtake(&'static self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+        Ok(self.flights.overtake(key))
+    }
+
+    fn complete(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        flight: &Flight,
+        computed: &Computed<'_, '_>,
+    ) -> PyResult<bool> {
+        self.complete_flight(context, flight, computed)
+    }
+
+    fn flight_counts(&'static self) -> &'static FlightCounts {
+        &self.flights.counts
+    }
+
     fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {
         let keys = self.with(Now::System, |cache| cache.with_clock(now).keys());
         Ok(StoredKeys::Shared(keys))
@@ -147,12 +174,13 @@ impl EntryStore for SharedStore {
 
     fn stats(&'static self, _: &CallContext<'_, '_>) -> PyResult<Stats> {
         let stats = self.with(Now::System, SharedCache::stats);
-        Ok(Stats::of_shared(&stats, &self.objects.counts()))
+        Ok(Stats::of_shared(&stats, &self.objects.counts()).with_process_flights(self.flights))
     }
 
     fn reset_stats(&'static self) {
         self.with(Now::System, SharedCache::reset_stats);
         self.objects.reset_counts();
+        self.flights.reset_stats();
     }
 
     fn panic(&'static self, _: &[u8]) {
