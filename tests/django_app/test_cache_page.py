@@ -23,6 +23,7 @@ from django.views.decorators.vary import vary_on_cookie, vary_on_headers
 
 from nearcache.django import LocalCache, SharedCache, cache_page, location
 from support.caches import new_location
+from support.manual_clock import CLOCK
 
 CALLERS = 12
 # For what happens at once; a test that waits longer fails.
@@ -34,11 +35,16 @@ requests = RequestFactory()
 
 
 @pytest.fixture(autouse=True, params=BACKENDS, ids=lambda backend: backend.__name__)
-def cache(request, monkeypatch):
-    """Configure a cache for pages and return it."""
+def cache(request, monkeypatch, clock):
+    """Configure a cache for pages and return it. Its clock stands still."""
     if request.param is SharedCache:
         monkeypatch.setattr(location, "SHARED_MEMORY", request.getfixturevalue("shared_memory"))
-    settings = {"BACKEND": BACKENDS[request.param], "LOCATION": new_location()}
+    clock.now = time.time()
+    settings = {
+        "BACKEND": BACKENDS[request.param],
+        "LOCATION": new_location(),
+        "OPTIONS": {"CLOCK": clock.path},
+    }
     with override_settings(CACHES={"default": settings}, TEMPLATES=TEMPLATES, ALLOWED_HOSTS=["testserver"]):
         yield caches["default"]
         caches["default"].clear()
@@ -93,7 +99,8 @@ def contents(responses):
 
 @contextmanager
 def later(monkeypatch, seconds):
-    """Let pages be older by some seconds; the cache's own clock goes on as before."""
+    """Let some seconds pass."""
+    CLOCK.advance(seconds)
     now = time.time
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: now() + seconds)
@@ -427,10 +434,20 @@ def test_browsers_do_not_keep_a_stale_page(monkeypatch):
         assert int(page["Age"]) in {65, 66}
 
 
-def test_a_page_is_not_handed_out_after_its_stale_time(cache, monkeypatch):
-    view = cache_page(60, stale=30)(Site(wait=0))
+def test_a_page_is_not_handed_out_after_its_stale_time(monkeypatch):
+    site = Site(wait=0)
+    view = cache_page(60, stale=30)(site)
     view(requests.get("/"))
-    assert cache.ttl(get_cache_key(requests.get("/"), cache=cache)) in {89, 90}
+    site._respond = failing(ZeroDivisionError)
+    with later(monkeypatch, 91), pytest.raises(ZeroDivisionError):
+        view(requests.get("/"))
+
+
+def test_django_s_decorator_does_not_find_a_stale_page(monkeypatch):
+    site = Site(wait=0)
+    cache_page(60, stale=60)(site)(requests.get("/"))
+    with later(monkeypatch, 61):
+        assert django_cache_page(60)(site)(requests.get("/")).content == b"page 2"
 
 
 def test_the_old_page_is_handed_out_if_the_view_fails(monkeypatch, caplog):
@@ -481,22 +498,93 @@ def test_the_old_page_is_deleted_if_the_view_has_none_any_more(monkeypatch, cach
     assert cache.get(get_cache_key(requests.get("/"), cache=cache)) is None
 
 
-def test_pages_are_rendered_early_and_meanwhile_handed_out(monkeypatch):
-    monkeypatch.setattr("random.random", lambda: 1 - 1e-12)
+def test_one_caller_renders_a_page_early(monkeypatch):
     site = Site()
-    view = cache_page(2, early=1)(site)
+    view = cache_page(60, early=10**6)(site)
     view(requests.get("/"))
+    CLOCK.advance(30)
     responses = at_once(view, several())
-    assert site.calls > 1
-    assert contents(responses) > {"page 1"}
-    assert all(response["Cache-Control"] == "max-age=2" for response in responses)
+    assert site.calls == 2
+    assert contents(responses) == {"page 1", "page 2"}
+    assert {response["Cache-Control"] for response in responses} == {"max-age=60"}
 
 
-def test_jitter_shortens_the_time_in_the_cache(monkeypatch, cache):
-    monkeypatch.setattr("random.random", lambda: 0.5)
-    page = cache_page(100, jitter=0.2)(Site(wait=0))(requests.get("/"))
-    assert cache.ttl(get_cache_key(requests.get("/"), cache=cache)) in {89, 90}
-    assert page["Cache-Control"] == "max-age=100"
+def test_jitter_shortens_the_time_in_the_cache(cache):
+    keys = []
+    for number in range(50):
+        request = requests.get(f"/{number}")
+        assert cache_page(100, jitter=0.5)(Site(wait=0))(request)["Cache-Control"] == "max-age=100"
+        keys.append(get_cache_key(request, cache=cache))
+    lifetimes = [cache.ttl(key) for key in keys]
+    assert min(lifetimes) >= 50
+    assert max(lifetimes) <= 100
+    assert len(set(lifetimes)) > 1
+
+
+def test_a_page_is_rendered_in_the_background(monkeypatch):
+    free, rendered = threading.Event(), threading.Event()
+
+    def respond(request, number):
+        if number == 2:
+            assert free.wait(SECONDS)
+            assert request is not first
+            rendered.set()
+        return HttpResponse(f"page {number}")
+
+    first = requests.get("/")
+    view = cache_page(60, stale=60, refresh="background")(Site(respond, wait=0))
+    view(first)
+    with later(monkeypatch, 61):
+        first = requests.get("/")
+        assert view(first).content == b"page 1"
+        assert view(requests.get("/")).content == b"page 1"
+        free.set()
+        assert rendered.wait(SECONDS)
+        while (page := view(requests.get("/")).content) == b"page 1":
+            time.sleep(0.01)
+        assert page == b"page 2"
+
+
+def test_a_template_response_is_not_rendered_in_the_background(monkeypatch):
+    """Because other middleware and decorators may add to its context before Django renders it."""
+    site = Site(wait=0)
+    view = cache_page(60, stale=60, refresh="background")(template_view(site))
+    view(requests.get("/")).render()
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).render().content == b"page 2"
+
+
+def test_options_have_the_cache_s_defaults(monkeypatch):
+    settings = {
+        "BACKEND": BACKENDS[LocalCache],
+        "LOCATION": new_location(),
+        "OPTIONS": {"CLOCK": CLOCK.path, "GET_OR_SET": {"stale": 60}},
+    }
+    site = Site(wait=0)
+    with override_settings(CACHES={"default": settings}):
+        view = cache_page(60)(site)
+        view(requests.get("/"))
+        site._respond = failing(ZeroDivisionError)
+        with later(monkeypatch, 61):
+            assert view(requests.get("/")).content == b"page 1"
+            with pytest.raises(ZeroDivisionError):
+                cache_page(60, stale=0)(site)(requests.get("/"))
+
+
+def test_a_page_that_is_deleted_while_it_is_rendered_is_not_stored(cache):
+    site = Site(wait=0)
+    view = cache_page(60)(site)
+    view(requests.get("/"))
+    key = get_cache_key(requests.get("/"), cache=cache)
+
+    def respond(request, number):
+        cache.delete(key)
+        return HttpResponse("old")
+
+    cache.delete(key)
+    site._respond = respond
+    assert view(requests.get("/")).content == b"old"
+    assert cache.get(key) is None
 
 
 # Asynchronous views
@@ -568,15 +656,9 @@ def test_asynchronous_stale_pages(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"stale": "10"}, TypeError, "cache_page: stale is '10' (str); expected a number, 0 or more"),
-        ({"stale": -1}, ValueError, "cache_page: stale is -1; expected a number, 0 or more"),
-        ({"jitter": 2}, ValueError, "cache_page: jitter is 2; expected a number from 0 to 1"),
-        ({"early": True}, TypeError, "cache_page: early is True (bool); expected a number, 0 or more"),
-        (
-            {"refresh": "soon"},
-            ValueError,
-            'cache_page: refresh is \'soon\'; expected "caller" or "background"',
-        ),
+        ({"stale": "10"}, TypeError, "stale is '10' (str); expected a number of seconds, 0 or more"),
+        ({"jitter": 2}, ValueError, "jitter is 2; expected a fraction, at least 0 and less than 1"),
+        ({"refresh": "soon"}, ValueError, "refresh is 'soon'; expected 'caller' or 'background'"),
     ],
 )
 def test_options_are_checked_at_once(options, error, message):

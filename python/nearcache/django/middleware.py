@@ -8,26 +8,25 @@ Replaces both classes of Django's pair, in the same places::
         "nearcache.django.middleware.FetchFromCacheMiddleware",
     ]
 
-or Django's `CacheMiddleware` with the one here. `FetchFromCacheMiddleware` lets a request wait for a page that
-another request renders, or makes it the leader. `UpdateCacheMiddleware` stores the leader's response, after
-all other middleware, and ends the flight.
+or Django's `CacheMiddleware` with the one here. `FetchFromCacheMiddleware` lets a request wait for a page
+that another request renders, or makes it the leader. `UpdateCacheMiddleware` stores the leader's response,
+after all other middleware, and ends the flight. The options are those in ``OPTIONS["GET_OR_SET"]`` of the
+cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware import cache as django_cache
 
-from nearcache.django.pages.flights import Verdict
-from nearcache.django.pages.flow import answer, arun, run
-from nearcache.django.pages.freshness import is_due
+from nearcache.django.pages.flow import respond
 from nearcache.django.pages.rendering import take_rendering
 from nearcache.django.pages.rules import PageRules
+from nearcache.django.single_flight.run import arun, run
 
 
 class UpdateCacheMiddleware(PageRules, django_cache.UpdateCacheMiddleware):  # type: ignore[misc]
@@ -68,16 +67,17 @@ class _FindingMiddleware(PageRules):
         """Returns the response to a request, or an awaitable of it."""
         if self.async_mode:
             return self._acall(request)
-        page = self.find(request)
-        if page is not None and not is_due(page, self.options.early):
+        page, elected = self.find_early(request)
+        if page is not None and elected is None:
             return page
-        return run(answer(self, request, page), partial(self.get_response, request))
+        return run(self, respond(self, self.get_response, request, elected))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        page = self.find(request)
-        if page is not None and not is_due(page, self.options.early):
+        page, elected = self.find_early(request)
+        if page is not None and elected is None:
             return page
-        return await arun(answer(self, request, page), partial(self.get_response, request))
+        response: HttpResponseBase = await arun(self, respond(self, self.get_response, request, elected))
+        return response
 
 
 class FetchFromCacheMiddleware(_FindingMiddleware, django_cache.FetchFromCacheMiddleware):  # type: ignore[misc]
@@ -94,4 +94,4 @@ def _end_flight(request: HttpRequest) -> None:
     """Ends the flight of a request whose response is not stored because of an exception."""
     rendering = take_rendering(request)
     if rendering is not None:
-        rendering.end(Verdict.ABANDONED)
+        rendering.abandon()

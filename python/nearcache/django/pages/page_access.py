@@ -1,7 +1,7 @@
 """What Django's middleware reads pages from and stores them in, in place of a cache.
 
-Django's functions call ``get`` for the list of headers that a page varies by, and then for pages; and ``set`` for
-the list of headers, and then for the page.
+Django's functions call ``get`` for the list of headers that a page varies by, and then for pages; and ``set``
+for the list of headers, and then for the page.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.http.response import HttpResponseBase
 
-from nearcache.django.pages.page_flight import PageFlight, store
-from nearcache.django.single_flight.call import LEAD, Options
+from nearcache.django.pages.page_flight import PageFlight, PageStore
+from nearcache.django.single_flight.call import LEAD
 
 if TYPE_CHECKING:
     from nearcache import _core
@@ -78,19 +78,18 @@ class OnePage:
 class PageWriter:
     """Stores a page with the options of single flight, and its list of headers for longer."""
 
-    def __init__(self, cache: Backend, options: Options, flight: PageFlight | None, cost: float) -> None:
-        """Writes a page that took ``cost`` seconds, and completes the flight if it is that of this page."""
-        self._cache = cache
-        self._options = options
+    def __init__(self, store: PageStore, flight: PageFlight | None) -> None:
+        """Completes the flight if it is that of the page."""
+        self._store = store
         self._flight = flight
-        self._cost = cost
         self.has_stored = False
 
     def set(self, key: str, value: Any, timeout: float) -> None:
         """Stores the list of headers, then the page."""
         if not isinstance(value, HttpResponseBase):
-            self._cache.set(key, value, timeout + self._options.stale + HEADERS_OUTLIVE_PAGE)
+            longer = timeout + self._store.options.stale + HEADERS_OUTLIVE_PAGE
+            self._store.cache.set(key, value, longer)
         elif self._flight is not None and self._flight.place == (key, True):
-            self.has_stored = self._flight.complete(value, timeout, self._options, self._cost)
+            self.has_stored = self._flight.complete(self._store, value, timeout)
         else:
-            self.has_stored = store(self._cache, key, value, timeout, self._options, self._cost)
+            self.has_stored = self._store.store(key, value, timeout)

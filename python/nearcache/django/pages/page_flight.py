@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.http.response import HttpResponseBase
 
@@ -31,6 +31,26 @@ class Place(NamedTuple):
         return f"{self.key}.unstored"
 
 
+class PageStore(NamedTuple):
+    """What a page is stored with, beside its timeout: the seconds that it took to render are ``cost``."""
+
+    cache: Backend
+    options: Options
+    cost: float
+
+    def complete(self, flight: _core.Flight, page: HttpResponseBase, timeout: float) -> bool:
+        """Ends a flight with a page; returns whether it is stored."""
+        options = self.options
+        arguments = page, timeout, options.jitter, options.stale, self.cost
+        is_stored: bool = self.cache._complete(flight, *arguments)
+        return is_stored
+
+    def store(self, key: str, page: HttpResponseBase, timeout: float) -> bool:
+        """Stores a page that was not rendered in a flight for its key; returns whether it is stored."""
+        _, flight, _ = self.cache._overtake(key, None, CURRENT.get())
+        return self.complete(flight, page, timeout)
+
+
 class PageFlight:
     """A flight that the caller leads. Each method ends it, or does nothing if it has ended."""
 
@@ -38,12 +58,16 @@ class PageFlight:
         """Takes the flight of a place."""
         self.place = place
         self._cache = cache
-        self._flight: _core.Flight | None = flight
+        self.flight: _core.Flight | None = flight
 
-    def complete(self, page: HttpResponseBase, timeout: float, options: Options, cost: float) -> bool:
-        """Stores a page under the key of the flight and hands it to the waiters; returns whether it is stored."""
-        flight = self._take()
-        return flight is not None and complete(self._cache, flight, page, timeout, options, cost)
+    def complete(self, store: PageStore, page: HttpResponseBase, timeout: float) -> bool:
+        """Stores a page under the key of the flight, for the waiters, too; returns whether it is stored."""
+        if self.flight is None:
+            return False
+        # If this raises, the flight goes on, until `fail`.
+        is_stored = store.complete(self.flight, page, timeout)
+        self.flight = None
+        return is_stored
 
     def finish(self, *, stored: bool, remember: bool = False) -> None:
         """Tells the waiters whether a page was stored. With ``remember``, later callers do not wait."""
@@ -69,18 +93,5 @@ class PageFlight:
             flight.abandon()
 
     def _take(self) -> _core.Flight | None:
-        flight, self._flight = self._flight, None
+        flight, self.flight = self.flight, None
         return flight
-
-
-def complete(  # noqa: PLR0917 (what a page is stored with)
-    cache: Backend, flight: Any, page: HttpResponseBase, timeout: float, options: Options, cost: float
-) -> bool:
-    """Ends a flight with a page; returns whether it is stored."""
-    return cache._complete(flight, page, timeout, options.jitter, options.stale, cost)
-
-
-def store(cache: Backend, key: str, page: HttpResponseBase, timeout: float, options: Options, cost: float) -> bool:  # noqa: PLR0917
-    """Stores a page that was rendered outside of a flight for its key; returns whether it is stored."""
-    _, flight, _ = cache._overtake(key, None, CURRENT.get())
-    return complete(cache, flight, page, timeout, options, cost)

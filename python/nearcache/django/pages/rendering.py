@@ -1,23 +1,24 @@
-"""`Rendering`: calls a view once, stores its response, and ends the flight that waits for it."""
+"""`Rendering`: one call of a view, which stores the response, and ends the flight that waits for it."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.http import Http404, HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 
-from nearcache.django.pages.flights import Leader, Verdict, Waiter
-from nearcache.django.pages.rules import PageRules, handed_out
+from nearcache.django.pages.effects import Render
+from nearcache.django.pages.page_flight import PageFlight
+from nearcache.django.pages.rules import PageRules
 
-logger = logging.getLogger("nearcache")
+_LOG = logging.getLogger("nearcache")
 
 # The exceptions that Django turns into responses with a status of 400 to 404. They are answers to one
 # request, for which another one may get a page.
@@ -27,60 +28,49 @@ SERVER_ERROR = 500
 # stored.
 _RENDERING = "_nearcache_rendering"
 
-
-class Render:
-    """A step of a flow: call the view."""
-
-
-class Wait:
-    """A step of a flow: wait for a flight."""
-
-    def __init__(self, waiter: Waiter, timeout: float) -> None:
-        """Waits a number of seconds at most."""
-        self._waiter = waiter
-        self._timeout = timeout
-
-    def wait(self) -> Verdict:
-        """Waits in this thread; raises the leader's error if it is shared."""
-        return self._waiter.wait(self._timeout)
-
-    async def wait_async(self) -> Verdict:
-        """Waits in this task."""
-        return await self._waiter.await_(self._timeout)
+Flow = Generator[Any, Any, HttpResponseBase]
+View = Callable[[HttpRequest], Any]
 
 
-RENDER = Render()
-Flow = Generator["Render | Wait", Any, HttpResponseBase]
+class OldPage(NamedTuple):
+    """A page that is handed out while it is rendered again, or if that fails."""
+
+    key: str
+    page: HttpResponseBase
+    is_stale: bool
 
 
 class Rendering:
-    """One call of a view by a leader, or without a flight if ``leader`` is None."""
+    """One call of a view by a leader, or without a flight."""
 
     def __init__(
         self,
         rules: PageRules,
+        view: View,
         request: HttpRequest,
-        leader: Leader | None = None,
-        *,
-        shares_errors: bool = False,
-        old_page: HttpResponseBase | None = None,
+        flight: PageFlight | None = None,
+        old: OldPage | None = None,
     ) -> None:
-        """Takes the page to hand out if the view fails as ``old_page``."""
+        """Takes the flight, and the page to hand out if the view fails."""
         self._rules = rules
-        self._request = request
-        self._leader = leader
-        self._shares_errors = shares_errors
-        self._old_page = old_page
-        self._begin = time.monotonic()
+        self._view = view
+        self.request = request
+        self._flight = flight
+        self._old = old
+        self._begin = time.perf_counter()
 
     def __del__(self) -> None:
         """Ends the flight of a response that was dropped before it was rendered."""
-        self.end(Verdict.NOT_STORED)
+        self._finish(stored=False)
 
     def run(self) -> Flow:
         """Calls the view; returns its response, or the old page if it failed."""
+        if self._old is not None:
+            # Django's middleware has found a page, so that it would not store another one.
+            self.request._cache_update_cache = True  # type: ignore[attr-defined]
         try:
-            response = yield RENDER
+            flight = self._flight.flight if self._flight else None
+            response: HttpResponseBase = yield Render(lambda: self._view(self.request), flight)
             if self._rules.stores_later:
                 return self._hand_over(response)
             if is_rendered(response):
@@ -90,34 +80,52 @@ class Rendering:
         except Exception as error:
             return self.fail(error)
         except BaseException:
-            # Cancelled: the next waiter leads.
-            self.end(Verdict.ABANDONED)
+            self.abandon()
             raise
 
     def store(self, response: HttpResponseBase, rules: PageRules | None = None) -> HttpResponseBase:
         """Stores a rendered response if Django would; returns it, or the old page if it is an error."""
         if self._has_failed(response):
             return self._hand_out_old_page()
-        rules = self._rules if rules is None else rules
-        response, stored = rules.store(self._request, response, time.monotonic() - self._begin)
-        is_error = response.status_code >= SERVER_ERROR
-        if not stored and not is_error:
-            self._forget_old_page()
-        self.end(Verdict.STORED if stored else Verdict.NOT_STORED, remember=not stored and not is_error)
+        cost = time.perf_counter() - self._begin
+        response, stored = (rules or self._rules).store(self.request, response, self._flight, cost)
+        # After an error, the next caller leads again.
+        is_answer = response.status_code < SERVER_ERROR
+        if not stored and is_answer:
+            self._delete_old_page()
+        self._finish(stored=stored, remember=not stored and is_answer)
         return response
+
+    def fail(self, error: Exception) -> HttpResponseBase:
+        """Returns the old page if there is one; otherwise raises the error of the view."""
+        if isinstance(error, ANSWERS):
+            self._delete_old_page()
+            self._finish(stored=False, remember=True)
+            raise error
+        if self._old is not None:
+            self._log("Refreshing the page %s failed", error)
+            return self._hand_out_old_page()
+        if self._flight is not None:
+            self._flight.fail(error)
+        raise error
+
+    def abandon(self) -> None:
+        """Lets a waiter lead, because this caller has been cancelled."""
+        if self._flight is not None:
+            self._flight.abandon()
 
     def _has_failed(self, response: HttpResponseBase) -> bool:
         """Returns whether to hand out the old page instead of a response. Logs it if so."""
-        if response.status_code < SERVER_ERROR or self._old_page is None:
-            return False
-        logger.error("Refreshing the page %s failed: status %s", self._url, response.status_code)
-        return True
+        has_failed = response.status_code >= SERVER_ERROR and self._old is not None
+        if has_failed:
+            self._log(f"Refreshing the page %s failed: status {response.status_code}", None)
+        return has_failed
 
     def _hand_over(self, response: HttpResponseBase) -> HttpResponseBase:
         """Leaves the flight open until `UpdateCacheMiddleware` stores the response."""
         if self._has_failed(response):
             return self._hand_out_old_page()
-        vars(self._request)[_RENDERING] = self
+        vars(self.request)[_RENDERING] = self
         return response
 
     def _defer(self, response: Any) -> None:
@@ -125,42 +133,26 @@ class Rendering:
         response.add_post_render_callback(self.store)
         # Nothing here refers to the response: if it is dropped, so is this object, which ends the flight.
         vars(response)[_RENDERING] = self
-        response.__class__ = _deferred_class(type(response))
-
-    def fail(self, error: Exception) -> HttpResponseBase:
-        """Returns the old page if there is one; otherwise raises the error of the view."""
-        if isinstance(error, ANSWERS):
-            self._forget_old_page()
-            self.end(Verdict.NOT_STORED, remember=True)
-            raise error
-        if self._old_page is not None:
-            logger.error("Refreshing the page %s failed", self._url, exc_info=error)
-            return self._hand_out_old_page()
-        if self._shares_errors and self._leader is not None:
-            self._leader.fail(error)
-        self.end(Verdict.NOT_STORED)
-        raise error
+        response.__class__ = _deferred_class(response.__class__)
 
     def _hand_out_old_page(self) -> HttpResponseBase:
-        self.end(Verdict.NOT_STORED)
-        assert self._old_page is not None
-        self._request._cache_update_cache = False  # type: ignore[attr-defined]
-        return handed_out(self._old_page)
+        assert self._old is not None
+        self._finish(stored=False)
+        return self._rules.served(self.request, self._old.page, is_stale=self._old.is_stale)
 
-    def _forget_old_page(self) -> None:
-        """Deletes the old page if the view now gives a response that must not be stored."""
-        if self._old_page is not None:
-            self._rules.forget(self._request)
+    def _delete_old_page(self) -> None:
+        """Deletes the old page, because the view now gives a response that must not be stored."""
+        if self._old is not None and self._rules.backend is not None:
+            self._rules.backend.delete(self._old.key)
 
-    def end(self, verdict: Verdict, *, remember: bool = False) -> None:
-        """Ends the flight unless it has ended."""
-        leader, self._leader = self._leader, None
-        if leader is not None:
-            leader.finish(verdict, remember)
+    def _log(self, message: str, error: Exception | None) -> None:
+        if self._rules.backend is not None:
+            self._rules.backend._count("failed_refreshes")
+        _LOG.error(message, self.request.get_full_path(), exc_info=error)
 
-    @property
-    def _url(self) -> str:
-        return self._request.get_full_path()
+    def _finish(self, *, stored: bool, remember: bool = False) -> None:
+        if self._flight is not None:
+            self._flight.finish(stored=stored, remember=remember)
 
 
 def is_rendered(response: Any) -> bool:
@@ -191,8 +183,8 @@ def _deferred_class(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"render": render, **names})
 
 
-def with_copied_request(request: HttpRequest) -> HttpRequest:
-    """Returns a copy of a request for a view that runs after the response to the request."""
+def for_background(request: HttpRequest) -> HttpRequest:
+    """Returns a copy of a request for a view that runs beside or after the response to the request."""
     copied = copy.copy(request)
     copied.META = request.META.copy()
     return copied

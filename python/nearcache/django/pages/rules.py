@@ -14,7 +14,7 @@ from django.utils.cache import get_cache_key, patch_cache_control
 
 from nearcache.django.backend import Backend
 from nearcache.django.pages.page_access import EarlyReader, HeaderReader, OnePage, PageWriter
-from nearcache.django.pages.page_flight import PageFlight, Place
+from nearcache.django.pages.page_flight import PageFlight, PageStore, Place
 from nearcache.django.single_flight.call import Options
 
 
@@ -55,7 +55,7 @@ class PageRules:
         return self.process_request(request)
 
     def find_early(self, request: HttpRequest) -> tuple[HttpResponseBase | None, Any]:
-        """Returns the stored page for a request, or None; and the flight if the caller is to render it early."""
+        """Returns the stored page for a request, or None, and what `EarlyReader` elected."""
         backend = self.backend
         if backend is None or not (beta := self.given.get("early", backend._early)):
             return self.process_request(request), None
@@ -65,7 +65,7 @@ class PageRules:
     def served(
         self, request: HttpRequest, page: HttpResponseBase, *, is_stale: bool = False
     ) -> HttpResponseBase:
-        """Returns a page as Django returns one that it finds. Browsers and proxies do not keep a stale page."""
+        """Returns a page as Django does. Browsers and proxies do not keep it if it is stale."""
         self._with(OnePage(page)).process_request(request)
         if is_stale:
             patch_cache_control(page, max_age=0)
@@ -78,7 +78,7 @@ class PageRules:
         backend = self.backend
         if backend is None:
             return self.process_response(request, response), False
-        writer = PageWriter(backend, self.options, flight, cost)
+        writer = PageWriter(PageStore(backend, self.options, cost), flight)
         return self._with(writer).process_response(request, response), writer.has_stored
 
     def place(self, request: HttpRequest, backend: Backend) -> Place:
@@ -86,8 +86,8 @@ class PageRules:
 
         Until a page was stored, its key is unknown: all requests of the method and URL join one flight.
         """
-        headers = HeaderReader(backend)
-        key = get_cache_key(request, self.key_prefix, request.method, cache=headers)
+        headers: Any = HeaderReader(backend)
+        key = get_cache_key(request, self.key_prefix, request.method or "GET", cache=headers)
         return Place(f"{headers.key}.{request.method}.flight", False) if key is None else Place(key, True)
 
     def _with(self, access: Any) -> Any:
