@@ -147,6 +147,19 @@ def test_pages_are_django_s_pages():
     assert cache_page(60)(site)(requests.get("/other")).content == b"page 2"
 
 
+def test_a_hit_reads_what_django_s_hit_reads(cache):
+    def reads(view):
+        view(requests.get("/"))
+        before = cache.stats()
+        view(requests.get("/"))
+        after = cache.stats()
+        return after.hits - before.hits, after.misses - before.misses, after.flights - before.flights
+
+    site = Site(wait=0)
+    assert reads(cache_page(60)(site)) == reads(django_cache_page(60)(site)) == (2, 0, 0)
+    assert site.calls == 1
+
+
 def test_headers_are_django_s_headers():
     site = Site(wait=0)
     theirs = django_cache_page(60, key_prefix="theirs")(site)

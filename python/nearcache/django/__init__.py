@@ -7,6 +7,7 @@
 - `Lock`, `AsyncLock`: the locks that ``cache.lock`` and ``cache.alock`` return. They raise `LockError` and
   `LockNotOwnedError`.
 - `Verification`: the result of `SharedCache.verify`.
+- `cached`: a decorator that keeps the results of a function in a cache.
 - `cache`, `caches`: faster, typed replacements for ``django.core.cache.cache`` and ``caches``.
 - `cache_page`: Django's decorator of the same name, with single flight and stale pages.
 - `nearcache.django.traced`: the same backends with every method as a Python function.
@@ -16,6 +17,7 @@ With ``"nearcache.django"`` in ``INSTALLED_APPS``, Django has the system checks 
 and the command ``manage.py nearcache``.
 """
 
+from nearcache.django.cached_functions import cached
 from nearcache.django.local import LocalCache
 from nearcache.django.locks import AsyncLock, Lock, LockError, LockNotOwnedError
 from nearcache.django.pages import cache_page
@@ -34,5 +36,6 @@ __all__ = [
     "Verification",
     "cache",
     "cache_page",
+    "cached",
     "caches",
 ]

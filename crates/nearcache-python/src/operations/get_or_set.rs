@@ -1,17 +1,15 @@
 //! Single flight: the steps of `get_or_set` that the store does.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Version};
 use crate::errors::error;
-use crate::memory::vec;
+use crate::memory::owned;
 use crate::numbers::number;
 use crate::objects::interned;
 use crate::open_cache::Operation;
-use crate::store::{Computed, EarlyRead, Flight, FlightWait, Joined, Outcome};
+use crate::store::{Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, OwnLead};
 
 /// What Python learns, as the first item of a tuple. `nearcache.django.single_flight` has the same numbers.
 #[derive(Clone, Copy)]
@@ -129,7 +127,7 @@ impl<'py> Operation<'_, 'py> {
         within: Option<&Flight>,
     ) -> PyResult<Step> {
         self.context.keys().with_key(key, version, |key| {
-            let overtake = || self.entries().overtake(&self.context, key);
+            let overtake = || self.entries().overtake(&self.context, key, None);
             let lead = match within {
                 Some(flight) => flight.id().within(overtake)?,
                 None => overtake()?,
@@ -160,23 +158,28 @@ impl<'py> Operation<'_, 'py> {
 
     /// Lets a waiter compute instead of waiting.
     pub(crate) fn lead(&self, wait: &FlightWait, overtakes: bool) -> PyResult<Step> {
-        let lead = wait.take_lead(self.context.py(), overtakes)?;
+        let lead = match wait.take_lead(self.context.py(), overtakes)? {
+            OwnLead::Ready(lead) => lead,
+            #[cfg(shared)]
+            OwnLead::Claim(held) => self
+                .entries()
+                .overtake(&self.context, &wait.key, Some(held.flight))?,
+        };
         self.step(&wait.key, Joined::Leader(lead, None))
     }
 
     /// Counts an event. Fails with `ValueError` for an unknown one.
     pub(crate) fn count(&self, what: &str) -> PyResult<()> {
-        let counts = self.entries().flight_counts();
-        let count = match what {
-            "stale_hits" => &counts.stale_hits,
-            "refreshes" => &counts.refreshes,
-            "failed_refreshes" => &counts.failed_refreshes,
+        let event = match what {
+            "stale_hits" => FlightEvent::StaleHit,
+            "refreshes" => FlightEvent::Refresh,
+            "failed_refreshes" => FlightEvent::FailedRefresh,
             _ => {
                 let message = format_args!("there is no count {what:?}");
                 return Err(error::<PyValueError>(self.context.py(), message));
             }
         };
-        count.fetch_add(1, Relaxed);
+        self.entries().count_flight(event);
         Ok(())
     }
 
@@ -198,11 +201,4 @@ impl<'py> Operation<'_, 'py> {
             Joined::Again => (Kind::Again as u8, None, None),
         })
     }
-}
-
-/// Copies a key.
-fn owned(key: &[u8]) -> PyResult<Box<[u8]>> {
-    let mut copy = vec(key.len())?;
-    copy.extend_from_slice(key);
-    Ok(copy.into_boxed_slice())
 }

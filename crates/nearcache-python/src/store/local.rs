@@ -9,7 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
-use super::flights::{Computed, EarlyRead, Flight, FlightCounts, Joined, Lead, Wait, is_due};
+use super::flights::{
+    Computed, EarlyRead, Flight, FlightCounts, FlightEvent, Joined, Lead, MachineFlightId, Wait, is_due,
+};
 use super::stats::Stats;
 use super::weight::weight;
 use crate::arguments::{Any, Argument};
@@ -104,11 +106,16 @@ impl EntryStore for LocalStore {
         Ok(match self.join_after_miss(key, &now) {
             engine::Joined::Hit(stored) => Joined::Hit(stored.decode(py)?),
             engine::Joined::Leader(leader) => Joined::Leader(Lead::new(leader), None),
-            engine::Joined::Waiter(waiter) => Joined::Waiter(Wait::new(waiter)),
+            engine::Joined::Waiter(waiter) => Joined::Waiter(Wait::Process(waiter)),
         })
     }
 
-    fn overtake(&'static self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+    fn overtake(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        key: &[u8],
+        _: Option<MachineFlightId>,
+    ) -> PyResult<Lead> {
         Ok(Lead::new(self.cache.overtake(key)))
     }
 
@@ -133,8 +140,8 @@ impl EntryStore for LocalStore {
         }
     }
 
-    fn flight_counts(&'static self) -> &'static FlightCounts {
-        &self.counts
+    fn count_flight(&'static self, event: FlightEvent) {
+        self.counts.count(event);
     }
 
     fn set<'py>(

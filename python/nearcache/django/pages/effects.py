@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nearcache.django.single_flight.call import CURRENT, Step
+from nearcache.django.pages.page_flight import page_call
+from nearcache.django.single_flight.call import CURRENT, Options, Step
+from nearcache.django.single_flight.effects import Join
 
 if TYPE_CHECKING:
     from nearcache import _core
     from nearcache.django.backend import Backend
 
 
-class JoinPage:
+class JoinPage(Join):
     """Joins the flight of a key; the result is a step."""
 
-    def __init__(self, backend: Backend, key: str, stale: float) -> None:
-        """Accepts a value that has expired up to ``stale`` seconds ago."""
-        self._backend = backend
-        self._key = key
-        self._stale = stale
+    def __init__(self, backend: Backend, key: str, options: Options) -> None:
+        """Accepts a page that is as stale as the options say."""
+        self._call = page_call(backend, key, options)
 
     def act(self, call: Any) -> Step:
         """Joins it in a thread."""
-        return self._backend._join(self._key, None, self._stale, CURRENT.get())
+        return super().act(self._call)
 
     async def aact(self, call: Any) -> Step:
         """Joins it in a task."""
-        return await self._backend._ajoin(self._key, None, self._stale, CURRENT.get())
+        return await super().aact(self._call)
 
 
 class Render:

@@ -27,7 +27,7 @@ from nearcache.django.pages.rendering import (
     is_rendered,
 )
 from nearcache.django.pages.rules import PageRules
-from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Step
+from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Options, Step
 from nearcache.django.single_flight.effects import Background, Wait
 
 # How often a caller joins a flight that has no page for it: once while the key of its page is unknown, and
@@ -55,7 +55,7 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
         place = rules.place(request, backend)
         if backend.has_key(place.unstored_key):
             break
-        kind, subject, old = yield from _join(backend, place, options.stale, deadline)
+        kind, subject, old = yield from _join(backend, place, options, deadline)
         if kind == LEAD:
             flight = PageFlight(backend, place, subject)
             if old is not None:
@@ -73,12 +73,12 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
     return (yield from Rendering(rules, view, request).run())
 
 
-def _join(backend: Backend, place: Place, stale: float, deadline: float) -> Any:
+def _join(backend: Backend, place: Place, options: Options, deadline: float) -> Any:
     """Joins a flight and waits; returns a step that is neither `WAIT` nor `AGAIN`."""
     step: Step = AGAIN, None, None
     while step[0] in {WAIT, AGAIN}:
         is_waiter = step[0] == WAIT
-        step = yield Wait(step[1], deadline) if is_waiter else JoinPage(backend, place.key, stale)
+        step = yield Wait(step[1], deadline) if is_waiter else JoinPage(backend, place.key, options)
     return step
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.http.response import HttpResponseBase
+from django.http.response import HttpResponse, HttpResponseBase
 
-from nearcache.django.single_flight.call import CURRENT, Options
+from nearcache.django.single_flight.call import CURRENT, Call, Options
+from nearcache.django.single_flight.effects import Complete, Finish
 
 if TYPE_CHECKING:
     from nearcache import _core
@@ -31,6 +32,11 @@ class Place(NamedTuple):
         return f"{self.key}.unstored"
 
 
+def page_call(cache: Backend, key: str, options: Options | None = None, timeout: float | None = None) -> Call:
+    """Returns the arguments of a call of ``get_or_set`` for a page, for the effects of single flight."""
+    return Call(cache, key, HttpResponse, timeout, None, options or Options())
+
+
 class PageStore(NamedTuple):
     """What a page is stored with, beside its timeout: the seconds that it took to render are ``cost``."""
 
@@ -38,17 +44,15 @@ class PageStore(NamedTuple):
     options: Options
     cost: float
 
-    def complete(self, flight: _core.Flight, page: HttpResponseBase, timeout: float) -> bool:
+    def complete(self, flight: _core.Flight, key: str, page: HttpResponseBase, timeout: float) -> bool:
         """Ends a flight with a page; returns whether it is stored."""
-        options = self.options
-        arguments = page, timeout, options.jitter, options.stale, self.cost
-        is_stored: bool = self.cache._complete(flight, *arguments)
-        return is_stored
+        call = page_call(self.cache, key, self.options, timeout)
+        return Complete(flight, page, self.cost).act(call)
 
     def store(self, key: str, page: HttpResponseBase, timeout: float) -> bool:
         """Stores a page that was not rendered in a flight for its key; returns whether it is stored."""
         _, flight, _ = self.cache._overtake(key, None, CURRENT.get())
-        return self.complete(flight, page, timeout)
+        return self.complete(flight, key, page, timeout)
 
 
 class PageFlight:
@@ -65,7 +69,7 @@ class PageFlight:
         if self.flight is None:
             return False
         # If this raises, the flight goes on, until `fail`.
-        is_stored = store.complete(self.flight, page, timeout)
+        is_stored = store.complete(self.flight, self.place.key, page, timeout)
         self.flight = None
         return is_stored
 
@@ -76,7 +80,8 @@ class PageFlight:
             return
         if remember:
             self._cache.set(self.place.unstored_key, True, REMEMBERED_SECONDS)
-        self._cache._finish(flight, STORED if stored else NOT_STORED)
+        call = page_call(self._cache, self.place.key)
+        Finish(flight, STORED if stored else NOT_STORED).act(call)
 
     def fail(self, error: Exception) -> None:
         """Lets the waiters raise an exception. Those for a URL render instead: their pages may be others."""

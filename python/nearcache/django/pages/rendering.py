@@ -69,8 +69,7 @@ class Rendering:
             # Django's middleware has found a page, so that it would not store another one.
             self.request._cache_update_cache = True  # type: ignore[attr-defined]
         try:
-            flight = self._flight.flight if self._flight else None
-            response: HttpResponseBase = yield Render(lambda: self._view(self.request), flight)
+            response: HttpResponseBase = yield self._effect(lambda: self._view(self.request))
             if self._rules.stores_later:
                 return self._hand_over(response)
             if is_rendered(response):
@@ -82,6 +81,13 @@ class Rendering:
         except BaseException:
             self.abandon()
             raise
+
+    def render(self, render: Callable[[], Any]) -> Any:
+        """Renders the response that the view has returned; returns it, or the old page if that fails."""
+        try:
+            return self._effect(render).act(None)
+        except Exception as error:
+            return self.fail(error)
 
     def store(self, response: HttpResponseBase, rules: PageRules | None = None) -> HttpResponseBase:
         """Stores a rendered response if Django would; returns it, or the old page if it is an error."""
@@ -113,6 +119,9 @@ class Rendering:
         """Lets a waiter lead, because this caller has been cancelled."""
         if self._flight is not None:
             self._flight.abandon()
+
+    def _effect(self, render: Callable[[], Any]) -> Render:
+        return Render(render, self._flight.flight if self._flight else None)
 
     def _has_failed(self, response: HttpResponseBase) -> bool:
         """Returns whether to hand out the old page instead of a response. Logs it if so."""
@@ -174,10 +183,7 @@ def _deferred_class(kind: Any) -> Any:
         """Renders the response, which is then of its own class again, and can be stored."""
         rendering: Rendering = vars(self).pop(_RENDERING)
         self.__class__ = kind
-        try:
-            return self.render()
-        except Exception as error:
-            return rendering.fail(error)
+        return rendering.render(self.render)
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     return type(kind.__name__, (kind,), {"render": render, **names})

@@ -57,10 +57,15 @@ class PageRules:
     def find_early(self, request: HttpRequest) -> tuple[HttpResponseBase | None, Any]:
         """Returns the stored page for a request, or None, and what `EarlyReader` elected."""
         backend = self.backend
-        if backend is None or not (beta := self.given.get("early", backend._early)):
+        # A HEAD request gets the page of GET, but cannot render it.
+        if backend is None or request.method == "HEAD" or not (beta := self._early(backend)):
             return self.process_request(request), None
         reader = EarlyReader(backend, beta)
         return self._with(reader).process_request(request), reader.elected
+
+    def _early(self, backend: Backend) -> float:
+        beta: float = self.given.get("early", backend._early)
+        return beta
 
     def served(
         self, request: HttpRequest, page: HttpResponseBase, *, is_stale: bool = False

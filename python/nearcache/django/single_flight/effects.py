@@ -166,6 +166,21 @@ class Complete:
         )
 
 
+class Read:
+    """Reads what another caller has stored meanwhile; the result is the value, or the default."""
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def act(self, call: Call) -> Any:
+        """See `Effect`."""
+        return call.cache.get(call.key, self.default, version=call.version)
+
+    async def aact(self, call: Call) -> Any:
+        """See `Effect`."""
+        return await call.cache.aget(call.key, self.default, version=call.version)
+
+
 class Finish:
     """Hands a value that is not stored to the waiters."""
 

@@ -14,7 +14,16 @@ from typing import Any
 
 from nearcache import _core
 from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Call, Step
-from nearcache.django.single_flight.effects import Background, Complete, Compute, Effect, Finish, Join, Wait
+from nearcache.django.single_flight.effects import (
+    Background,
+    Complete,
+    Compute,
+    Effect,
+    Finish,
+    Join,
+    Read,
+    Wait,
+)
 
 _LOG = logging.getLogger("nearcache")
 
@@ -64,7 +73,9 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
         cost = time.perf_counter() - start
         store_if = call.options.store_if
         if store_if is None or store_if(value):
-            yield Complete(flight, value, cost)
+            if not (yield Complete(flight, value, cost)):
+                # As Django does: if another caller has written the key meanwhile, its value is returned.
+                value = yield Read(value)
         else:
             yield Finish(flight, value)
     except Exception as error:

@@ -56,7 +56,9 @@ class SingleFlight(_core.Backend, BaseCache):
         call = self._call(key, default, timeout, version, given)
         return run(call, get_or_compute(call, step))
 
-    def _call(self, key: Any, default: Any, timeout: Any, version: Any, given: Mapping[str, Any] | None) -> Call:
+    def _call(
+        self, key: Any, default: Any, timeout: Any, version: Any, given: Mapping[str, Any] | None
+    ) -> Call:
         options = self._get_or_set_options.replaced(given)
         return Call(cast("Backend", self), key, default, timeout, version, options)
 
@@ -84,7 +86,12 @@ class SingleFlight(_core.Backend, BaseCache):
         return ManyCall(cast("Backend", self), keys, default_many, timeout, version, options)
 
     def _refresh(
-        self, key: Any, default: Callable[[], Any], timeout: Any = DEFAULT_TIMEOUT, version: Any = None, **given: Any
+        self,
+        key: Any,
+        default: Callable[[], Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: Any = None,
+        **given: Any,
     ) -> Any:
         """Computes and stores a value, whatever the key has now; returns it. Overtakes a flight in progress."""
         call = self._call(key, default, timeout, version, given)
@@ -135,7 +142,12 @@ class AsyncSingleFlight(SingleFlight):
         return await arun(call, get_or_compute_many(call, found))
 
     async def _arefresh(
-        self, key: Any, default: Callable[[], Any], timeout: Any = DEFAULT_TIMEOUT, version: Any = None, **given: Any
+        self,
+        key: Any,
+        default: Callable[[], Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: Any = None,
+        **given: Any,
     ) -> Any:
         """Asynchronous `_refresh`."""
         call = self._call(key, default, timeout, version, given)

@@ -6,6 +6,8 @@
 
 mod counts;
 mod flight;
+#[cfg(shared)]
+mod machine;
 #[cfg(unix)]
 mod process;
 mod wait;
@@ -18,11 +20,19 @@ use pyo3::prelude::*;
 use crate::arguments::{Any, Argument};
 use crate::values::{Stored, Timing};
 
-pub(crate) use counts::FlightCounts;
+pub(crate) use counts::{FlightCounts, FlightEvent};
 pub(crate) use flight::{Flight, Lead};
+#[cfg(shared)]
+pub(crate) use machine::{FlightFile, HeldFlight, MachineLead, name_of};
+#[cfg(shared)]
+pub(crate) use nearcache::shared::FlightId as MachineFlightId;
 #[cfg(unix)]
 pub(crate) use process::ProcessFlights;
-pub(crate) use wait::{FlightWait, Outcome, TaskWaker, Wait};
+pub(crate) use wait::{FlightWait, Outcome, OwnLead, TaskWaker, Wait};
+
+/// There are no files of flights on this platform.
+#[cfg(not(shared))]
+pub(crate) type MachineFlightId = std::convert::Infallible;
 
 /// What a caller finds that wants the value of a key.
 pub(crate) enum Joined {
@@ -68,7 +78,7 @@ impl Computed<'_, '_> {
 /// A leader in this process.
 pub(crate) type ProcessLeader = Leader<'static, Stored>;
 
-/// Returns whether a value is to be computed now, although it has not expired: XFetch (Vattani, Chierichetti & Lowenstein,
+/// Returns whether a value is to be computed now, although it has not expired: `XFetch` (Vattani, Chierichetti & Lowenstein,
 /// "Optimal probabilistic cache stampede prevention", PVLDB 2015). The closer the end and the longer the computing, the
 /// more likely.
 pub(crate) fn is_due(seconds_left: f64, cost_micros: u32, beta: f64) -> bool {
