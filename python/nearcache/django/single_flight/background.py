@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.conf import settings
-from django.db import connections
 
 from nearcache.django.single_flight.run import arun, run
 
@@ -76,6 +75,8 @@ def start_thread(call: Any, flow: Generator[Any, Any, Any]) -> bool:
 
 
 def _run_and_close(call: Any, flow: Generator[Any, Any, Any]) -> None:
+    from django.db import connections  # noqa: PLC0415 (the backends do not need the ORM)
+
     try:
         run(call, flow)
     finally:

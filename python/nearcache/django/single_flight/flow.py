@@ -24,6 +24,7 @@ from nearcache.django.single_flight.effects import (
     Read,
     Wait,
 )
+from nearcache.django.single_flight.run import Stopped
 
 _LOG = logging.getLogger("nearcache")
 
@@ -80,7 +81,7 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
             yield Finish(flight, value)
     except Exception as error:
         if old is None:
-            flight.fail(error)
+            flight.fail(error.stop if isinstance(error, Stopped) else error)
             raise
         flight.abandon()
         keep_old(call, call.key, error)
