@@ -348,6 +348,10 @@ class Flight:
 class FlightWait:
     """A wait for the value that another caller computes. If it is dropped, it ends."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether the leader is in another process, which wakes nobody: the waiter looks now and then."""
+
     def sleep(self, seconds: float) -> bool:
         """Blocks the thread for at most so long, without the GIL; returns whether the leader is done."""
 

@@ -69,7 +69,7 @@ pub(crate) struct Settings {
     pub(crate) capacity: Capacity,
     /// The fraction by which timeouts may be shortened.
     pub(crate) jitter: f64,
-    /// XFetch's parameter for `get_or_set`; 0 for no early computation.
+    /// `XFetch`'s parameter for `get_or_set`; 0 for no early computation.
     pub(crate) early: f64,
     /// `None` is pickle's own default.
     pub(crate) pickle_protocol: Option<i32>,

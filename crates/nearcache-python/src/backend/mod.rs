@@ -577,7 +577,7 @@ impl Backend {
         version: Version<'_, 'py>,
         beta: f64,
     ) -> PyResult<Option<FlightStep>> {
-        Self::run(slf, |operation| operation.get_early(key, version, beta))
+        Self::run(slf, |operation| operation.get_early_step(key, version, beta))
     }
 
     /// Joins the flight of a key that was just missed; returns a step. `within` is the flight that the caller computes for.

@@ -1,17 +1,15 @@
 //! Single flight: the steps of `get_or_set` that the store does.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Version};
 use crate::errors::error;
-use crate::memory::vec;
+use crate::memory::owned;
 use crate::numbers::number;
 use crate::objects::interned;
 use crate::open_cache::Operation;
-use crate::store::{Computed, EarlyRead, Flight, FlightWait, Joined, Outcome};
+use crate::store::{Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, OwnLead};
 
 /// What Python learns, as the first item of a tuple. `nearcache.django.single_flight` has the same numbers.
 #[derive(Clone, Copy)]
@@ -81,25 +79,32 @@ impl<'py> Operation<'_, 'py> {
                 GetOrStep::Value(found)
             });
         }
-        Ok(match self.get_early(key, version, beta)? {
-            Some((kind, Some(value), _)) if kind == Kind::Hit as u8 => GetOrStep::Value(value.into_bound(py)),
-            step => GetOrStep::Step(step),
+        self.get_early(key, version, beta)
+    }
+
+    /// Reads a value, and decides whether it is to be computed again already.
+    fn get_early(&self, key: Any<'_, 'py>, version: Version<'_, 'py>, beta: f64) -> PyResult<GetOrStep<'py>> {
+        self.context.keys().with_key(key, version, |key| {
+            Ok(match self.entries().get_early(&self.context, key, beta)? {
+                EarlyRead::Missing => GetOrStep::Step(None),
+                EarlyRead::Value(value) => GetOrStep::Value(value.into_bound(self.context.py())),
+                EarlyRead::Due(value, lead) => {
+                    GetOrStep::Step(Some(self.step(key, Joined::Leader(lead, Some(value)))?))
+                }
+            })
         })
     }
 
-    /// Reads a value, and decides whether it is to be computed again already. Returns `None` if there is none.
-    pub(crate) fn get_early(
+    /// Does the same for Python. Returns `None` if there is no value.
+    pub(crate) fn get_early_step(
         &self,
         key: Any<'_, 'py>,
         version: Version<'_, 'py>,
         beta: f64,
     ) -> PyResult<Option<Step>> {
-        self.context.keys().with_key(key, version, |key| {
-            Ok(match self.entries().get_early(&self.context, key, beta)? {
-                EarlyRead::Missing => None,
-                EarlyRead::Value(value) => Some((Kind::Hit as u8, Some(value), None)),
-                EarlyRead::Due(value, lead) => Some(self.step(key, Joined::Leader(lead, Some(value)))?),
-            })
+        Ok(match self.get_early(key, version, beta)? {
+            GetOrStep::Value(value) => Some((Kind::Hit as u8, Some(value.unbind()), None)),
+            GetOrStep::Step(step) => step,
         })
     }
 
@@ -129,7 +134,7 @@ impl<'py> Operation<'_, 'py> {
         within: Option<&Flight>,
     ) -> PyResult<Step> {
         self.context.keys().with_key(key, version, |key| {
-            let overtake = || self.entries().overtake(&self.context, key);
+            let overtake = || self.entries().overtake(&self.context, key, None);
             let lead = match within {
                 Some(flight) => flight.id().within(overtake)?,
                 None => overtake()?,
@@ -160,23 +165,28 @@ impl<'py> Operation<'_, 'py> {
 
     /// Lets a waiter compute instead of waiting.
     pub(crate) fn lead(&self, wait: &FlightWait, overtakes: bool) -> PyResult<Step> {
-        let lead = wait.take_lead(self.context.py(), overtakes)?;
+        let lead = match wait.take_lead(self.context.py(), overtakes)? {
+            OwnLead::Ready(lead) => lead,
+            #[cfg(shared)]
+            OwnLead::Claim(held) => self
+                .entries()
+                .overtake(&self.context, &wait.key, Some(held.flight))?,
+        };
         self.step(&wait.key, Joined::Leader(lead, None))
     }
 
     /// Counts an event. Fails with `ValueError` for an unknown one.
     pub(crate) fn count(&self, what: &str) -> PyResult<()> {
-        let counts = self.entries().flight_counts();
-        let count = match what {
-            "stale_hits" => &counts.stale_hits,
-            "refreshes" => &counts.refreshes,
-            "failed_refreshes" => &counts.failed_refreshes,
+        let event = match what {
+            "stale_hits" => FlightEvent::StaleHit,
+            "refreshes" => FlightEvent::Refresh,
+            "failed_refreshes" => FlightEvent::FailedRefresh,
             _ => {
                 let message = format_args!("there is no count {what:?}");
                 return Err(error::<PyValueError>(self.context.py(), message));
             }
         };
-        count.fetch_add(1, Relaxed);
+        self.entries().count_flight(event);
         Ok(())
     }
 
@@ -198,11 +208,4 @@ impl<'py> Operation<'_, 'py> {
             Joined::Again => (Kind::Again as u8, None, None),
         })
     }
-}
-
-/// Copies a key.
-fn owned(key: &[u8]) -> PyResult<Box<[u8]>> {
-    let mut copy = vec(key.len())?;
-    copy.extend_from_slice(key);
-    Ok(copy.into_boxed_slice())
 }

@@ -9,7 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
-use super::flights::{Computed, EarlyRead, Flight, FlightCounts, Joined, Lead, Wait, is_due};
+use super::flights::{
+    Computed, EarlyRead, Flight, FlightCounts, FlightEvent, Joined, Lead, MachineFlightId, Wait, is_due,
+};
 use super::stats::Stats;
 use super::weight::weight;
 use crate::arguments::{Any, Argument};
@@ -77,8 +79,7 @@ impl EntryStore for LocalStore {
         let cost = stored.timing().cost_micros();
         self.counts.count_saved(cost);
         let value = stored.decode(py)?;
-        if expires_at != Timestamp::NEVER
-            && is_due(now.time_left(expires_at).as_secs_f64(), cost, beta)
+        if is_due(now.now(), expires_at, cost, beta)
             && let Refresh::Leader(leader) = self.refresh(key, expires_at)
         {
             return Ok(EarlyRead::Due(value, Lead::new(leader)));
@@ -104,11 +105,16 @@ impl EntryStore for LocalStore {
         Ok(match self.join_after_miss(key, &now) {
             engine::Joined::Hit(stored) => Joined::Hit(stored.decode(py)?),
             engine::Joined::Leader(leader) => Joined::Leader(Lead::new(leader), None),
-            engine::Joined::Waiter(waiter) => Joined::Waiter(Wait::new(waiter)),
+            engine::Joined::Waiter(waiter) => Joined::Waiter(Wait::Process(waiter)),
         })
     }
 
-    fn overtake(&'static self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+    fn overtake(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        key: &[u8],
+        _: Option<MachineFlightId>,
+    ) -> PyResult<Lead> {
         Ok(Lead::new(self.cache.overtake(key)))
     }
 
@@ -133,8 +139,8 @@ impl EntryStore for LocalStore {
         }
     }
 
-    fn flight_counts(&'static self) -> &'static FlightCounts {
-        &self.counts
+    fn count_flight(&'static self, event: FlightEvent) {
+        self.counts.count(event);
     }
 
     fn set<'py>(

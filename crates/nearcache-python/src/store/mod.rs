@@ -20,7 +20,9 @@ mod tiered;
 mod weight;
 
 pub(crate) use entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
-pub(crate) use flights::{Computed, EarlyRead, Flight, FlightWait, Joined, Outcome, TaskWaker};
+pub(crate) use flights::{
+    Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, OwnLead, TaskWaker,
+};
 pub(crate) use local::LocalStore;
 #[cfg(unix)]
 pub(crate) use remote_stats::RemoteStats;

@@ -231,6 +231,10 @@ impl Stats {
             .saturating_sub(stats.since.as_unix_micros());
         Self {
             max_memory: Some(Count(stats.capacity_bytes)),
+            stale_hits: Count(stats.stale_hits),
+            refreshes: Count(stats.refreshes),
+            failed_refreshes: Count(stats.failed_refreshes),
+            time_saved: Float(stats.saved.as_secs_f64()),
             age: Float(Duration::from_micros(u64::try_from(age).unwrap_or_default()).as_secs_f64()),
             unreadable: Some(Count(stats.unreadable)),
             recoveries: Some(Count(stats.recoveries)),

@@ -81,6 +81,7 @@ class Wait:
     async def aact(self, call: Any) -> Step:
         """See `Effect`."""
         loop = asyncio.get_running_loop()
+        pause = _FIRST_LOOK
         step: Step | None
         try:
             while (left := self.deadline - time.monotonic()) > 0:
@@ -88,6 +89,9 @@ class Wait:
                 step = call.cache._outcome_or_wake(self.wait, loop, functools.partial(_wake, future))
                 if step is not None:
                     return step
+                if self.wait.looks:
+                    # The leader is in another process: nobody wakes this one.
+                    left, pause = min(left, pause), min(2 * pause, _LAST_LOOK)
                 timer = loop.call_later(left, _wake, future)
                 try:
                     await future

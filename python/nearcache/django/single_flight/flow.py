@@ -26,6 +26,7 @@ from nearcache.django.single_flight.effects import (
     Wait,
     within,
 )
+from nearcache.django.single_flight.run import Stopped
 
 _LOG = logging.getLogger("nearcache")
 
@@ -76,7 +77,7 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
         return (yield from store(call, flight, value, cost, replaces or old is not None))
     except Exception as error:
         if old is None:
-            flight.fail(error)
+            flight.fail(error.stop if isinstance(error, Stopped) else error)
             raise
         flight.abandon()
         keep_old(call, call.key, error)

@@ -11,7 +11,24 @@ pub(crate) struct FlightCounts {
     saved_micros: AtomicU64,
 }
 
+/// What `get_or_set` did with an old value.
+#[derive(Clone, Copy)]
+pub(crate) enum FlightEvent {
+    StaleHit,
+    Refresh,
+    FailedRefresh,
+}
+
 impl FlightCounts {
+    pub(crate) fn count(&self, event: FlightEvent) {
+        let count = match event {
+            FlightEvent::StaleHit => &self.stale_hits,
+            FlightEvent::Refresh => &self.refreshes,
+            FlightEvent::FailedRefresh => &self.failed_refreshes,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+
     /// Counts a hit of a value that took so many microseconds to compute.
     #[inline]
     pub(crate) fn count_saved(&self, cost_micros: u32) {

@@ -8,43 +8,94 @@ use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 
 use super::ProcessLeader;
+#[cfg(shared)]
+use super::machine::MachineLead;
 use crate::arguments::Any;
 use crate::errors::error;
 use crate::values::Encoded;
 
-/// A leader in this process.
+/// A leader in this process, and in the file if the flight is one of all processes.
 pub(crate) struct Lead {
+    /// Dropped first, so that a waiter of this process that is woken finds the file free.
+    #[cfg(shared)]
+    machine: Option<MachineLead>,
     process: ProcessLeader,
 }
+
+/// What a leader leaves to its waiters instead of a value.
+type Failure = Arc<dyn any::Any + Send + Sync>;
 
 /// The exception of a leader, which its waiters raise, too.
 pub(super) struct Raised(pub(super) Py<PyBaseException>);
 
+/// The waiters are to ask again.
+#[cfg(shared)]
+pub(super) struct Retry;
+
+#[cfg(shared)]
+impl Retry {
+    pub(super) fn failure() -> Failure {
+        Arc::new(Self)
+    }
+}
+
 impl Lead {
     pub(crate) const fn new(process: ProcessLeader) -> Self {
-        Self { process }
+        Self {
+            #[cfg(shared)]
+            machine: None,
+            process,
+        }
+    }
+
+    /// Adds the flight of the file.
+    #[cfg(shared)]
+    pub(crate) fn with_machine(self, machine: MachineLead) -> Self {
+        Self {
+            machine: Some(machine),
+            ..self
+        }
     }
 
     fn id(&self) -> FlightId {
         self.process.id()
     }
 
+    /// Returns whether later callers wait for this flight. It is not if waiting would close a circle.
+    #[cfg(shared)]
+    pub(crate) fn is_current(&self) -> bool {
+        self.process.is_current()
+    }
+
     pub(crate) fn into_process(self) -> ProcessLeader {
         self.process
+    }
+
+    /// Takes the flight of the file.
+    #[cfg(shared)]
+    pub(crate) const fn take_machine(&mut self) -> Option<MachineLead> {
+        self.machine.take()
     }
 
     /// Hands a value to the waiters, if there are any, without storing it.
     pub(crate) fn finish(self, value: Any<'_, '_>, pickle_protocol: Option<i32>) -> PyResult<()> {
         if self.process.has_waiters() {
             let encoded = Encoded::new(value, pickle_protocol)?;
-            self.process.finish(encoded.stored);
+            self.release_machine().finish(encoded.stored);
         }
         Ok(())
     }
 
     fn fail(self, raised: Py<PyBaseException>) {
-        let failure: Arc<dyn any::Any + Send + Sync> = Arc::new(Raised(raised));
-        self.process.fail(failure);
+        let failure: Failure = Arc::new(Raised(raised));
+        self.release_machine().fail(failure);
+    }
+
+    /// Ends the flight of the file, so that the waiters find it free.
+    fn release_machine(self) -> ProcessLeader {
+        #[cfg(shared)]
+        drop(self.machine);
+        self.process
     }
 }
 

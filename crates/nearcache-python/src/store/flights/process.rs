@@ -30,30 +30,20 @@ impl ProcessFlights {
     pub(crate) fn join(&'static self, name: &[u8]) -> Joined {
         match self.table.join_after_miss(name, &NO_TIME) {
             EngineJoined::Leader(leader) => Joined::Leader(Lead::new(leader), None),
-            EngineJoined::Waiter(waiter) => Joined::Waiter(Wait::new(waiter)),
+            EngineJoined::Waiter(waiter) => Joined::Waiter(Wait::Process(waiter)),
             EngineJoined::Hit(_) => Joined::Again,
         }
     }
 
-    /// Starts a flight that overtakes the one in progress.
+    /// Starts a flight with a name, whatever flight there is.
     pub(crate) fn overtake(&'static self, name: &[u8]) -> Lead {
         Lead::new(self.table.overtake(name))
-    }
-
-    /// Ends the flight's being current: callers that come later do not wait for it.
-    pub(crate) fn end(&self, name: &[u8]) {
-        self.table.remove(name, &NO_TIME);
     }
 
     /// Returns how many flights have begun and how many callers have waited.
     pub(crate) fn flights_and_waits(&self) -> (u64, u64) {
         let stats = self.table.stats();
         (stats.flights, stats.waits)
-    }
-
-    pub(crate) fn reset_stats(&self) {
-        self.table.reset_stats();
-        self.counts.reset();
     }
 
     /// Acquires the locks, for a fork.

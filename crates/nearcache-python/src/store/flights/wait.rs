@@ -9,14 +9,24 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::flight::Raised;
+#[cfg(shared)]
+use super::flight::Retry;
+#[cfg(shared)]
+use super::machine::{HeldFlight, Watcher};
 use super::{Joined, Lead};
 use crate::errors::error;
 use crate::objects::interned;
 use crate::values::Stored;
 
-/// A waiter in this process.
-pub(crate) struct Wait {
-    process: Waiter<'static, Stored>,
+/// A waiter: for a flight of this process, or of all processes of the machine.
+pub(crate) enum Wait {
+    Process(Waiter<'static, Stored>),
+    /// For a flight of a file, by way of this process's flight of that name.
+    #[cfg(shared)]
+    Machine(Waiter<'static, Stored>, HeldFlight),
+    /// For a flight of a file whose leader is in another process. Looks at the file.
+    #[cfg(shared)]
+    Watcher(Watcher),
 }
 
 /// What a waiter has waited for.
@@ -25,19 +35,72 @@ pub(crate) enum Outcome {
     Raised(PyErr),
 }
 
+/// What a waiter that computes for itself has to do.
+pub(crate) enum OwnLead {
+    Ready(Lead),
+    /// To claim the flight of the file.
+    #[cfg(shared)]
+    Claim(HeldFlight),
+}
+
 impl Wait {
-    pub(crate) const fn new(process: Waiter<'static, Stored>) -> Self {
-        Self { process }
+    /// Makes the waiter of this process that looks at the file.
+    #[cfg(shared)]
+    pub(crate) fn watcher(lead: Lead, held: HeldFlight) -> Self {
+        Self::Watcher(Watcher::new(lead.into_process(), held))
+    }
+
+    /// Makes a waiter for a flight of a file.
+    #[cfg(shared)]
+    pub(crate) fn with_file(self, held: HeldFlight) -> Self {
+        match self {
+            Self::Process(waiter) => Self::Machine(waiter, held),
+            other => other,
+        }
+    }
+
+    /// Returns whether the waiter has to look from time to time, because nobody wakes it.
+    const fn looks(&self) -> bool {
+        match self {
+            Self::Process(_) => false,
+            #[cfg(shared)]
+            Self::Machine(..) => false,
+            #[cfg(shared)]
+            Self::Watcher(_) => true,
+        }
     }
 
     /// Blocks the thread with the GIL released, for at most `timeout`; returns whether the leader has finished.
     fn sleep(&self, py: Python<'_>, timeout: Duration) -> bool {
-        py.detach(|| self.process.sleep(Some(timeout)))
+        match self {
+            Self::Process(waiter) => py.detach(|| waiter.sleep(Some(timeout))),
+            #[cfg(shared)]
+            Self::Machine(waiter, _) => py.detach(|| waiter.sleep(Some(timeout))),
+            #[cfg(shared)]
+            Self::Watcher(watcher) => watcher.sleep(py, timeout),
+        }
     }
 
     /// Returns the outcome, or registers a waker.
     fn poll(&mut self, py: Python<'_>, waker: &Waker) -> PyResult<Option<Outcome>> {
-        Ok(match self.process.poll(&Context::from_waker(waker)) {
+        let context = &mut Context::from_waker(waker);
+        let waited = match self {
+            Self::Process(waiter) => waiter.poll(context),
+            #[cfg(shared)]
+            Self::Machine(waiter, _) => match waiter.poll(context) {
+                // The others of this process ask again, too: the file says who leads.
+                Poll::Ready(Waited::Leader(leader)) => {
+                    leader.fail(Retry::failure());
+                    return Ok(Some(Outcome::Joined(Joined::Again)));
+                }
+                other => other,
+            },
+            #[cfg(shared)]
+            Self::Watcher(watcher) => {
+                return Ok(watcher.is_over().then_some(Outcome::Joined(Joined::Again)));
+            }
+        };
+        Ok(match waited {
             Poll::Pending => None,
             Poll::Ready(Waited::Value(stored)) => Some(Outcome::Joined(Joined::Hit(stored.decode(py)?))),
             Poll::Ready(Waited::Leader(leader)) => {
@@ -51,8 +114,19 @@ impl Wait {
     }
 
     /// Ends the wait, and lets the caller compute. `overtakes` lets its value be the one that is stored.
-    fn lead(self, overtakes: bool) -> Lead {
-        Lead::new(self.process.lead(overtakes))
+    fn lead(self, overtakes: bool) -> OwnLead {
+        match self {
+            Self::Process(waiter) => OwnLead::Ready(Lead::new(waiter.lead(overtakes))),
+            #[cfg(shared)]
+            Self::Machine(_, held) if overtakes => OwnLead::Claim(held),
+            #[cfg(shared)]
+            Self::Machine(waiter, _) => OwnLead::Ready(Lead::new(waiter.lead(false))),
+            #[cfg(shared)]
+            Self::Watcher(watcher) => match watcher.into_parts() {
+                (Some(process), _) if !overtakes => OwnLead::Ready(Lead::new(process)),
+                (_, held) => OwnLead::Claim(held),
+            },
+        }
     }
 }
 
@@ -105,7 +179,7 @@ impl FlightWait {
         outcome
     }
 
-    pub(crate) fn take_lead(&self, py: Python<'_>, overtakes: bool) -> PyResult<Lead> {
+    pub(crate) fn take_lead(&self, py: Python<'_>, overtakes: bool) -> PyResult<OwnLead> {
         Ok(self.take(py)?.lead(overtakes))
     }
 }
@@ -115,6 +189,14 @@ impl FlightWait {
     /// Blocks the thread for at most `seconds`, without the GIL; returns whether the leader has finished.
     fn sleep(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         self.sleep_for(py, Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    }
+
+    /// Whether the waiter has to look from time to time, because nobody wakes it.
+    #[getter]
+    fn looks(&self) -> bool {
+        self.wait
+            .try_lock()
+            .is_ok_and(|wait| wait.as_ref().is_some_and(Wait::looks))
     }
 
     /// Ends the wait.

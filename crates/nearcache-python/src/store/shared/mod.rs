@@ -13,12 +13,12 @@ mod log;
 mod near_copies;
 mod object_cache;
 
-use nearcache::shared::{NewEntry, SharedCache};
+use nearcache::shared::{Event, NewEntry, SharedCache};
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
-use super::flights::{Computed, EarlyRead, Flight, FlightCounts, Joined, Lead};
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -44,7 +44,7 @@ impl EntryStore for SharedStore {
         condition: Condition,
     ) -> PyResult<SetOutcome> {
         let value = EncodedBytes::new(value, context.settings.pickling())?;
-        let (expires_at, now) = context.expires_at(timeout)?;
+        let (expires_at, now) = context.expires_early(timeout, context.settings.jitter)?;
         let entry = NewEntry::new(value.bytes())
             .kind(value.kind)
             .expires_at(expires_at);
@@ -142,16 +142,21 @@ impl EntryStore for SharedStore {
         self.extend(context, key, token, extension, now)
     }
 
-    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: f64) -> PyResult<EarlyRead> {
-        self.read_early(context, key)
+    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], beta: f64) -> PyResult<EarlyRead> {
+        self.read_early(context, key, beta)
     }
 
-    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: f64) -> PyResult<Joined> {
-        self.join_flight(context, key)
+    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], stale: f64) -> PyResult<Joined> {
+        self.join_flight(context, key, stale)
     }
 
-    fn overtake(&'static self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
-        Ok(self.flights.overtake(key))
+    fn overtake(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        flight: Option<MachineFlightId>,
+    ) -> PyResult<Lead> {
+        self.overtake_flight(context, key, flight)
     }
 
     fn complete(
@@ -163,8 +168,13 @@ impl EntryStore for SharedStore {
         self.complete_flight(context, flight, computed)
     }
 
-    fn flight_counts(&'static self) -> &'static FlightCounts {
-        &self.flights.counts
+    fn count_flight(&'static self, event: FlightEvent) {
+        let event = match event {
+            FlightEvent::StaleHit => Event::StaleHit,
+            FlightEvent::Refresh => Event::Refresh,
+            FlightEvent::FailedRefresh => Event::FailedRefresh,
+        };
+        self.with(Now::System, |cache| cache.count(event));
     }
 
     fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {
@@ -174,13 +184,12 @@ impl EntryStore for SharedStore {
 
     fn stats(&'static self, _: &CallContext<'_, '_>) -> PyResult<Stats> {
         let stats = self.with(Now::System, SharedCache::stats);
-        Ok(Stats::of_shared(&stats, &self.objects.counts()).with_process_flights(self.flights))
+        Ok(Stats::of_shared(&stats, &self.objects.counts()))
     }
 
     fn reset_stats(&'static self) {
         self.with(Now::System, SharedCache::reset_stats);
         self.objects.reset_counts();
-        self.flights.reset_stats();
     }
 
     fn panic(&'static self, _: &[u8]) {

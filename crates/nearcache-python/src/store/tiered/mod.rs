@@ -29,7 +29,7 @@ use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
-use super::flights::{Computed, EarlyRead, Flight, FlightCounts, Joined, Lead};
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -151,7 +151,12 @@ impl EntryStore for TieredStore {
         self.join_flight(context, key)
     }
 
-    fn overtake(&'static self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+    fn overtake(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        key: &[u8],
+        _: Option<MachineFlightId>,
+    ) -> PyResult<Lead> {
         Ok(self.flights.overtake(key))
     }
 
@@ -164,8 +169,8 @@ impl EntryStore for TieredStore {
         self.complete_flight(context, flight, computed)
     }
 
-    fn flight_counts(&'static self) -> &'static FlightCounts {
-        &self.flights.counts
+    fn count_flight(&'static self, event: FlightEvent) {
+        self.flights.counts.count(event);
     }
 
     fn keys(&'static self, _: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys> {

@@ -76,6 +76,15 @@ impl<'a, V> Leader<'a, V> {
         self.id
     }
 
+    /// Returns whether new callers for the key wait for this flight. O(1), one shard lock.
+    ///
+    /// A caller that leads because waiting would close a circle leads a flight that is not current.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.raw
+            .with_shard(self.hash, |shard| shard.flights.is_current(self.id))
+    }
+
     /// Runs the computation, or a step of it, as part of the flight. Nothing is locked meanwhile.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         if self.id == FlightId::NONE {

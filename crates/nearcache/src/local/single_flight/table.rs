@@ -242,6 +242,11 @@ impl<V> Flights<V> {
         flight.is_some_and(|flight| flight.members > 1)
     }
 
+    /// Returns whether a flight is its key's current one.
+    pub(super) fn is_current(&self, id: FlightId) -> bool {
+        self.0.iter().any(|flight| flight.id == id && flight.is_current)
+    }
+
     /// Takes the key of a flight that is current, for its value to be stored.
     pub(super) fn take_key(&mut self, id: FlightId) -> Option<Box<[u8]>> {
         let flight = self.find(id).filter(|flight| flight.is_current)?;
