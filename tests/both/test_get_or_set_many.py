@@ -15,7 +15,7 @@ class FailedError(Exception):
 
 
 class Many:
-    """A function for `get_or_set_many`: notes the keys of its calls. If it is `held`, it ends when told to."""
+    """A function for `get_or_set_many`: notes the keys of its calls, and ends when told to if `held`."""
 
     def __init__(self, value=str.upper, *, held=False):
         self.value = value
