@@ -56,9 +56,9 @@ class EarlyReader:
         _, subject, old = step
         if old is None:
             return subject
-        page = old[0]
-        self.elected = key, subject, page
-        return page
+        # A leader's step.
+        self.elected = key, subject, old[0]
+        return old[0]
 
 
 class OnePage:

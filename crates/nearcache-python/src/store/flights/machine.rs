@@ -33,7 +33,7 @@ pub(crate) struct MachineLead {
     file: &'static dyn FlightFile,
     key: Box<[u8]>,
     number: u64,
-    /// The clock of the call that began the flight. By another clock the old value might be too old to stay.
+    /// The clock of the claim: a backend's own clock cannot be read when this is dropped.
     now: Now,
     is_over: bool,
 }
