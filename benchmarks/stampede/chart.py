@@ -18,7 +18,7 @@ TITLE, LATENCIES, BETWEEN, QUERIES, GAP = 30, 104, 6, 40, 22  # the parts of a p
 PANEL = TITLE + LATENCIES + BETWEEN + QUERIES + GAP
 
 SHOWN_SECONDS = 5
-LONGEST_MS = 450
+LONGEST_MS = 250
 DOT = 3
 OTHER_COLOUR = "#475569"
 
@@ -81,9 +81,12 @@ def panel(name: str, outcome: Outcome, top: float) -> Iterator[str]:
     """Yield one cache's panel."""
     contender, plot = CONTENDERS[name], Plot(outcome, top)
     colour = OURS_COLOUR if contender.ours else OTHER_COLOUR
-    words = f"{number(outcome.per_expiry)} queries per expiry, 99 % of requests within "
+    words = (
+        f"{number(outcome.per_expiry)} queries per expiry, up to {outcome.most_at_once} at once; "
+        f"p99 {duration(outcome.latency(99))}"
+    )
     yield label(24, top + 18, contender.title, 14, weight="600", fill=colour)
-    yield label(WIDTH - RIGHT, top + 18, words + duration(outcome.latency(99)), 12, fill=INK, anchor="end")
+    yield label(WIDTH - RIGHT, top + 18, words, 12, fill=INK, anchor="end")
     yield from grid(plot)
     yield f'<path d="{area(outcome, plot)}" fill="{colour}" opacity="0.75"/>'
     yield f'<path d="{dots(outcome, plot)}" stroke="{colour}" stroke-width="{DOT}" stroke-linecap="round"/>'
@@ -91,7 +94,7 @@ def panel(name: str, outcome: Outcome, top: float) -> Iterator[str]:
 
 def grid(plot: Plot) -> Iterator[str]:
     """Yield the lines and labels of both axes of a panel."""
-    for ms in (0, 200, 400):
+    for ms in (0, 100, 200):
         y = plot.y(ms * 1e6)
         yield line(y)
         yield label(LEFT - 8, y + 4, f"{ms} ms" if ms else "0", 11, fill=FAINT, anchor="end")
@@ -105,10 +108,16 @@ def line(y: float) -> str:
 
 
 def dots(outcome: Outcome, plot: Plot) -> str:
-    """Return a path with a dot for each request; those at the same place are one."""
+    """Return a path with a dot for each request; dots side by side are one line."""
     shown = [visit for visit in outcome.counted if visit.sent < plot.until]
-    places = dict.fromkeys((round(plot.x(visit.sent)), round(plot.y(visit.latency))) for visit in shown)
-    return "".join(f"M{x},{y}h0" for x, y in places)
+    places = sorted({(round(plot.y(visit.latency)), round(plot.x(visit.sent))) for visit in shown})
+    runs: list[list[int]] = []  # y, first x, last x
+    for y, x in places:
+        if runs and runs[-1][0] == y and x <= runs[-1][2] + DOT:
+            runs[-1][2] = x
+        else:
+            runs.append([y, x, x])
+    return "".join(f"M{first},{y}h{last - first}" for y, first, last in runs)
 
 
 def area(outcome: Outcome, plot: Plot) -> str:

@@ -71,10 +71,15 @@ async def request(port: int) -> int:
         writer.write(REQUEST)
         answer = await reader.readuntil(VALUE.encode())
     except asyncio.IncompleteReadError as error:
-        raise AnswerError(f"the site answered {error.partial[:200]!r}") from error
+        raise AnswerError(f"the site answered {first_line(error.partial)!r}; expected the report") from error
     finally:
         writer.close()
     answered = time.monotonic_ns()
     if not answer.startswith(b"HTTP/1.1 200 "):
-        raise AnswerError(f"the site answered {answer[:200]!r}")
+        raise AnswerError(f"the site answered {first_line(answer)!r}; expected the status 200")
     return answered
+
+
+def first_line(answer: bytes) -> str:
+    """Return the first line of an answer."""
+    return answer.partition(b"\r\n")[0].decode("ascii", "replace")

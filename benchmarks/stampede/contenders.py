@@ -61,12 +61,13 @@ def plain(name: str) -> Contender:
 def ours(name: str, rival: str, what: str = "", **options: Any) -> Contender:
     """Return one of ours, with these options."""
     rival_of = RIVALS[rival]
+    given = ", ".join(f"{option}={value!r}" for option, value in options.items())
     return Contender(
         name,
         f"{rival_of.title.removesuffix(' local')}{what and f', {what}'}",
         rival_of,
         get_or_set(**options),
-        f"get_or_set{what and f' with {what}'}",
+        f"get_or_set{given and f' with {given}'}",
         ours=True,
         once=rival != OURS,  # each process has a LocalCache of its own
         stale=bool(options.get("stale")),

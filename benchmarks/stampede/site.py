@@ -38,6 +38,14 @@ def page(_: "HttpRequest") -> HttpResponse:
     return HttpResponse(read())
 
 
+# Errors are logged to gunicorn's file.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "ERROR"},
+}
+
 # As long as the process lives.
 opened = contextlib.ExitStack()
 opened.enter_context(contender.rival.open(os.environ["STAMPEDE_PLACE"]))
@@ -45,6 +53,7 @@ opened.enter_context(contender.rival.open(os.environ["STAMPEDE_PLACE"]))
 settings.ALLOWED_HOSTS = ["*"]
 settings.SECRET_KEY = "benchmark"
 settings.ROOT_URLCONF = __name__
+settings.LOGGING = LOGGING
 urlpatterns = [path("", page)]
 read = contender.reader(query)
 application = get_wsgi_application()

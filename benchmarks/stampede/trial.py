@@ -56,7 +56,7 @@ def gunicorn(contender: Contender, place: str, journal: Path, log: Path, port: i
         *(sys.executable, "-m", "gunicorn", "benchmarks.stampede.site:application"),
         *(f"--chdir={ROOT}", f"--bind=127.0.0.1:{port}", f"--backlog={4 * CLIENTS}"),
         *(f"--workers={WORKERS}", f"--threads={THREADS}", "--graceful-timeout=1", "--no-control-socket"),
-        *(f"--log-file={log}", "--log-level=warning"),
+        *(f"--log-file={log}", "--log-level=warning", "--capture-output"),
         *(word for name, value in environment.items() for word in ("--env", f"{name}={value}")),
     ]
 
