@@ -20,6 +20,7 @@ PANEL = TITLE + LATENCIES + BETWEEN + QUERIES + GAP
 SHOWN_SECONDS = 5
 LONGEST_MS = 250
 DOT = 3
+LEAST_HEIGHT = 3
 OTHER_COLOUR = "#475569"
 
 Outcomes = Mapping[str, Outcome]
@@ -73,8 +74,8 @@ class Plot:
         return round(self.latencies - min(ns / 1e6 / LONGEST_MS, 1) * LATENCIES, 1)
 
     def height(self, queries: int) -> float:
-        """Return the height of so many queries at once."""
-        return round(min(queries / CLIENTS, 1) * QUERIES, 1)
+        """Return the height of so many queries at once, enough to see a single one."""
+        return round(max(min(queries / CLIENTS, 1) * QUERIES, LEAST_HEIGHT if queries else 0), 1)
 
 
 def panel(name: str, outcome: Outcome, top: float) -> Iterator[str]:
