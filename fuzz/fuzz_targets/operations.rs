@@ -30,7 +30,7 @@ fn ttl(input: &mut Input<'_>) -> Option<u64> {
 }
 
 fn step(input: &mut Input<'_>) -> Step {
-    match input.byte() % 16 {
+    match input.byte() % 21 {
         0 | 1 => Step::Get(key(input)),
         2..5 => Step::Set(key(input), len(input), input.byte(), ttl(input)),
         5 => Step::Add(key(input), len(input)),
@@ -43,6 +43,11 @@ fn step(input: &mut Input<'_>) -> Step {
         12 => Step::Clear,
         13 => Step::Advance(input.word(2) / 2),
         14 => Step::StepBack(input.word(2) / 2),
+        15 => Step::SetStale(key(input), len(input), input.word(2), input.word(2)),
+        16 => Step::GetStale(key(input)),
+        17 => Step::Claim(key(input), input.byte().is_multiple_of(2)),
+        18 => Step::Complete(key(input), len(input), input.word(2), input.word(2)),
+        19 => Step::Release(key(input)),
         _ => Step::Keys,
     }
 }

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import tokenize
 import traceback
+import types
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,7 +75,9 @@ class PageRun:
         folder.mkdir()
         self.server = server
         self.folder = folder
-        self.namespace = {"__name__": "page"}
+        # A module, so that classes and functions of the page are found by their names.
+        module = sys.modules["page"] = types.ModuleType("page")
+        self.namespace = vars(module)
         self.caches = caches
         self.number = 0
         self.is_skipping = False

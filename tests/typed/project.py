@@ -19,6 +19,7 @@ from nearcache.django import (
     TieredCache,
     Verification,
     cache,
+    cached,
     caches,
     traced,
 )
@@ -109,3 +110,86 @@ stored: str = cache.ttl("key")  # error
 django_caches["redis"].ttl("key")  # error
 print(tiered.stats().remote.near_hits)  # error
 tiered.get("key", fresh=1)  # error
+
+
+# A cached function has the parameters and the result of the function, and so do its methods.
+@cached(timeout=60, key="user:{user_id}", stale=300, refresh="background", store_if=lambda value: True)
+def feed(user_id: int, *, page: int = 1) -> list[str]:
+    return [str(user_id)]
+
+
+@cached
+async def profile(user_id: int) -> str:
+    return str(user_id)
+
+
+class Shop:
+    @cached
+    def price(self, item: str) -> float:
+        return 1.5
+
+    @cached(timeout=60)
+    async def stock(self, item: str) -> int:
+        return 1
+
+    @cached
+    @classmethod
+    def cached_class(cls, item: str) -> bytes:
+        return b""
+
+    @classmethod
+    @cached(timeout=60)
+    def class_cached(cls, item: str) -> bytes:
+        return b""
+
+    @cached
+    @staticmethod
+    def cached_static(item: str) -> int:
+        return 1
+
+    @staticmethod
+    @cached()
+    def static_cached(item: str) -> int:
+        return 1
+
+
+assert_type(feed(5, page=2), list[str])
+assert_type(feed.key(5), str)
+assert_type(feed.invalidate(5), bool)
+assert_type(feed.refresh(5), list[str])
+assert_type(feed.uncached(5), list[str])
+assert_type(Shop().price("tea"), float)
+assert_type(Shop().price.key(item="tea"), str)
+assert_type(Shop().price.invalidate("tea"), bool)
+assert_type(Shop().price.refresh("tea"), float)
+assert_type(Shop.price(Shop(), "tea"), float)
+assert_type(Shop.cached_class("tea"), bytes)
+assert_type(Shop().cached_class("tea"), bytes)
+assert_type(Shop.cached_class.invalidate("tea"), bool)
+assert_type(Shop.class_cached("tea"), bytes)
+assert_type(Shop.cached_static("tea"), int)
+assert_type(Shop.cached_static.key("tea"), str)
+assert_type(Shop.static_cached("tea"), int)
+
+
+async def use_cached() -> None:
+    assert_type(await profile(5), str)
+    assert_type(await profile.refresh(5), str)
+    assert_type(await profile.invalidate(5), bool)
+    assert_type(profile.key(5), str)
+    assert_type(await Shop().stock("tea"), int)
+    assert_type(await Shop().stock.invalidate("tea"), bool)
+
+
+feed("5")  # error
+feed.key()  # error
+feed.invalidate(5, size=2)  # error
+text: str = feed(5)  # error
+Shop().price(5)  # error
+Shop().price.refresh()  # error
+Shop.cached_class(5)  # error
+Shop.cached_static.key(5)  # error
+cached(stal=5)  # error
+cached(stale="5")  # error
+cached(refresh="thread")  # error
+cached(60)  # error

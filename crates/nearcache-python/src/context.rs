@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use nearcache::Timestamp;
+use nearcache::{Clock, Timestamp};
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 
@@ -14,8 +14,10 @@ use crate::clock::{BackendClock, Now};
 use crate::django::base_cache;
 #[cfg(unix)]
 use crate::expiry::Lifetime;
+use crate::expiry::later;
 use crate::keys::KeyMaker;
 use crate::objects::text;
+use crate::random::random;
 use crate::settings::Settings;
 
 /// How long all reads of one call wait, in total, for writes of other processes.
@@ -65,6 +67,21 @@ impl<'a, 'py> CallContext<'a, 'py> {
         let now = self.now()?;
         let expires_at = self.settings.timeouts.expires_at(self.backend, timeout, now)?;
         Ok((expires_at, now))
+    }
+
+    /// Returns when an entry expires that is written now with this `timeout` argument, shortened by up to the fraction
+    /// `jitter` at random, and the clock this was computed with.
+    pub(crate) fn expires_early(
+        &self,
+        timeout: Argument<'_, 'py>,
+        jitter: f64,
+    ) -> PyResult<(Timestamp, Now)> {
+        let (expires_at, now) = self.expires_at(timeout)?;
+        if jitter <= 0.0 || expires_at == Timestamp::NEVER {
+            return Ok((expires_at, now));
+        }
+        let seconds = now.time_left(expires_at).as_secs_f64();
+        Ok((later(expires_at, -seconds * jitter * random()), now))
     }
 
     /// Returns how long an entry lives that is written now with this `timeout` argument.

@@ -13,7 +13,7 @@
 //! | what an instance's attributes say | `settings` |
 //! | stored keys, and patterns of keys; expiry times; values that never alias a caller's | `keys`, `glob`, `expiry`, `values` |
 //! | reading arguments and attributes | `clock`, `instance`, `numbers`, `arguments` |
-//! | Python and memory without aborts and panics | `panics`, `errors`, `django`, `classes`, `objects`, `strings`, `memory`, `nonblocking_once`, `system` |
+//! | Python and memory without aborts and panics | `panics`, `errors`, `django`, `classes`, `objects`, `strings`, `memory`, `nonblocking_once`, `random`, `system` |
 //!
 //! Beside them: `proxy` finds Django's `cache` and `caches` faster, `files` inspects cache files from outside,
 //! `interpreter` refuses subinterpreters.
@@ -43,6 +43,7 @@ mod open_cache;
 mod operations;
 mod panics;
 mod proxy;
+mod random;
 mod scan;
 mod settings;
 mod store;
@@ -73,6 +74,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     values::initialize(module.py());
     module.add_class::<scan::KeyIterator>()?;
     module.add_class::<store::Stats>()?;
+    module.add_class::<store::Flight>()?;
+    module.add_class::<store::FlightWait>()?;
     module.add_function(wrap_pyfunction!(proxy::fast_types, module)?)?;
     #[cfg(shared)]
     {

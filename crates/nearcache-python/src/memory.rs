@@ -20,6 +20,13 @@ pub(crate) fn vec<T>(len: usize) -> PyResult<Vec<T>> {
     Ok(vec)
 }
 
+/// Copies bytes.
+pub(crate) fn owned(bytes: &[u8]) -> PyResult<Box<[u8]>> {
+    let mut copy = vec(bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy.into_boxed_slice())
+}
+
 /// Returns the bytes of all parts, one part after the other.
 pub(crate) fn concat<const N: usize>(parts: [&[u8]; N]) -> PyResult<Vec<u8>> {
     let mut whole = vec(parts.iter().map(|part| part.len()).sum())?;

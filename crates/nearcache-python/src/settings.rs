@@ -20,7 +20,7 @@ use crate::objects::interned;
 use crate::values::bytes::Pickling;
 
 /// Attributes whose assignment or deletion may change the settings.
-const WATCHED: [&str; 17] = [
+const WATCHED: [&str; 19] = [
     "key_prefix",
     "version",
     "key_func",
@@ -35,6 +35,8 @@ const WATCHED: [&str; 17] = [
     "_max_entries",
     "_max_memory",
     "_cull_frequency",
+    "_jitter",
+    "_early",
     "get",
     "set",
     "delete",
@@ -65,6 +67,10 @@ pub(crate) struct Settings {
     pub(crate) keys: KeySettings,
     pub(crate) timeouts: TimeoutRule,
     pub(crate) capacity: Capacity,
+    /// The fraction by which timeouts may be shortened.
+    pub(crate) jitter: f64,
+    /// `XFetch`'s parameter for `get_or_set`; 0 for no early computation.
+    pub(crate) early: f64,
     /// `None` is pickle's own default.
     pub(crate) pickle_protocol: Option<i32>,
     #[cfg(shared)]
@@ -103,6 +109,8 @@ impl Settings {
             keys: KeySettings::read(&instance)?,
             timeouts: TimeoutRule::read(&instance)?,
             capacity: read_capacity(&instance)?,
+            jitter: instance.attribute("_jitter")?.extract()?,
+            early: instance.attribute("_early")?.extract()?,
             pickle_protocol: instance.attribute("pickle_protocol")?.extract()?,
             #[cfg(shared)]
             shared: SharedSettings::read(&instance)?,

@@ -26,6 +26,13 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => key().prop_map(Step::Get),
         8 => (key(), length(), any::<u8>(), ttl()).prop_map(|(key, len, kind, ttl)| Step::Set(key, len, kind, ttl)),
+        4 => (key(), length(), 1..30_000_u64, 0..60_000_u64)
+            .prop_map(|(key, len, ttl, stale)| Step::SetStale(key, len, ttl, stale)),
+        4 => key().prop_map(Step::GetStale),
+        6 => (key(), any::<bool>()).prop_map(|(key, is_refresh)| Step::Claim(key, is_refresh)),
+        4 => (key(), length(), 1..30_000_u64, 0..60_000_u64)
+            .prop_map(|(key, len, ttl, stale)| Step::Complete(key, len, ttl, stale)),
+        2 => key().prop_map(Step::Release),
         2 => (key(), length()).prop_map(|(key, len)| Step::Add(key, len)),
         2 => (key(), length()).prop_map(|(key, len)| Step::SetIfPresent(key, len)),
         2 => (key(), any::<i64>()).prop_map(|(key, value)| Step::Integer(key, value)),

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use failing::{Failing, Fails, for_every_allocation, with_failures, without_failures};
 use nearcache::OutOfMemory;
-use nearcache::shared::{Incremented, NewEntry, SharedCache, SharedError, UpdateError, ValidateError};
+use nearcache::shared::{
+    Claim, ClaimRequest, Incremented, NewEntry, SharedCache, SharedError, UpdateError, ValidateError,
+};
 use support::Scratch;
 
 #[global_allocator]
@@ -65,7 +67,7 @@ fn opened(scratch: &Scratch) -> SharedCache {
 type Operation = fn(&SharedCache) -> Outcome;
 
 /// All operations.
-const OPERATIONS: [(&str, Operation); 15] = [
+const OPERATIONS: [(&str, Operation); 18] = [
     ("set", |cache| {
         cache.set(b"new", NewEntry::new(&[2; LARGE])).into()
     }),
@@ -113,6 +115,27 @@ const OPERATIONS: [(&str, Operation); 15] = [
         let counted = cache.incr(b"count", 0, 0);
         assert!(matches!(counted, Ok(Incremented::Value(5))));
         counted.into()
+    }),
+    ("claim and complete", |cache| {
+        let claim = cache.claim(b"new", ClaimRequest::new(1));
+        assert!(matches!(claim, Ok(Claim::Leader)));
+        let stored = cache.complete(b"new", 1, NewEntry::new(&[2; LARGE]));
+        assert!(matches!(stored, Ok(true)));
+        without_failures(|| cache.delete(b"new")).into()
+    }),
+    ("refresh", |cache| {
+        let claim = cache.claim(b"key", ClaimRequest::new(2).refresh());
+        if let Ok(claim) = claim {
+            assert_eq!(claim, Claim::Leader);
+            without_failures(|| cache.set(b"key", NewEntry::new(&[1; LARGE])).unwrap());
+        }
+        claim.into()
+    }),
+    ("get_or_insert_with", |cache| {
+        let value = without_failures(|| vec![2; LARGE]);
+        let computed = cache.get_or_insert_with(b"computed", None, || value);
+        without_failures(|| cache.delete(b"computed").unwrap());
+        computed.into()
     }),
     ("touch", |cache| {
         cache.touch(b"key", Some(Duration::from_secs(60))).into()

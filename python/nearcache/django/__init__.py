@@ -7,6 +7,7 @@
 - `Lock`, `AsyncLock`: the locks that ``cache.lock`` and ``cache.alock`` return. They raise `LockError` and
   `LockNotOwnedError`.
 - `Verification`: the result of `SharedCache.verify`.
+- `cached`: a decorator that keeps the results of a function in a cache.
 - `cache`, `caches`: faster, typed replacements for ``django.core.cache.cache`` and ``caches``.
 - `nearcache.django.traced`: the same backends with every method as a Python function.
 - `nearcache.django.prometheus`: metrics for Prometheus; needs the extra ``nearcache[prometheus]``.
@@ -15,6 +16,7 @@ With ``"nearcache.django"`` in ``INSTALLED_APPS``, Django has the system checks 
 and the command ``manage.py nearcache``.
 """
 
+from nearcache.django.cached_functions import cached
 from nearcache.django.local import LocalCache
 from nearcache.django.locks import AsyncLock, Lock, LockError, LockNotOwnedError
 from nearcache.django.proxy import cache, caches
@@ -31,5 +33,6 @@ __all__ = [
     "TieredCache",
     "Verification",
     "cache",
+    "cached",
     "caches",
 ]

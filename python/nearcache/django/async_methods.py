@@ -9,7 +9,6 @@ walk, `AsyncLock.acquire` while it waits for the lock.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -124,21 +123,6 @@ class AsyncMethods(SyncMethods):
     async def aclose(self, **kwargs: Any) -> None:
         """Asynchronous `close`."""
         self.close(**kwargs)
-
-    async def aget_or_set(
-        self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None
-    ) -> Any:
-        """Asynchronous `get_or_set`. Awaits ``default`` if it is, or returns, an awaitable."""
-        value = await self.aget(key, self._missing_key, version=version)
-        if value is not self._missing_key:
-            return value
-        if callable(default):
-            default = default()
-        if inspect.isawaitable(default):
-            default = await default
-        await self.aadd(key, default, timeout=timeout, version=version)
-        # If another caller added the key first, return its value.
-        return await self.aget(key, default, version=version)
 
     async def attl(self, key: Any, version: Any = None) -> int | None:
         """Asynchronous `ttl`."""

@@ -27,6 +27,7 @@ class LocalCache(Backend):
         """
         options = LocalOptions.parse(name, params)
         super().__init__({**params, "timeout": options.timeout})
+        self._read_flight_options(params)
         self._max_entries = options.max_entries
         self._max_memory = options.max_memory
         self._cull_frequency = options.cull_frequency

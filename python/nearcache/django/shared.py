@@ -60,6 +60,7 @@ class SharedCache(Backend):
             )
         options = SharedOptions.parse(name, params)
         super().__init__({**params, "timeout": options.timeout})
+        self._read_flight_options(params)
         self._max_entries = self._cull_frequency = None  # without effect in a SharedCache
         self._pickles = options.pickle
         self._object_cache = options.object_cache

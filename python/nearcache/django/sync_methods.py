@@ -18,6 +18,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from nearcache import _core
 from nearcache.django.locks import Lock
+from nearcache.django.single_flight.methods import AsyncSingleFlight
 
 if TYPE_CHECKING:
     from nearcache.django.backend import Backend
@@ -38,7 +39,7 @@ def with_prefix(cache: _Cache, prefix: str) -> _Cache:
     return copied
 
 
-class SyncMethods(_core.Backend, BaseCache):
+class SyncMethods(AsyncSingleFlight):
     """Defines the synchronous methods of nearcache's backends."""
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:

@@ -53,6 +53,7 @@ class TieredCache(TieredMethods, Backend):
             )
         options = TieredOptions.parse(name, params)
         super().__init__({**params, "timeout": options.timeout})
+        self._read_flight_options(params)
         self._max_entries = self._cull_frequency = None  # the near tier is bounded by memory
         self._max_memory = options.max_memory
         if options.reverse_key_function is not None:

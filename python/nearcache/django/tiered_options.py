@@ -26,6 +26,7 @@ from nearcache.django.option_values import (
 )
 from nearcache.django.options import (
     DEFAULT_MAX_MEMORY,
+    FLIGHT,
     MAX_SHARED_MEMORY,
     MAX_SHARED_PROCESSES,
     MIN_MAX_MEMORY,
@@ -44,6 +45,7 @@ NAMES = (
     "OBJECT_CACHE",
     *("ON_ERROR", "CLEAR", "REMOTE", "CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "MAX_CONNECTIONS"),
     *("DB", "USERNAME", "PASSWORD", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_VERIFY", "REVERSE_KEY_FUNCTION"),
+    *FLIGHT,
 )
 # The names of Django's RedisCache and redis-py for the same settings.
 SYNONYMS = {

@@ -8,6 +8,7 @@ mod attributes;
 #[cfg(shared)]
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 
 use arc_swap::ArcSwap;
 use nearcache::Condition;
@@ -17,16 +18,18 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::arguments::{Any, Argument, Version};
 use crate::clock::BackendClock;
+use crate::django::default_timeout;
 use crate::errors::error;
 use crate::expiry::Unit;
-use crate::objects::Count;
+use crate::objects::{Count, dict, interned, text};
 use crate::open_cache::{OpenCache, Operation};
+use crate::operations::{FlightStep, GetOrStep};
 use crate::panics::guarded;
 use crate::scan::KeyIterator;
 use crate::settings::Settings;
 #[cfg(shared)]
 use crate::store::FileSize;
-use crate::store::{SetOutcome, Stats, Store, registry};
+use crate::store::{Computed, Flight, FlightWait, SetOutcome, Stats, Store, TaskWaker, registry};
 #[cfg(unix)]
 use crate::store::{TieredSettings, TieredStore};
 use attributes::set_attribute;
@@ -128,6 +131,31 @@ pub(crate) fn condition(
     }
 }
 
+/// Calls the part of `get_or_set` that is written in Python, with the options that were given.
+fn continue_get_or_set<'py>(
+    backend: &Bound<'py, Backend>,
+    (key, default, timeout, version): (Any<'_, 'py>, Any<'_, 'py>, Argument<'_, 'py>, Version<'_, 'py>),
+    options: &[(&str, Option<Any<'_, 'py>>)],
+    step: Option<FlightStep>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = backend.py();
+    let timeout = timeout
+        .given()
+        .map_or_else(|| default_timeout(py).cloned(), |given| Ok(given.to_owned()))?;
+    let mut given = None;
+    for (name, value) in options {
+        if let Some(value) = value {
+            let options = match &given {
+                Some(options) => options,
+                None => given.insert(dict(py)?),
+            };
+            options.set_item(text(py, name)?, value)?;
+        }
+    }
+    let arguments = (key, default, timeout, version, given, step);
+    backend.call_method1(interned!(py, "_get_or_set")?, arguments)
+}
+
 #[pymethods]
 impl Backend {
     /// Accepts whatever a subclass's `__init__` accepts.
@@ -223,6 +251,65 @@ impl Backend {
         Self::run(slf, |operation| {
             let fresh = fresh.flag("fresh")?;
             Ok(operation.get(key, version, fresh)?.or(default))
+        })
+    }
+
+    /// Returns the value of a key; if there is none, computes, stores and returns one.
+    ///
+    /// `default` is the value, or a callable that computes it. Of all callers that miss the key at the same time, one calls
+    /// it: single flight. The others wait, and return its value or raise its exception. `timeout` is as for ``set``. If the
+    /// key is written or deleted meanwhile, the computed value is returned, but not stored.
+    ///
+    /// The other arguments have defaults in ``OPTIONS["GET_OR_SET"]``:
+    ///
+    /// - `stale`: for so many seconds after a value has expired, it is returned while one caller computes the new one, or if
+    ///   computing fails.
+    /// - `refresh`: who computes then: ``"caller"``, or ``"background"`` for a thread.
+    /// - `early`: `XFetch`'s beta: the closer a value is to its end, and the longer it took to compute, the more likely one
+    ///   caller computes the next one already; 1 is a good value, 0 is off.
+    /// - `jitter`: the timeout is shortened by up to this fraction, at random.
+    /// - `lock_timeout`: seconds that a caller waits at most; then it computes for itself.
+    /// - `store_if`: a function of the value that returns whether it is stored.
+    /// - `distributed`: in a ``TieredCache``, one caller of all machines computes.
+    ///
+    /// A hit costs what ``get`` costs.
+    #[pyo3(
+        signature = (
+            key, default, timeout=Argument::OMITTED, version=None, *, stale=None, refresh=None, early=None, jitter=None,
+            lock_timeout=None, store_if=None, distributed=None
+        ),
+        text_signature = "($self, key, default, timeout=..., version=None, *, stale=..., refresh=..., early=..., jitter=..., lock_timeout=..., store_if=..., distributed=...)"
+    )]
+    #[allow(clippy::too_many_arguments)] // the method's
+    fn get_or_set<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        default: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        version: Version<'_, 'py>,
+        stale: Option<Any<'_, 'py>>,
+        refresh: Option<Any<'_, 'py>>,
+        early: Option<Any<'_, 'py>>,
+        jitter: Option<Any<'_, 'py>>,
+        lock_timeout: Option<Any<'_, 'py>>,
+        store_if: Option<Any<'_, 'py>>,
+        distributed: Option<Any<'_, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let step = match Self::run(slf, |operation| operation.get_or_step(key, version, early))? {
+            GetOrStep::Value(value) => return Ok(value),
+            GetOrStep::Step(step) => step,
+        };
+        let options = [
+            ("stale", stale),
+            ("refresh", refresh),
+            ("early", early),
+            ("jitter", jitter),
+            ("lock_timeout", lock_timeout),
+            ("store_if", store_if),
+            ("distributed", distributed),
+        ];
+        guarded(slf.py(), || {
+            continue_get_or_set(slf, (key, default, timeout, version), &options, step)
         })
     }
 
@@ -480,6 +567,110 @@ impl Backend {
             deleted += more;
         }
         Ok(Count(deleted))
+    }
+
+    /// Reads a value for ``get_or_set`` with `beta` for early computation; returns None or a step.
+    #[pyo3(signature = (key, version, beta))]
+    fn _get_early<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        beta: f64,
+    ) -> PyResult<Option<FlightStep>> {
+        Self::run(slf, |operation| operation.get_early(key, version, beta))
+    }
+
+    /// Joins the flight of a key that was just missed; returns a step. `within` is the flight that the caller computes for.
+    #[pyo3(signature = (key, version, stale, within))]
+    fn _join<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        stale: f64,
+        within: Option<&Bound<'py, Flight>>,
+    ) -> PyResult<FlightStep> {
+        Self::run(slf, |operation| {
+            operation.join(key, version, stale, within.map(Bound::get))
+        })
+    }
+
+    /// Starts a flight that overtakes the one in progress; returns a step.
+    #[pyo3(signature = (key, version, within))]
+    fn _overtake<'py>(
+        slf: &Bound<'py, Self>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        within: Option<&Bound<'py, Flight>>,
+    ) -> PyResult<FlightStep> {
+        Self::run(slf, |operation| {
+            operation.overtake(key, version, within.map(Bound::get))
+        })
+    }
+
+    /// Ends a flight with its value, which is stored unless the flight was overtaken; returns whether it was stored.
+    #[pyo3(signature = (flight, value, timeout, jitter, stale, cost))]
+    fn _complete<'py>(
+        slf: &Bound<'py, Self>,
+        flight: &Bound<'py, Flight>,
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        jitter: f64,
+        stale: f64,
+        cost: f64,
+    ) -> PyResult<bool> {
+        let computed = Computed {
+            value,
+            timeout,
+            jitter,
+            stale,
+            cost,
+        };
+        Self::run(slf, |operation| operation.complete(flight.get(), &computed))
+    }
+
+    /// Ends a flight with a value that is not stored.
+    fn _finish<'py>(
+        slf: &Bound<'py, Self>,
+        flight: &Bound<'py, Flight>,
+        value: Any<'_, 'py>,
+    ) -> PyResult<()> {
+        Self::run(slf, |operation| operation.finish(flight.get(), value))
+    }
+
+    /// Returns what a waiter has waited for, as a step, or raises the leader's exception; None if it is to wait on.
+    fn _outcome<'py>(slf: &Bound<'py, Self>, wait: &Bound<'py, FlightWait>) -> PyResult<Option<FlightStep>> {
+        Self::run(slf, |operation| {
+            let outcome = wait.get().poll_with(slf.py(), Waker::noop())?;
+            operation.outcome(wait.get(), outcome)
+        })
+    }
+
+    /// Like ``_outcome``; if it returns None, `wake` will be called in the event loop.
+    fn _outcome_or_wake<'py>(
+        slf: &Bound<'py, Self>,
+        wait: &Bound<'py, FlightWait>,
+        event_loop: Py<PyAny>,
+        wake: Py<PyAny>,
+    ) -> PyResult<Option<FlightStep>> {
+        Self::run(slf, |operation| {
+            let waker = TaskWaker::waker(event_loop, wake);
+            let outcome = wait.get().poll_with(slf.py(), &waker)?;
+            operation.outcome(wait.get(), outcome)
+        })
+    }
+
+    /// Lets a waiter compute instead of waiting; returns a step. With `overtakes` its value is the one that is stored.
+    fn _lead<'py>(
+        slf: &Bound<'py, Self>,
+        wait: &Bound<'py, FlightWait>,
+        overtakes: bool,
+    ) -> PyResult<FlightStep> {
+        Self::run(slf, |operation| operation.lead(wait.get(), overtakes))
+    }
+
+    /// Counts what ``get_or_set`` did: ``stale_hits``, ``refreshes`` or ``failed_refreshes``.
+    fn _count(slf: &Bound<'_, Self>, what: &str) -> PyResult<()> {
+        Self::run(slf, |operation| operation.count(what))
     }
 
     /// Acquires a lock with its holder's token; returns whether it was free.

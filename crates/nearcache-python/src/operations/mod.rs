@@ -5,6 +5,7 @@
 mod delete;
 mod expire;
 mod get;
+mod get_or_set;
 mod has_key;
 mod incr;
 mod lock;
@@ -14,5 +15,6 @@ mod tiered;
 mod ttl;
 mod whole_store;
 
+pub(crate) use get_or_set::{GetOrStep, Step as FlightStep};
 #[cfg(unix)]
 pub(crate) use ttl::TimeToLive;

@@ -4,6 +4,7 @@ use nearcache::local::Keys as LocalKeys;
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -109,6 +110,32 @@ pub(crate) trait EntryStore {
         extension: Extension,
         now: Now,
     ) -> PyResult<bool>;
+
+    /// Reads a value, and decides whether the caller is to compute the next one already. `beta` is `XFetch`'s parameter.
+    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], beta: f64) -> PyResult<EarlyRead>;
+
+    /// Joins the flight of a key that the caller has just missed. An old value may be up to `stale` seconds too old.
+    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], stale: f64) -> PyResult<Joined>;
+
+    /// Starts a flight whatever the key has now. It overtakes the one in progress; in a file, only this one if it is given.
+    fn overtake(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        flight: Option<MachineFlightId>,
+    ) -> PyResult<Lead>;
+
+    /// Stores what a leader has computed, if the flight was not overtaken, and hands it to the waiters. Returns whether it
+    /// was stored.
+    fn complete(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        flight: &Flight,
+        computed: &Computed<'_, '_>,
+    ) -> PyResult<bool>;
+
+    /// Counts what `get_or_set` did.
+    fn count_flight(&'static self, event: FlightEvent);
 
     /// Returns an iterator over the keys of all live entries that may match a pattern, or over all.
     fn keys(&'static self, now: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys>;

@@ -1,18 +1,24 @@
 //! The store in memory of this process: the engine's `RawCache` with Python's values.
 
-use nearcache::local::{NewEntry, RawCache};
-use nearcache::{Clock, Condition, OutOfMemory, Timestamp, UpdateError, WriteError};
+use std::ops::Deref;
+
+use nearcache::local::{self as engine, NewEntry, RawCache, Refresh};
+use nearcache::{Clock, Condition, Eviction, OutOfMemory, Timestamp, UpdateError, WriteError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
+use super::flights::{
+    Computed, EarlyRead, Flight, FlightCounts, FlightEvent, Joined, Lead, MachineFlightId, Wait, is_due,
+};
 use super::stats::Stats;
 use super::weight::weight;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
 use crate::context::CallContext;
 use crate::errors::error;
+use crate::expiry::later;
 use crate::memory::no_memory;
 use crate::objects::text;
 use crate::system::trim_heap;
@@ -29,11 +35,113 @@ fn new_entry(key: &[u8], value: Encoded, expires_at: Timestamp) -> NewEntry<Stor
     }
 }
 
-impl EntryStore for RawCache<Stored> {
+/// The entries of a `LOCATION` in this process, and its counts.
+pub(crate) struct LocalStore {
+    cache: RawCache<Stored>,
+    counts: FlightCounts,
+}
+
+impl LocalStore {
+    /// Makes an empty store.
+    pub(super) fn new(eviction: Eviction, shards: usize) -> Result<Self, OutOfMemory> {
+        let cache = RawCache::new(eviction, shards)?;
+        Ok(Self {
+            cache: cache.with_stale_times(|stored| stored.timing().stale()),
+            counts: FlightCounts::default(),
+        })
+    }
+}
+
+impl Deref for LocalStore {
+    type Target = RawCache<Stored>;
+
+    fn deref(&self) -> &RawCache<Stored> {
+        &self.cache
+    }
+}
+
+impl EntryStore for LocalStore {
     fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
         let py = context.py();
-        let stored = self.get_with(key, &context.now()?, |stored| stored.clone_ref(py));
-        stored.map(|stored| stored.decode(py)).transpose()
+        let Some(stored) = self.get_with(key, &context.now()?, |stored| stored.clone_ref(py)) else {
+            return Ok(None);
+        };
+        self.counts.count_saved(stored.timing().cost_micros());
+        stored.decode(py).map(Some)
+    }
+
+    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], beta: f64) -> PyResult<EarlyRead> {
+        let (py, now) = (context.py(), context.now()?);
+        let found = self.get_with_expiry(key, &now, |stored, expires_at| (stored.clone_ref(py), expires_at));
+        let Some((stored, expires_at)) = found else {
+            return Ok(EarlyRead::Missing);
+        };
+        let cost = stored.timing().cost_micros();
+        self.counts.count_saved(cost);
+        let value = stored.decode(py)?;
+        if expires_at != Timestamp::NEVER
+            && is_due(now.time_left(expires_at).as_secs_f64(), cost, beta)
+            && let Refresh::Leader(leader) = self.refresh(key, expires_at)
+        {
+            return Ok(EarlyRead::Due(value, Lead::new(leader)));
+        }
+        Ok(EarlyRead::Value(value))
+    }
+
+    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], stale: f64) -> PyResult<Joined> {
+        let (py, now) = (context.py(), context.now()?);
+        if stale > 0.0
+            && let Some((old, expires_at)) = self.get_stale(key, &now)
+            && now.now() < later(expires_at, stale)
+        {
+            let refresh = self.refresh(key, expires_at);
+            if !matches!(refresh, Refresh::Changed) {
+                let old = old.decode(py)?;
+                return Ok(match refresh {
+                    Refresh::Leader(leader) => Joined::Leader(Lead::new(leader), Some(old)),
+                    _ => Joined::Stale(old),
+                });
+            }
+        }
+        Ok(match self.join_after_miss(key, &now) {
+            engine::Joined::Hit(stored) => Joined::Hit(stored.decode(py)?),
+            engine::Joined::Leader(leader) => Joined::Leader(Lead::new(leader), None),
+            engine::Joined::Waiter(waiter) => Joined::Waiter(Wait::Process(waiter)),
+        })
+    }
+
+    fn overtake(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        key: &[u8],
+        _: Option<MachineFlightId>,
+    ) -> PyResult<Lead> {
+        Ok(Lead::new(self.cache.overtake(key)))
+    }
+
+    fn complete(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        flight: &Flight,
+        computed: &Computed<'_, '_>,
+    ) -> PyResult<bool> {
+        let mut value = Encoded::new(computed.value, context.settings.pickle_protocol)?;
+        value.stored.set_timing(computed.timing());
+        let (expires_at, now) = context.expires_early(computed.timeout, computed.jitter)?;
+        let entry = new_entry(&flight.key, value, expires_at);
+        let lead = flight.take(context.py())?;
+        match lead
+            .into_process()
+            .complete(entry, &context.settings.capacity, &now)
+        {
+            Ok(stored) => Ok(stored),
+            Err(WriteError::Rejected(_)) => Ok(false),
+            Err(WriteError::OutOfMemory(short)) => Err(no_memory(short)),
+        }
+    }
+
+    fn count_flight(&'static self, event: FlightEvent) {
+        self.counts.count(event);
     }
 
     fn set<'py>(
@@ -45,7 +153,7 @@ impl EntryStore for RawCache<Stored> {
         condition: Condition,
     ) -> PyResult<SetOutcome> {
         let value = Encoded::new(value, context.settings.pickle_protocol)?;
-        let (expires_at, now) = context.expires_at(timeout)?;
+        let (expires_at, now) = context.expires_early(timeout, context.settings.jitter)?;
         let entry = new_entry(key, value, expires_at);
         match self.insert_if(key, entry, condition, &context.settings.capacity, &now) {
             Ok(true) => Ok(SetOutcome::Stored),
@@ -78,7 +186,7 @@ impl EntryStore for RawCache<Stored> {
     }
 
     fn contains(&'static self, _: &CallContext<'_, '_>, key: &[u8], now: Now) -> PyResult<bool> {
-        Ok(self.contains(key, &now))
+        Ok(self.cache.contains(key, &now))
     }
 
     fn delete(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
@@ -87,7 +195,7 @@ impl EntryStore for RawCache<Stored> {
 
     fn clear(&'static self, _: &CallContext<'_, '_>) -> PyResult<()> {
         let weight = self.weight();
-        self.clear();
+        self.cache.clear();
         if weight >= WORTH_TRIMMING {
             trim_heap();
         }
@@ -100,7 +208,7 @@ impl EntryStore for RawCache<Stored> {
         key: &[u8],
         now: Now,
     ) -> PyResult<Option<Timestamp>> {
-        Ok(self.expires_at(key, &now))
+        Ok(self.cache.expires_at(key, &now))
     }
 
     fn expire_at(
@@ -110,7 +218,7 @@ impl EntryStore for RawCache<Stored> {
         expires_at: Timestamp,
         now: Now,
     ) -> PyResult<bool> {
-        Ok(self.expire_at(key, expires_at, &now))
+        Ok(self.cache.expire_at(key, expires_at, &now))
     }
 
     fn persist(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
@@ -166,15 +274,16 @@ impl EntryStore for RawCache<Stored> {
     }
 
     fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {
-        Ok(StoredKeys::Local(self.keys(now.now())))
+        Ok(StoredKeys::Local(self.cache.keys(now.now())))
     }
 
     fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats> {
-        Ok(Stats::of_local(self, &context.settings.capacity))
+        Ok(Stats::of_local(&self.cache, &context.settings.capacity).with_flights(&self.counts))
     }
 
     fn reset_stats(&'static self) {
-        self.reset_stats();
+        self.cache.reset_stats();
+        self.counts.reset();
     }
 
     fn panic(&'static self, key: &[u8]) {
@@ -184,7 +293,7 @@ impl EntryStore for RawCache<Stored> {
 
 /// Returns whether a value is exactly this text. Runs no Python code.
 fn is_text(py: Python<'_>, stored: &Stored, text: &str) -> bool {
-    let Stored::Shared(value) = stored else {
+    let Stored::Shared(_, value) = stored else {
         return false;
     };
     let value = value.bind(py).cast_exact::<PyString>();

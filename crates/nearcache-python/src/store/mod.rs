@@ -5,6 +5,7 @@
 //! forks. Keys are bytes here, made by [`keys`](crate::keys). No lock is held while Python code can run.
 
 mod entry_store;
+mod flights;
 mod local;
 #[cfg(unix)]
 mod near_copy;
@@ -18,10 +19,11 @@ mod stats;
 mod tiered;
 mod weight;
 
-use nearcache::local::RawCache;
-
-use crate::values::Stored;
 pub(crate) use entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
+pub(crate) use flights::{
+    Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, OwnLead, TaskWaker,
+};
+pub(crate) use local::LocalStore;
 #[cfg(unix)]
 pub(crate) use remote_stats::RemoteStats;
 #[cfg(shared)]
@@ -33,7 +35,7 @@ pub(crate) use tiered::{Completions, Pending, Step, TieredSettings, TieredStore,
 /// An open store. It lives as long as the process.
 #[derive(Clone, Copy)]
 pub(crate) enum Store {
-    Local(&'static RawCache<Stored>),
+    Local(&'static LocalStore),
     #[cfg(shared)]
     Shared(&'static SharedStore),
     #[cfg(unix)]

@@ -15,6 +15,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nearcache::Eviction;
+#[cfg(unix)]
+use nearcache::OutOfMemory;
 use nearcache::local::{Capacity, Frozen, RawCache};
 #[cfg(shared)]
 use nearcache::shared::OpenError;
@@ -24,6 +26,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 #[cfg(unix)]
+use super::flights::ProcessFlights;
+use super::local::LocalStore;
+#[cfg(unix)]
 use super::near_copy::NearCopy;
 #[cfg(shared)]
 use super::shared::{FileSize, Kept, SharedStore, option_of};
@@ -31,8 +36,6 @@ use crate::errors::error;
 use crate::memory::{ensure_headroom, no_memory};
 use crate::system;
 use crate::values::Stored;
-
-type LocalStore = RawCache<Stored>;
 
 /// The eviction policies, and their names in the options.
 const POLICIES: [(Eviction, &str); 3] = [
@@ -53,6 +56,9 @@ struct Registry {
     local: HashMap<String, OpenLocal>,
     /// The local stores' locks, during a fork. It has room for all, because nothing may be allocated then.
     frozen: Vec<Frozen<'static, Stored>>,
+    /// The tables of flights of the other stores. Their locks are in `frozen`, too.
+    #[cfg(unix)]
+    flights: Vec<&'static ProcessFlights>,
     /// The near tiers, and their locks, in the same way.
     #[cfg(unix)]
     near: HashMap<String, &'static RawCache<NearCopy>>,
@@ -65,12 +71,24 @@ struct Registry {
     frozen_objects: Vec<Frozen<'static, Kept>>,
 }
 
+impl Registry {
+    /// Returns the number of tables whose locks are held during a fork beside the local stores.
+    const fn other_tables(&self) -> usize {
+        #[cfg(unix)]
+        return self.flights.len();
+        #[cfg(not(unix))]
+        return 0;
+    }
+}
+
 #[cfg(unix)]
 impl Registry {
     /// Acquires all locks. Allocates nothing.
     fn freeze(&mut self) {
         self.frozen
             .extend(self.local.values().map(|opened| opened.store.freeze()));
+        self.frozen
+            .extend(self.flights.iter().map(|table| table.freeze()));
         self.frozen_near
             .extend(self.near.values().map(|cache| cache.freeze()));
         #[cfg(shared)]
@@ -101,11 +119,13 @@ pub(crate) fn open_local(
     })?;
     ensure_headroom()?;
     let mut registry = registry();
-    let Registry { local, frozen, .. } = registry.get_or_insert_default();
+    let opened = registry.get_or_insert_default();
+    let others = opened.other_tables();
+    let Registry { local, frozen, .. } = opened;
     if !local.contains_key(name) {
         local.try_reserve(1).map_err(no_memory)?;
-        frozen.try_reserve(local.len() + 1).map_err(no_memory)?;
-        let store = RawCache::new(wanted, shards(wanted, capacity)).map_err(no_memory)?;
+        frozen.try_reserve(local.len() + 1 + others).map_err(no_memory)?;
+        let store = LocalStore::new(wanted, shards(wanted, capacity)).map_err(no_memory)?;
         let opened = OpenLocal {
             store: Box::leak(Box::new(store)),
             eviction: wanted,
@@ -128,6 +148,23 @@ pub(crate) fn open_local(
              the store, give each a LOCATION of its own, or the same EVICTION"
         ),
     ))
+}
+
+/// Makes the table of flights of a store.
+#[cfg(unix)]
+pub(super) fn open_flights() -> Result<&'static ProcessFlights, OutOfMemory> {
+    let mut registry = registry();
+    let Registry {
+        flights,
+        frozen,
+        local,
+        ..
+    } = registry.get_or_insert_default();
+    flights.try_reserve(1)?;
+    frozen.try_reserve(local.len() + flights.len() + 1)?;
+    let opened: &'static _ = Box::leak(Box::new(ProcessFlights::new()?));
+    flights.push(opened);
+    Ok(opened)
 }
 
 /// Opens the near tier of the store with this identity, and creates it for this capacity if there is none.
@@ -181,7 +218,8 @@ pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> Py
 /// both get the store that was registered first.
 #[cfg(shared)]
 fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
-    let opened = py.detach(|| SharedStore::open(&path, wanted));
+    let flights = open_flights().map_err(no_memory)?;
+    let opened = py.detach(|| SharedStore::open(&path, wanted, flights));
     let opened = opened.map_err(|failure| match failure {
         OpenError::OutOfMemory(short) => no_memory(short),
         other => error::<PyOSError>(py, format_args!("{other}{}", option_of(&other))),
@@ -262,6 +300,7 @@ mod fork {
     pub(super) extern "C" fn release() {
         if let Some(held) = HELD.take() {
             let mut locked = ManuallyDrop::into_inner(held);
+            crate::random::reseed();
             if let Some(registry) = &mut *locked {
                 registry.frozen.clear();
                 registry.frozen_near.clear();

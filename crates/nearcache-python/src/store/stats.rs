@@ -1,5 +1,6 @@
 //! The statistics of a store, as Python sees them.
 
+use std::sync::atomic::Ordering::Relaxed;
 #[cfg(shared)]
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use nearcache::{Clock, SystemClock, shared::SharedStats};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::flights::FlightCounts;
+#[cfg(unix)]
+use super::flights::ProcessFlights;
 #[cfg(unix)]
 use super::remote_stats::RemoteStats;
 use crate::memory::format;
@@ -56,6 +60,19 @@ pub(crate) struct Stats {
     max_memory: Option<Count>,
     /// Seconds since the counts were 0.
     age: Float,
+    /// Computations that ``get_or_set`` began.
+    flights: Count,
+    /// Calls of ``get_or_set`` that waited for another caller's computation. They are misses, too.
+    waits: Count,
+    /// Calls of ``get_or_set`` that returned an old value while another caller computed the new one, or because computing
+    /// failed. They are misses, too.
+    stale_hits: Count,
+    /// Values that were computed again while there was an old one.
+    refreshes: Count,
+    /// Refreshes that failed, so that the old value was kept.
+    failed_refreshes: Count,
+    /// Seconds of computing that the hits have saved: the sum of the times that ``get_or_set`` measured.
+    time_saved: Float,
     /// Reads that found a value which the process could not decode. They count as misses. None in a ``LocalCache``, as all
     /// below.
     unreadable: Option<Count>,
@@ -93,6 +110,11 @@ impl PartialEq for Stats {
                 stats.rejections,
                 stats.entries,
                 stats.memory,
+                stats.flights,
+                stats.waits,
+                stats.stale_hits,
+                stats.refreshes,
+                stats.failed_refreshes,
             ]
         };
         let optional = |stats: &Self| {
@@ -110,7 +132,9 @@ impl PartialEq for Stats {
                 stats.object_memory,
             ]
         };
-        counts(self) == counts(other) && optional(self) == optional(other)
+        counts(self) == counts(other)
+            && optional(self) == optional(other)
+            && self.time_saved == other.time_saved
     }
 }
 
@@ -178,6 +202,28 @@ impl Stats {
         }
     }
 
+    /// Returns the same with the counts of a store whose flights are in a table of their own.
+    #[cfg(unix)]
+    pub(super) fn with_process_flights(self, table: &ProcessFlights) -> Self {
+        let (flights, waits) = table.flights_and_waits();
+        Self {
+            flights: Count(flights),
+            waits: Count(waits),
+            ..self.with_flights(&table.counts)
+        }
+    }
+
+    /// Returns the same with the counts that the engine does not keep.
+    pub(super) fn with_flights(self, counts: &FlightCounts) -> Self {
+        Self {
+            stale_hits: Count(counts.stale_hits.load(Relaxed)),
+            refreshes: Count(counts.refreshes.load(Relaxed)),
+            failed_refreshes: Count(counts.failed_refreshes.load(Relaxed)),
+            time_saved: Float(counts.saved_seconds()),
+            ..self
+        }
+    }
+
     /// Returns the statistics of a file, from all processes that use it, and of this process's object cache.
     #[cfg(shared)]
     pub(crate) fn of_shared(stats: &SharedStats, objects: &ObjectCounts) -> Self {
@@ -187,6 +233,10 @@ impl Stats {
             .saturating_sub(stats.since.as_unix_micros());
         Self {
             max_memory: Some(Count(stats.capacity_bytes)),
+            stale_hits: Count(stats.stale_hits),
+            refreshes: Count(stats.refreshes),
+            failed_refreshes: Count(stats.failed_refreshes),
+            time_saved: Float(stats.saved.as_secs_f64()),
             age: Float(Duration::from_micros(u64::try_from(age).unwrap_or_default()).as_secs_f64()),
             unreadable: Some(Count(stats.unreadable)),
             recoveries: Some(Count(stats.recoveries)),
@@ -240,6 +290,12 @@ impl Stats {
             max_entries: None,
             max_memory: None,
             age: Float(0.0),
+            flights: Count(counts.flights),
+            waits: Count(counts.waits),
+            stale_hits: Count(0),
+            refreshes: Count(0),
+            failed_refreshes: Count(0),
+            time_saved: Float(0.0),
             unreadable: None,
             recoveries: None,
             damages: None,

@@ -18,6 +18,7 @@ mod counted_names;
 mod graph;
 pub(crate) mod pickle;
 mod sizes;
+mod timing;
 
 #[cfg(unix)]
 use pyo3::exceptions::PyException;
@@ -26,6 +27,7 @@ use pyo3::types::PyBytes;
 
 use crate::objects;
 use graph::{Flat, Graph, Recorded, Stop};
+pub(crate) use timing::Timing;
 
 /// Makes the Python class of graphs, while an error can still be raised by an import.
 pub(crate) fn initialize(py: Python<'_>) {
@@ -36,14 +38,16 @@ pub(crate) fn initialize(py: Python<'_>) {
 #[derive(Clone)]
 pub(crate) enum Stored {
     /// An immutable object, shared with callers.
-    Shared(Py<PyAny>),
+    Shared(Timing, Py<PyAny>),
     /// A copy of a container of such objects, which is never handed out itself.
-    Flat(Flat),
+    Flat(Timing, Flat),
     /// How the value is rebuilt.
-    Graph(Py<Graph>),
+    Graph(Timing, Py<Graph>),
     /// A pickle.
-    Pickled(Py<PyBytes>),
+    Pickled(Timing, Py<PyBytes>),
 }
+
+const _: () = assert!(size_of::<Stored>() == 16, "the timing takes memory");
 
 /// A value that is ready to be stored, and an estimate of the memory that it takes, in bytes.
 pub(crate) struct Encoded {
@@ -82,7 +86,7 @@ impl Encoded {
 
     fn pickled(py: Python<'_>, pickled: &[u8]) -> PyResult<Self> {
         Ok(Self {
-            stored: Stored::Pickled(objects::bytes(py, pickled)?.unbind()),
+            stored: Stored::Pickled(Timing::NONE, objects::bytes(py, pickled)?.unbind()),
             size: sizes::bytes_size(pickled.len()),
         })
     }
@@ -91,7 +95,7 @@ impl Encoded {
     #[inline]
     fn without_pickle(value: &Bound<'_, PyAny>, pickle_protocol: Option<i32>) -> Result<Self, Stop> {
         let shared = |size| Self {
-            stored: Stored::Shared(value.clone().unbind()),
+            stored: Stored::Shared(Timing::NONE, value.clone().unbind()),
             size,
         };
         if let Some(size) = atoms::atom_size(value)? {
@@ -100,8 +104,8 @@ impl Encoded {
         let (recorded, size) = graph::record(value, pickle_protocol == Some(pickle::PROTOCOL))?;
         let stored = match recorded {
             Recorded::Shared => return Ok(shared(size)),
-            Recorded::Flat(flat) => Stored::Flat(flat),
-            Recorded::Graph(graph) => Stored::Graph(graph),
+            Recorded::Flat(flat) => Stored::Flat(Timing::NONE, flat),
+            Recorded::Graph(graph) => Stored::Graph(Timing::NONE, graph),
         };
         Ok(Self { stored, size })
     }
@@ -111,11 +115,30 @@ impl Stored {
     /// Returns another reference to the same value.
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
-            Self::Shared(value) => Self::Shared(value.clone_ref(py)),
-            Self::Flat(flat) => Self::Flat(flat.clone_ref(py)),
-            Self::Graph(graph) => Self::Graph(graph.clone_ref(py)),
-            Self::Pickled(bytes) => Self::Pickled(bytes.clone_ref(py)),
+            Self::Shared(timing, value) => Self::Shared(*timing, value.clone_ref(py)),
+            Self::Flat(timing, flat) => Self::Flat(*timing, flat.clone_ref(py)),
+            Self::Graph(timing, graph) => Self::Graph(*timing, graph.clone_ref(py)),
+            Self::Pickled(timing, bytes) => Self::Pickled(*timing, bytes.clone_ref(py)),
         }
+    }
+
+    /// Returns the times that belong to the value.
+    #[inline]
+    pub(crate) const fn timing(&self) -> Timing {
+        let (Self::Shared(timing, _)
+        | Self::Flat(timing, _)
+        | Self::Graph(timing, _)
+        | Self::Pickled(timing, _)) = self;
+        *timing
+    }
+
+    /// Sets the times that belong to the value.
+    pub(crate) const fn set_timing(&mut self, new: Timing) {
+        let (Self::Shared(timing, _)
+        | Self::Flat(timing, _)
+        | Self::Graph(timing, _)
+        | Self::Pickled(timing, _)) = self;
+        *timing = new;
     }
 
     /// Returns the value for a caller. O(1) for immutable objects, O(size) for others.
@@ -123,10 +146,10 @@ impl Stored {
     /// Fails with what unpickling raises.
     pub(crate) fn decode(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
-            Self::Shared(value) => Ok(value),
-            Self::Flat(flat) => flat.copy(py).map(Bound::unbind),
-            Self::Graph(graph) => graph.get().build(py).map(Bound::unbind),
-            Self::Pickled(bytes) => pickle::loads(bytes.bind(py).as_any()).map(Bound::unbind),
+            Self::Shared(_, value) => Ok(value),
+            Self::Flat(_, flat) => flat.copy(py).map(Bound::unbind),
+            Self::Graph(_, graph) => graph.get().build(py).map(Bound::unbind),
+            Self::Pickled(_, bytes) => pickle::loads(bytes.bind(py).as_any()).map(Bound::unbind),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::shard::Shard;
 use super::shard_writer::ShardWriter;
 use super::slab::Entry;
 use crate::clock::{Clock, Timestamp};
+use crate::key::Key;
 
 impl<V> RawCache<V> {
     /// Sets when a live entry expires, and returns whether there was one. A time that has passed removes the entry.
@@ -17,8 +18,8 @@ impl<V> RawCache<V> {
         let (found, sweep_due) = self.write(key.hash, &Capacity::UNBOUNDED, clock, |writer| {
             let found = writer.shard.find(key, clock);
             match found {
-                Lookup::Live(slot) => writer.set_expiry_or_expire(slot, expires_at),
-                Lookup::Expired(slot) => writer.expire_own(slot),
+                Lookup::Live(slot) => writer.set_expiry_or_expire(key, slot, expires_at),
+                Lookup::Expired(slot) => writer.expire_own_unless_stale(slot),
                 Lookup::Missing => {}
             }
             (found, writer.sweep())
@@ -36,6 +37,13 @@ impl<V> Shard<V> {
         self.expiring -= usize::from(old != Timestamp::NEVER);
     }
 
+    /// Removes an expired entry and returns it, unless its value is kept as a stale one.
+    #[cold]
+    pub(super) fn remove_unless_stale(&mut self, slot: u32, clock: &impl Clock) -> Option<Entry<V>> {
+        let is_stale = self.is_stale(self.slab.get(slot), clock);
+        if is_stale { None } else { self.remove_expired(slot) }
+    }
+
     /// Removes an expired entry and returns it.
     #[cold]
     pub(super) fn remove_expired(&mut self, slot: u32) -> Option<Entry<V>> {
@@ -46,8 +54,9 @@ impl<V> Shard<V> {
 
 impl<V, C: Clock> ShardWriter<'_, V, C> {
     /// Sets when the entry of the operation's own key expires. Removes it if that time has passed.
-    pub(super) fn set_expiry_or_expire(&mut self, slot: u32, expires_at: Timestamp) {
+    pub(super) fn set_expiry_or_expire(&mut self, key: Key<'_>, slot: u32, expires_at: Timestamp) {
         if self.clock.has_passed(expires_at) {
+            self.shard.flights.overtake(key);
             self.expire_own(slot);
         } else {
             self.shard.set_expiry(slot, expires_at);
@@ -58,6 +67,14 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
     #[cold]
     pub(super) fn expire_own(&mut self, slot: u32) {
         if let Some(entry) = self.shard.remove_expired(slot) {
+            self.deferred.push_own_entry(entry);
+        }
+    }
+
+    /// Removes the entry of the operation's own key, which has expired, unless its value is kept as a stale one.
+    #[cold]
+    pub(super) fn expire_own_unless_stale(&mut self, slot: u32) {
+        if let Some(entry) = self.shard.remove_unless_stale(slot, self.clock) {
             self.deferred.push_own_entry(entry);
         }
     }

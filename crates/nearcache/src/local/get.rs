@@ -35,8 +35,24 @@ impl<V> RawCache<V> {
     pub fn get_with<T>(&self, key: &[u8], clock: &impl Clock, read: impl FnOnce(&V) -> T) -> Option<T> {
         let key = self.hasher.key(key);
         // The value of an expired entry is dropped here, after unlocking.
-        self.with_shard(key.hash, move |shard| shard.get_with(key, clock, read))
-            .ok()
+        self.with_shard(key.hash, move |shard| {
+            shard.get_with(key, clock, |entry| read(&entry.value))
+        })
+        .ok()
+    }
+
+    /// Returns what `read` makes of a live entry's value and expiry. Otherwise like [`get_with`](Self::get_with).
+    pub fn get_with_expiry<T>(
+        &self,
+        key: &[u8],
+        clock: &impl Clock,
+        read: impl FnOnce(&V, Timestamp) -> T,
+    ) -> Option<T> {
+        let key = self.hasher.key(key);
+        self.with_shard(key.hash, move |shard| {
+            shard.get_with(key, clock, |entry| read(&entry.value, entry.expires_at))
+        })
+        .ok()
     }
 
     /// Returns whether there is a live entry. O(1), one shard lock. Counts neither as a use nor in the statistics.
@@ -83,7 +99,7 @@ impl<V> Shard<V> {
         &mut self,
         key: Key<'_>,
         clock: &impl Clock,
-        read: impl FnOnce(&V) -> T,
+        read: impl FnOnce(&Entry<V>) -> T,
     ) -> Result<T, Option<V>> {
         let Some((slot, entry)) = look_up(&self.index, &self.slab, key) else {
             self.misses += 1;
@@ -91,10 +107,10 @@ impl<V> Shard<V> {
         };
         if entry.has_expired(clock) {
             self.misses += 1;
-            return Err(self.remove_expired(slot).map(|entry| entry.value));
+            return Err(self.remove_unless_stale(slot, clock).map(|entry| entry.value));
         }
         self.hits += 1;
-        let result = read(&entry.value);
+        let result = read(entry);
         if self.policy.hit_only_counts() {
             entry.node.count_use();
         } else {

@@ -40,6 +40,7 @@ mod shard;
 mod shard_writer;
 mod single_flight;
 mod slab;
+mod stale;
 mod stored_key;
 mod sweep;
 #[cfg(test)]
@@ -54,4 +55,4 @@ pub use freeze::Frozen;
 pub use insert::NewEntry;
 pub use keys::Keys;
 pub use raw_cache::RawCache;
-pub use single_flight::{FlightId, Joined, Leader, Waited, Waiter};
+pub use single_flight::{FlightId, Joined, Leader, Refresh, Waited, Waiter};

@@ -61,6 +61,19 @@ impl<V> RawCache<V> {
         })
     }
 
+    /// Keeps expired values for as long as this function says, so that [`get_stale`](Self::get_stale) finds them. Zero, the default,
+    /// keeps none.
+    ///
+    /// To everything else such an entry is absent, as any expired entry. A write or removal of its key removes it, and it may
+    /// be evicted. The function runs under the lock, so it has to be quick and must not use the cache.
+    #[must_use]
+    pub fn with_stale_times(self, stale_time: fn(&V) -> Duration) -> Self {
+        for shard in &self.shards {
+            lock(shard).set_stale_time(stale_time);
+        }
+        self
+    }
+
     /// Returns the number of entries, including expired ones that have not been removed yet. O(1), no lock.
     pub fn len(&self) -> u64 {
         self.totals.entries()

@@ -16,7 +16,7 @@ use super::index::Index;
 use super::single_flight::Flights;
 use super::slab::{Entry, Slab};
 use super::totals::{Change, Totals};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::error::OutOfMemory;
 use crate::key::{Key, KeyHash, KeyHasher};
 use crate::policy::{AnyPolicy, Eviction, Limit, Policy, Stamp};
@@ -40,6 +40,8 @@ pub(super) struct Shard<V> {
     pub(super) policy: AnyPolicy,
     hasher: KeyHasher,
     eviction: Eviction,
+    /// Returns for how long an expired value is kept.
+    stale_time: fn(&V) -> Duration,
     /// The weight of all entries.
     pub(super) weight: u64,
     /// The number of entries that can expire. While it is 0, writes need not read the clock.
@@ -69,6 +71,7 @@ impl<V> Shard<V> {
             policy: AnyPolicy::new(eviction),
             hasher,
             eviction,
+            stale_time: |_| Duration::ZERO,
             weight: 0,
             expiring: 0,
             sweep_cursor: 0,
@@ -79,6 +82,18 @@ impl<V> Shard<V> {
             flights: Flights::default(),
             totals,
         }
+    }
+
+    /// Sets the function that returns for how long an expired value is kept.
+    pub(super) fn set_stale_time(&mut self, stale_time: fn(&V) -> Duration) {
+        self.stale_time = stale_time;
+    }
+
+    /// Returns whether an entry that has expired is kept, because its value may still be wanted as a stale one.
+    #[cold]
+    pub(super) fn is_stale(&self, entry: &Entry<V>, clock: &impl Clock) -> bool {
+        let stale_time = (self.stale_time)(&entry.value);
+        !stale_time.is_zero() && !clock.has_passed(entry.expires_at.after(stale_time))
     }
 
     /// Returns the number of entries.
@@ -155,6 +170,7 @@ impl<V> Shard<V> {
             stats: self.stats,
             counting_since: self.counting_since,
             stamp: self.stamp,
+            stale_time: self.stale_time,
             ..Self::new(self.eviction, Arc::clone(&self.totals), self.hasher.clone())
         };
         std::mem::replace(self, empty)

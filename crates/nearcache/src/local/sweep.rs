@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::capacity::Capacity;
 use super::raw_cache::RawCache;
 use super::shard_writer::ShardWriter;
+use super::slab::Entry;
 use crate::clock::{Clock, Timestamp};
 
 /// How many slots of its shard a write looks at. An expired entry stays for at most a quarter as many writes as the shard has slots, and
@@ -73,7 +74,9 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
             let slot = if (cursor as usize) < slots { cursor } else { 0 };
             self.shard.sweep_cursor = slot + 1;
             let entry = self.shard.slab.occupied(slot);
-            if entry.is_some_and(|entry| entry.expires_at.is_over(now)) && self.deferred.has_room() {
+            let is_over =
+                |entry: &Entry<V>| entry.expires_at.is_over(now) && !self.shard.is_stale(entry, &now);
+            if entry.is_some_and(is_over) && self.deferred.has_room() {
                 self.expire(slot);
             }
         }

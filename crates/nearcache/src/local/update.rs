@@ -48,7 +48,7 @@ impl<V: Clone> RawCache<V> {
             };
             let new = function(snapshot.value).map_err(UpdateError::Function)?;
             let (replaced, sweep_due) = self.write(key.hash, capacity, clock, |writer| {
-                let replaced = writer.replace_if_unchanged(snapshot.version, new);
+                let replaced = writer.replace_if_unchanged(key, snapshot.version, new);
                 (replaced, writer.sweep())
             });
             self.sweep_other_shards(sweep_due, clock);
@@ -80,6 +80,7 @@ impl<V: Clone> RawCache<V> {
             let mut shard = self.lock(key.hash);
             if let Some(slot) = shard.slot_if_unchanged(snapshot.version) {
                 shard.stats.removals += 1;
+                shard.flights.overtake(key);
                 let removed = shard.remove(slot);
                 drop(shard);
                 return removed.map(|entry| entry.value);
@@ -108,7 +109,7 @@ impl<V: Clone> RawCache<V> {
             };
             let done = self.write(key.hash, &Capacity::UNBOUNDED, clock, |writer| {
                 let slot = writer.shard.slot_if_unchanged(version);
-                slot.inspect(|&slot| writer.set_expiry_or_expire(slot, expires_at))
+                slot.inspect(|&slot| writer.set_expiry_or_expire(key, slot, expires_at))
                     .is_some()
             });
             if done {
@@ -148,6 +149,7 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
     /// Replaces a value if it is unchanged, and returns whether it is. Keeps the expiry.
     fn replace_if_unchanged(
         &mut self,
+        key: Key<'_>,
         version: Version,
         (value, weight): (V, u64),
     ) -> Result<bool, Rejected> {
@@ -155,6 +157,7 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
             self.deferred.push_value(value);
             return Ok(false);
         };
+        self.shard.flights.overtake(key);
         match Rejected::check(weight, self.capacity.max_weight) {
             Ok(weight) => {
                 self.replace(slot, value, weight);

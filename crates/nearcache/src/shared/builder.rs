@@ -18,6 +18,7 @@ use super::registration::Registration;
 use crate::clock::{Clock, SystemClock};
 
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const FLIGHT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a file that is removed or replaced while it is opened is opened again.
 const TRIES: u32 = 100;
 
@@ -119,7 +120,7 @@ impl<C: Clock> Builder<C> {
     }
 
     fn handle(self, file: CacheFile) -> SharedCache<C> {
-        SharedCache::new(Arc::new(file), self.clock, self.lock_timeout)
+        SharedCache::new(Arc::new(file), self.clock, self.lock_timeout, FLIGHT_TIMEOUT)
     }
 
     /// Maps the file and takes a process slot in it.

@@ -1,5 +1,5 @@
 //! The handle that programs use. Each operation is in a file of its own: `get.rs`, `set.rs`, `update.rs`, `incr.rs`,
-//! `delete.rs`, `expire.rs`, `keys.rs`.
+//! `delete.rs`, `expire.rs`, `keys.rs`, `flight.rs`, `get_or_insert.rs`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::builder::Builder;
 use super::cache_file::CacheFile;
+use super::counters::Event;
 use super::entry::ProcessId;
 use super::error::{OpenError, SharedError};
 use super::file_state::FileState;
@@ -28,6 +29,7 @@ pub struct SharedCache<C = SystemClock> {
     file: Arc<CacheFile>,
     clock: C,
     lock_timeout: Duration,
+    flight_timeout: Duration,
 }
 
 /// Opening, and options of a handle.
@@ -48,17 +50,28 @@ impl SharedCache {
 }
 
 impl<C: Clock> SharedCache<C> {
-    pub(super) const fn new(file: Arc<CacheFile>, clock: C, lock_timeout: Duration) -> Self {
+    pub(super) const fn new(
+        file: Arc<CacheFile>,
+        clock: C,
+        lock_timeout: Duration,
+        flight_timeout: Duration,
+    ) -> Self {
         Self {
             file,
             clock,
             lock_timeout,
+            flight_timeout,
         }
     }
 
     /// Returns another handle that reads the time from this clock.
     pub fn with_clock<D: Clock>(&self, clock: D) -> SharedCache<D> {
-        SharedCache::new(Arc::clone(&self.file), clock, self.lock_timeout)
+        SharedCache::new(
+            Arc::clone(&self.file),
+            clock,
+            self.lock_timeout,
+            self.flight_timeout,
+        )
     }
 
     /// Returns another handle whose operations wait this long for a lock.
@@ -102,6 +115,25 @@ impl<C: Clock> SharedCache<C> {
     pub const fn lock_timeout(&self) -> Duration {
         self.lock_timeout
     }
+
+    /// Returns another handle whose [`get_or_insert_with`](Self::get_or_insert_with) waits this long for a leader that is
+    /// alive: by default 10 s. Then the caller computes the value itself.
+    #[must_use]
+    pub fn with_flight_timeout(&self, timeout: Duration) -> Self
+    where
+        C: Clone,
+    {
+        Self {
+            flight_timeout: timeout,
+            ..self.clone()
+        }
+    }
+
+    /// Returns how long this handle's [`get_or_insert_with`](Self::get_or_insert_with) waits for a leader that is alive.
+    #[must_use]
+    pub const fn flight_timeout(&self) -> Duration {
+        self.flight_timeout
+    }
 }
 
 /// The file, and the processes that use it.
@@ -115,7 +147,7 @@ impl<C: Clock> SharedCache<C> {
     /// Returns the size of the largest value that can be stored under a key of `key` bytes.
     #[must_use]
     pub fn max_value_bytes(&self, key: usize) -> usize {
-        (self.file.geometry.max_record() * WORD).saturating_sub(words_for(key, 0) * WORD)
+        (self.file.geometry.max_record() * WORD).saturating_sub(words_for(key, false, 0) * WORD)
     }
 
     /// Returns how many processes can have the file open at the same time.
@@ -201,6 +233,11 @@ impl<C: Clock> SharedCache<C> {
         stats::read(&self.file)
     }
 
+    /// Counts an event that only the caller sees, for [`stats`](Self::stats).
+    pub fn count(&self, event: Event) {
+        self.file.count(event.counter(), 1);
+    }
+
     /// Resets the statistics of all processes.
     pub fn reset_stats(&self) {
         stats::reset(&self.file, self.clock.now());
@@ -251,6 +288,7 @@ impl<C: Clone> Clone for SharedCache<C> {
             file: Arc::clone(&self.file),
             clock: self.clock.clone(),
             lock_timeout: self.lock_timeout,
+            flight_timeout: self.flight_timeout,
         }
     }
 }

@@ -17,6 +17,8 @@ use super::process_slot::ProcessSlot;
 pub(super) enum Counter {
     Hits,
     Misses,
+    /// Microseconds that computing the values of hits had taken.
+    Saved,
     Insertions,
     Removals,
     Evictions,
@@ -34,12 +36,47 @@ pub(super) enum Counter {
     Timeouts,
     /// Values that were found and that the caller could not use.
     Unreadable,
+    /// Flights that began.
+    Flights,
+    /// Callers that waited for a flight.
+    Waits,
+    /// Expired values that were used in their stale time.
+    StaleHits,
+    /// Values that were computed again before their stale time ended.
+    Refreshes,
+    /// Refreshes that failed.
+    FailedRefreshes,
+}
+
+/// An event that only the caller of the cache sees: see [`SharedCache::count`](super::SharedCache::count).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Event {
+    /// A caller waited for a flight.
+    Wait,
+    /// An expired value was used in its stale time.
+    StaleHit,
+    /// A value was computed again although it could still be used.
+    Refresh,
+    /// The computation of a refresh failed.
+    FailedRefresh,
+}
+
+impl Event {
+    pub(super) const fn counter(self) -> Counter {
+        match self {
+            Self::Wait => Counter::Waits,
+            Self::StaleHit => Counter::StaleHits,
+            Self::Refresh => Counter::Refreshes,
+            Self::FailedRefresh => Counter::FailedRefreshes,
+        }
+    }
 }
 
 /// The number of counters.
-pub(super) const COUNTERS: usize = Counter::Unreadable as usize + 1;
-/// The number of counters that are striped: hits and misses, which come first.
-const READ_COUNTERS: usize = Counter::Misses as usize + 1;
+pub(super) const COUNTERS: usize = Counter::FailedRefreshes as usize + 1;
+/// The number of counters that are striped: those of reads, which come first.
+const READ_COUNTERS: usize = Counter::Saved as usize + 1;
 
 thread_local! {
     /// The stripe of this thread, plus one; 0 before its first read.
@@ -61,14 +98,14 @@ fn stripe() -> usize {
 }
 
 impl CacheFile {
-    /// Returns the hits and misses that a stripe of a process slot counts.
+    /// Returns the hits, the misses and the saved time that a stripe of a process slot counts.
     #[inline]
     pub(super) fn read_counters(&self, slot: usize, stripe: usize) -> &[AtomicU64] {
         let start = self.geometry.process(slot) + PROCESS_READS + stripe * READ_STRIPE;
         &self.mapping.words()[start..][..READ_COUNTERS]
     }
 
-    /// Returns the other counters of a process slot. Its words for hits and misses are unused.
+    /// Returns the other counters of a process slot. Its words for those of reads are unused.
     #[inline]
     pub(super) fn counters(&self, slot: usize) -> &[AtomicU64] {
         &self.mapping.words()[self.geometry.process(slot) + PROCESS_COUNTERS..][..COUNTERS]
@@ -86,7 +123,7 @@ impl CacheFile {
     #[inline]
     fn count_in(&self, slot: &ProcessSlot, what: Counter, more: u64) {
         let words = match what {
-            Counter::Hits | Counter::Misses => self.read_counters(slot.number, stripe()),
+            Counter::Hits | Counter::Misses | Counter::Saved => self.read_counters(slot.number, stripe()),
             _ => self.counters(slot.number),
         };
         add(&words[what as usize], more, Ordering::Relaxed);

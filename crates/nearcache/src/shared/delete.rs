@@ -10,11 +10,13 @@ use super::get::READ_TIMEOUT;
 use super::hashing::Keyed;
 use super::mapped_words::add;
 use super::record::{MAX_KEY, Stamp};
-use super::writer::{Requirement, Writer};
+use super::writer::{Found, Requirement, Writer};
 use crate::clock::Clock;
 
 impl<C: Clock> SharedCache<C> {
     /// Deletes an entry; returns whether there was a live one.
+    ///
+    /// Also removes an expired entry in its stale time, and ends a flight for the key.
     ///
     /// Takes the lock of one shard.
     ///
@@ -47,7 +49,7 @@ impl<C: Clock> SharedCache<C> {
         mut condition: impl FnMut(u8, &[u8]) -> bool,
     ) -> Result<bool, SharedError> {
         let mut value = Vec::new();
-        while let Some(found) = self.read_before_delete(key, &mut value)? {
+        while let Some(found) = self.read_for_change(key, &mut value)? {
             if !condition(found.kind, &value) {
                 return Ok(false);
             }
@@ -58,8 +60,12 @@ impl<C: Clock> SharedCache<C> {
         Ok(false)
     }
 
-    /// Reads an entry that is to be deleted. If another write of it does not end, that is an error and not a miss.
-    fn read_before_delete(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<EntryInfo>, SharedError> {
+    /// Reads an entry that is to be changed. If another write of it does not end, that is an error and not a miss.
+    pub(super) fn read_for_change(
+        &self,
+        key: &[u8],
+        value: &mut Vec<u8>,
+    ) -> Result<Option<EntryInfo>, SharedError> {
         let timeout = self.lock_timeout().min(READ_TIMEOUT);
         self.read(key, value, timeout).map_err(|error| match error {
             ReadError::Busy => SharedError::Busy {
@@ -94,15 +100,20 @@ impl<C: Clock> SharedCache<C> {
 }
 
 impl<C: Clock> Writer<'_, C> {
-    /// Deletes the live entry of a key if the requirement is met; returns whether it did.
+    /// Deletes the entry of a key if the requirement is met; returns whether there was a live one.
     pub(super) fn delete(&self, key: &Keyed<'_>, requirement: Requirement) -> bool {
-        let entry = self
-            .find_live(key)
-            .filter(|entry| requirement.is_met(key, Some(entry)));
-        if let Some(entry) = &entry {
-            self.count(Counter::Removals, 1);
-            self.clear_slot(entry.at);
+        let found = self.find_present(key);
+        if !requirement.is_met(key, &found, &self.shard) {
+            return false;
         }
-        entry.is_some()
+        match &found {
+            Found::Live(entry) => {
+                self.count(Counter::Removals, 1);
+                self.clear_slot(entry.at);
+            }
+            Found::Retained(entry) => self.remove_expired(entry),
+            Found::Nothing => {}
+        }
+        found.live().is_some()
     }
 }

@@ -1,7 +1,10 @@
 //! What callers pass to a write, and what they learn of an entry and of a process.
 
+use std::time::Duration;
+
+use super::extension::Extension;
 use super::lock::Owner;
-use super::record::Stamp;
+use super::record::{NEVER, Stamp};
 use super::shard::Entry;
 use super::time::from_millis;
 use crate::clock::Timestamp;
@@ -23,6 +26,10 @@ pub struct NewEntry<'a> {
     pub kind: u8,
     /// The time at which the entry expires.
     pub expires_at: Timestamp,
+    /// Until when the value may be used after it has expired, if at all.
+    pub stale_until: Option<Timestamp>,
+    /// How long the value took to compute; zero if that is unknown.
+    pub cost: Duration,
 }
 
 impl<'a> NewEntry<'a> {
@@ -33,6 +40,8 @@ impl<'a> NewEntry<'a> {
             value,
             kind: 0,
             expires_at: Timestamp::NEVER,
+            stale_until: None,
+            cost: Duration::ZERO,
         }
     }
 
@@ -49,6 +58,27 @@ impl<'a> NewEntry<'a> {
     pub const fn expires_at(self, expires_at: Timestamp) -> Self {
         Self { expires_at, ..self }
     }
+
+    /// Sets until when [`get_stale_into`](super::SharedCache::get_stale_into) returns the value after it has expired.
+    ///
+    /// Until then the entry stays in the file, unless it is evicted. For all other operations it is absent. The file stores
+    /// the time from the expiry on, so a later [`touch`](super::SharedCache::touch) moves this time, too. An entry with a
+    /// stale time or a cost takes 24 bytes more.
+    #[must_use]
+    pub const fn stale_until(self, stale_until: Timestamp) -> Self {
+        Self {
+            stale_until: Some(stale_until),
+            ..self
+        }
+    }
+
+    /// Sets how long the value took to compute. Hits add it to [`SharedStats::saved`](super::SharedStats::saved).
+    ///
+    /// The file stores microseconds: up to 4 ms exactly, beyond that to one part in 4,096, and at most 50 days.
+    #[must_use]
+    pub const fn cost(self, cost: Duration) -> Self {
+        Self { cost, ..self }
+    }
 }
 
 /// Describes an entry that was found, without its value.
@@ -61,17 +91,30 @@ pub struct EntryInfo {
     pub len: usize,
     /// The time at which the entry expires.
     pub expires_at: Timestamp,
+    /// Until when the value may be used after it has expired; `None` if it may not.
+    pub stale_until: Option<Timestamp>,
+    /// How long the value took to compute; zero if that is unknown.
+    pub cost: Duration,
     /// Identifies this write of the entry, for [`set_if_unchanged`](super::SharedCache::set_if_unchanged).
     pub stamp: Stamp,
 }
 
 impl EntryInfo {
-    /// Describes an entry whose key has this hash.
-    pub(super) fn new(entry: &Entry, key: u64) -> Self {
+    /// Describes an entry with this extension, whose key has this hash.
+    #[inline]
+    pub(super) fn new(entry: &Entry, extension: Option<Extension>, key: u64) -> Self {
+        let record = &entry.record;
+        let (stale_until, cost) = extension.map_or((None, Duration::ZERO), |extension| {
+            let has_stale_time = extension.stale_millis() > 0 && record.expires_at != NEVER;
+            let stale_until = has_stale_time.then(|| from_millis(extension.stale_until(record.expires_at)));
+            (stale_until, Duration::from_micros(extension.cost().as_micros()))
+        });
         Self {
-            kind: entry.record.kind,
-            len: entry.record.value,
-            expires_at: from_millis(entry.record.expires_at),
+            kind: record.kind,
+            len: record.value,
+            expires_at: from_millis(record.expires_at),
+            stale_until,
+            cost,
             stamp: entry.stamp(key),
         }
     }
@@ -80,7 +123,7 @@ impl EntryInfo {
 /// Identifies a process that has a cache open, by its process slot in the file.
 ///
 /// A child of `fork` is another process than its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessId(pub(super) Owner);
 
 impl ProcessId {
@@ -95,4 +138,13 @@ impl ProcessId {
     pub const fn from_u64(number: u64) -> Self {
         Self(Owner::from_u64(number))
     }
+}
+
+/// Identifies a flight: one computation of a value for one key. See [`SharedCache::claim`](super::SharedCache::claim).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlightId {
+    /// The process of the leader, which computes.
+    pub process: ProcessId,
+    /// The number that the leader chose.
+    pub number: u64,
 }

@@ -236,6 +236,18 @@ pub enum ReadError {
     OutOfMemory(#[from] OutOfMemory),
 }
 
+/// The reason why [`try_get_or_insert_with`](super::SharedCache::try_get_or_insert_with) returned no value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComputeError<E> {
+    /// The cache could not be used. Nothing was computed.
+    #[error(transparent)]
+    Cache(#[from] SharedError),
+    /// The function that computes the value failed.
+    #[error("{0}")]
+    Function(E),
+}
+
 /// The reason why [`update`](super::SharedCache::update) did not store a new value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -3,6 +3,8 @@
 //! A read takes no lock: it looks the key up (`lookup.rs`), gets a buffer from its sink, copies the value and validates the
 //! copy. If a writer interferes it starts again, up to 64 times. Only then does it take the shard's lock, because the entry
 //! is probably being written by a process that was stopped or killed. It waits for the lock for a limited time.
+//!
+//! A read of a stale value differs only in which entries it accepts ([`Accept`]).
 
 use std::hint;
 use std::time::{Duration, Instant};
@@ -11,11 +13,13 @@ use super::cache::SharedCache;
 use super::counters::Counter;
 use super::entry::EntryInfo;
 use super::error::{ReadError, SharedError};
+use super::extension::Extension;
 use super::hashing::Keyed;
 use super::lookup::{Lookup, STARTS};
+use super::record::Record;
 use super::shard::Entry;
 use super::sink::Sink;
-use super::time::has_expired;
+use super::time::{has_expired, is_usable};
 use crate::clock::{Clock, Timestamp};
 use crate::error::OutOfMemory;
 
@@ -23,6 +27,33 @@ use crate::error::OutOfMemory;
 ///
 /// A write takes microseconds. It does not end if its process is stopped or killed.
 pub const READ_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Decides which entries a read returns.
+trait Accept: Copy {
+    fn accepts(self, record: &Record, extension: Option<Extension>, clock: &impl Clock) -> bool;
+}
+
+/// Accepts live entries.
+#[derive(Clone, Copy)]
+struct Live;
+
+/// Accepts live entries, and expired ones in their stale time.
+#[derive(Clone, Copy)]
+struct LiveOrStale;
+
+impl Accept for Live {
+    #[inline(always)]
+    fn accepts(self, record: &Record, _: Option<Extension>, clock: &impl Clock) -> bool {
+        !has_expired(record, clock)
+    }
+}
+
+impl Accept for LiveOrStale {
+    #[inline]
+    fn accepts(self, record: &Record, extension: Option<Extension>, clock: &impl Clock) -> bool {
+        is_usable(record, extension, clock)
+    }
+}
 
 impl<C: Clock> SharedCache<C> {
     /// Returns the value of a live entry.
@@ -61,7 +92,7 @@ impl<C: Clock> SharedCache<C> {
         timeout: Duration,
     ) -> Result<Option<EntryInfo>, OutOfMemory> {
         let found = self.read(key, sink, timeout);
-        self.count_read(matches!(found, Ok(Some(_))));
+        self.count_read(found.as_ref().ok().and_then(Option::as_ref));
         miss_if_busy(found)
     }
 
@@ -78,7 +109,7 @@ impl<C: Clock> SharedCache<C> {
     pub fn try_get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, ReadError> {
         let found = self.read(key, sink, Duration::ZERO);
         if !matches!(found, Err(ReadError::Busy)) {
-            self.count_read(matches!(found, Ok(Some(_))));
+            self.count_read(found.as_ref().ok().and_then(Option::as_ref));
         }
         found
     }
@@ -90,6 +121,46 @@ impl<C: Clock> SharedCache<C> {
     /// [`OutOfMemory`] if the sink has no memory.
     pub fn peek_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, OutOfMemory> {
         miss_if_busy(self.read(key, sink, READ_TIMEOUT))
+    }
+
+    /// Copies the value of an entry to a sink, also if it has expired but its
+    /// [stale time](super::NewEntry::stale_until) has not ended, and describes the entry.
+    ///
+    /// Its [`expires_at`](EntryInfo::expires_at) tells the two apart. Counts neither as a hit nor as a miss; see
+    /// [`Event::StaleHit`](super::Event::StaleHit).
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the sink has no memory.
+    pub fn get_stale_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, OutOfMemory> {
+        self.get_stale_into_within(key, sink, READ_TIMEOUT)
+    }
+
+    /// As [`get_stale_into`](Self::get_stale_into), but with another timeout instead of [`READ_TIMEOUT`].
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the sink has no memory.
+    pub fn get_stale_into_within(
+        &self,
+        key: &[u8],
+        sink: &mut impl Sink,
+        timeout: Duration,
+    ) -> Result<Option<EntryInfo>, OutOfMemory> {
+        miss_if_busy(self.read_accepted(key, sink, timeout, LiveOrStale))
+    }
+
+    /// As [`get_stale_into`](Self::get_stale_into), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Busy`] if the same entry is being written. [`ReadError::OutOfMemory`] if the sink has no memory.
+    pub fn try_get_stale_into(
+        &self,
+        key: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<Option<EntryInfo>, ReadError> {
+        self.read_accepted(key, sink, Duration::ZERO, LiveOrStale)
     }
 
     /// Describes a live entry without reading its value.
@@ -108,12 +179,14 @@ impl<C: Clock> SharedCache<C> {
     pub fn peek_within(&self, key: &[u8], timeout: Duration) -> Result<Option<EntryInfo>, ReadError> {
         let key = self.file().hashing.key(key);
         let shard = self.file().shard_of(&key);
-        let entry = match shard.find(&key) {
-            Lookup::Found(entry) => Some(entry).filter(|entry| !has_expired(&entry.record, self.clock())),
-            Lookup::Interrupted => self.find_locked(&key, timeout)?,
-            Lookup::Missing | Lookup::Damaged => None,
+        let found = match shard.find_extended(&key) {
+            (Lookup::Found(entry), extension) => {
+                Some((entry, extension)).filter(|(entry, _)| !has_expired(&entry.record, self.clock()))
+            }
+            (Lookup::Interrupted, _) => self.find_locked(&key, timeout)?,
+            (Lookup::Missing | Lookup::Damaged, _) => None,
         };
-        Ok(entry.map(|entry| EntryInfo::new(&entry, key.hash)))
+        Ok(found.map(|(entry, extension)| EntryInfo::new(&entry, extension, key.hash)))
     }
 
     /// Returns whether there is a live entry. O(1); takes no lock.
@@ -138,12 +211,19 @@ impl<C: Clock> SharedCache<C> {
     }
 
     #[inline]
-    fn count_read(&self, is_hit: bool) {
-        let what = if is_hit { Counter::Hits } else { Counter::Misses };
-        self.file().count(what, 1);
+    fn count_read(&self, hit: Option<&EntryInfo>) {
+        let Some(hit) = hit else {
+            self.file().count(Counter::Misses, 1);
+            return;
+        };
+        self.file().count(Counter::Hits, 1);
+        if !hit.cost.is_zero() {
+            let micros = u64::try_from(hit.cost.as_micros()).unwrap_or(u64::MAX);
+            self.file().count(Counter::Saved, micros);
+        }
     }
 
-    /// Reads a value and counts nothing. With a timeout of zero, never waits.
+    /// Reads the value of a live entry and counts nothing. With a timeout of zero, never waits.
     #[inline]
     pub(super) fn read(
         &self,
@@ -151,9 +231,20 @@ impl<C: Clock> SharedCache<C> {
         sink: &mut impl Sink,
         timeout: Duration,
     ) -> Result<Option<EntryInfo>, ReadError> {
+        self.read_accepted(key, sink, timeout, Live)
+    }
+
+    #[inline]
+    fn read_accepted(
+        &self,
+        key: &[u8],
+        sink: &mut impl Sink,
+        timeout: Duration,
+        accept: impl Accept,
+    ) -> Result<Option<EntryInfo>, ReadError> {
         let key = self.file().hashing.key(key);
-        match self.try_read(&key, sink) {
-            Err(ReadError::Busy) => self.retry_read(&key, sink, timeout),
+        match self.try_read(&key, sink, accept) {
+            Err(ReadError::Busy) => self.retry_read(&key, sink, timeout, accept),
             done => done,
         }
     }
@@ -164,32 +255,41 @@ impl<C: Clock> SharedCache<C> {
         key: &Keyed<'_>,
         sink: &mut impl Sink,
         timeout: Duration,
+        accept: impl Accept,
     ) -> Result<Option<EntryInfo>, ReadError> {
         for _ in 1..STARTS {
             hint::spin_loop();
-            match self.try_read(key, sink) {
+            match self.try_read(key, sink, accept) {
                 Err(ReadError::Busy) => {}
                 done => return done,
             }
         }
-        self.read_locked(key, sink, timeout)
+        self.read_locked(key, sink, timeout, accept)
     }
 
     /// Tries once to read a value, without a lock. All steps are in one function, so that their results stay in registers.
     #[inline(always)]
-    fn try_read(&self, key: &Keyed<'_>, sink: &mut impl Sink) -> Result<Option<EntryInfo>, ReadError> {
+    fn try_read(
+        &self,
+        key: &Keyed<'_>,
+        sink: &mut impl Sink,
+        accept: impl Accept,
+    ) -> Result<Option<EntryInfo>, ReadError> {
         let shard = self.file().shard_of(key);
         let entry = match shard.try_find(key) {
             Lookup::Found(entry) => entry,
             Lookup::Interrupted => return Err(ReadError::Busy),
             Lookup::Missing | Lookup::Damaged => return Ok(None),
         };
-        if has_expired(&entry.record, self.clock()) {
+        let Ok(extension) = shard.valid_extension(&entry) else {
+            return Err(ReadError::Busy);
+        };
+        if !accept.accepts(&entry.record, extension, self.clock()) {
             return Ok(None);
         }
         if sink.has_copy(entry.record.kind, entry.record.value, &entry.stamp(key.hash)) {
             shard.count_hit(&entry);
-            return Ok(Some(EntryInfo::new(&entry, key.hash)));
+            return Ok(Some(EntryInfo::new(&entry, extension, key.hash)));
         }
         let Ok(buffer) = sink.buffer(entry.record.kind, entry.record.value) else {
             return Err(ReadError::OutOfMemory(OutOfMemory));
@@ -197,7 +297,7 @@ impl<C: Clock> SharedCache<C> {
         if buffer.len() != entry.record.value {
             return Ok(None);
         }
-        match shard.read_value(key, &entry, buffer) {
+        match shard.read_value(key, &entry, buffer, extension) {
             Lookup::Found(entry) => {
                 // SAFETY: `buffer` is what the sink returned last, and has the length of the value. `read_value` has
                 // written all of it: `copy_words` asserts that.
@@ -206,7 +306,7 @@ impl<C: Clock> SharedCache<C> {
                     sink.filled(entry.record.value);
                 }
                 shard.count_hit(&entry);
-                Ok(Some(EntryInfo::new(&entry, key.hash)))
+                Ok(Some(EntryInfo::new(&entry, extension, key.hash)))
             }
             Lookup::Interrupted => Err(ReadError::Busy),
             Lookup::Missing => Ok(None),
@@ -218,12 +318,18 @@ impl<C: Clock> SharedCache<C> {
     }
 
     /// Finds a live entry under the lock.
-    fn find_locked(&self, key: &Keyed<'_>, timeout: Duration) -> Result<Option<Entry>, ReadError> {
+    fn find_locked(
+        &self,
+        key: &Keyed<'_>,
+        timeout: Duration,
+    ) -> Result<Option<(Entry, Option<Extension>)>, ReadError> {
         match self
             .file()
             .lock_for(self.file().shard_of(key), self.clock(), timeout)
         {
-            Ok(writer) => Ok(writer.find_live(key)),
+            Ok(writer) => Ok(writer
+                .find_live(key)
+                .map(|entry| (entry, writer.shard.extension(&entry)))),
             Err(SharedError::Busy { .. }) => Err(ReadError::Busy),
             Err(_) => Ok(None),
         }
@@ -237,15 +343,16 @@ impl<C: Clock> SharedCache<C> {
         key: &Keyed<'_>,
         sink: &mut impl Sink,
         timeout: Duration,
+        accept: impl Accept,
     ) -> Result<Option<EntryInfo>, ReadError> {
         let start = Instant::now();
         let mut scratch = Vec::new();
         for _ in 0..STARTS {
             let time_left = timeout.saturating_sub(start.elapsed());
-            let entry = match self.read_to_scratch(key, time_left, &mut scratch)? {
-                Lookup::Found(entry) => entry,
-                Lookup::Missing => return Ok(None),
-                Lookup::Interrupted | Lookup::Damaged => {
+            let (entry, extension) = match self.read_to_scratch(key, time_left, &mut scratch, accept)? {
+                (Lookup::Found(entry), extension) => (entry, extension),
+                (Lookup::Missing, _) => return Ok(None),
+                (Lookup::Interrupted | Lookup::Damaged, _) => {
                     self.file().count(Counter::Damages, 1);
                     return Ok(None);
                 }
@@ -266,7 +373,7 @@ impl<C: Clock> SharedCache<C> {
             unsafe {
                 sink.filled(len);
             }
-            return Ok(Some(EntryInfo::new(&entry, key.hash)));
+            return Ok(Some(EntryInfo::new(&entry, extension, key.hash)));
         }
         Ok(None)
     }
@@ -277,21 +384,27 @@ impl<C: Clock> SharedCache<C> {
         key: &Keyed<'_>,
         timeout: Duration,
         scratch: &mut Vec<u8>,
-    ) -> Result<Lookup, ReadError> {
+        accept: impl Accept,
+    ) -> Result<(Lookup, Option<Extension>), ReadError> {
         let shard = self.file().shard_of(key);
         let writer = match self.file().lock_for(shard, self.clock(), timeout) {
             Ok(writer) => writer,
             Err(SharedError::Busy { .. }) => return Err(ReadError::Busy),
-            Err(_) => return Ok(Lookup::Missing),
+            Err(_) => return Ok((Lookup::Missing, None)),
         };
-        let Some(entry) = writer.find_live(key) else {
-            return Ok(Lookup::Missing);
+        let found = writer.find_present(key).entry().copied();
+        let found = found.map(|entry| (entry, writer.shard.extension(&entry)));
+        let accepted =
+            found.filter(|(entry, extension)| accept.accepts(&entry.record, *extension, self.clock()));
+        let Some((entry, extension)) = accepted else {
+            return Ok((Lookup::Missing, None));
         };
         let buffer = scratch.spare_capacity_mut();
-        Ok(match buffer.get_mut(..entry.record.value) {
-            Some(buffer) => writer.shard.read_value(key, &entry, buffer),
+        let read = match buffer.get_mut(..entry.record.value) {
+            Some(buffer) => writer.shard.read_value(key, &entry, buffer, extension),
             None => Lookup::Found(entry),
-        })
+        };
+        Ok((read, extension))
     }
 }
 

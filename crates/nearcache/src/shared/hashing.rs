@@ -2,6 +2,7 @@
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
+use super::extension::Extension;
 use super::layout::WORD;
 use super::position::Position;
 
@@ -79,6 +80,17 @@ impl Hashing {
             sum.take(&words(&last));
         }
         sum.finish(key, value.len(), kind)
+    }
+
+    /// Returns what an extension adds to a record's checksum by exclusive or: nothing, if there is none. `key` is the hash
+    /// of the key.
+    #[inline]
+    pub(super) fn extension_checksum(&self, key: u64, extension: Option<Extension>) -> u32 {
+        let Some(Extension([one, process, number])) = extension else {
+            return 0;
+        };
+        let sum = fold(one ^ self.seed, process ^ key ^ SPREAD);
+        mix(fold(sum ^ SPREAD, number ^ self.seed.rotate_left(32)) ^ sum.rotate_left(17)).0
     }
 
     /// Starts the checksum of a value.

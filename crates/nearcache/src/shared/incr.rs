@@ -7,6 +7,7 @@ use super::cache::SharedCache;
 use super::counters::Counter;
 use super::entry::NewEntry;
 use super::error::SharedError;
+use super::extension::Extension;
 use super::hashing::Keyed;
 use super::record::Record;
 use super::writer::{Requirement, Writer};
@@ -103,8 +104,12 @@ impl<C: Clock> Writer<'_, C> {
             return Incremented::NotAnInteger;
         };
         let old = word.load(Ordering::Relaxed).to_ne_bytes();
-        let checksum = |bytes: [u8; size_of::<i64>()]| self.shard.hashing.checksum(key.hash, &bytes, kind);
-        if checksum(old) != entry.record.checksum {
+        let hashing = self.shard.hashing;
+        let checksum = |bytes: [u8; size_of::<i64>()], extension: Option<Extension>| {
+            hashing.checksum(key.hash, &bytes, kind) ^ hashing.extension_checksum(key.hash, extension)
+        };
+        let extension = ring.extension(&entry.record);
+        if checksum(old, extension) != entry.record.checksum {
             self.count(Counter::Damages, 1);
             self.clear_slot(entry.at);
             return Incremented::Missing;
@@ -113,11 +118,13 @@ impl<C: Clock> Writer<'_, C> {
             return Incremented::Overflow;
         };
         let new = sum.to_ne_bytes();
+        // A write ends the flight for its key.
+        let extension = extension.map(|extension| extension.with_flight(None));
         let record = Record {
-            checksum: checksum(new),
+            checksum: checksum(new, extension),
             ..entry.record
         };
-        ring.overwrite(&record, None, &new);
+        ring.overwrite(&record, None, &new, extension);
         // A counter that is only incremented is in use as much as one that is read.
         self.shard.count_hit(&entry);
         self.count(Counter::Insertions, 1);

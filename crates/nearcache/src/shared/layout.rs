@@ -9,7 +9,7 @@
 /// The first word of the file. It identifies a cache file and its byte order.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"NEARCACH");
 /// The version of the format. A file of another version is replaced.
-pub(super) const VERSION: u64 = 4;
+pub(super) const VERSION: u64 = 5;
 
 /// The size of a word in bytes.
 pub(super) const WORD: usize = 8;

@@ -26,7 +26,7 @@ const SLEEP: Duration = Duration::from_millis(10);
 const SHORTEST_SLEEP: Duration = Duration::from_micros(100);
 
 /// The owner of a lock: a process slot, and its generation, which tells its successive processes apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Owner(u64);
 
 impl Owner {

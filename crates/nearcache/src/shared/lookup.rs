@@ -12,6 +12,7 @@ use std::hint;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
+use super::extension::Extension;
 use super::hashing::Keyed;
 use super::layout::{BUCKET, MOVING};
 use super::mapped_words::fence;
@@ -34,6 +35,10 @@ pub(super) enum Lookup {
     Damaged,
 }
 
+/// A writer interfered with a read of an entry that was found.
+#[derive(Debug)]
+pub(super) struct Interrupted;
+
 /// The result of comparing one slot with a key.
 enum SlotMatch {
     Match(Entry),
@@ -51,6 +56,20 @@ impl Shard<'_> {
             }
         }
         Lookup::Interrupted
+    }
+
+    /// As [`find`](Self::find), and reads the extension of the entry, if it has one.
+    pub(super) fn find_extended(&self, key: &Keyed<'_>) -> (Lookup, Option<Extension>) {
+        for _ in 0..STARTS {
+            let found = self.find(key);
+            let Lookup::Found(entry) = &found else {
+                return (found, None);
+            };
+            if let Ok(extension) = self.valid_extension(entry) {
+                return (found, extension);
+            }
+        }
+        (Lookup::Interrupted, None)
     }
 
     /// Tries once to find the entry of a key.
@@ -144,6 +163,17 @@ impl Shard<'_> {
         }
     }
 
+    /// Reads the extension of an entry, if it has one; `Err` if a writer interfered.
+    #[inline(always)]
+    pub(super) fn valid_extension(&self, entry: &Entry) -> Result<Option<Extension>, Interrupted> {
+        let extension = self.extension(entry);
+        let is_valid = extension.is_none()
+            || self
+                .ring_of(entry.state)
+                .is_some_and(|ring| ring.is_unchanged(&entry.record));
+        if is_valid { Ok(extension) } else { Err(Interrupted) }
+    }
+
     /// Copies the value of an entry to a buffer of its length. If the result is [`Lookup::Found`], the buffer holds the
     /// value that belongs to the entry.
     #[inline(always)]
@@ -152,12 +182,13 @@ impl Shard<'_> {
         key: &Keyed<'_>,
         entry: &Entry,
         buffer: &mut [MaybeUninit<u8>],
+        extension: Option<Extension>,
     ) -> Lookup {
         let Some(ring) = self.ring_of(entry.state) else {
             return Lookup::Missing;
         };
         let record = &entry.record;
-        let checksum = ring.read_value(record, key.hash, buffer);
+        let checksum = ring.read_value(record, key.hash, buffer, extension);
         if !ring.is_unchanged(record) {
             Lookup::Interrupted
         } else if checksum == record.checksum {

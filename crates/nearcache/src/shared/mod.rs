@@ -21,10 +21,10 @@
 // Where the modules are, from the outside in:
 //
 // - The handle and its operations: `cache`, `builder`, `get`, `set`, `update`, `incr`, `delete`, `expire`, `keys`, `stats`,
-//   `validate`, `inspect`; what they take and return: `entry`, `sink`, `error`.
+//   `validate`, `inspect`, `flight`, `get_or_insert`; what they take and return: `entry`, `sink`, `error`.
 // - A shard: `shard`, `lookup` (without the lock), `lock`, `writer` (with it), `choose_slot`, `evict`, `free_space`,
 //   `recount`, `flaw`.
-// - The file: `layout`, `slot`, `ring`, `position`, `record`, `span`, `hashing`, `time`, `mapped_words`, `counters`.
+// - The file: `layout`, `slot`, `ring`, `position`, `record`, `extension`, `span`, `hashing`, `time`, `mapped_words`, `counters`.
 // - Opening: `cache_file`, `file`, `create`, `creation_lock`, `setup_lock`, `leftovers`, `adoption`, `file_state`.
 // - Processes: `registration`, `process_slot`, `descriptors`, `fork`.
 // - Unsafe code: `mapping`, `os`, `push_list`, one function of `span`, the trait `sink` and its two calls in `get`.
@@ -47,12 +47,15 @@ mod entry;
 mod error;
 mod evict;
 mod expire;
+mod extension;
 mod file;
 mod file_state;
 mod flaw;
+mod flight;
 mod fork;
 mod free_space;
 mod get;
+mod get_or_insert;
 mod hashing;
 mod incr;
 mod inspect;
@@ -87,9 +90,11 @@ mod writer;
 
 pub use builder::Builder;
 pub use cache::SharedCache;
-pub use entry::{EntryInfo, NewEntry, ProcessId};
-pub use error::{OpenError, ReadError, SharedError, UpdateError};
+pub use counters::Event;
+pub use entry::{EntryInfo, FlightId, NewEntry, ProcessId};
+pub use error::{ComputeError, OpenError, ReadError, SharedError, UpdateError};
 pub use file_state::FileState;
+pub use flight::{Claim, ClaimRequest};
 pub use get::READ_TIMEOUT;
 pub use incr::Incremented;
 pub use inspect::{FileInfo, FileKind, inspect, remove_unused};

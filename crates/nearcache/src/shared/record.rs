@@ -1,10 +1,12 @@
-//! The header of a record: its first four words. The key follows, then the value, each from the start of a word.
+//! The header of a record: its first four words. The key follows, then the value, each from the start of a word. An
+//! *extended* record has three more words between them (`extension.rs`).
 //!
 //! A header is believed only if its check bits match its position and size, and if its lengths fit into the ring. So a
 //! [`Record`] always describes words that exist: [`Record::parse`] guarantees that the header, the key and the value fit
 //! into `allotted` words, and that `allotted` is at most the ring's length. All code that copies keys and values relies on
 //! this.
 
+use super::extension::EXTENSION;
 use super::hashing::Hashing;
 use super::layout::WORD;
 use super::position::Position;
@@ -16,23 +18,26 @@ pub(super) const LEAD: usize = 4;
 pub(super) const NEVER: u64 = TIME_MASK;
 pub(super) const MAX_KEY: usize = 0xffff;
 /// The most bytes that a record may have beyond what its key and value need.
-pub(super) const MAX_SLACK: usize = 0xffff;
+pub(super) const MAX_SLACK: usize = 0x7fff;
 
 const TIME_MASK: u64 = (1 << 48) - 1;
 const ALLOTTED_SHIFT: u32 = 16;
 const ALLOTTED_MASK: u64 = (1 << 24) - 1;
 const SEQUENCE_SHIFT: u32 = 40;
+const KEY_SHIFT: u32 = 48;
+const EXTENDED_SHIFT: u32 = 47;
+const SLACK_SHIFT: u32 = 32;
 
 /// Returns how many words a record with such a key and value needs.
 #[inline]
-pub(super) const fn words_for(key: usize, value: usize) -> usize {
-    value_offset(key) + value.div_ceil(WORD)
+pub(super) const fn words_for(key: usize, is_extended: bool, value: usize) -> usize {
+    value_offset(key, is_extended) + value.div_ceil(WORD)
 }
 
 /// Returns how many words precede the value.
 #[inline]
-const fn value_offset(key: usize) -> usize {
-    LEAD + key.div_ceil(WORD)
+const fn value_offset(key: usize, is_extended: bool) -> usize {
+    LEAD + key.div_ceil(WORD) + if is_extended { EXTENSION } else { 0 }
 }
 
 /// The contents of a record's header, and where it was read.
@@ -58,6 +63,8 @@ pub(super) struct Record {
     pub(super) slot: usize,
     /// The kind of the value, which the caller chooses.
     pub(super) kind: u8,
+    /// Whether there is an extension between key and value.
+    pub(super) is_extended: bool,
 }
 
 /// Returns the first word of a record.
@@ -96,9 +103,10 @@ impl Record {
             return None;
         }
         let allotted = allotted as usize;
-        let key = (lengths >> 48) as usize;
-        let slack = (lengths >> 32) as usize & MAX_SLACK;
-        let value = (allotted * WORD).checked_sub(value_offset(key) * WORD + slack)?;
+        let key = (lengths >> KEY_SHIFT) as usize;
+        let is_extended = (lengths >> EXTENDED_SHIFT) & 1 == 1;
+        let slack = (lengths >> SLACK_SHIFT) as usize & MAX_SLACK;
+        let value = (allotted * WORD).checked_sub(value_offset(key, is_extended) * WORD + slack)?;
         (allotted <= ring).then_some(Self {
             position,
             start,
@@ -111,6 +119,7 @@ impl Record {
             written_at: writing >> 16,
             slot: (((expiry & 0xffff) << 8) | ((writing >> 8) & 0xff)) as usize,
             kind: writing as u8,
+            is_extended,
         })
     }
 
@@ -128,6 +137,7 @@ impl Record {
             written_at: 0,
             slot: 0,
             kind: 0,
+            is_extended: false,
         }
     }
 
@@ -136,8 +146,12 @@ impl Record {
     pub(super) const fn words(&self) -> [u64; 3] {
         let slack = (self.allotted - self.value_offset()) * WORD - self.value;
         let slot = self.slot as u64;
+        let extended = (self.is_extended as u64) << EXTENDED_SHIFT;
         [
-            ((self.key as u64) << 48) | ((slack as u64) << 32) | self.checksum as u64,
+            ((self.key as u64) << KEY_SHIFT)
+                | extended
+                | ((slack as u64) << SLACK_SHIFT)
+                | self.checksum as u64,
             (self.expires_at << 16) | (slot >> 8),
             (self.written_at << 16) | ((slot & 0xff) << 8) | self.kind as u64,
         ]
@@ -146,13 +160,24 @@ impl Record {
     /// Returns how many words precede the value.
     #[inline]
     pub(super) const fn value_offset(&self) -> usize {
-        value_offset(self.key)
+        value_offset(self.key, self.is_extended)
     }
 
-    /// Returns how many words the header, the key and the value take.
+    /// Returns how many words precede the extension, or where it would be.
+    #[inline]
+    pub(super) const fn extension_offset(&self) -> usize {
+        value_offset(self.key, false)
+    }
+
+    /// Returns whether the record is the placeholder of a flight: it stands for no entry.
+    pub(super) const fn is_placeholder(&self) -> bool {
+        self.is_extended && self.expires_at == 0 && self.value == 0
+    }
+
+    /// Returns how many words the header, the key, the extension and the value take.
     #[inline]
     pub(super) const fn used_words(&self) -> usize {
-        words_for(self.key, self.value)
+        words_for(self.key, self.is_extended, self.value)
     }
 
     /// Returns the stamp of this write of the record. `key` is the hash of the key.

@@ -16,6 +16,7 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
+use super::extension::{EXTENSION, Extension};
 use super::hashing::{BLOCK, Checksum, Hashing};
 use super::layout::WORD;
 use super::mapped_words::{AtomicU64, fence, store};
@@ -256,6 +257,26 @@ impl<'a> Ring<'a> {
         self.span(record, LEAD, record.key.div_ceil(WORD))
     }
 
+    /// Returns the words of an extended record's extension.
+    pub(super) fn extension_words(&self, record: &Record) -> Span<'a> {
+        self.span(record, record.extension_offset(), EXTENSION)
+    }
+
+    /// Reads the extension of a record, if it has one.
+    #[inline(always)]
+    pub(super) fn extension(&self, record: &Record) -> Option<Extension> {
+        record.is_extended.then(|| self.read_extension(record))
+    }
+
+    fn read_extension(&self, record: &Record) -> Extension {
+        let mut extension = Extension::NONE;
+        let words = self.extension_words(record).words();
+        for (value, word) in extension.0.iter_mut().zip(words) {
+            *value = word.load(Ordering::Relaxed);
+        }
+        extension
+    }
+
     /// Returns the words of a record's value.
     #[inline(always)]
     pub(super) fn value(&self, record: &Record) -> Span<'a> {
@@ -268,21 +289,28 @@ impl<'a> Ring<'a> {
         record.key == key.len() && self.key(record).holds(key)
     }
 
-    /// Copies a record's value to a buffer of its length and returns the checksum of the copy. `key` is the hash of the
-    /// key.
+    /// Copies a record's value to a buffer of its length and returns the checksum of the copy and the extension. `key` is
+    /// the hash of the key.
     #[inline(always)]
-    pub(super) fn read_value(&self, record: &Record, key: u64, buffer: &mut [MaybeUninit<u8>]) -> u32 {
+    pub(super) fn read_value(
+        &self,
+        record: &Record,
+        key: u64,
+        buffer: &mut [MaybeUninit<u8>],
+        extension: Option<Extension>,
+    ) -> u32 {
         let value = self.value(record);
         if value.second.is_empty() {
             let sum = self.hashing.start_checksum();
             let sum = copy_words(value.first, buffer, sum, Checksum::with);
-            return sum.finish(key, buffer.len(), record.kind);
+            return sum.finish(key, buffer.len(), record.kind)
+                ^ self.hashing.extension_checksum(key, extension);
         }
         let bytes = value.read(buffer);
-        self.hashing.checksum(key, bytes, record.kind)
+        self.hashing.checksum(key, bytes, record.kind) ^ self.hashing.extension_checksum(key, extension)
     }
 
-    /// Returns the checksum of a record's value. `key` is the hash of the key.
+    /// Returns the checksum of a record's value and extension. `key` is the hash of the key.
     pub(super) fn checksum(&self, record: &Record, key: u64) -> u32 {
         let mut sum = self.hashing.start_checksum();
         let mut block = [0; BLOCK];
@@ -298,7 +326,8 @@ impl<'a> Ring<'a> {
         if filled > 0 {
             sum.take(&block);
         }
-        sum.finish(key, record.value, record.kind)
+        let extension = self.extension(record);
+        sum.finish(key, record.value, record.kind) ^ self.hashing.extension_checksum(key, extension)
     }
 
     /// Returns the first word of a record.
@@ -311,19 +340,38 @@ impl<'a> Ring<'a> {
 /// Records, to be written under the lock.
 impl Ring<'_> {
     /// Writes a new record beyond the head. The caller has made space for it.
-    pub(super) fn write(&self, record: &Record, key: &[u8], value: &[u8]) {
+    pub(super) fn write(&self, record: &Record, key: &[u8], value: &[u8], extension: Option<Extension>) {
         store(&self.data[record.start], record.first, Ordering::Relaxed);
         self.write_header(record);
+        self.write_extension(record, extension);
         self.key(record).write(key);
         self.value(record).write(value);
     }
 
-    /// Overwrites a record in place. Position and size stay; the key is written only if one is given.
-    pub(super) fn overwrite(&self, record: &Record, key: Option<&[u8]>, value: &[u8]) {
+    /// Overwrites the header and the extension of a record. Position, size, key and value stay.
+    pub(super) fn overwrite_extension(&self, record: &Record, extension: Extension) {
         let first = &self.data[record.start];
         store(first, record::next_sequence(record.first), Ordering::Relaxed);
         fence(Ordering::Release);
         self.write_header(record);
+        self.write_extension(record, Some(extension));
+        let done = record::next_sequence(record::next_sequence(record.first));
+        store(first, done, Ordering::Release);
+    }
+
+    /// Overwrites a record in place. Position and size stay; the key is written only if one is given.
+    pub(super) fn overwrite(
+        &self,
+        record: &Record,
+        key: Option<&[u8]>,
+        value: &[u8],
+        extension: Option<Extension>,
+    ) {
+        let first = &self.data[record.start];
+        store(first, record::next_sequence(record.first), Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.write_header(record);
+        self.write_extension(record, extension);
         if let Some(key) = key {
             self.key(record).write(key);
         }
@@ -337,6 +385,16 @@ impl Ring<'_> {
         let words = self.span(record, 1, LEAD - 1).words();
         for (word, value) in words.zip(record.words()) {
             store(word, value, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes the extension of a record, if it has one.
+    fn write_extension(&self, record: &Record, extension: Option<Extension>) {
+        if let Some(extension) = extension {
+            let words = self.extension_words(record).words();
+            for (word, value) in words.zip(extension.0) {
+                store(word, value, Ordering::Relaxed);
+            }
         }
     }
 

@@ -9,14 +9,15 @@ use super::choose_slot::ChosenSlot;
 use super::counters::Counter;
 use super::entry::NewEntry;
 use super::error::SharedError;
+use super::extension::{Cost, Extension};
 use super::hashing::Keyed;
 use super::layout::WORD;
-use super::record::{MAX_SLACK, Record, Stamp, words_for};
+use super::record::{MAX_SLACK, NEVER, Record, Stamp, words_for};
 use super::ring::Ring;
 use super::shard::Entry;
 use super::slot::{Queue, Slot, SlotState};
 use super::time::expiry_to_millis;
-use super::writer::{Requirement, Writer};
+use super::writer::{Found, Requirement, Writer};
 use crate::clock::Clock;
 use crate::condition::Condition;
 use crate::error::Rejected;
@@ -34,7 +35,17 @@ pub(super) struct Payload<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) kind: u8,
     pub(super) expires_at: u64,
+    pub(super) extension: Option<Extension>,
+    /// The checksum of the bytes and the extension.
     pub(super) checksum: u32,
+}
+
+impl Payload<'_> {
+    /// Returns how many words the record needs.
+    #[inline]
+    pub(super) const fn words(&self, key: &Keyed<'_>) -> usize {
+        words_for(key.bytes.len(), self.extension.is_some(), self.bytes.len())
+    }
 }
 
 impl<C: Clock> SharedCache<C> {
@@ -96,26 +107,66 @@ impl<C: Clock> SharedCache<C> {
     }
 
     #[inline]
-    fn write(&self, key: &[u8], entry: NewEntry<'_>, requirement: Requirement) -> Result<bool, SharedError> {
+    pub(super) fn write(
+        &self,
+        key: &[u8],
+        entry: NewEntry<'_>,
+        requirement: Requirement,
+    ) -> Result<bool, SharedError> {
         let key = self.checked_key(key)?;
         let payload = self.payload(&key, entry);
-        let words = words_for(key.bytes.len(), entry.value.len());
+        self.write_payload(&key, &payload, requirement)
+    }
+
+    #[inline]
+    pub(super) fn write_payload(
+        &self,
+        key: &Keyed<'_>,
+        payload: &Payload<'_>,
+        requirement: Requirement,
+    ) -> Result<bool, SharedError> {
+        let words = payload.words(key);
         if words > LARGE_WORDS {
-            self.make_space_ahead(&key, &payload, requirement, words)?;
+            self.make_space_ahead(key, payload, requirement, words)?;
         }
-        self.file().shard_of(&key).prefetch(&key);
-        let stored = self.lock(&key)?.set(&key, &payload, requirement)?;
+        self.file().shard_of(key).prefetch(key);
+        let stored = self.lock(key)?.set(key, payload, requirement)?;
         Ok(stored)
     }
 
     /// Returns an entry's value in the form in which it is stored.
     #[inline]
     pub(super) fn payload<'a>(&self, key: &Keyed<'_>, entry: NewEntry<'a>) -> Payload<'a> {
-        Payload {
+        let payload = Payload {
             bytes: entry.value,
             kind: entry.kind,
             expires_at: expiry_to_millis(entry.expires_at),
+            extension: None,
             checksum: self.file().hashing.checksum(key.hash, entry.value, entry.kind),
+        };
+        if entry.stale_until.is_none() && entry.cost.is_zero() {
+            return payload;
+        }
+        let stale_until = entry.stale_until.map_or(0, expiry_to_millis);
+        let stale_millis = match stale_until {
+            NEVER => NEVER,
+            time => time.saturating_sub(payload.expires_at),
+        };
+        self.extended(key, payload, Extension::new(stale_millis, Cost::new(entry.cost)))
+    }
+
+    /// Adds an extension to a payload that has none.
+    pub(super) fn extended<'a>(
+        &self,
+        key: &Keyed<'_>,
+        payload: Payload<'a>,
+        extension: Extension,
+    ) -> Payload<'a> {
+        let extension = Some(extension);
+        Payload {
+            extension,
+            checksum: payload.checksum ^ self.file().hashing.extension_checksum(key.hash, extension),
+            ..payload
         }
     }
 
@@ -149,26 +200,42 @@ impl<'a, C: Clock> Writer<'a, C> {
         payload: &Payload<'_>,
         requirement: Requirement,
     ) -> Result<bool, Rejected> {
-        let entry = self.find_live(key);
-        if !requirement.is_met(key, entry.as_ref()) {
+        let found = self.find_present(key);
+        if !requirement.is_met(key, &found, &self.shard) {
             return Ok(false);
         }
-        let words = words_for(key.bytes.len(), payload.bytes.len());
+        let words = payload.words(key);
         if words > self.max_record {
-            return Err(self.reject(entry.as_ref(), words));
+            return Err(self.reject(found.entry(), words));
         }
-        match entry {
-            Some(entry) if fits(&entry.record, key, payload) => {
-                self.overwrite(&entry, payload);
-                // A write counts as a hit: a key that is often written must not be evicted.
-                self.shard.count_hit(&entry);
-            }
-            entry => self.insert(entry.as_ref(), key, payload, words),
+        let is_in_place = self.store(&found, key, payload, words);
+        match &found {
+            // A write counts as a hit: a key that is often written must not be evicted.
+            Found::Live(entry) if is_in_place => self.shard.count_hit(entry),
+            Found::Retained(entry) => self.count_expiration(entry),
+            Found::Live(_) | Found::Nothing => {}
         }
         self.count(Counter::Insertions, 1);
+        Ok(true)
+    }
+
+    /// Writes a value to the record of its key or to a new one; returns whether it was the former. `found` is what is under
+    /// the key.
+    pub(super) fn store(
+        &mut self,
+        found: &Found,
+        key: &Keyed<'_>,
+        payload: &Payload<'_>,
+        words: usize,
+    ) -> bool {
+        let fitting = found.entry().filter(|entry| fits(&entry.record, key, payload));
+        match fitting {
+            Some(entry) => self.overwrite(entry, payload),
+            None => self.insert(found.entry(), key, payload, words),
+        }
         self.count(Counter::Written, words as u64);
         self.sweep();
-        Ok(true)
+        fitting.is_some()
     }
 
     /// Rejects a value that is too large, and removes the old one: a later read must not return it.
@@ -185,16 +252,15 @@ impl<'a, C: Clock> Writer<'a, C> {
 
     /// Makes some of the space that a value needs; returns whether nothing is left to do before it is stored.
     fn has_made_space(&mut self, key: &Keyed<'_>, payload: &Payload<'_>, requirement: Requirement) -> bool {
-        let entry = self.find_live(key);
-        let words = words_for(key.bytes.len(), payload.bytes.len());
-        let in_place = entry
-            .as_ref()
-            .is_some_and(|entry| fits(&entry.record, key, payload));
-        if in_place || words > self.max_record || !requirement.is_met(key, entry.as_ref()) {
+        let found = self.find_present(key);
+        let entry = found.entry();
+        let words = payload.words(key);
+        let in_place = entry.is_some_and(|entry| fits(&entry.record, key, payload));
+        if in_place || words > self.max_record || !requirement.is_met(key, &found, &self.shard) {
             return true;
         }
         let state = match entry {
-            Some(entry) => self.state_of_replacement(&entry, words),
+            Some(entry) => self.state_of_replacement(entry, words),
             None => self.state_of_new(words),
         };
         let ring = self.target_ring(state);
@@ -211,9 +277,10 @@ impl<'a, C: Clock> Writer<'a, C> {
             expires_at: payload.expires_at,
             written_at: self.now,
             kind: payload.kind,
+            is_extended: payload.extension.is_some(),
             ..entry.record
         };
-        ring.overwrite(&record, None, payload.bytes);
+        ring.overwrite(&record, None, payload.bytes, payload.extension);
     }
 
     /// Writes a new record and stores its slot. If the key has an old entry, its slot is reused.
@@ -238,16 +305,17 @@ impl<'a, C: Clock> Writer<'a, C> {
             written_at: self.now,
             slot: at,
             kind: payload.kind,
+            is_extended: payload.extension.is_some(),
             ..record
         };
         // Read before the record is written: after a reboot, the slot may point to where the record will be.
         let before = self.entry_at(at);
         let ring = self.target_ring(state);
         if record.position == ring.head() {
-            ring.write(&record, key.bytes, payload.bytes);
+            ring.write(&record, key.bytes, payload.bytes, payload.extension);
             ring.move_head(record.position.advanced(words as u64));
         } else {
-            ring.overwrite(&record, Some(key.bytes), payload.bytes);
+            ring.overwrite(&record, Some(key.bytes), payload.bytes, payload.extension);
         }
         if old.is_none() && before.is_some() {
             self.count(Counter::Evictions, 1);
@@ -280,7 +348,8 @@ impl<'a, C: Clock> Writer<'a, C> {
 
 /// Returns whether a value fits into the record of its key without wasting much of it.
 fn fits(record: &Record, key: &Keyed<'_>, payload: &Payload<'_>) -> bool {
-    let (words, allotted) = (words_for(key.bytes.len(), payload.bytes.len()), record.allotted);
-    let slack = ((allotted - record.value_offset()) * WORD).saturating_sub(payload.bytes.len());
+    let (words, allotted) = (payload.words(key), record.allotted);
+    let offset = words_for(key.bytes.len(), payload.extension.is_some(), 0);
+    let slack = (allotted.saturating_sub(offset) * WORD).saturating_sub(payload.bytes.len());
     words <= allotted && slack <= MAX_SLACK && (allotted <= ALWAYS_FITS || allotted <= words * 2)
 }

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::sync::atomic::Ordering;
 
+use super::extension::Extension;
 use super::hashing::{Hashing, Keyed};
 use super::layout::{BUCKET, ENTRIES, SHARD_EPOCH};
 use super::mapped_words::{AtomicU64, replace};
@@ -72,6 +73,15 @@ impl<'a> Shard<'a> {
             Some(queue) => Some(self.ring(queue)),
             None => None,
         }
+    }
+
+    /// Reads the extension of an entry, if it has one. Without the lock, the result is to be validated.
+    #[inline(always)]
+    pub(super) fn extension(&self, entry: &Entry) -> Option<Extension> {
+        if !entry.record.is_extended {
+            return None;
+        }
+        self.ring_of(entry.state)?.extension(&entry.record)
     }
 
     /// Loads the words that a write of the key is likely to need, so that memory and page faults are waited for before the

@@ -1,6 +1,7 @@
 //! Statistics of all processes.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::cache_file::CacheFile;
 use super::counters::{COUNTERS, Counter};
@@ -31,6 +32,14 @@ pub struct SharedStats {
     pub timeouts: u64,
     /// Values that were found but that the caller could not use. They also count as misses.
     pub unreadable: u64,
+    /// Expired values that were used in their stale time: see [`Event::StaleHit`](super::Event::StaleHit).
+    pub stale_hits: u64,
+    /// Values that were computed again although they could still be used: see [`Event::Refresh`](super::Event::Refresh).
+    pub refreshes: u64,
+    /// Refreshes that failed: see [`Event::FailedRefresh`](super::Event::FailedRefresh).
+    pub failed_refreshes: u64,
+    /// The time that computing would have taken instead of the hits: the sum of the costs of the entries that were hit.
+    pub saved: Duration,
     /// The time since which these statistics are counted, to the millisecond.
     pub since: Timestamp,
 }
@@ -86,10 +95,10 @@ pub(super) fn read(file: &CacheFile) -> SharedStats {
             evictions: of(Counter::Evictions),
             expirations: of(Counter::Expirations),
             rejections: of(Counter::Rejections),
+            flights: of(Counter::Flights),
+            waits: of(Counter::Waits),
             entries,
             weight: bytes(words),
-            // Computations are counted by the caches of single processes only.
-            ..Stats::default()
         },
         capacity_bytes: file.geometry.bytes,
         written_bytes: bytes(of(Counter::Written)),
@@ -98,6 +107,10 @@ pub(super) fn read(file: &CacheFile) -> SharedStats {
         damages: of(Counter::Damages),
         timeouts: of(Counter::Timeouts),
         unreadable: of(Counter::Unreadable),
+        stale_hits: of(Counter::StaleHits),
+        refreshes: of(Counter::Refreshes),
+        failed_refreshes: of(Counter::FailedRefreshes),
+        saved: Duration::from_micros(of(Counter::Saved)),
         since: from_millis(file.mapping.words()[SINCE].load(Ordering::Relaxed)),
     }
 }

@@ -5,7 +5,11 @@
 //!
 //! An entry that does not expire is never affected by the clock. An entry that does also counts as expired when it was
 //! written later than now: the clock was set back, and the entry could live much longer than its caller asked for.
+//!
+//! An expired entry is *retained* during its stale time, and while a flight for its key is in progress. For nearly all
+//! operations it is absent all the same.
 
+use super::extension::Extension;
 use super::record::{NEVER, Record};
 use crate::clock::{Clock, Timestamp};
 
@@ -13,6 +17,9 @@ use crate::clock::{Clock, Timestamp};
 const MAX_SKEW_MILLIS: u64 = 1000;
 /// A coarse clock lags by less than this: see [`Clock::has_passed`].
 const MAX_LAG_MILLIS: u64 = 1000;
+/// How long the record of an expired or absent entry is retained for a flight. Most are over, or their processes dead,
+/// long before.
+const MAX_FLIGHT_MILLIS: u64 = 60 * 60 * 1000;
 
 /// Converts a time to stored milliseconds, rounded down. Times before 1970 become 1970.
 pub(super) fn to_millis(time: Timestamp) -> u64 {
@@ -47,7 +54,33 @@ pub(super) fn has_expired(record: &Record, clock: &impl Clock) -> bool {
     }
     let now = to_millis(clock.now());
     let is_near = record.expires_at <= now.saturating_add(MAX_LAG_MILLIS);
-    is_from_the_future(record, now) || is_near && clock.has_passed(from_millis(record.expires_at))
+    is_from_the_future(record, now)
+        || is_near && (record.expires_at == 0 || clock.has_passed(from_millis(record.expires_at)))
+}
+
+/// Returns whether the value of an entry may still be used: it has not expired, or its stale time has not ended. Exact, as
+/// [`has_expired`].
+#[inline]
+pub(super) fn is_usable(record: &Record, extension: Option<Extension>, clock: &impl Clock) -> bool {
+    !has_expired(record, clock)
+        || extension.is_some_and(|extension| {
+            extension.stale_millis() > 0
+                && !is_from_the_future(record, to_millis(clock.now()))
+                && !clock.has_passed(from_millis(extension.stale_until(record.expires_at)))
+        })
+}
+
+/// Returns whether an expired entry stays in the file at `now`, which may lag.
+pub(super) fn is_retained(record: &Record, extension: Option<Extension>, now: u64) -> bool {
+    extension.is_some_and(|extension| {
+        let is_stale = extension.stale_millis() > 0
+            && !is_from_the_future(record, now)
+            && extension.stale_until(record.expires_at) > now;
+        // A flight's time of writing is that of its beginning. The clock may have been stepped since, in either direction.
+        let is_in_flight =
+            extension.flight().is_some() && record.written_at.abs_diff(now) < MAX_FLIGHT_MILLIS;
+        is_stale || is_in_flight
+    })
 }
 
 /// Returns whether an entry has expired at `now`, which may lag.

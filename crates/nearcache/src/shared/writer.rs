@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::counters::Counter;
+use super::entry::FlightId;
 use super::hashing::Keyed;
 use super::layout::{BUCKET, ENTRIES, GHOST_CLOCK, LOCK, MOVING, SHARD_EPOCH};
 use super::lock::{self, Guard};
@@ -22,7 +23,7 @@ use super::recount::{Change, Reason, SLOTS_PER_WRITE};
 use super::ring::Ring;
 use super::shard::{Entry, Shard};
 use super::slot::{Queue, Slot, SlotState};
-use super::time::{has_expired, has_expired_at, to_millis};
+use super::time::{has_expired, has_expired_at, is_retained, to_millis};
 use crate::clock::{Clock, Timestamp};
 use crate::condition::Condition;
 
@@ -39,16 +40,51 @@ pub(super) enum Requirement {
     Condition(Condition),
     /// The entry still has this stamp.
     Unchanged(Stamp),
+    /// This flight for the key is still in progress.
+    Flight(FlightId),
 }
 
 impl Requirement {
     pub(super) const NONE: Self = Self::Condition(Condition::Always);
 
-    pub(super) fn is_met(self, key: &Keyed<'_>, live: Option<&Entry>) -> bool {
+    /// `shard` is the shard in which the key was found.
+    pub(super) fn is_met(self, key: &Keyed<'_>, found: &Found, shard: &Shard<'_>) -> bool {
         match self {
-            Self::Condition(condition) => condition.allows(live.is_some()),
-            Self::Unchanged(stamp) => live.is_some_and(|entry| entry.stamp(key.hash) == stamp),
+            Self::Condition(condition) => condition.allows(found.live().is_some()),
+            Self::Unchanged(stamp) => found.live().is_some_and(|entry| entry.stamp(key.hash) == stamp),
+            Self::Flight(flight) => found.flight(shard) == Some(flight),
         }
+    }
+}
+
+/// What a writer finds under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    Live(Entry),
+    /// An expired entry in its stale time, or one for whose key a flight is in progress.
+    Retained(Entry),
+    Nothing,
+}
+
+impl Found {
+    pub(super) const fn live(&self) -> Option<&Entry> {
+        match self {
+            Self::Live(entry) => Some(entry),
+            Self::Retained(_) | Self::Nothing => None,
+        }
+    }
+
+    /// Returns the entry, live or retained.
+    pub(super) const fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Live(entry) | Self::Retained(entry) => Some(entry),
+            Self::Nothing => None,
+        }
+    }
+
+    /// Returns the flight in progress for the key.
+    pub(super) fn flight(&self, shard: &Shard<'_>) -> Option<FlightId> {
+        shard.extension(self.entry()?)?.flight()
     }
 }
 
@@ -261,27 +297,54 @@ impl<C: Clock> Writer<'_, C> {
         ring.is_some_and(|ring| ring.key_is(&entry.record, key))
     }
 
-    /// Finds the live entry of a key. An expired one is removed.
-    pub(super) fn find_live(&self, key: &Keyed<'_>) -> Option<Entry> {
-        let entry = self.find(key)?;
-        if has_expired(&entry.record, self.clock) {
-            self.count(Counter::Expirations, 1);
-            self.clear_slot(entry.at);
-            return None;
+    /// Finds the live or retained entry of a key. Another expired one is removed.
+    pub(super) fn find_present(&self, key: &Keyed<'_>) -> Found {
+        let Some(entry) = self.find(key) else {
+            return Found::Nothing;
+        };
+        if !has_expired(&entry.record, self.clock) {
+            return Found::Live(entry);
         }
-        Some(entry)
+        if is_retained(&entry.record, self.shard.extension(&entry), self.now) {
+            return Found::Retained(entry);
+        }
+        self.remove_expired(&entry);
+        Found::Nothing
     }
 
-    /// Removes an entry that has expired, or that is torn because its writer died; returns whether it did.
-    pub(super) fn remove_if_expired(&self, entry: &Entry) -> bool {
-        let is_torn = is_torn(entry.record.first);
-        if !is_torn && !has_expired_at(&entry.record, self.now) {
-            return false;
+    /// Finds the live entry of a key. An expired one is removed, unless it is retained.
+    pub(super) fn find_live(&self, key: &Keyed<'_>) -> Option<Entry> {
+        match self.find_present(key) {
+            Found::Live(entry) => Some(entry),
+            Found::Retained(_) | Found::Nothing => None,
         }
-        if !is_torn {
+    }
+
+    /// Removes an expired entry.
+    pub(super) fn remove_expired(&self, entry: &Entry) {
+        self.count_expiration(entry);
+        self.clear_slot(entry.at);
+    }
+
+    /// Counts the end of an expired entry. The placeholder of a flight never was an entry.
+    pub(super) fn count_expiration(&self, entry: &Entry) {
+        if !entry.record.is_placeholder() {
             self.count(Counter::Expirations, 1);
         }
-        self.clear_slot(entry.at);
-        true
+    }
+
+    /// Removes an entry that has expired and is not retained, or that is torn because its writer died; returns whether it
+    /// did.
+    pub(super) fn remove_if_expired(&self, entry: &Entry) -> bool {
+        if is_torn(entry.record.first) {
+            self.clear_slot(entry.at);
+            return true;
+        }
+        let is_over = has_expired_at(&entry.record, self.now)
+            && !is_retained(&entry.record, self.shard.extension(entry), self.now);
+        if is_over {
+            self.remove_expired(entry);
+        }
+        is_over
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nearcache::shared::{Incremented, NewEntry, SharedCache, SharedError};
+use nearcache::shared::{Claim, ClaimRequest, FlightId, Incremented, NewEntry, SharedCache, SharedError};
 use nearcache::{Clock, ManualClock, Timestamp};
 
 pub(crate) const BYTES: u64 = 1 << 20;
@@ -27,6 +27,13 @@ pub(crate) const TOO_LARGE: usize = 600_000;
 pub(crate) enum Step {
     Get(u8),
     Set(u8, usize, u8, Option<u64>),
+    /// Stores a value with a time to live and a stale time.
+    SetStale(u8, usize, u64, u64),
+    GetStale(u8),
+    /// Claims a flight, as a refresh or not.
+    Claim(u8, bool),
+    Complete(u8, usize, u64, u64),
+    Release(u8),
     Add(u8, usize),
     SetIfPresent(u8, usize),
     Integer(u8, i64),
@@ -46,12 +53,22 @@ struct Kept {
     value: Vec<u8>,
     expires: Timestamp,
     written: Timestamp,
+    stale: Duration,
 }
 
 impl Kept {
+    fn is_from_the_future(&self, now: Timestamp) -> bool {
+        self.written > now.after(Duration::from_millis(1000))
+    }
+
     fn is_live(&self, now: Timestamp) -> bool {
-        let stepped_back = self.written > now.after(Duration::from_millis(1000));
-        self.expires == Timestamp::NEVER || !self.expires.is_over(now) && !stepped_back
+        self.expires == Timestamp::NEVER || !self.expires.is_over(now) && !self.is_from_the_future(now)
+    }
+
+    /// Returns whether the value may be used, perhaps in its stale time.
+    fn is_usable(&self, now: Timestamp) -> bool {
+        let is_stale = !self.is_from_the_future(now) && !self.expires.after(self.stale).is_over(now);
+        self.is_live(now) || is_stale && !self.stale.is_zero()
     }
 }
 
@@ -59,6 +76,8 @@ struct Pair {
     cache: SharedCache<Arc<ManualClock>>,
     clock: Arc<ManualClock>,
     naive: HashMap<Vec<u8>, Kept>,
+    /// The number of each flight in progress.
+    flights: HashMap<Vec<u8>, u64>,
     writes: u64,
 }
 
@@ -87,6 +106,20 @@ impl Pair {
         self.naive.get(key).filter(|kept| kept.is_live(self.now()))
     }
 
+    fn usable(&self, key: &[u8]) -> Option<&Kept> {
+        self.naive.get(key).filter(|kept| kept.is_usable(self.now()))
+    }
+
+    /// Returns whether an entry stays in the file: it can be used, or a flight for its key is in progress.
+    fn stays(&self, key: &[u8]) -> bool {
+        self.usable(key).is_some() || self.flights.contains_key(key)
+    }
+
+    fn forget(&mut self, key: &[u8]) {
+        self.naive.remove(key);
+        self.flights.remove(key);
+    }
+
     fn has_evicted(&self) -> bool {
         self.cache.stats().counts.evictions > 0
     }
@@ -95,12 +128,18 @@ impl Pair {
     fn agree_on_presence(&mut self, key: &[u8], present: bool) {
         if self.live(key).is_some() != present {
             assert!(!present && self.has_evicted(), "found {present} under {key:?}");
-            self.naive.remove(key);
+            self.forget(key);
         }
     }
 
     fn keep(&mut self, key: Vec<u8>, kind: u8, value: Vec<u8>, expires: Timestamp) {
+        self.keep_stale(key, kind, value, expires, Duration::ZERO);
+    }
+
+    fn keep_stale(&mut self, key: Vec<u8>, kind: u8, value: Vec<u8>, expires: Timestamp, stale: Duration) {
         let written = self.now();
+        // A write ends the flight for its key.
+        self.flights.remove(&key);
         self.naive.insert(
             key,
             Kept {
@@ -108,6 +147,7 @@ impl Pair {
                 value,
                 expires,
                 written,
+                stale,
             },
         );
     }
@@ -136,7 +176,7 @@ impl Pair {
                     len > self.cache.max_value_bytes(key.len()),
                     "{len} bytes rejected"
                 );
-                self.naive.remove(&key);
+                self.forget(&key);
             }
             Err(error) => panic!("{error}"),
         }
@@ -151,6 +191,84 @@ impl Pair {
                 (found.kind, &value, found.expires_at),
                 (kept.kind, &kept.value, kept.expires)
             );
+        }
+    }
+
+    fn get_stale(&mut self, key: &[u8]) {
+        let mut value = Vec::new();
+        let found = self.cache.get_stale_into(key, &mut value).unwrap();
+        if found.is_none() && self.usable(key).is_some() {
+            assert!(self.has_evicted(), "no stale value under {key:?}");
+            self.forget(key);
+        }
+        let found = found.map(|found| (found.kind, value, found.expires_at));
+        let kept = self.usable(key);
+        assert_eq!(
+            found,
+            kept.map(|kept| (kept.kind, kept.value.clone(), kept.expires))
+        );
+    }
+
+    fn claim(&mut self, key: &[u8], is_refresh: bool) {
+        self.writes += 1;
+        let number = self.writes;
+        let request = ClaimRequest::new(number);
+        let request = if is_refresh { request.refresh() } else { request };
+        let claim = self.cache.claim(key, request).unwrap();
+        let process = self.cache.process_id().unwrap();
+        let expected = match (self.live(key), self.flights.get(key).copied()) {
+            (Some(_), _) if !is_refresh => Claim::Hit,
+            (_, Some(number)) => Claim::Held(FlightId { process, number }),
+            (_, None) => Claim::Leader,
+        };
+        if claim != expected {
+            assert!(
+                claim == Claim::Leader && self.has_evicted(),
+                "{claim:?}, not {expected:?}"
+            );
+            self.forget(key);
+        }
+        if claim == Claim::Leader {
+            let now = self.now();
+            if let Some(kept) = self.naive.get_mut(key) {
+                kept.written = now;
+            }
+            self.flights.insert(key.to_vec(), number);
+        }
+    }
+
+    /// Stores a value with a stale time, if `number` is that of the key's flight or `None`.
+    fn store_stale(&mut self, key: Vec<u8>, len: usize, number: Option<u64>, ttl: u64, stale: u64) {
+        let value = self.value(len);
+        let expires = self.cache.expiry(Some(Duration::from_millis(ttl)));
+        let stale = Duration::from_millis(stale);
+        let entry = NewEntry::new(&value)
+            .expires_at(expires)
+            .stale_until(expires.after(stale))
+            .cost(stale);
+        let stored = match number {
+            Some(number) => self.cache.complete(&key, number, entry),
+            None => self.cache.set(&key, entry).map(|()| true),
+        };
+        match stored {
+            Ok(true) => self.keep_stale(key, 0, value, expires, stale),
+            Ok(false) => {
+                assert!(!self.flights.contains_key(&key) || self.has_evicted());
+                if self.flights.contains_key(&key) {
+                    self.forget(&key);
+                }
+            }
+            Err(SharedError::Rejected(_)) => self.forget(&key),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn release(&mut self, key: &[u8]) {
+        let number = self.flights.remove(key);
+        let released = self.cache.release(key, number.unwrap_or_default()).unwrap();
+        assert!(released == number.is_some() || self.has_evicted() && !released);
+        if number.is_some() && (!released || self.usable(key).is_none()) {
+            self.naive.remove(key);
         }
     }
 
@@ -171,6 +289,7 @@ impl Pair {
         assert_eq!(counted, expected);
         if let (Incremented::Value(sum), Some(kept)) = (counted, self.naive.get_mut(key)) {
             kept.value = sum.to_ne_bytes().to_vec();
+            self.flights.remove(key);
         }
     }
 
@@ -198,7 +317,10 @@ impl Pair {
             return;
         };
         match self.naive.get_mut(key).filter(|_| was_present) {
-            Some(kept) => kept.value = sum.to_ne_bytes().to_vec(),
+            Some(kept) => {
+                kept.value = sum.to_ne_bytes().to_vec();
+                self.flights.remove(key);
+            }
             None => self.keep(key.to_vec(), INTEGER, sum.to_ne_bytes().to_vec(), expires),
         }
     }
@@ -213,10 +335,11 @@ impl Pair {
             let now = self.now();
             if let Some(kept) = self.naive.get_mut(key).filter(|_| updated) {
                 (kept.value, kept.written) = (value, now);
+                self.flights.remove(key);
             }
         } else {
             assert!(len > self.cache.max_value_bytes(key.len()));
-            self.naive.remove(key);
+            self.forget(key);
         }
     }
 
@@ -241,6 +364,14 @@ impl Pair {
         match *step {
             Step::Get(number) => self.get(&key(number)),
             Step::Set(number, len, kind, ttl) => self.store(number, len, None, kind, ttl),
+            Step::SetStale(number, len, ttl, stale) => self.store_stale(key(number), len, None, ttl, stale),
+            Step::GetStale(number) => self.get_stale(&key(number)),
+            Step::Claim(number, is_refresh) => self.claim(&key(number), is_refresh),
+            Step::Complete(number, len, ttl, stale) => {
+                let flight = self.flights.get(&key(number)).copied();
+                self.store_stale(key(number), len, Some(flight.unwrap_or_default()), ttl, stale);
+            }
+            Step::Release(number) => self.release(&key(number)),
             Step::Add(number, len) => self.store(number, len, Some(false), 0, None),
             Step::SetIfPresent(number, len) => self.store(number, len, Some(true), 0, None),
             Step::Integer(number, value) => {
@@ -256,7 +387,7 @@ impl Pair {
             Step::Delete(number) => {
                 let deleted = self.cache.delete(&key(number)).unwrap();
                 self.agree_on_presence(&key(number), deleted);
-                self.naive.remove(&key(number));
+                self.forget(&key(number));
             }
             Step::Touch(number, ttl) => {
                 let touched = self
@@ -272,6 +403,7 @@ impl Pair {
             Step::Clear => {
                 self.cache.clear();
                 self.naive.clear();
+                self.flights.clear();
             }
             Step::Advance(millis) => self.clock.advance(Duration::from_millis(millis)),
             Step::StepBack(millis) => {
@@ -279,13 +411,12 @@ impl Pair {
                 self.clock
                     .set(Timestamp::from_unix_micros(self.now().as_unix_micros() - micros));
                 // Entries that the cache found expired meanwhile stay expired.
-                let now = self.now();
-                self.naive.retain(|_, kept| kept.is_live(now));
-                let gone: Vec<_> = (0..24)
+                for key in (0..24)
                     .map(key)
-                    .filter(|key| !self.naive.contains_key(key))
-                    .collect();
-                for key in gone {
+                    .filter(|key| !self.stays(key))
+                    .collect::<Vec<_>>()
+                {
+                    self.naive.remove(&key);
                     self.cache.delete(&key).unwrap();
                 }
             }
@@ -293,12 +424,11 @@ impl Pair {
         }
         if !matches!(step, Step::StepBack(_)) {
             // An entry that has expired stays expired, even if the clock is set back later.
-            let now = self.now();
             let dead: Vec<_> = self
                 .naive
-                .iter()
-                .filter(|(_, kept)| !kept.is_live(now))
-                .map(|(key, _)| key.clone())
+                .keys()
+                .filter(|key| !self.stays(key))
+                .cloned()
                 .collect();
             for key in dead {
                 self.naive.remove(&key);
@@ -352,6 +482,7 @@ pub(crate) fn agree(steps: &[Step]) {
         cache,
         clock,
         naive: HashMap::new(),
+        flights: HashMap::new(),
         writes: 0,
     };
     for step in steps {

@@ -12,6 +12,7 @@ use nearcache::{OutOfMemory, Rejected};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 
+use super::super::flights::ProcessFlights;
 use super::file::{FileSize, MappedFile, SharedFile, option_of};
 use super::log::{DisplayKey, warn_once};
 use super::object_cache::ObjectCache;
@@ -25,6 +26,7 @@ use crate::values::bytes::{Decoder, Undecodable};
 pub(crate) struct SharedStore {
     pub(super) file: SharedFile,
     pub(crate) objects: ObjectCache,
+    pub(super) flights: &'static ProcessFlights,
     unreadable_logged: AtomicBool,
     rejection_logged: AtomicBool,
 }
@@ -60,10 +62,15 @@ pub(super) fn with_clock<T>(
 }
 
 impl SharedStore {
-    pub(crate) fn open(path: &Path, size: FileSize) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        path: &Path,
+        size: FileSize,
+        flights: &'static ProcessFlights,
+    ) -> Result<Self, OpenError> {
         Ok(Self {
             file: SharedFile::open(path, size)?,
             objects: ObjectCache::new()?,
+            flights,
             unreadable_logged: AtomicBool::new(false),
             rejection_logged: AtomicBool::new(false),
         })

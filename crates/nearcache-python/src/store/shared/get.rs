@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use nearcache::OutOfMemory;
-use nearcache::shared::{ReadError, Sink, Stamp};
+use nearcache::shared::{EntryInfo, ReadError, Sink, Stamp};
 use pyo3::prelude::*;
 
 use super::access::{SharedStore, with_clock};
@@ -17,6 +17,16 @@ use crate::values::bytes::{Decoder, Undecodable, is_pickle, rereading};
 
 impl SharedStore {
     pub(crate) fn get(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+        Ok(self.get_entry(context, key)?.map(|(value, _)| value))
+    }
+
+    /// Returns the value of a live entry, and a description of the entry.
+    #[inline]
+    pub(super) fn get_entry(
+        &self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+    ) -> PyResult<Option<(Py<PyAny>, EntryInfo)>> {
         let (py, now, mapped) = (context.py(), context.now()?, self.file.mapped());
         let settings = &context.settings;
         let mut sink = KeptOrDecoded {
@@ -37,7 +47,8 @@ impl SharedStore {
         if let Some(kept) = sink.kept {
             self.objects.count_hit();
             let object = kept.decode(py).map_err(Undecodable::from_exception(py));
-            return self.readable(py, key, object, now);
+            let object = self.readable(py, key, object, now)?;
+            return Ok(object.map(|object| (object, entry)));
         }
         let decoded = self.decode(py, key, sink.decoder, now)?;
         if let Some(object) = &decoded
@@ -53,7 +64,7 @@ impl SharedStore {
             self.objects
                 .keep(key, &source, &read, settings.shared.object_capacity)?;
         }
-        Ok(decoded)
+        Ok(decoded.map(|object| (object, entry)))
     }
 
     #[cold]
@@ -62,7 +73,7 @@ impl SharedStore {
         context: &CallContext<'_, '_>,
         key: &[u8],
         now: Now,
-    ) -> PyResult<Option<Py<PyAny>>> {
+    ) -> PyResult<Option<(Py<PyAny>, EntryInfo)>> {
         let mut value = Vec::new();
         let found = self
             .read_bytes(context, key, now, &mut value)
@@ -71,7 +82,8 @@ impl SharedStore {
             return Ok(None);
         };
         let decoder = Decoder::with_bytes(context.py(), context.settings.shared.pickles, found.kind, &value)?;
-        self.decode(context.py(), key, decoder, now)
+        let object = self.decode(context.py(), key, decoder, now)?;
+        Ok(object.map(|object| (object, found)))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod file;
+mod flights;
 mod get;
 mod incr;
 mod lock;
@@ -12,11 +13,12 @@ mod log;
 mod near_copies;
 mod object_cache;
 
-use nearcache::shared::{NewEntry, SharedCache};
+use nearcache::shared::{Event, NewEntry, SharedCache};
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -42,7 +44,7 @@ impl EntryStore for SharedStore {
         condition: Condition,
     ) -> PyResult<SetOutcome> {
         let value = EncodedBytes::new(value, context.settings.pickling())?;
-        let (expires_at, now) = context.expires_at(timeout)?;
+        let (expires_at, now) = context.expires_early(timeout, context.settings.jitter)?;
         let entry = NewEntry::new(value.bytes())
             .kind(value.kind)
             .expires_at(expires_at);
@@ -138,6 +140,41 @@ impl EntryStore for SharedStore {
         now: Now,
     ) -> PyResult<bool> {
         self.extend(context, key, token, extension, now)
+    }
+
+    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], beta: f64) -> PyResult<EarlyRead> {
+        self.read_early(context, key, beta)
+    }
+
+    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], stale: f64) -> PyResult<Joined> {
+        self.join_flight(context, key, stale)
+    }
+
+    fn overtake(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        flight: Option<MachineFlightId>,
+    ) -> PyResult<Lead> {
+        self.overtake_flight(context, key, flight)
+    }
+
+    fn complete(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        flight: &Flight,
+        computed: &Computed<'_, '_>,
+    ) -> PyResult<bool> {
+        self.complete_flight(context, flight, computed)
+    }
+
+    fn count_flight(&'static self, event: FlightEvent) {
+        let event = match event {
+            FlightEvent::StaleHit => Event::StaleHit,
+            FlightEvent::Refresh => Event::Refresh,
+            FlightEvent::FailedRefresh => Event::FailedRefresh,
+        };
+        self.with(Now::System, |cache| cache.count(event));
     }
 
     fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {

@@ -135,7 +135,7 @@ impl ObjectCache {
     /// Returns whether the value was kept.
     fn insert(&self, key: &[u8], source: &Source, header: Header, value: Encoded, capacity: u64) -> bool {
         let weight = weight::<Kept>(key, value.size);
-        if matches!(value.stored, Stored::Pickled(_)) || weight > capacity / VALUE_DIVISOR {
+        if matches!(value.stored, Stored::Pickled(..)) || weight > capacity / VALUE_DIVISOR {
             return false;
         }
         let entry = NewEntry {

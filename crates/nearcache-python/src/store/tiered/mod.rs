@@ -8,6 +8,7 @@
 mod completions;
 mod expiry;
 mod failure;
+mod flights;
 mod info;
 mod locks;
 mod near;
@@ -28,6 +29,7 @@ use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -139,6 +141,36 @@ impl EntryStore for TieredStore {
     ) -> PyResult<bool> {
         let step = self.plan_extend(context.py(), key, token, extension)?;
         self.run(context.py(), step)
+    }
+
+    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: f64) -> PyResult<EarlyRead> {
+        self.read_early(context, key)
+    }
+
+    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: f64) -> PyResult<Joined> {
+        self.join_flight(context, key)
+    }
+
+    fn overtake(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        key: &[u8],
+        _: Option<MachineFlightId>,
+    ) -> PyResult<Lead> {
+        Ok(self.flights.overtake(key))
+    }
+
+    fn complete(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        flight: &Flight,
+        computed: &Computed<'_, '_>,
+    ) -> PyResult<bool> {
+        self.complete_flight(context, flight, computed)
+    }
+
+    fn count_flight(&'static self, event: FlightEvent) {
+        self.flights.counts.count(event);
     }
 
     fn keys(&'static self, _: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys> {

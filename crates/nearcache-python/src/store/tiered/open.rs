@@ -119,6 +119,7 @@ impl TieredStore {
             flush_database: settings.flush_database,
             green_wait: OnceLock::new(),
             counts: RemoteCounts::default(),
+            flights: registry::open_flights().map_err(no_memory)?,
         })
     }
 }

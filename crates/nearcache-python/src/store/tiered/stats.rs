@@ -17,7 +17,7 @@ fn count(counter: &AtomicU64) -> Count {
 
 impl TieredStore {
     pub(super) fn statistics(&self, context: &CallContext<'_, '_>) -> PyResult<Stats> {
-        let mut stats = match self.near.as_ref().map(|near| &near.copies) {
+        let stats = match self.near.as_ref().map(|near| &near.copies) {
             None => Stats::empty(),
             Some(Copies::Local(cache)) => Stats::of_local(*cache, &context.settings.capacity),
             #[cfg(shared)]
@@ -26,6 +26,7 @@ impl TieredStore {
                 Stats::of_shared(&stats, &objects)
             }
         };
+        let mut stats = stats.with_process_flights(self.flights);
         let remote = self.remote_stats();
         stats.set_reads(
             remote.near_hits.0 + remote.remote_hits.0 + remote.stale_hits.0,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use nearcache_remote::{Error, Remote};
 use pyo3::prelude::*;
 
+use super::super::flights::ProcessFlights;
 use super::failure::{self, OnError};
 use super::near::Near;
 
@@ -19,6 +20,7 @@ pub(crate) struct TieredStore {
     /// The function by which greenlets wait; empty where threads block.
     pub(super) green_wait: OnceLock<Py<PyAny>>,
     pub(super) counts: RemoteCounts,
+    pub(super) flights: &'static ProcessFlights,
 }
 
 /// What a store counts in this process about the remote tier.

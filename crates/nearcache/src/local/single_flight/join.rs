@@ -5,7 +5,8 @@ use super::leader::{FlightId, Leader};
 use super::table::Role;
 use super::waiter::Waiter;
 use crate::clock::Clock;
-use crate::key::Key;
+use crate::error::OutOfMemory;
+use crate::key::{Key, KeyHash};
 use crate::local::get::Lookup;
 use crate::local::raw_cache::RawCache;
 
@@ -48,16 +49,21 @@ impl<V: Clone> RawCache<V> {
     /// # Ok::<(), nearcache::OutOfMemory>(())
     /// ```
     #[inline]
-    pub fn join<'a>(&'a self, key: &'a [u8], clock: &impl Clock) -> Joined<'a, V> {
+    pub fn join(&self, key: &[u8], clock: &impl Clock) -> Joined<'_, V> {
         match self.get(key, clock) {
             Some(value) => Joined::Hit(value),
             None => self.join_flight(self.hasher.key(key), clock),
         }
     }
 
+    /// Joins the flight of a key that the caller has just missed. Like [`join`](Self::join), but does not count the miss again.
+    pub fn join_after_miss(&self, key: &[u8], clock: &impl Clock) -> Joined<'_, V> {
+        self.join_flight(self.hasher.key(key), clock)
+    }
+
     #[cold]
     #[inline(never)]
-    fn join_flight<'a>(&'a self, key: Key<'a>, clock: &impl Clock) -> Joined<'a, V> {
+    fn join_flight(&self, key: Key<'_>, clock: &impl Clock) -> Joined<'_, V> {
         let id = FlightId::next();
         let joined = self.with_shard(key.hash, |shard| {
             if let Lookup::Live(slot) = shard.find(key, clock) {
@@ -73,12 +79,12 @@ impl<V: Clone> RawCache<V> {
         });
         match joined {
             Ok(value) => Joined::Hit(value),
-            Err(Ok(Role::Leader(id))) => Joined::Leader(Leader::new(self, key, id, edge_to(id))),
+            Err(Ok(Role::Leader(id))) => Joined::Leader(Leader::new(self, key.hash, id, edge_to(id))),
             Err(Ok(Role::Waiter(id, seat))) => {
-                let waiter = Waiter::new(self, key, id, seat);
+                let waiter = Waiter::new(self, key.hash, id, seat);
                 Self::wait_or_lead(waiter)
             }
-            Err(Err(_)) => Joined::Leader(Leader::new(self, key, FlightId::NONE, None)),
+            Err(Err(_)) => Joined::Leader(Leader::new(self, key.hash, FlightId::NONE, None)),
         }
     }
 
@@ -91,22 +97,34 @@ impl<V: Clone> RawCache<V> {
         let edge = Edge::add(current, waiter.id());
         if edge.is_none() || circles::needs(waiter.id(), current) {
             drop(edge);
-            return Joined::Leader(waiter.lead(false));
+            return Joined::Leader(waiter.start_own(false));
         }
         waiter.set_edge(edge);
         Joined::Waiter(waiter)
     }
+}
 
+impl<V> RawCache<V> {
     /// Starts a flight, which is current if the key has no other current one.
-    pub(super) fn lead<'a>(&'a self, key: Key<'a>) -> Leader<'a, V> {
+    pub(super) fn lead(&self, key: Key<'_>) -> Leader<'_, V> {
         let id = FlightId::next();
         let started = self.with_shard(key.hash, |shard| {
             shard.stats.flights += 1;
             shard.flights.start(key, id)
         });
+        self.new_leader(key.hash, id, started)
+    }
+
+    /// Returns the leader of a flight. If there was no memory for the flight, it computes for itself.
+    pub(super) fn new_leader(
+        &self,
+        hash: KeyHash,
+        id: FlightId,
+        started: Result<(), OutOfMemory>,
+    ) -> Leader<'_, V> {
         match started {
-            Ok(()) => Leader::new(self, key, id, edge_to(id)),
-            Err(_) => Leader::new(self, key, FlightId::NONE, None),
+            Ok(()) => Leader::new(self, hash, id, edge_to(id)),
+            Err(OutOfMemory) => Leader::new(self, hash, FlightId::NONE, None),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::circles::{self, Edge};
 use crate::clock::Clock;
 use crate::condition::Condition;
 use crate::error::WriteError;
-use crate::key::Key;
+use crate::key::{Key, KeyHash};
 use crate::local::capacity::Capacity;
 use crate::local::insert::NewEntry;
 use crate::local::raw_cache::RawCache;
@@ -53,7 +53,7 @@ impl FlightId {
 #[must_use = "the waiters sleep until the leader completes, fails or is dropped"]
 pub struct Leader<'a, V> {
     raw: &'a RawCache<V>,
-    key: Key<'a>,
+    hash: KeyHash,
     /// [`FlightId::NONE`] if there was no memory for a flight.
     id: FlightId,
     /// The need of the computation that this one is a part of.
@@ -61,10 +61,10 @@ pub struct Leader<'a, V> {
 }
 
 impl<'a, V> Leader<'a, V> {
-    pub(super) const fn new(raw: &'a RawCache<V>, key: Key<'a>, id: FlightId, edge: Option<Edge>) -> Self {
+    pub(super) const fn new(raw: &'a RawCache<V>, hash: KeyHash, id: FlightId, edge: Option<Edge>) -> Self {
         Self {
             raw,
-            key,
+            hash,
             id,
             _edge: edge,
         }
@@ -74,6 +74,15 @@ impl<'a, V> Leader<'a, V> {
     #[must_use]
     pub const fn id(&self) -> FlightId {
         self.id
+    }
+
+    /// Returns whether new callers for the key wait for this flight. O(1), one shard lock.
+    ///
+    /// A caller that leads because waiting would close a circle leads a flight that is not current.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.raw
+            .with_shard(self.hash, |shard| shard.flights.is_current(self.id))
     }
 
     /// Runs the computation, or a step of it, as part of the flight. Nothing is locked meanwhile.
@@ -110,33 +119,51 @@ impl<'a, V> Leader<'a, V> {
     where
         V: Clone,
     {
-        let id = self.id;
-        let (insertion, aftermath) = self.raw.write(self.key.hash, capacity, clock, |writer| {
-            let (is_current, has_waiters) = writer.shard.flights.status(id);
+        let (id, hash) = (self.id, self.hash);
+        let (inserted, aftermath) = self.raw.write(hash, capacity, clock, |writer| {
+            let has_waiters = writer.shard.flights.has_waiters(id);
             let for_waiters = has_waiters.then(|| new.value.clone());
+            // After the clone, which may panic: the next leader needs the key.
+            let key = writer.shard.flights.take_key(id);
             let aftermath = writer.shard.flights.complete(id, for_waiters);
-            if is_current {
-                (
-                    Some(writer.insert_if(self.key, new, Condition::Always)),
-                    aftermath,
-                )
-            } else {
+            let Some(bytes) = key else {
                 writer.deferred.push_value(new.value);
-                (None, aftermath)
-            }
+                return (None, aftermath);
+            };
+            let key = Key { bytes: &bytes, hash };
+            let insertion = writer.insert_if(key, new, Condition::Always);
+            (Some((bytes, insertion)), aftermath)
         });
+        // Not before: if cloning the value panics, the flight is given up.
         self.id = FlightId::NONE;
         aftermath.run();
-        insertion.map_or(Ok(false), |insertion| {
-            self.raw.after_insertion(self.key, insertion, capacity, clock)
+        inserted.map_or(Ok(false), |(bytes, insertion)| {
+            let key = Key { bytes: &bytes, hash };
+            self.raw.after_insertion(key, insertion, capacity, clock)
         })
+    }
+
+    /// Hands the value to the waiters without storing it.
+    pub fn finish(mut self, value: V) {
+        let id = std::mem::replace(&mut self.id, FlightId::NONE);
+        let aftermath = self
+            .raw
+            .with_shard(self.hash, |shard| shard.flights.complete(id, Some(value)));
+        aftermath.run();
+    }
+
+    /// Returns whether other callers wait for the value now.
+    #[must_use]
+    pub fn has_waiters(&self) -> bool {
+        self.raw
+            .with_shard(self.hash, |shard| shard.flights.has_waiters(self.id))
     }
 
     /// Ends the flight with an error, which the waiters get.
     pub fn fail(mut self, error: Arc<dyn Any + Send + Sync>) {
         let id = std::mem::replace(&mut self.id, FlightId::NONE);
         self.raw
-            .with_shard(self.key.hash, |shard| shard.flights.fail(id, error))
+            .with_shard(self.hash, |shard| shard.flights.fail(id, error))
             .run();
     }
 }
@@ -145,7 +172,7 @@ impl<V> Drop for Leader<'_, V> {
     fn drop(&mut self) {
         if self.id != FlightId::NONE {
             self.raw
-                .with_shard(self.key.hash, |shard| shard.flights.abandon(self.id))
+                .with_shard(self.hash, |shard| shard.flights.abandon(self.id))
                 .run();
         }
     }

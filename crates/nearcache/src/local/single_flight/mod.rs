@@ -20,12 +20,14 @@
 mod circles;
 mod join;
 mod leader;
+mod refresh;
 mod sleeper;
 mod table;
 mod waiter;
 
 pub use join::Joined;
 pub use leader::{FlightId, Leader};
+pub use refresh::Refresh;
 pub use waiter::{Waited, Waiter};
 
 pub(super) use circles::forget_all as forget_circles;

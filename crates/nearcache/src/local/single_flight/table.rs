@@ -236,10 +236,36 @@ impl<V> Flights<V> {
         })
     }
 
-    /// Returns whether a flight exists and is current, and whether it has waiters.
-    pub(super) fn status(&self, id: FlightId) -> (bool, bool) {
+    /// Returns whether a flight has waiters.
+    pub(super) fn has_waiters(&self, id: FlightId) -> bool {
         let flight = self.0.iter().find(|flight| flight.id == id);
-        flight.map_or((false, false), |flight| (flight.is_current, flight.members > 1))
+        flight.is_some_and(|flight| flight.members > 1)
+    }
+
+    /// Returns whether a flight is its key's current one.
+    pub(super) fn is_current(&self, id: FlightId) -> bool {
+        self.0.iter().any(|flight| flight.id == id && flight.is_current)
+    }
+
+    /// Takes the key of a flight that is current, for its value to be stored.
+    pub(super) fn take_key(&mut self, id: FlightId) -> Option<Box<[u8]>> {
+        let flight = self.find(id).filter(|flight| flight.is_current)?;
+        Some(std::mem::take(&mut flight.key))
+    }
+
+    /// Returns a copy of a flight's key, or `None` if the flight does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is none for the copy.
+    pub(super) fn copy_key(&self, id: FlightId) -> Result<Option<Box<[u8]>>, OutOfMemory> {
+        let flight = self.0.iter().find(|flight| flight.id == id);
+        flight.map(|flight| try_copy(&flight.key)).transpose()
+    }
+
+    /// Returns whether a key has a current flight.
+    pub(super) fn is_flying(&self, key: Key<'_>) -> bool {
+        self.0.iter().any(|flight| flight.is_current_for(key))
     }
 
     /// Ends a flight with a value, if there are waiters for it, and takes the leader out of it.

@@ -10,7 +10,7 @@ use super::circles::Edge;
 use super::leader::{FlightId, Leader};
 use super::sleeper::Sleeper;
 use super::table::{Found, Seat};
-use crate::key::Key;
+use crate::key::{Key, KeyHash};
 use crate::local::raw_cache::RawCache;
 
 /// The result of waiting.
@@ -29,7 +29,7 @@ pub enum Waited<'a, V> {
 #[must_use = "a waiter does nothing before it waits"]
 pub struct Waiter<'a, V> {
     raw: &'a RawCache<V>,
-    key: Key<'a>,
+    hash: KeyHash,
     id: FlightId,
     seat: Seat,
     edge: Option<Edge>,
@@ -38,10 +38,10 @@ pub struct Waiter<'a, V> {
 }
 
 impl<'a, V> Waiter<'a, V> {
-    pub(super) const fn new(raw: &'a RawCache<V>, key: Key<'a>, id: FlightId, seat: Seat) -> Self {
+    pub(super) const fn new(raw: &'a RawCache<V>, hash: KeyHash, id: FlightId, seat: Seat) -> Self {
         Self {
             raw,
-            key,
+            hash,
             id,
             seat,
             edge: None,
@@ -69,7 +69,7 @@ impl<'a, V> Waiter<'a, V> {
     fn sleep_until(&self, deadline: Option<Instant>) -> bool {
         loop {
             let mut sleeper = Some(Sleeper::Thread(thread::current()));
-            let registered = self.raw.with_shard(self.key.hash, |shard| {
+            let registered = self.raw.with_shard(self.hash, |shard| {
                 shard.flights.register(self.id, self.seat, &mut sleeper)
             });
             // Without memory to sleep, `check` lets the caller lead.
@@ -88,7 +88,7 @@ impl<'a, V> Waiter<'a, V> {
     fn resign(&mut self, overtakes: bool) {
         if std::mem::replace(&mut self.is_member, false) {
             self.raw
-                .with_shard(self.key.hash, |shard| {
+                .with_shard(self.hash, |shard| {
                     shard.flights.resign(self.id, self.seat, overtakes)
                 })
                 .run();
@@ -109,7 +109,7 @@ impl<'a, V: Clone> Waiter<'a, V> {
                 return waited;
             }
         }
-        Waited::Leader(self.lead(true))
+        Waited::Leader(self.start_own(true))
     }
 
     /// Polls for the end of the flight. Registers the context's waker, whatever the runtime. Must not be called again after it was
@@ -119,18 +119,34 @@ impl<'a, V: Clone> Waiter<'a, V> {
         self.check(sleeper).map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Leads a flight of its own instead of waiting. If it `overtakes`, later callers wait for the new flight, and the old one's value
+    /// is not stored; otherwise it is the new one's that is not stored.
+    pub fn lead(mut self, overtakes: bool) -> Leader<'a, V> {
+        self.start_own(overtakes)
+    }
+
     /// Leads a flight of its own instead of waiting. `overtakes` ends the old one's being current.
-    pub(super) fn lead(&mut self, overtakes: bool) -> Leader<'a, V> {
+    pub(super) fn start_own(&mut self, overtakes: bool) -> Leader<'a, V> {
+        let key = self
+            .raw
+            .with_shard(self.hash, |shard| shard.flights.copy_key(self.id));
         self.resign(overtakes);
         self.edge = None;
-        self.raw.lead(self.key)
+        match key {
+            Ok(Some(bytes)) => self.raw.lead(Key {
+                bytes: &bytes,
+                hash: self.hash,
+            }),
+            // The flight is the parent's, or there is no memory: the value is not stored.
+            Ok(None) | Err(_) => Leader::new(self.raw, self.hash, FlightId::NONE, None),
+        }
     }
 
     fn check(&mut self, sleeper: Sleeper) -> Option<Waited<'a, V>> {
-        let (raw, key, id) = (self.raw, self.key, self.id);
+        let (raw, hash, id) = (self.raw, self.hash, self.id);
         // What is left here is dropped at the end, after unlocking.
         let mut sleeper = Some(sleeper);
-        let found = raw.with_shard(key.hash, |shard| shard.flights.check(id, self.seat, &mut sleeper));
+        let found = raw.with_shard(hash, |shard| shard.flights.check(id, self.seat, &mut sleeper));
         match found {
             Ok(Found::Registered) => None,
             Ok(Found::Value(value)) => Some(Waited::Value(value)),
@@ -138,10 +154,10 @@ impl<'a, V: Clone> Waiter<'a, V> {
             Ok(Found::Vacant(old)) => {
                 drop(old);
                 self.is_member = false;
-                Some(Waited::Leader(Leader::new(raw, key, id, self.edge.take())))
+                Some(Waited::Leader(Leader::new(raw, hash, id, self.edge.take())))
             }
             // Without memory to sleep, the caller computes for itself.
-            Ok(Found::Gone) | Err(_) => Some(Waited::Leader(self.lead(false))),
+            Ok(Found::Gone) | Err(_) => Some(Waited::Leader(self.start_own(false))),
         }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::failpoint::{die_before, live_on};
 use super::support::{End, Scratch, spawn, value, version, wait};
+use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::shared::position::Position;
-use crate::shared::{Incremented, NewEntry, SharedCache};
+use crate::shared::{Claim, ClaimRequest, Incremented, NewEntry, SharedCache};
 
 const OLD: u64 = 1;
 const NEW: u64 = 2;
@@ -69,6 +70,7 @@ fn crash(stride: u64, intact: u64, setup: impl Fn(&SharedCache), act: impl Fn(&S
                 .validate()
                 .unwrap_or_else(|error| panic!("store {store}: {error}"));
             let found = read_all(cache);
+            read_stale(cache);
             assert!(found >= intact, "store {store}: only {found} others are left");
         }
         act(&survivor);
@@ -226,6 +228,115 @@ fn death_while_sweeping_expired_entries() {
             for _ in 0..3 {
                 set(cache, KEY, NEW, 20);
             }
+        },
+    );
+}
+
+/// Returns an entry of this version that has expired and is stale for a long time.
+fn stale(cache: &SharedCache, bytes: &'static [u8]) -> NewEntry<'static> {
+    let now = cache.clock().now();
+    let entry = NewEntry::new(bytes).cost(Duration::from_secs(1));
+    entry
+        .expires_at(now)
+        .stale_until(now.after(Duration::from_hours(1)))
+}
+
+/// Claims the key, whoever led before. A dead leader's flight is taken over, and one that is alive overtaken.
+fn claim(cache: &SharedCache, number: u64, is_refresh: bool) {
+    let mut request = ClaimRequest::new(number);
+    if is_refresh {
+        request = request.refresh();
+    }
+    match cache.claim(KEY, request).unwrap() {
+        Claim::Leader | Claim::Hit => {}
+        Claim::Held(flight) => {
+            let claim = cache.claim(KEY, request.overtake(flight)).unwrap();
+            assert_eq!(claim, Claim::Leader);
+        }
+    }
+}
+
+/// Checks that the stale value of the key is whole, if there is one.
+fn read_stale(cache: &SharedCache) {
+    let mut found = Vec::new();
+    if cache.get_stale_into(KEY, &mut found).unwrap().is_some() {
+        assert!(version(KEY, &found) <= NEW);
+    }
+}
+
+fn leaked(version: u64, len: usize) -> &'static [u8] {
+    value(KEY, version, len).leak()
+}
+
+#[test]
+fn death_while_claiming_and_completing() {
+    let new = leaked(NEW, 90);
+    crash(
+        1,
+        3,
+        |cache| others(cache, 50, 3),
+        |cache| {
+            claim(cache, 1, false);
+            cache.complete(KEY, 1, stale(cache, new)).unwrap();
+            read_stale(cache);
+            claim(cache, 2, false);
+            read_stale(cache);
+            cache
+                .complete(KEY, 2, NewEntry::new(new).cost(Duration::from_secs(1)))
+                .unwrap();
+        },
+    );
+}
+
+#[test]
+fn death_while_claiming_and_releasing() {
+    let old = leaked(OLD, 50);
+    crash(
+        1,
+        3,
+        |cache| others(cache, 50, 3),
+        |cache| {
+            cache.delete(KEY).unwrap();
+            claim(cache, 1, false);
+            assert!(cache.release(KEY, 1).unwrap());
+            cache.set(KEY, stale(cache, old)).unwrap();
+            claim(cache, 2, false);
+            assert!(cache.release(KEY, 2).unwrap());
+            read_stale(cache);
+            assert!(!cache.delete(KEY).unwrap());
+        },
+    );
+}
+
+#[test]
+fn death_while_refreshing_a_plain_entry() {
+    let new = leaked(NEW, 70);
+    crash(
+        1,
+        3,
+        |cache| {
+            others(cache, 50, 3);
+            set(cache, KEY, OLD, 50);
+        },
+        |cache| {
+            claim(cache, 1, true);
+            cache.complete(KEY, 1, NewEntry::new(new)).unwrap();
+        },
+    );
+}
+
+#[test]
+fn death_while_overtaking() {
+    crash(
+        1,
+        3,
+        |cache| {
+            others(cache, 50, 3);
+            claim(cache, 1, false);
+        },
+        |cache| {
+            claim(cache, 2, false);
+            cache.release(KEY, 2).unwrap();
         },
     );
 }

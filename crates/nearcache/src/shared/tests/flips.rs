@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::support::{Scratch, value, version};
 use crate::shared::layout::HEADER;
-use crate::shared::{NewEntry, SharedCache};
+use crate::shared::{ClaimRequest, NewEntry, SharedCache};
+
+/// Long enough to be read, and short enough to expire.
+const TTL: Option<Duration> = Some(Duration::from_millis(20));
 
 fn random(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
@@ -21,7 +24,8 @@ fn work(cache: &SharedCache, mut seed: u64, until: Instant) {
     while Instant::now() < until {
         let key = format!("key {}", random(&mut seed) % 500).into_bytes();
         let len = usize::try_from(random(&mut seed) % 2000).unwrap();
-        match random(&mut seed) % 8 {
+        let number = random(&mut seed);
+        match random(&mut seed) % 12 {
             0..4 => {
                 if let Some(found) = cache.get(&key) {
                     version(&key, &found);
@@ -29,8 +33,27 @@ fn work(cache: &SharedCache, mut seed: u64, until: Instant) {
             }
             4 => drop(cache.delete(&key).ok()),
             5 => drop(cache.touch(&key, None).ok()),
-            6 => assert!(cache.keys().take(5000).all(|key| key.unwrap().len() < 65_536)),
-            _ => drop(cache.set(&key, NewEntry::new(&value(&key, seed, len))).ok()),
+            6 => {
+                let mut found = Vec::new();
+                if cache.get_stale_into(&key, &mut found).unwrap().is_some() {
+                    version(&key, &found);
+                }
+            }
+            7 => drop(cache.claim(&key, ClaimRequest::new(number).refresh()).ok()),
+            8 => drop(cache.release(&key, number).ok()),
+            9 => drop(
+                cache
+                    .try_get_or_insert_with(&key, TTL, || Ok::<_, ()>(value(&key, seed, len)))
+                    .map(|found| version(&key, &found))
+                    .ok(),
+            ),
+            10 => assert!(cache.keys().take(5000).all(|key| key.unwrap().len() < 65_536)),
+            _ => {
+                let value = value(&key, seed, len);
+                let entry = NewEntry::new(&value).cost(Duration::from_nanos(number % 3));
+                let entry = entry.expires_at(cache.expiry(TTL));
+                cache.set(&key, entry.stale_until(cache.expiry(None))).ok();
+            }
         }
     }
 }
@@ -41,7 +64,8 @@ fn storm(
     seed: u64,
 ) {
     let scratch = Scratch::new();
-    let cache = scratch.open();
+    // Nobody completes the flights that the workers claim.
+    let cache = scratch.open().with_flight_timeout(Duration::from_millis(1));
     let done = AtomicBool::new(false);
     let until = Instant::now() + Duration::from_millis(1500);
     thread::scope(|scope| {

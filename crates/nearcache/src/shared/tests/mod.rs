@@ -5,6 +5,7 @@ mod boot;
 mod bounds;
 mod crash;
 pub(super) mod failpoint;
+mod flights;
 mod flips;
 mod identity;
 #[cfg(nearcache_loom)]

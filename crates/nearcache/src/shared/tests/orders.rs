@@ -99,6 +99,7 @@ impl Heap {
             bytes,
             kind,
             expires_at: NEVER,
+            extension: None,
             checksum: self.hashing.checksum(key.hash, bytes, kind),
         };
         let stored = self.write(0, |writer| writer.set(&key, &payload, Requirement::NONE));

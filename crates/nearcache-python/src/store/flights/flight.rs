@@ -1,0 +1,151 @@
+//! A leader, as Python keeps it while it computes.
+
+use std::any;
+use std::sync::{Arc, Mutex};
+
+use nearcache::local::FlightId;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
+use pyo3::prelude::*;
+
+use super::ProcessLeader;
+#[cfg(shared)]
+use super::machine::MachineLead;
+use crate::arguments::Any;
+use crate::errors::error;
+use crate::values::Encoded;
+
+/// A leader in this process, and in the file if the flight is one of all processes.
+pub(crate) struct Lead {
+    /// Dropped first, so that a waiter of this process that is woken finds the file free.
+    #[cfg(shared)]
+    machine: Option<MachineLead>,
+    process: ProcessLeader,
+}
+
+/// What a leader leaves to its waiters instead of a value.
+type Failure = Arc<dyn any::Any + Send + Sync>;
+
+/// The exception of a leader, which its waiters raise, too.
+pub(super) struct Raised(pub(super) Py<PyBaseException>);
+
+/// The waiters are to ask again.
+#[cfg(shared)]
+pub(super) struct Retry;
+
+#[cfg(shared)]
+impl Retry {
+    pub(super) fn failure() -> Failure {
+        Arc::new(Self)
+    }
+}
+
+impl Lead {
+    pub(crate) const fn new(process: ProcessLeader) -> Self {
+        Self {
+            #[cfg(shared)]
+            machine: None,
+            process,
+        }
+    }
+
+    /// Adds the flight of the file.
+    #[cfg(shared)]
+    pub(crate) fn with_machine(self, machine: MachineLead) -> Self {
+        Self {
+            machine: Some(machine),
+            ..self
+        }
+    }
+
+    fn id(&self) -> FlightId {
+        self.process.id()
+    }
+
+    /// Returns whether later callers wait for this flight. It is not if waiting would close a circle.
+    #[cfg(shared)]
+    pub(crate) fn is_current(&self) -> bool {
+        self.process.is_current()
+    }
+
+    pub(crate) fn into_process(self) -> ProcessLeader {
+        self.process
+    }
+
+    /// Takes the flight of the file.
+    #[cfg(shared)]
+    pub(crate) const fn take_machine(&mut self) -> Option<MachineLead> {
+        self.machine.take()
+    }
+
+    /// Hands a value to the waiters, if there are any, without storing it.
+    pub(crate) fn finish(self, value: Any<'_, '_>, pickle_protocol: Option<i32>) -> PyResult<()> {
+        if self.process.has_waiters() {
+            let encoded = Encoded::new(value, pickle_protocol)?;
+            self.release_machine().finish(encoded.stored);
+        }
+        Ok(())
+    }
+
+    fn fail(self, raised: Py<PyBaseException>) {
+        let failure: Failure = Arc::new(Raised(raised));
+        self.release_machine().fail(failure);
+    }
+
+    /// Ends the flight of the file, so that the waiters find it free.
+    fn release_machine(self) -> ProcessLeader {
+        #[cfg(shared)]
+        drop(self.machine);
+        self.process
+    }
+}
+
+/// The part of a caller of ``get_or_set`` that computes the value of a key. If it is dropped, a waiter takes over.
+#[pyclass(frozen, module = "nearcache._core")]
+pub(crate) struct Flight {
+    /// Empty once the flight is over. A lock that is held is the copy, in a child of `fork`, of one that another thread held.
+    lead: Mutex<Option<Lead>>,
+    /// The stored key.
+    pub(crate) key: Box<[u8]>,
+    id: FlightId,
+}
+
+impl Flight {
+    pub(crate) fn new(lead: Lead, key: Box<[u8]>) -> Self {
+        let id = lead.id();
+        Self {
+            lead: Mutex::new(Some(lead)),
+            key,
+            id,
+        }
+    }
+
+    /// Returns the id, for callers that run as part of the computation.
+    pub(crate) const fn id(&self) -> FlightId {
+        self.id
+    }
+
+    /// Takes the leader. Fails with `RuntimeError` if the flight is over.
+    pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Lead> {
+        self.try_take()
+            .ok_or_else(|| error::<PyRuntimeError>(py, format_args!("this flight is over")))
+    }
+
+    fn try_take(&self) -> Option<Lead> {
+        self.lead.try_lock().ok().and_then(|mut lead| lead.take())
+    }
+}
+
+#[pymethods]
+impl Flight {
+    /// Ends the flight with an exception, which the waiters of this process raise. The next caller computes again.
+    fn fail(&self, raised: Py<PyBaseException>) {
+        if let Some(lead) = self.try_take() {
+            lead.fail(raised);
+        }
+    }
+
+    /// Gives the flight up: a waiter takes over. Does nothing if the flight is over.
+    fn abandon(&self) {
+        drop(self.try_take());
+    }
+}

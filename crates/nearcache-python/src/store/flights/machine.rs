@@ -1,0 +1,137 @@
+//! The flights of all processes of a machine, which are in a file, and those of this process that belong to them.
+//!
+//! The file says who computes the value of a key. Within a process, a flight of the file has a flight of the process with
+//! its name, so that threads and tasks are woken when it ends, and only one of them looks at the file if its leader is in
+//! another process.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nearcache::shared::FlightId;
+use pyo3::prelude::*;
+
+use super::ProcessLeader;
+use super::flight::Retry;
+use crate::memory::vec;
+
+/// Between two looks at the file: from the first on, twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_micros(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// A file that has flights.
+pub(crate) trait FlightFile: Sync {
+    /// Ends a flight of this process without a value. If that fails, waiters overtake it after their timeout.
+    fn release(&self, key: &[u8], number: u64);
+
+    /// Returns whether a flight is in progress and its process alive.
+    fn is_in_progress(&self, key: &[u8], flight: FlightId) -> bool;
+}
+
+/// A flight of a file that this process leads. Dropping it ends the flight.
+pub(crate) struct MachineLead {
+    file: &'static dyn FlightFile,
+    key: Box<[u8]>,
+    number: u64,
+    is_over: bool,
+}
+
+impl MachineLead {
+    pub(crate) const fn new(file: &'static dyn FlightFile, key: Box<[u8]>, number: u64) -> Self {
+        Self {
+            file,
+            key,
+            number,
+            is_over: false,
+        }
+    }
+
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Notes that the file has ended the flight.
+    pub(crate) fn end(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for MachineLead {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.file.release(&self.key, self.number);
+        }
+    }
+}
+
+/// A flight of a file that another caller leads.
+pub(crate) struct HeldFlight {
+    file: &'static dyn FlightFile,
+    key: Box<[u8]>,
+    pub(crate) flight: FlightId,
+}
+
+impl HeldFlight {
+    pub(crate) const fn new(file: &'static dyn FlightFile, key: Box<[u8]>, flight: FlightId) -> Self {
+        Self { file, key, flight }
+    }
+
+    fn is_over(&self) -> bool {
+        !self.file.is_in_progress(&self.key, self.flight)
+    }
+}
+
+/// The one waiter of a process that looks at the file. The others wait for it.
+pub(crate) struct Watcher {
+    /// Ends when the flight is over.
+    process: Option<ProcessLeader>,
+    held: HeldFlight,
+}
+
+impl Watcher {
+    pub(super) const fn new(process: ProcessLeader, held: HeldFlight) -> Self {
+        Self {
+            process: Some(process),
+            held,
+        }
+    }
+
+    /// Blocks the thread with the GIL released, for at most `timeout`; returns whether the flight is over.
+    pub(super) fn sleep(&self, py: Python<'_>, timeout: Duration) -> bool {
+        py.detach(|| {
+            let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
+            loop {
+                if self.held.is_over() {
+                    return true;
+                }
+                let left = timeout.saturating_sub(start.elapsed());
+                if left.is_zero() {
+                    return false;
+                }
+                thread::sleep(pause.min(left));
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        })
+    }
+
+    /// Returns whether the flight is over. Then the other waiters of this process look at the file again.
+    pub(super) fn is_over(&mut self) -> bool {
+        let is_over = self.held.is_over();
+        if is_over && let Some(process) = self.process.take() {
+            process.fail(Retry::failure());
+        }
+        is_over
+    }
+
+    pub(super) fn into_parts(self) -> (Option<ProcessLeader>, HeldFlight) {
+        (self.process, self.held)
+    }
+}
+
+/// Returns the name of a flight of a file among the flights of this process.
+pub(crate) fn name_of(key: &[u8], flight: FlightId) -> PyResult<Vec<u8>> {
+    let mut name = vec(key.len() + 2 * size_of::<u64>())?;
+    name.extend_from_slice(key);
+    name.extend_from_slice(&flight.process.to_u64().to_ne_bytes());
+    name.extend_from_slice(&flight.number.to_ne_bytes());
+    Ok(name)
+}

@@ -1,0 +1,89 @@
+//! Single flight: what `get_or_set` needs of a store beside reading and writing.
+//!
+//! The engine finds the one caller that computes. Here its parts become Python objects, which a thread, a greenlet or a task
+//! can keep while it computes or waits: [`Flight`] for the leader and [`FlightWait`] for a waiter. `nearcache.django`'s
+//! `single_flight` has the order of events.
+
+mod counts;
+mod flight;
+#[cfg(shared)]
+mod machine;
+#[cfg(unix)]
+mod process;
+mod wait;
+
+use std::time::Duration;
+
+use nearcache::local::Leader;
+use pyo3::prelude::*;
+
+use crate::arguments::{Any, Argument};
+use crate::values::{Stored, Timing};
+
+pub(crate) use counts::{FlightCounts, FlightEvent};
+pub(crate) use flight::{Flight, Lead};
+#[cfg(shared)]
+pub(crate) use machine::{FlightFile, HeldFlight, MachineLead, name_of};
+#[cfg(shared)]
+pub(crate) use nearcache::shared::FlightId as MachineFlightId;
+#[cfg(unix)]
+pub(crate) use process::ProcessFlights;
+pub(crate) use wait::{FlightWait, Outcome, OwnLead, TaskWaker, Wait};
+
+/// There are no files of flights on this platform.
+#[cfg(not(shared))]
+pub(crate) type MachineFlightId = std::convert::Infallible;
+
+/// What a caller finds that wants the value of a key.
+pub(crate) enum Joined {
+    /// There is a value.
+    Hit(Py<PyAny>),
+    /// There is an old value, and another caller computes the new one.
+    Stale(Py<PyAny>),
+    /// The caller has to compute the value. There may be an old one.
+    Leader(Lead, Option<Py<PyAny>>),
+    /// Another caller computes the value.
+    Waiter(Wait),
+    /// Something has changed: the caller asks again.
+    Again,
+}
+
+/// What a read finds that may ask for the value to be computed before it expires.
+pub(crate) enum EarlyRead {
+    Missing,
+    Value(Py<PyAny>),
+    /// The value is there, and the caller is the one that computes the next one.
+    Due(Py<PyAny>, Lead),
+}
+
+/// A value that a leader has computed.
+pub(crate) struct Computed<'a, 'py> {
+    pub(crate) value: Any<'a, 'py>,
+    pub(crate) timeout: Argument<'a, 'py>,
+    /// The fraction by which the timeout may be shortened.
+    pub(crate) jitter: f64,
+    /// For how many seconds the value may be used after it has expired.
+    pub(crate) stale: f64,
+    /// How many seconds computing took.
+    pub(crate) cost: f64,
+}
+
+impl Computed<'_, '_> {
+    pub(crate) fn timing(&self) -> Timing {
+        let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Timing::new(duration(self.cost), duration(self.stale))
+    }
+}
+
+/// A leader in this process.
+pub(crate) type ProcessLeader = Leader<'static, Stored>;
+
+/// Returns whether a value is to be computed now, although it has not expired: `XFetch` (Vattani, Chierichetti & Lowenstein,
+/// "Optimal probabilistic cache stampede prevention", PVLDB 2015). The closer the end and the longer the computing, the
+/// more likely.
+pub(crate) fn is_due(seconds_left: f64, cost_micros: u32, beta: f64) -> bool {
+    const MICROS: f64 = 1e6;
+    // From 0, excluded, to 1: its logarithm is finite.
+    let random = 1.0 - crate::random::random();
+    f64::from(cost_micros) / MICROS * beta * -random.ln() >= seconds_left
+}

@@ -1,0 +1,53 @@
+//! The flights of one process, for a store that keeps its entries elsewhere.
+
+use nearcache::local::{Frozen, Joined as EngineJoined, RawCache};
+use nearcache::{Eviction, OutOfMemory, Timestamp};
+
+use super::{FlightCounts, Joined, Lead, Wait};
+use crate::values::Stored;
+
+/// No entry is ever stored here, so no time is read.
+const NO_TIME: Timestamp = Timestamp::NEVER;
+/// With the GIL, one thread at a time uses the table.
+const SHARDS: usize = if cfg!(Py_GIL_DISABLED) { 8 } else { 1 };
+
+/// A table of flights, and the counts of `get_or_set`.
+pub(crate) struct ProcessFlights {
+    /// Has no entries: only its flights are used.
+    table: RawCache<Stored>,
+    pub(crate) counts: FlightCounts,
+}
+
+impl ProcessFlights {
+    pub(crate) fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            table: RawCache::new(Eviction::Lru, SHARDS)?,
+            counts: FlightCounts::default(),
+        })
+    }
+
+    /// Joins the flight of a name, which is a key or identifies a flight. Returns a leader or a waiter.
+    pub(crate) fn join(&'static self, name: &[u8]) -> Joined {
+        match self.table.join_after_miss(name, &NO_TIME) {
+            EngineJoined::Leader(leader) => Joined::Leader(Lead::new(leader), None),
+            EngineJoined::Waiter(waiter) => Joined::Waiter(Wait::Process(waiter)),
+            EngineJoined::Hit(_) => Joined::Again,
+        }
+    }
+
+    /// Starts a flight with a name, whatever flight there is.
+    pub(crate) fn overtake(&'static self, name: &[u8]) -> Lead {
+        Lead::new(self.table.overtake(name))
+    }
+
+    /// Returns how many flights have begun and how many callers have waited.
+    pub(crate) fn flights_and_waits(&self) -> (u64, u64) {
+        let stats = self.table.stats();
+        (stats.flights, stats.waits)
+    }
+
+    /// Acquires the locks, for a fork.
+    pub(crate) fn freeze(&self) -> Frozen<'_, Stored> {
+        self.table.freeze()
+    }
+}

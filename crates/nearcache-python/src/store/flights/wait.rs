@@ -1,0 +1,241 @@
+//! A waiter, as Python keeps it while it waits.
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use nearcache::local::{Waited, Waiter};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::flight::Raised;
+#[cfg(shared)]
+use super::flight::Retry;
+#[cfg(shared)]
+use super::machine::{HeldFlight, Watcher};
+use super::{Joined, Lead};
+use crate::errors::error;
+use crate::objects::interned;
+use crate::values::Stored;
+
+/// A waiter: for a flight of this process, or of all processes of the machine.
+pub(crate) enum Wait {
+    Process(Waiter<'static, Stored>),
+    /// For a flight of a file, by way of this process's flight of that name.
+    #[cfg(shared)]
+    Machine(Waiter<'static, Stored>, HeldFlight),
+    /// For a flight of a file whose leader is in another process. Looks at the file.
+    #[cfg(shared)]
+    Watcher(Watcher),
+}
+
+/// What a waiter has waited for.
+pub(crate) enum Outcome {
+    Joined(Joined),
+    Raised(PyErr),
+}
+
+/// What a waiter that computes for itself has to do.
+pub(crate) enum OwnLead {
+    Ready(Lead),
+    /// To claim the flight of the file.
+    #[cfg(shared)]
+    Claim(HeldFlight),
+}
+
+impl Wait {
+    /// Makes the waiter of this process that looks at the file.
+    #[cfg(shared)]
+    pub(crate) fn watcher(lead: Lead, held: HeldFlight) -> Self {
+        Self::Watcher(Watcher::new(lead.into_process(), held))
+    }
+
+    /// Makes a waiter for a flight of a file.
+    #[cfg(shared)]
+    pub(crate) fn with_file(self, held: HeldFlight) -> Self {
+        match self {
+            Self::Process(waiter) => Self::Machine(waiter, held),
+            other => other,
+        }
+    }
+
+    /// Returns whether the waiter has to look from time to time, because nobody wakes it.
+    const fn looks(&self) -> bool {
+        match self {
+            Self::Process(_) => false,
+            #[cfg(shared)]
+            Self::Machine(..) => false,
+            #[cfg(shared)]
+            Self::Watcher(_) => true,
+        }
+    }
+
+    /// Blocks the thread with the GIL released, for at most `timeout`; returns whether the leader has finished.
+    fn sleep(&self, py: Python<'_>, timeout: Duration) -> bool {
+        match self {
+            Self::Process(waiter) => py.detach(|| waiter.sleep(Some(timeout))),
+            #[cfg(shared)]
+            Self::Machine(waiter, _) => py.detach(|| waiter.sleep(Some(timeout))),
+            #[cfg(shared)]
+            Self::Watcher(watcher) => watcher.sleep(py, timeout),
+        }
+    }
+
+    /// Returns the outcome, or registers a waker.
+    fn poll(&mut self, py: Python<'_>, waker: &Waker) -> PyResult<Option<Outcome>> {
+        let context = &mut Context::from_waker(waker);
+        let waited = match self {
+            Self::Process(waiter) => waiter.poll(context),
+            #[cfg(shared)]
+            Self::Machine(waiter, _) => match waiter.poll(context) {
+                // The others of this process ask again, too: the file says who leads.
+                Poll::Ready(Waited::Leader(leader)) => {
+                    leader.fail(Retry::failure());
+                    return Ok(Some(Outcome::Joined(Joined::Again)));
+                }
+                other => other,
+            },
+            #[cfg(shared)]
+            Self::Watcher(watcher) => {
+                return Ok(watcher.is_over().then_some(Outcome::Joined(Joined::Again)));
+            }
+        };
+        Ok(match waited {
+            Poll::Pending => None,
+            Poll::Ready(Waited::Value(stored)) => Some(Outcome::Joined(Joined::Hit(stored.decode(py)?))),
+            Poll::Ready(Waited::Leader(leader)) => {
+                Some(Outcome::Joined(Joined::Leader(Lead::new(leader), None)))
+            }
+            Poll::Ready(Waited::Failed(failure)) => Some(match failure.downcast::<Raised>() {
+                Ok(raised) => Outcome::Raised(PyErr::from_value(raised.0.bind(py).clone().into_any())),
+                Err(_) => Outcome::Joined(Joined::Again),
+            }),
+        })
+    }
+
+    /// Ends the wait, and lets the caller compute. `overtakes` lets its value be the one that is stored.
+    fn lead(self, overtakes: bool) -> OwnLead {
+        match self {
+            Self::Process(waiter) => OwnLead::Ready(Lead::new(waiter.lead(overtakes))),
+            #[cfg(shared)]
+            Self::Machine(_, held) if overtakes => OwnLead::Claim(held),
+            #[cfg(shared)]
+            Self::Machine(waiter, _) => OwnLead::Ready(Lead::new(waiter.lead(false))),
+            #[cfg(shared)]
+            Self::Watcher(watcher) => match watcher.into_parts() {
+                (Some(process), _) if !overtakes => OwnLead::Ready(Lead::new(process)),
+                (_, held) => OwnLead::Claim(held),
+            },
+        }
+    }
+}
+
+/// The part of a caller of ``get_or_set`` that waits for another one's value. Dropping it ends the wait.
+#[pyclass(frozen, module = "nearcache._core")]
+pub(crate) struct FlightWait {
+    /// Empty while the wait is used, and once it is over.
+    wait: Mutex<Option<Wait>>,
+    /// The stored key.
+    pub(crate) key: Box<[u8]>,
+}
+
+impl FlightWait {
+    pub(crate) const fn new(wait: Wait, key: Box<[u8]>) -> Self {
+        Self {
+            wait: Mutex::new(Some(wait)),
+            key,
+        }
+    }
+
+    fn take(&self, py: Python<'_>) -> PyResult<Wait> {
+        self.wait
+            .try_lock()
+            .ok()
+            .and_then(|mut wait| wait.take())
+            .ok_or_else(|| error::<PyRuntimeError>(py, format_args!("this wait is over")))
+    }
+
+    fn put_back(&self, wait: Wait) {
+        if let Ok(mut place) = self.wait.try_lock() {
+            *place = Some(wait);
+        }
+    }
+
+    /// Blocks the thread for at most `timeout`; returns whether the leader has finished.
+    pub(crate) fn sleep_for(&self, py: Python<'_>, timeout: Duration) -> PyResult<bool> {
+        let wait = self.take(py)?;
+        let is_over = wait.sleep(py, timeout);
+        self.put_back(wait);
+        Ok(is_over)
+    }
+
+    /// Returns the outcome; `None` if the leader has not finished, in which case `waker` will be woken.
+    pub(crate) fn poll_with(&self, py: Python<'_>, waker: &Waker) -> PyResult<Option<Outcome>> {
+        let mut wait = self.take(py)?;
+        let outcome = wait.poll(py, waker);
+        if matches!(outcome, Ok(None)) {
+            self.put_back(wait);
+        }
+        outcome
+    }
+
+    pub(crate) fn take_lead(&self, py: Python<'_>, overtakes: bool) -> PyResult<OwnLead> {
+        Ok(self.take(py)?.lead(overtakes))
+    }
+}
+
+#[pymethods]
+impl FlightWait {
+    /// Blocks the thread for at most `seconds`, without the GIL; returns whether the leader has finished.
+    fn sleep(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        self.sleep_for(py, Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    }
+
+    /// Whether the waiter has to look from time to time, because nobody wakes it.
+    #[getter]
+    fn looks(&self) -> bool {
+        self.wait
+            .try_lock()
+            .is_ok_and(|wait| wait.as_ref().is_some_and(Wait::looks))
+    }
+
+    /// Ends the wait.
+    fn close(&self) {
+        if let Ok(mut wait) = self.wait.try_lock() {
+            let ended = wait.take();
+            drop(wait);
+            drop(ended);
+        }
+    }
+}
+
+/// Wakes a task: sets the result of an ``asyncio.Future`` in its event loop.
+pub(crate) struct TaskWaker {
+    event_loop: Py<PyAny>,
+    wake: Py<PyAny>,
+}
+
+impl TaskWaker {
+    /// Makes the waker that calls `wake` in the event loop.
+    pub(crate) fn waker(event_loop: Py<PyAny>, wake: Py<PyAny>) -> Waker {
+        Waker::from(Arc::new(Self { event_loop, wake }))
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        // If the interpreter ends, there is nobody to be woken.
+        let _ = Python::try_attach(|py| {
+            let Ok(method) = interned!(py, "call_soon_threadsafe") else {
+                return;
+            };
+            let called = self.event_loop.bind(py).call_method1(method, (&self.wake,));
+            // The loop of a task that is gone may be closed.
+            if let Err(raised) = called
+                && !raised.is_instance_of::<PyRuntimeError>(py)
+            {
+                raised.write_unraisable(py, Some(self.event_loop.bind(py)));
+            }
+        });
+    }
+}

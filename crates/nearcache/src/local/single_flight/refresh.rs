@@ -1,0 +1,59 @@
+//! Computing a value again while there is an old one, which the other callers get meanwhile.
+
+use super::leader::{FlightId, Leader};
+use crate::clock::Timestamp;
+use crate::error::OutOfMemory;
+use crate::local::raw_cache::RawCache;
+
+/// The part of a caller that has an old value of a key, and may compute the new one.
+#[derive(Debug)]
+#[must_use = "a leader that is dropped gives up"]
+pub enum Refresh<'a, V> {
+    /// The caller has to compute the new value.
+    Leader(Leader<'a, V>),
+    /// Another caller is computing it.
+    InProgress,
+    /// The entry is another one by now, or has been removed.
+    Changed,
+}
+
+/// What a caller finds under the lock.
+enum Found {
+    Changed,
+    InProgress,
+    Started(Result<(), OutOfMemory>),
+}
+
+impl<V> RawCache<V> {
+    /// Lets one of all callers that have the same old value compute the new one. Never waits.
+    ///
+    /// `expires_at` is the expiry with which the caller saw the entry, which may be live or
+    /// [stale](RawCache::get_stale). O(1), one shard lock, or two for a leader.
+    pub fn refresh(&self, key: &[u8], expires_at: Timestamp) -> Refresh<'_, V> {
+        let (key, id) = (self.hasher.key(key), FlightId::next());
+        let found = self.with_shard(key.hash, |shard| {
+            let slot = shard.slot_of(key);
+            if slot.is_none_or(|slot| shard.slab.get(slot).expires_at != expires_at) {
+                return Found::Changed;
+            }
+            if shard.flights.is_flying(key) {
+                return Found::InProgress;
+            }
+            shard.stats.flights += 1;
+            Found::Started(shard.flights.start(key, id))
+        });
+        match found {
+            Found::Changed => Refresh::Changed,
+            Found::InProgress => Refresh::InProgress,
+            Found::Started(started) => Refresh::Leader(self.new_leader(key.hash, id, started)),
+        }
+    }
+
+    /// Computes a value anew, whatever the key has now. A flight in progress is overtaken: its value may be older than the
+    /// caller wants.
+    pub fn overtake(&self, key: &[u8]) -> Leader<'_, V> {
+        let key = self.hasher.key(key);
+        self.with_shard(key.hash, |shard| shard.flights.overtake(key));
+        self.lead(key)
+    }
+}

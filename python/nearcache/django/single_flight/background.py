@@ -1,0 +1,93 @@
+"""Refreshes that nobody waits for: in a few threads, or in asyncio in tasks.
+
+A refresh runs in a copy of the caller's context, so that it sees the same language, time zone and tenant. A thread
+closes its database connections afterwards. When the interpreter exits, the refreshes that have been started are
+finished. If there are too many, or ``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller computes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+
+from nearcache.django.single_flight.run import arun, run
+
+# Threads of a process, and refreshes that may wait for one.
+THREADS = 4
+WAITING = 32
+
+
+class _Pool:
+    """A few threads, and a bound on what waits for them."""
+
+    def __init__(self) -> None:
+        self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="nearcache-refresh")
+        self.places = threading.BoundedSemaphore(THREADS + WAITING)
+
+    def start(self, work: Callable[[], None]) -> bool:
+        """Starts work in a thread; returns False if there is too much, or the interpreter exits."""
+        if not self.places.acquire(blocking=False):
+            return False
+        try:
+            future = self.executor.submit(work)
+        except RuntimeError:
+            self.places.release()
+            return False
+        future.add_done_callback(lambda _: self.places.release())
+        return True
+
+
+_pool: _Pool | None = None
+_tasks: set[asyncio.Task[Any]] = set()
+
+
+def _forget() -> None:
+    """Forgets the threads and tasks of the parent, in a child of ``fork``."""
+    global _pool  # noqa: PLW0603 (one pool a process)
+    _pool = None
+    _tasks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _is_off() -> bool:
+    return not getattr(settings, "NEARCACHE_BACKGROUND_REFRESH", True)
+
+
+def start_thread(call: Any, flow: Generator[Any, Any, Any]) -> bool:
+    """Runs a flow in another thread, in a copy of this context; returns whether it will be run."""
+    global _pool  # noqa: PLW0603 (one pool a process)
+    if _is_off():
+        return False
+    if _pool is None:
+        _pool = _Pool()
+    context = contextvars.copy_context()
+    return _pool.start(lambda: context.run(_run_and_close, call, flow))
+
+
+def _run_and_close(call: Any, flow: Generator[Any, Any, Any]) -> None:
+    try:
+        run(call, flow)
+    finally:
+        connections.close_all()
+
+
+def start_task(call: Any, flow: Generator[Any, Any, Any]) -> bool:
+    """Runs a flow in another task of the event loop; returns whether it will be run."""
+    if _is_off():
+        return False
+    task = asyncio.get_running_loop().create_task(arun(call, flow))
+    # The event loop keeps only weak references.
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return True

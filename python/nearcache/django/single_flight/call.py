@@ -1,0 +1,64 @@
+"""One call of ``get_or_set``: its arguments, and the step that it has reached."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nearcache import _core
+from nearcache.django.get_or_set_options import check_options
+
+if TYPE_CHECKING:
+    from nearcache.django.backend import Backend
+
+# The flight that the running code computes for. A key that it needs is checked for circles of waits.
+CURRENT: ContextVar[_core.Flight | None] = ContextVar("nearcache_flight", default=None)
+
+# What a step says, in its first item. `nearcache._core` has the same numbers.
+HIT, STALE, LEAD, WAIT, AGAIN = range(5)
+
+# The kind, the value, flight or wait, and a tuple with the old value, if a leader has one.
+Step = tuple[int, Any, "tuple[Any] | None"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``get_or_set``; docs/reference/get-or-set.md describes them."""
+
+    stale: float = 0
+    refresh: str = "caller"
+    early: float = 0
+    jitter: float = 0
+    lock_timeout: float = 10
+    store_if: Callable[[Any], bool] | None = None
+    distributed: bool = False
+
+    def replaced(self, given: Mapping[str, Any] | None) -> Options:
+        """Returns the options with those that a caller gave; None stands for the default. Raises `TypeError` or `ValueError`."""
+        given = {name: value for name, value in (given or {}).items() if value is not None}
+        return dataclasses.replace(self, **check_options(given)) if given else self
+
+
+class Call:
+    """The arguments of a call of ``get_or_set``."""
+
+    __slots__ = ("cache", "default", "key", "options", "timeout", "version")
+
+    def __init__(
+        self,
+        cache: Backend,
+        key: Any,
+        default: Callable[[], Any],
+        timeout: Any,
+        version: Any,
+        options: Options,
+    ) -> None:
+        self.cache = cache
+        self.key = key
+        self.default = default
+        self.timeout = timeout
+        self.version = version
+        self.options = options

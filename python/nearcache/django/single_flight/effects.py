@@ -1,0 +1,212 @@
+"""What a `flow` asks for, carried out by threads, greenlets and tasks.
+
+``act`` is for threads: it may block, without the GIL. ``aact`` is for tasks: it never blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from nearcache import _core
+from nearcache.django.greenlets import green_wait
+from nearcache.django.single_flight import background
+from nearcache.django.single_flight.call import CURRENT, Call, Step
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Effect(Protocol):
+        """Something that may wait."""
+
+        def act(self, call: Any) -> Any:
+            """Carries it out in a thread."""
+
+        async def aact(self, call: Any) -> Any:
+            """Carries it out in a task."""
+
+else:
+    Effect = object
+
+# Seconds after which a blocked thread looks for signals.
+_SIGNALS = 0.2
+# Seconds between two looks of a greenlet, and of a waiter whose leader is in another process: from the first on,
+# twice as long each time.
+_FIRST_LOOK, _LAST_LOOK = 0.0005, 0.01
+
+
+class Join:
+    """Finds out what to do about a key that was missed; the result is a step."""
+
+    def act(self, call: Call) -> Step:
+        """See `Effect`."""
+        return call.cache._join(call.key, call.version, call.options.stale, CURRENT.get())
+
+    async def aact(self, call: Call) -> Step:
+        """See `Effect`."""
+        return await call.cache._ajoin(call.key, call.version, call.options.stale, CURRENT.get())
+
+
+class Wait:
+    """Waits for another caller's value, until a time of the monotonic clock; the result is a step."""
+
+    def __init__(self, wait: _core.FlightWait, deadline: float) -> None:
+        self.wait = wait
+        self.deadline = deadline
+
+    def act(self, call: Any) -> Step:
+        """See `Effect`. Does not wait in the thread of an event loop, which may have to run the leader."""
+        try:
+            if _runs_event_loop():
+                return call.cache._lead(self.wait, False)
+            sleep = _poll() if green_wait() is not None else self.wait.sleep
+            while (left := self.deadline - time.monotonic()) > 0:
+                if sleep(min(left, _SIGNALS)):
+                    step = call.cache._outcome(self.wait)
+                    if step is not None:
+                        return step
+            return call.cache._lead(self.wait, True)
+        finally:
+            self.wait.close()
+
+    async def aact(self, call: Any) -> Step:
+        """See `Effect`."""
+        loop = asyncio.get_running_loop()
+        try:
+            while (left := self.deadline - time.monotonic()) > 0:
+                future = loop.create_future()
+                step = call.cache._outcome_or_wake(self.wait, loop, functools.partial(_wake, future))
+                if step is not None:
+                    return step
+                timer = loop.call_later(left, _wake, future)
+                try:
+                    await future
+                finally:
+                    timer.cancel()
+            return call.cache._lead(self.wait, True)
+        finally:
+            self.wait.close()
+
+
+def _runs_event_loop() -> bool:
+    """Returns whether this thread is running an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _poll() -> Callable[[float], bool]:
+    """Returns a function that sleeps for a while and lets other greenlets run."""
+    pause = _FIRST_LOOK
+
+    def sleep(seconds: float) -> bool:
+        nonlocal pause
+        time.sleep(min(seconds, pause))
+        pause = min(2 * pause, _LAST_LOOK)
+        return True
+
+    return sleep
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class Compute:
+    """Computes the value; the result is the value."""
+
+    def __init__(self, flight: _core.Flight) -> None:
+        self.flight = flight
+
+    def act(self, call: Call) -> Any:
+        """See `Effect`."""
+        token = CURRENT.set(self.flight)
+        try:
+            return call.default()
+        finally:
+            CURRENT.reset(token)
+
+    async def aact(self, call: Call) -> Any:
+        """See `Effect`. Awaits what the function returns, if that is an awaitable."""
+        token = CURRENT.set(self.flight)
+        try:
+            value = call.default()
+            return await value if inspect.isawaitable(value) else value
+        finally:
+            CURRENT.reset(token)
+
+
+class Complete:
+    """Stores a value, and hands it to the waiters."""
+
+    def __init__(self, flight: _core.Flight, value: Any, cost: float) -> None:
+        self.flight = flight
+        self.value = value
+        self.cost = cost
+
+    def act(self, call: Any) -> bool:
+        """See `Effect`."""
+        options = call.options
+        return call.cache._complete(
+            self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost
+        )
+
+    async def aact(self, call: Any) -> bool:
+        """See `Effect`."""
+        options = call.options
+        return await call.cache._acomplete(
+            self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost
+        )
+
+
+class Read:
+    """Reads what another caller has stored meanwhile; the result is the value, or the default."""
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def act(self, call: Call) -> Any:
+        """See `Effect`."""
+        return call.cache.get(call.key, self.default, version=call.version)
+
+    async def aact(self, call: Call) -> Any:
+        """See `Effect`."""
+        return await call.cache.aget(call.key, self.default, version=call.version)
+
+
+class Finish:
+    """Hands a value that is not stored to the waiters."""
+
+    def __init__(self, flight: _core.Flight, value: Any) -> None:
+        self.flight = flight
+        self.value = value
+
+    def act(self, call: Any) -> None:
+        """See `Effect`."""
+        call.cache._finish(self.flight, self.value)
+
+    async def aact(self, call: Any) -> None:
+        """See `Effect`."""
+        call.cache._finish(self.flight, self.value)
+
+
+class Background:
+    """Runs a flow that nobody waits for; the result is whether it will be run."""
+
+    def __init__(self, flow: Generator[Any, Any, Any]) -> None:
+        self.flow = flow
+
+    def act(self, call: Any) -> bool:
+        """See `Effect`."""
+        return background.start_thread(call, self.flow)
+
+    async def aact(self, call: Any) -> bool:
+        """See `Effect`."""
+        return background.start_task(call, self.flow)

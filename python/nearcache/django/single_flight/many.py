@@ -1,0 +1,202 @@
+"""``get_or_set_many``: one computation for all keys that are missing, with a flight for each of them."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nearcache import _core
+from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Call, Options, Step
+from nearcache.django.single_flight.effects import (
+    Background,
+    Complete,
+    Compute,
+    Effect,
+    Finish,
+    Join,
+    Wait,
+)
+from nearcache.django.single_flight.flow import Flow, keep_old
+
+if TYPE_CHECKING:
+    from nearcache.django.backend import Backend
+
+# A key's flight, and the old value of the key, if there is one.
+_Flights = dict[Any, tuple[_core.Flight, "tuple[Any] | None"]]
+
+
+class ManyCall:
+    """The arguments of a call of ``get_or_set_many``."""
+
+    def __init__(  # noqa: PLR0917 (the arguments of the method)
+        self,
+        cache: Backend,
+        keys: Iterable[Any],
+        default_many: Callable[[list[Any]], Mapping[Any, Any]],
+        timeout: Any,
+        version: Any,
+        options: Options,
+    ) -> None:
+        if not callable(default_many):
+            raise TypeError(
+                f"default_many is {default_many!r} ({type(default_many).__name__}); expected a function that takes "
+                "a list of keys and returns a mapping with their values"
+            )
+        self.cache = cache
+        # Each key once, in order.
+        self.keys = list(dict.fromkeys(keys))
+        self.default_many = default_many
+        self.timeout = timeout
+        self.version = version
+        self.options = options
+        self.deadline = time.monotonic() + options.lock_timeout
+
+    def single(self, key: Any) -> Call:
+        """Returns the call for one of the keys."""
+        return Call(self.cache, key, None, self.timeout, self.version, self.options)
+
+
+class _ForKey:
+    """An effect for one of the keys."""
+
+    def __init__(self, key: Any, effect: Effect) -> None:
+        self.key = key
+        self.effect = effect
+
+    def act(self, call: ManyCall) -> Any:
+        return self.effect.act(call.single(self.key))
+
+    async def aact(self, call: ManyCall) -> Any:
+        return await self.effect.aact(call.single(self.key))
+
+
+def get_or_compute_many(call: ManyCall, found: dict[Any, Any]) -> Flow:
+    """Adds the values of the keys that were missed to those that were found; returns all, in the order of the keys.
+
+    Computes what nobody else does before it waits for the others, so that two such calls never wait for each other.
+    """
+    waits: dict[Any, _core.FlightWait] = {}
+    flights: _Flights = {}
+    try:
+        for key in call.keys:
+            if key not in found:
+                step = yield _ForKey(key, Join())
+                _sort(call, key, step, found, flights, waits)
+        yield from _lead_many(call, flights, found)
+        while waits:
+            key, wait = waits.popitem()
+            step = yield _ForKey(key, Wait(wait, call.deadline))
+            if step[0] == AGAIN:
+                step = yield _ForKey(key, Join())
+            _sort(call, key, step, found, flights, waits)
+            yield from _lead_many(call, flights, found)
+    finally:
+        for wait in waits.values():
+            wait.close()
+        for flight, _ in flights.values():
+            flight.abandon()
+    return {key: found[key] for key in call.keys if key in found}
+
+
+def _sort(  # noqa: PLR0917 (the places where a step may go)
+    call: ManyCall,
+    key: Any,
+    step: Step,
+    found: dict[Any, Any],
+    flights: _Flights,
+    waits: dict[Any, _core.FlightWait],
+) -> None:
+    """Puts a key where its step belongs."""
+    kind, subject, old = step
+    if kind == LEAD:
+        flights[key] = subject, old
+    elif kind == WAIT:
+        waits[key] = subject
+    else:
+        if kind == STALE:
+            call.cache._count("stale_hits")
+        found[key] = subject
+
+
+def _lead_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow:
+    """Computes the values of the keys that this caller leads. Empties ``flights``."""
+    stale = {key: (flight, old) for key, (flight, old) in flights.items() if old is not None}
+    for _ in stale:
+        call.cache._count("refreshes")
+    if stale and call.options.refresh == "background":
+        if (yield Background(_compute_many(call, stale, {}))):
+            for key, (_, old) in stale.items():
+                del flights[key]
+                found[key] = old[0]
+                call.cache._count("stale_hits")
+    if flights:
+        led = dict(flights)
+        flights.clear()
+        yield from _compute_many(call, led, found)
+
+
+def _compute_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow:
+    """Computes the values of several keys, stores them, and hands them to the waiters."""
+    try:
+        start = time.perf_counter()
+        values = yield _ComputeMany(flights)
+        cost = (time.perf_counter() - start) / len(flights)
+        for key, (flight, _) in flights.items():
+            if key not in values:
+                flight.abandon()
+                continue
+            value = values[key]
+            store_if = call.options.store_if
+            stored = store_if is None or store_if(value)
+            yield _ForKey(key, Complete(flight, value, cost) if stored else Finish(flight, value))
+            found[key] = value
+    except Exception as error:
+        if _end_all(call, flights, found, error):
+            raise
+    except BaseException:
+        for flight, _ in flights.values():
+            flight.abandon()
+        raise
+
+
+def _end_all(call: ManyCall, flights: _Flights, found: dict[Any, Any], error: Exception) -> bool:
+    """Ends all flights because of an exception; returns whether it is to be raised: unless all have old values."""
+    is_raised = False
+    for key, (flight, old) in flights.items():
+        if old is None:
+            flight.fail(error)
+            is_raised |= key not in found
+        elif key not in found:
+            flight.abandon()
+            keep_old(call, key, error)
+            found[key] = old[0]
+    return is_raised
+
+
+class _ComputeMany(Compute):
+    """Computes the values of the keys of several flights; the result is a mapping."""
+
+    def __init__(self, flights: _Flights) -> None:
+        # A key that is needed meanwhile is checked for circles with one of the flights.
+        super().__init__(next(iter(flights.values()))[0])
+        self.keys = list(flights)
+
+    def _call(self, call: ManyCall) -> Call:
+        default = functools.partial(call.default_many, self.keys)
+        return Call(call.cache, None, default, call.timeout, call.version, call.options)
+
+    def act(self, call: ManyCall) -> Mapping[Any, Any]:  # type: ignore[override]
+        return _checked(super().act(self._call(call)))
+
+    async def aact(self, call: ManyCall) -> Mapping[Any, Any]:  # type: ignore[override]
+        return _checked(await super().aact(self._call(call)))
+
+
+def _checked(values: Any) -> Mapping[Any, Any]:
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"default_many returned {type(values).__name__}; expected a mapping with the values of the keys"
+        )
+    return values

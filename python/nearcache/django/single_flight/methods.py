@@ -1,0 +1,171 @@
+"""The methods of single flight, for threads and for tasks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+
+from nearcache import _core
+from nearcache.django.single_flight.call import CURRENT, LEAD, Call, Options, Step
+from nearcache.django.single_flight.flow import compute, get_or_compute
+from nearcache.django.single_flight.many import ManyCall, get_or_compute_many
+from nearcache.django.single_flight.run import arun, run
+from nearcache.django.single_flight.settings import read_get_or_set, read_jitter
+
+if TYPE_CHECKING:
+    from nearcache.django.backend import Backend
+
+_Key = TypeVar("_Key")
+
+
+class SingleFlight(_core.Backend, BaseCache):
+    """Defines ``get_or_set`` and its like. ``get_or_set`` itself, whose hit is native, is in ``nearcache._core``."""
+
+    # The defaults of the options, and the two that the extension module needs.
+    _get_or_set_options: Options = Options()
+    _early: float = 0.0
+    _jitter: float = 0.0
+
+    def _read_flight_options(self, params: Mapping[str, Any]) -> None:
+        """Reads the options of single flight from the settings of a cache. Raises `ImproperlyConfigured`."""
+        options = params.get("OPTIONS", {})
+        self._get_or_set_options = read_get_or_set(options)
+        self._early = float(self._get_or_set_options.early)
+        self._jitter = read_jitter(options)
+
+    def _get_or_set(  # noqa: PLR0917 (called by the extension module)
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any,
+        version: Any,
+        given: Mapping[str, Any] | None,
+        step: Step | None,
+    ) -> Any:
+        """Continues ``get_or_set`` after a miss, or with the flight of an early computation."""
+        if not callable(default):
+            if step is not None and step[2] is not None:
+                step[1].abandon()
+                return step[2][0]
+            # As Django does: if another caller added the key first, its value is returned.
+            self.add(key, default, timeout=timeout, version=version)
+            return self.get(key, default, version=version)
+        call = self._call(key, default, timeout, version, given)
+        return run(call, get_or_compute(call, step))
+
+    def _call(
+        self, key: Any, default: Any, timeout: Any, version: Any, given: Mapping[str, Any] | None
+    ) -> Call:
+        options = self._get_or_set_options.replaced(given)
+        return Call(cast("Backend", self), key, default, timeout, version, options)
+
+    def get_or_set_many(
+        self,
+        keys: Iterable[_Key],
+        default_many: Callable[[list[_Key]], Mapping[_Key, Any]],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: Any = None,
+        **options: Any,
+    ) -> dict[_Key, Any]:
+        """Returns the values of several keys; computes all that are missing with one call of ``default_many``.
+
+        ``default_many`` gets a list of keys and returns a mapping with their values; a key that it leaves out is left
+        out of the result. Each key has single flight of its own: a key that another caller is computing is waited
+        for. The other arguments are those of ``get_or_set``, except that ``early`` has no effect.
+        """
+        call = self._many_call(keys, default_many, timeout, version, options)
+        return run(call, get_or_compute_many(call, dict(self.get_many(call.keys, version=version))))
+
+    def _many_call(
+        self, keys: Iterable[Any], default_many: Any, timeout: Any, version: Any, given: Mapping[str, Any]
+    ) -> ManyCall:
+        options = self._get_or_set_options.replaced(given)
+        return ManyCall(cast("Backend", self), keys, default_many, timeout, version, options)
+
+    def _refresh(
+        self,
+        key: Any,
+        default: Callable[[], Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: Any = None,
+        **given: Any,
+    ) -> Any:
+        """Computes and stores a value, whatever the key has now; returns it. Overtakes a flight in progress."""
+        call = self._call(key, default, timeout, version, given)
+        _, flight, _ = self._overtake(key, version, CURRENT.get())
+        return run(call, compute(call, flight, None))
+
+
+class AsyncSingleFlight(SingleFlight):
+    """Defines the asynchronous methods of single flight. A task that waits never blocks the event loop."""
+
+    async def aget_or_set(
+        self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None, **options: Any
+    ) -> Any:
+        """Asynchronous ``get_or_set``. Awaits ``default`` if it is, or returns, an awaitable."""
+        step = None
+        early = options.get("early", self._early)
+        if not early:
+            value = await self.aget(key, self._missing_key, version=version)
+            if value is not self._missing_key:
+                return value
+        else:
+            step = await self._aget_early(key, version, early)
+            if step is not None and step[0] != LEAD:
+                return step[1]
+        if inspect.isawaitable(default):
+            call = self._call(key, lambda: default, timeout, version, options)
+        elif callable(default):
+            call = self._call(key, default, timeout, version, options)
+        else:
+            if step is not None and step[2] is not None:
+                step[1].abandon()
+                return step[2][0]
+            await self.aadd(key, default, timeout=timeout, version=version)
+            return await self.aget(key, default, version=version)
+        return await arun(call, get_or_compute(call, step))
+
+    async def aget_or_set_many(
+        self,
+        keys: Iterable[_Key],
+        default_many: Callable[[list[_Key]], Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: Any = None,
+        **options: Any,
+    ) -> dict[_Key, Any]:
+        """Asynchronous `get_or_set_many`. Awaits what ``default_many`` returns, if that is an awaitable."""
+        call = self._many_call(keys, default_many, timeout, version, options)
+        found = dict(await self.aget_many(call.keys, version=version))
+        return await arun(call, get_or_compute_many(call, found))
+
+    async def _arefresh(
+        self,
+        key: Any,
+        default: Callable[[], Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: Any = None,
+        **given: Any,
+    ) -> Any:
+        """Asynchronous `_refresh`."""
+        call = self._call(key, default, timeout, version, given)
+        _, flight, _ = await self._aovertake(key, version, CURRENT.get())
+        return await arun(call, compute(call, flight, None))
+
+    # These may wait for a server in a TieredCache.
+
+    async def _aget_early(self, key: Any, version: Any, beta: float) -> Step | None:
+        return self._get_early(key, version, beta)
+
+    async def _ajoin(self, key: Any, version: Any, stale: float, within: _core.Flight | None) -> Step:
+        return self._join(key, version, stale, within)
+
+    async def _aovertake(self, key: Any, version: Any, within: _core.Flight | None) -> Step:
+        return self._overtake(key, version, within)
+
+    async def _acomplete(  # noqa: PLR0917 (the arguments of _complete)
+        self, flight: _core.Flight, value: Any, timeout: Any, jitter: float, stale: float, cost: float
+    ) -> bool:
+        return self._complete(flight, value, timeout, jitter, stale, cost)
