@@ -70,11 +70,11 @@ def expectations(outcomes: Outcomes) -> Iterator[tuple[bool, str]]:
         contender = CONTENDERS[name]
         if contender.once:
             words = f"1 query for each expiry: {outcome.queries} for {len(outcome.expiries)}"
-            yield is_once(outcome), f"{contender.title:<26} {words}"
+            yield is_once(outcome), f"{contender.title:<30} {words}"
         found, hit = outcome.latency(99), outcome.hit_latency(99)
         if contender.stale and found and hit:
             words = f"p99 at most {STALE_TIMES:g}x that of hits: {found / hit:.2f}x"
-            yield found <= STALE_TIMES * hit, f"{contender.title:<26} {words}"
+            yield found <= STALE_TIMES * hit, f"{contender.title:<30} {words}"
 
 
 def is_once(outcome: Outcome) -> bool:
