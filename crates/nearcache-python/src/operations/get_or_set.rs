@@ -79,25 +79,32 @@ impl<'py> Operation<'_, 'py> {
                 GetOrStep::Value(found)
             });
         }
-        Ok(match self.get_early(key, version, beta)? {
-            Some((kind, Some(value), _)) if kind == Kind::Hit as u8 => GetOrStep::Value(value.into_bound(py)),
-            step => GetOrStep::Step(step),
+        self.get_early(key, version, beta)
+    }
+
+    /// Reads a value, and decides whether it is to be computed again already.
+    fn get_early(&self, key: Any<'_, 'py>, version: Version<'_, 'py>, beta: f64) -> PyResult<GetOrStep<'py>> {
+        self.context.keys().with_key(key, version, |key| {
+            Ok(match self.entries().get_early(&self.context, key, beta)? {
+                EarlyRead::Missing => GetOrStep::Step(None),
+                EarlyRead::Value(value) => GetOrStep::Value(value.into_bound(self.context.py())),
+                EarlyRead::Due(value, lead) => {
+                    GetOrStep::Step(Some(self.step(key, Joined::Leader(lead, Some(value)))?))
+                }
+            })
         })
     }
 
-    /// Reads a value, and decides whether it is to be computed again already. Returns `None` if there is none.
-    pub(crate) fn get_early(
+    /// Does the same for Python. Returns `None` if there is no value.
+    pub(crate) fn get_early_step(
         &self,
         key: Any<'_, 'py>,
         version: Version<'_, 'py>,
         beta: f64,
     ) -> PyResult<Option<Step>> {
-        self.context.keys().with_key(key, version, |key| {
-            Ok(match self.entries().get_early(&self.context, key, beta)? {
-                EarlyRead::Missing => None,
-                EarlyRead::Value(value) => Some((Kind::Hit as u8, Some(value), None)),
-                EarlyRead::Due(value, lead) => Some(self.step(key, Joined::Leader(lead, Some(value)))?),
-            })
+        Ok(match self.get_early(key, version, beta)? {
+            GetOrStep::Value(value) => Some((Kind::Hit as u8, Some(value.unbind()), None)),
+            GetOrStep::Step(step) => step,
         })
     }
 

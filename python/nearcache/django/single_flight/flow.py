@@ -1,8 +1,8 @@
 """The order of events of ``get_or_set``, as generators.
 
-A generator yields an effect where it needs something that may wait: a computation, another caller, the store. It
-gets the result, or the exception, and returns the value. So threads and tasks follow the same rules; they differ
-only in how `effects` carries out an effect.
+A generator yields an effect where it needs something that may wait: a computation, another caller, the store.
+It gets the result, or the exception, and returns the value. So threads and tasks follow the same rules; they
+differ only in how `effects` carries out an effect.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from nearcache.django.single_flight.effects import (
     Finish,
     Join,
     Read,
+    Store,
     Wait,
 )
+from nearcache.django.single_flight.run import Stopped
 
 _LOG = logging.getLogger("nearcache")
 
@@ -31,7 +33,7 @@ Flow = Generator[Effect, Any, Any]
 
 
 def get_or_compute(call: Call, step: Step | None) -> Flow:
-    """Returns the value of a key that was missed, or is to be computed already; then ``step`` is a leader's."""
+    """Returns the value of a key that was missed, or is to be computed early: then ``step`` is a leader's."""
     deadline = None
     while True:
         kind, subject, old = (yield Join()) if step is None else step
@@ -61,26 +63,20 @@ def lead(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
     return (yield from computing)
 
 
-def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
+def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: bool = False) -> Flow:
     """Computes the value of a key, stores it, and hands it to the waiters.
 
-    If that fails, they get the exception, unless there is an old value. If this caller is cancelled, one of them
-    takes over.
+    If that fails, they get the exception, unless there is an old value. If this caller is cancelled, one of
+    them takes over.
     """
     try:
         start = time.perf_counter()
         value = yield Compute(flight)
         cost = time.perf_counter() - start
-        store_if = call.options.store_if
-        if store_if is None or store_if(value):
-            if not (yield Complete(flight, value, cost)):
-                # As Django does: if another caller has written the key meanwhile, its value is returned.
-                value = yield Read(value)
-        else:
-            yield Finish(flight, value)
+        return (yield from store(call, flight, value, cost, replaces or old is not None))
     except Exception as error:
         if old is None:
-            flight.fail(error)
+            flight.fail(error.stop if isinstance(error, Stopped) else error)
             raise
         flight.abandon()
         keep_old(call, call.key, error)
@@ -88,6 +84,19 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
     except BaseException:
         flight.abandon()
         raise
+
+
+def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
+    """Stores a value and hands it to the waiters; returns the value that the callers get."""
+    store_if = call.options.store_if
+    if store_if is not None and not store_if(value):
+        yield Finish(flight, value)
+    elif call.by_methods:
+        value = yield Store(value, replaces)
+        yield Finish(flight, value)
+    elif not (yield Complete(flight, value, cost)):
+        # As Django does: if another caller has written the key meanwhile, its value is returned.
+        return (yield Read(value))
     return value
 
 
@@ -95,7 +104,7 @@ def keep_old(call: Any, key: Any, error: Exception) -> None:
     """Logs that a value could not be computed again, so that the old one is used."""
     call.cache._count("failed_refreshes")
     _LOG.error(
-        "nearcache: the value of the key %r could not be computed again; the old one is used until it is too old",
+        "nearcache: the value of the key %r could not be computed again; its old value was returned",
         key,
         exc_info=error,
     )
