@@ -210,7 +210,7 @@ class TestLeaderInAnotherProcess:
         assert values == ["own"]
 
     def test_has_its_flight_evicted(self, cache, counted):
-        with Leader(cache) as leader, waiting(cache, lambda: counted("own")) as values:
+        with Leader(cache), waiting(cache, lambda: counted("own")) as values:
             for number in range(3000):
                 cache.set(f"other-{number}", b"x" * 2000)
         assert values == ["own"]
