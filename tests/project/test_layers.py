@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "crates" / "nearcache-python" / "
 # `mod.rs` of a folder is above the folder's other files, so they do not import from it.
 LAYERS = {
     "": """
-        nonblocking_once memory system strings
+        nonblocking_once memory system strings random
         objects interpreter
         errors django classes
         panics arguments
@@ -29,34 +29,43 @@ LAYERS = {
     """,
     "backend": "attributes",
     "operations": """
-        delete expire get has_key incr lock set ttl whole_store
+        delete expire get get_or_set has_key incr lock set ttl whole_store
         tiered
     """,
     "scan": "key_names",
     "store": """
         near_copy remote_stats weight
+        flights
         stats
         entry_store
         local shared
         registry
         tiered
     """,
+    "store/flights": """
+        counts failure process_leader
+        machine
+        flight
+        wait
+        process
+    """,
     "store/shared": """
         log
         file object_cache
         access
         get incr lock near_copies
+        flights
     """,
     "store/tiered": """
         failure plan requests wire
         near_shared
         near
         tiered_store
-        completions expiry info open reads scan stats wait writes
+        completions expiry flights info open reads scan stats wait writes
         locks
     """,
     "values": """
-        counted_names pickle sizes
+        counted_names pickle sizes timing
         atoms
         bytes graph
     """,
