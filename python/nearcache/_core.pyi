@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from os import PathLike
-from typing import Any, Generic, Literal, SupportsFloat, SupportsIndex, TypeVar, final, overload
+from typing import Any, Generic, Literal, SupportsFloat, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
 __all__ = [
     "Backend",
     "Completions",
+    "Flight",
+    "FlightWait",
     "KeyIterator",
     "Pending",
     "RemoteStats",
@@ -28,6 +30,9 @@ __all__ = [
 __version__: str
 
 _T = TypeVar("_T")
+
+# What a caller of `Backend.get_or_set` finds: the kind, the value, flight or wait, and a leader's old value.
+_Step: TypeAlias = tuple[int, Any, tuple[Any] | None]
 
 def fast_types(
     proxy: type, handler: type, find_place: Callable[[Any], tuple[Any, type] | None]
@@ -122,6 +127,29 @@ class Backend:
         """Returns the value of a key, or ``default`` if the key is missing.
 
         With ``fresh``, a TieredCache asks the server even if it has a near copy. No effect in other caches.
+        """
+
+    def get_or_set(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any = ...,
+        version: Any = None,
+        *,
+        stale: float | None = None,
+        refresh: Literal["caller", "background"] | None = None,
+        early: float | None = None,
+        jitter: float | None = None,
+        lock_timeout: float | None = None,
+        store_if: Callable[[Any], bool] | None = None,
+        distributed: bool | None = None,
+    ) -> Any:
+        """Returns the value of a key; if there is none, computes, stores and returns one.
+
+        ``default`` is the value, or a function that computes it. Of all callers that miss the key at the same
+        time, one calls it; the others wait, and return its value or raise its exception. docs/reference/
+        get-or-set.md describes the other arguments. None stands for the default, which
+        ``OPTIONS["GET_OR_SET"]`` may set.
         """
 
     @overload
@@ -250,6 +278,38 @@ class Backend:
     def delete_pattern(self, pattern: str, version: Any = None, itersize: int | None = None) -> int:
         """Deletes the entries whose keys match a glob; returns how many. ``itersize`` has no effect."""
 
+    def _get_early(self, key: Any, version: Any, beta: float) -> _Step | None:
+        """Reads a value, and decides whether it is to be computed already; returns None if there is none."""
+
+    def _join(self, key: Any, version: Any, stale: float, within: Flight | None) -> _Step:
+        """Joins the flight of a key that was missed.
+
+        ``within`` is the flight that the caller computes for, if any.
+        """
+
+    def _overtake(self, key: Any, version: Any, within: Flight | None) -> _Step:
+        """Starts a flight that overtakes the one in progress."""
+
+    def _complete(
+        self, flight: Flight, value: Any, timeout: Any, jitter: float, stale: float, cost: float
+    ) -> bool:
+        """Ends a flight with its value; returns whether it was stored: not if the flight was overtaken."""
+
+    def _finish(self, flight: Flight, value: Any) -> None:
+        """Ends a flight with a value that is not stored."""
+
+    def _outcome(self, wait: FlightWait) -> _Step | None:
+        """Returns what a waiter has waited for; None if it is to wait on. Raises the leader's exception."""
+
+    def _outcome_or_wake(self, wait: FlightWait, event_loop: Any, wake: Callable[[], None]) -> _Step | None:
+        """Does the same as `_outcome`; if it returns None, ``wake`` will be called in the event loop."""
+
+    def _lead(self, wait: FlightWait, overtakes: bool) -> _Step:
+        """Lets a waiter compute instead of waiting. With ``overtakes``, its value is stored."""
+
+    def _count(self, what: Literal["stale_hits", "refreshes", "failed_refreshes"]) -> None:
+        """Counts what `get_or_set` did."""
+
     def _acquire(self, key: Any, token: str, timeout: float | None, version: Any) -> bool:
         """Acquires a lock for a token; returns whether it was free.
 
@@ -273,6 +333,26 @@ class Backend:
 
     def reset_stats(self) -> None:
         """Sets the counters and the age in `stats` to zero, for all users of the cache. Keeps the entries."""
+
+@final
+class Flight:
+    """One computation of the value of a key, by the caller that leads. If it is dropped, a waiter leads."""
+
+    def fail(self, raised: BaseException) -> None:
+        """Ends the flight with an exception, which the waiters of this process raise, too."""
+
+    def abandon(self) -> None:
+        """Lets a waiter lead. Has no effect if the flight is over."""
+
+@final
+class FlightWait:
+    """A wait for the value that another caller computes. If it is dropped, it ends."""
+
+    def sleep(self, seconds: float) -> bool:
+        """Blocks the thread for at most so long, without the GIL; returns whether the leader is done."""
+
+    def close(self) -> None:
+        """Ends the wait."""
 
 # These three exist on Unix only.
 class TieredBackend(Backend):
@@ -385,6 +465,30 @@ class Stats:
     @property
     def rejections(self) -> int:
         """Values rejected because they were too large."""
+
+    @property
+    def flights(self) -> int:
+        """Computations that `Backend.get_or_set` started."""
+
+    @property
+    def waits(self) -> int:
+        """Calls of `Backend.get_or_set` that waited for another caller's computation."""
+
+    @property
+    def stale_hits(self) -> int:
+        """Values that `Backend.get_or_set` returned after they had expired."""
+
+    @property
+    def refreshes(self) -> int:
+        """Computations for keys that still had a value, expired or not."""
+
+    @property
+    def failed_refreshes(self) -> int:
+        """Such computations that raised an exception, so that the old value was returned."""
+
+    @property
+    def time_saved(self) -> float:
+        """Seconds that the hits would have taken to compute."""
 
     @property
     def entries(self) -> int:

@@ -52,6 +52,11 @@ REPLACED = {
     ),
     # RedisCacheTests looks for a cache of this class in CACHES.
     '"django.core.cache.backends.redis.RedisCache"': '"nearcache.django.TieredCache"',
+    "from django.views.decorators.cache import cache_control, cache_page": (
+        "from django.views.decorators.cache import cache_control\nfrom nearcache.django import cache_page"
+    ),
+    "from django.middleware.cache import": "from nearcache.django.middleware import",
+    '"django.middleware.cache.': '"nearcache.django.middleware.',
 }
 
 # LocMemCacheTests.setUp makes the other aliases share the default one's private dicts. They do without it, as

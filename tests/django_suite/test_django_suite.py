@@ -11,6 +11,7 @@ from django_suite.run import WITH_SERVER, WITHOUT_SERVER
 # What to run, and how many tests of the classes that matter to us must have run for that to count.
 SUITES = {
     "cache": {"cache.tests.LocMemCacheTests": 60, "cache.tests.CacheMiddlewareTest": 16},
+    "template_tests.test_response": {"template_tests.test_response.CacheMiddlewareTest": 1},
     "sessions_tests": {
         "sessions_tests.tests.CacheSessionTests": 60,
         "sessions_tests.tests.CacheDBSessionTests": 60,

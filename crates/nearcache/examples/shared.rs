@@ -1,7 +1,7 @@
 //! Shares a cache between processes: `cargo run --release -p nearcache --example shared`.
 //!
-//! Four worker processes serve pages and count the visits. A page that one worker has rendered is found by the others, and the
-//! counter has every visit of every worker.
+//! Four worker processes serve pages and count the visits. Each page is rendered once: if two workers want it at the same time, one
+//! renders it and the other waits. The counter has every visit of every worker.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod workers {
@@ -49,9 +49,10 @@ mod workers {
         let visits = i64::from_ne_bytes(visits[..].try_into()?);
         let counts = cache.stats().counts;
         assert_eq!(visits, i64::try_from(WORKERS * REQUESTS)?);
+        assert_eq!(counts.flights, PAGES);
         println!(
-            "{visits} visits of {PAGES} pages by {WORKERS} processes, {} times rendered",
-            counts.misses
+            "{visits} visits of {PAGES} pages by {WORKERS} processes, {} times rendered, {} waits",
+            counts.flights, counts.waits
         );
         Ok(())
     }
@@ -61,13 +62,7 @@ mod workers {
         let cache = SharedCache::open(path, FILE_BYTES)?;
         for request in 0..REQUESTS {
             let key = (request % PAGES).to_le_bytes();
-            let page = if let Some(page) = cache.get(&key) {
-                page
-            } else {
-                let page = render(request % PAGES);
-                cache.set(&key, NewEntry::new(&page).expires_at(cache.expiry(TTL)))?;
-                page
-            };
+            let page = cache.get_or_insert_with(&key, TTL, || render(request % PAGES))?;
             assert_eq!(page, render(request % PAGES));
             cache.incr(b"visits", 1, INTEGER)?;
         }

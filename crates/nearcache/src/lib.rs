@@ -58,7 +58,8 @@
 //! # What it does
 //!
 //! - **Evicts the right entries.** The default policy [adapts](Eviction::Adaptive) S3-FIFO to the traffic. Plain S3-FIFO and LRU are available.
-//! - **Computes a missing value once**, however many threads and tasks ask for it. Waits that would never end are found.
+//! - **Computes a missing value once**, however many threads and tasks ask for it, and in a shared cache, however many processes. Waits of
+//!   threads and tasks that would never end are found.
 //! - **Keeps its limits exactly**: the number of entries, their weight, or both, over all shards together.
 //! - **Removes expired entries** although nobody reads them, without a thread: every write looks at a few slots.
 //! - **Never runs your code under a lock**, except to clone a value and to read the clock. Values are dropped and update functions run with nothing

@@ -9,6 +9,7 @@
 - `Verification`: the result of `SharedCache.verify`.
 - `cached`: a decorator that keeps the results of a function in a cache.
 - `cache`, `caches`: faster, typed replacements for ``django.core.cache.cache`` and ``caches``.
+- `cache_page`: Django's decorator of the same name, with single flight and stale pages.
 - `nearcache.django.traced`: the same backends with every method as a Python function.
 - `nearcache.django.prometheus`: metrics for Prometheus; needs the extra ``nearcache[prometheus]``.
 
@@ -19,6 +20,7 @@ and the command ``manage.py nearcache``.
 from nearcache.django.cached_functions import cached
 from nearcache.django.local import LocalCache
 from nearcache.django.locks import AsyncLock, Lock, LockError, LockNotOwnedError
+from nearcache.django.pages import cache_page
 from nearcache.django.proxy import cache, caches
 from nearcache.django.shared import SharedCache, Verification
 from nearcache.django.tiered import TieredCache
@@ -33,6 +35,7 @@ __all__ = [
     "TieredCache",
     "Verification",
     "cache",
+    "cache_page",
     "cached",
     "caches",
 ]

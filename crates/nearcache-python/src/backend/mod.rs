@@ -278,7 +278,7 @@ impl Backend {
             key, default, timeout=Argument::OMITTED, version=None, *, stale=None, refresh=None, early=None, jitter=None,
             lock_timeout=None, store_if=None, distributed=None
         ),
-        text_signature = "($self, key, default, timeout=..., version=None, *, stale=..., refresh=..., early=..., jitter=..., lock_timeout=..., store_if=..., distributed=...)"
+        text_signature = "($self, key, default, timeout=..., version=None, *, stale=None, refresh=None, early=None, jitter=None, lock_timeout=None, store_if=None, distributed=None)"
     )]
     #[allow(clippy::too_many_arguments)] // the method's
     fn get_or_set<'py>(
@@ -577,7 +577,7 @@ impl Backend {
         version: Version<'_, 'py>,
         beta: f64,
     ) -> PyResult<Option<FlightStep>> {
-        Self::run(slf, |operation| operation.get_early(key, version, beta))
+        Self::run(slf, |operation| operation.get_early_step(key, version, beta))
     }
 
     /// Joins the flight of a key that was just missed; returns a step. `within` is the flight that the caller computes for.

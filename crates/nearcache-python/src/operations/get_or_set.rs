@@ -81,22 +81,16 @@ impl<'py> Operation<'_, 'py> {
                 GetOrStep::Value(found)
             });
         }
-        Ok(match self.get_early(key, version, beta)? {
-            Some((kind, Some(value), _)) if kind == Kind::Hit as u8 => GetOrStep::Value(value.into_bound(py)),
-            step => GetOrStep::Step(step),
-        })
+        self.get_early(key, version, beta)
     }
 
-    /// Reads a value, and decides whether it is to be computed again already. Returns `None` if there is none.
-    pub(crate) fn get_early(
-        &self,
-        key: Any<'_, 'py>,
-        version: Version<'_, 'py>,
-        beta: f64,
-    ) -> PyResult<Option<Step>> {
+    /// Reads a value, and decides whether it is to be computed again already.
+    fn get_early(&self, key: Any<'_, 'py>, version: Version<'_, 'py>, beta: f64) -> PyResult<GetOrStep<'py>> {
         self.context.keys().with_key(key, version, |key| {
-            let found = self.entries().get_early(&self.context, key, beta)?;
-            self.early_step(key, found)
+            Ok(match self.entries().get_early(&self.context, key, beta)? {
+                EarlyRead::Value(value) => GetOrStep::Value(value.into_bound(self.context.py())),
+                found => GetOrStep::Step(self.early_step(key, found)?),
+            })
         })
     }
 
@@ -106,6 +100,19 @@ impl<'py> Operation<'_, 'py> {
             EarlyRead::Missing => None,
             EarlyRead::Value(value) => Some((Kind::Hit as u8, Some(value), None)),
             EarlyRead::Due(value, lead) => Some(self.step(key, Joined::Leader(lead, Some(value)))?),
+        })
+    }
+
+    /// Does the same for Python. Returns `None` if there is no value.
+    pub(crate) fn get_early_step(
+        &self,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        beta: f64,
+    ) -> PyResult<Option<Step>> {
+        Ok(match self.get_early(key, version, beta)? {
+            GetOrStep::Value(value) => Some((Kind::Hit as u8, Some(value.unbind()), None)),
+            GetOrStep::Step(step) => step,
         })
     }
 

@@ -79,8 +79,7 @@ impl EntryStore for LocalStore {
         let cost = stored.timing().cost_micros();
         self.counts.count_saved(cost);
         let value = stored.decode(py)?;
-        if expires_at != Timestamp::NEVER
-            && is_due(now.time_left(expires_at).as_secs_f64(), cost, beta)
+        if is_due(now.now(), expires_at, cost, beta)
             && let Refresh::Leader(leader) = self.refresh(key, expires_at)
         {
             return Ok(EarlyRead::Due(value, Lead::new(leader)));

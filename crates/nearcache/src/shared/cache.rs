@@ -147,7 +147,7 @@ impl<C: Clock> SharedCache<C> {
     /// Returns the size of the largest value that can be stored under a key of `key` bytes.
     #[must_use]
     pub fn max_value_bytes(&self, key: usize) -> usize {
-        (self.file.geometry.max_record() * WORD).saturating_sub(words_for(key, false, 0) * WORD)
+        (self.file.geometry.max_record() * WORD).saturating_sub(words_for(key, 0, 0) * WORD)
     }
 
     /// Returns how many processes can have the file open at the same time.

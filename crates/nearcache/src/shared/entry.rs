@@ -101,14 +101,13 @@ pub struct EntryInfo {
 
 impl EntryInfo {
     /// Describes an entry with this extension, whose key has this hash.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(entry: &Entry, extension: Option<Extension>, key: u64) -> Self {
         let record = &entry.record;
-        let (stale_until, cost) = extension.map_or((None, Duration::ZERO), |extension| {
-            let has_stale_time = extension.stale_millis() > 0 && record.expires_at != NEVER;
-            let stale_until = has_stale_time.then(|| from_millis(extension.stale_until(record.expires_at)));
-            (stale_until, Duration::from_micros(extension.cost().as_micros()))
-        });
+        let (stale_until, cost) = match extension {
+            Some(extension) => stale_time_and_cost(extension, record.expires_at),
+            None => (None, Duration::ZERO),
+        };
         Self {
             kind: record.kind,
             len: record.value,
@@ -118,6 +117,14 @@ impl EntryInfo {
             stamp: entry.stamp(key),
         }
     }
+}
+
+/// Returns the stale time's end and the cost of an entry that expires at `expires_at`, in stored milliseconds.
+// By value: a reference to the entry would keep it, in a read, from staying in registers.
+fn stale_time_and_cost(extension: Extension, expires_at: u64) -> (Option<Timestamp>, Duration) {
+    let has_stale_time = extension.stale_millis() > 0 && expires_at != NEVER;
+    let stale_until = has_stale_time.then(|| from_millis(extension.stale_until(expires_at)));
+    (stale_until, Duration::from_micros(extension.cost().as_micros()))
 }
 
 /// Identifies a process that has a cache open, by its process slot in the file.

@@ -261,7 +261,7 @@ impl<C: Clock> Writer<'_, C> {
             return LockedClaim::Held(flight);
         }
         match found.entry() {
-            Some(entry) if !entry.record.is_extended => {
+            Some(entry) if !entry.record.is_extended() => {
                 return LockedClaim::NotExtended(entry.stamp(key.hash));
             }
             Some(entry) => self.set_flight(key, entry, Some(own)),

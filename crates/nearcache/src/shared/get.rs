@@ -92,7 +92,7 @@ impl<C: Clock> SharedCache<C> {
         timeout: Duration,
     ) -> Result<Option<EntryInfo>, OutOfMemory> {
         let found = self.read(key, sink, timeout);
-        self.count_read(found.as_ref().ok().and_then(Option::as_ref));
+        self.count_read(&found);
         miss_if_busy(found)
     }
 
@@ -109,7 +109,7 @@ impl<C: Clock> SharedCache<C> {
     pub fn try_get_into(&self, key: &[u8], sink: &mut impl Sink) -> Result<Option<EntryInfo>, ReadError> {
         let found = self.read(key, sink, Duration::ZERO);
         if !matches!(found, Err(ReadError::Busy)) {
-            self.count_read(found.as_ref().ok().and_then(Option::as_ref));
+            self.count_read(&found);
         }
         found
     }
@@ -210,17 +210,21 @@ impl<C: Clock> SharedCache<C> {
         self.file().count(Counter::Unreadable, 1);
     }
 
-    #[inline]
-    fn count_read(&self, hit: Option<&EntryInfo>) {
-        let Some(hit) = hit else {
-            self.file().count(Counter::Misses, 1);
-            return;
+    #[inline(always)]
+    fn count_read<E>(&self, found: &Result<Option<EntryInfo>, E>) {
+        let (what, cost) = match found {
+            Ok(Some(hit)) => (Counter::Hits, hit.cost),
+            _ => (Counter::Misses, Duration::ZERO),
         };
-        self.file().count(Counter::Hits, 1);
-        if !hit.cost.is_zero() {
-            let micros = u64::try_from(hit.cost.as_micros()).unwrap_or(u64::MAX);
-            self.file().count(Counter::Saved, micros);
+        self.file().count(what, 1);
+        if !cost.is_zero() {
+            self.count_saved(cost);
         }
+    }
+
+    fn count_saved(&self, cost: Duration) {
+        let micros = u64::try_from(cost.as_micros()).unwrap_or(u64::MAX);
+        self.file().count(Counter::Saved, micros);
     }
 
     /// Reads the value of a live entry and counts nothing. With a timeout of zero, never waits.

@@ -166,12 +166,20 @@ impl Shard<'_> {
     /// Reads the extension of an entry, if it has one; `Err` if a writer interfered.
     #[inline(always)]
     pub(super) fn valid_extension(&self, entry: &Entry) -> Result<Option<Extension>, Interrupted> {
-        let extension = self.extension(entry);
-        let is_valid = extension.is_none()
-            || self
-                .ring_of(entry.state)
-                .is_some_and(|ring| ring.is_unchanged(&entry.record));
-        if is_valid { Ok(extension) } else { Err(Interrupted) }
+        if !entry.record.is_extended() {
+            return Ok(None);
+        }
+        match self.ring_of(entry.state) {
+            Some(ring) => {
+                let extension = ring.extension(&entry.record);
+                if ring.is_unchanged(&entry.record) {
+                    Ok(extension)
+                } else {
+                    Err(Interrupted)
+                }
+            }
+            None => Err(Interrupted),
+        }
     }
 
     /// Copies the value of an entry to a buffer of its length. If the result is [`Lookup::Found`], the buffer holds the

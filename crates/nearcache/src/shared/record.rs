@@ -28,16 +28,16 @@ const KEY_SHIFT: u32 = 48;
 const EXTENDED_SHIFT: u32 = 47;
 const SLACK_SHIFT: u32 = 32;
 
-/// Returns how many words a record with such a key and value needs.
+/// Returns how many words a record needs with a key and a value of so many bytes, and an extension of so many words.
 #[inline]
-pub(super) const fn words_for(key: usize, is_extended: bool, value: usize) -> usize {
-    value_offset(key, is_extended) + value.div_ceil(WORD)
+pub(super) const fn words_for(key: usize, extension: usize, value: usize) -> usize {
+    value_offset(key, extension) + value.div_ceil(WORD)
 }
 
 /// Returns how many words precede the value.
 #[inline]
-const fn value_offset(key: usize, is_extended: bool) -> usize {
-    LEAD + key.div_ceil(WORD) + if is_extended { EXTENSION } else { 0 }
+const fn value_offset(key: usize, extension: usize) -> usize {
+    LEAD + key.div_ceil(WORD) + extension
 }
 
 /// The contents of a record's header, and where it was read.
@@ -63,8 +63,10 @@ pub(super) struct Record {
     pub(super) slot: usize,
     /// The kind of the value, which the caller chooses.
     pub(super) kind: u8,
-    /// Whether there is an extension between key and value.
-    pub(super) is_extended: bool,
+    /// The length of the extension in words: 0 or [`EXTENSION`].
+    // Not a `bool`: its spare values would hold the tags of enums that contain a record, which keeps records of reads from
+    // staying in registers.
+    pub(super) extension: usize,
 }
 
 /// Returns the first word of a record.
@@ -104,9 +106,9 @@ impl Record {
         }
         let allotted = allotted as usize;
         let key = (lengths >> KEY_SHIFT) as usize;
-        let is_extended = (lengths >> EXTENDED_SHIFT) & 1 == 1;
+        let extension = ((lengths >> EXTENDED_SHIFT) & 1) as usize * EXTENSION;
         let slack = (lengths >> SLACK_SHIFT) as usize & MAX_SLACK;
-        let value = (allotted * WORD).checked_sub(value_offset(key, is_extended) * WORD + slack)?;
+        let value = (allotted * WORD).checked_sub(value_offset(key, extension) * WORD + slack)?;
         (allotted <= ring).then_some(Self {
             position,
             start,
@@ -119,7 +121,7 @@ impl Record {
             written_at: writing >> 16,
             slot: (((expiry & 0xffff) << 8) | ((writing >> 8) & 0xff)) as usize,
             kind: writing as u8,
-            is_extended,
+            extension,
         })
     }
 
@@ -137,7 +139,7 @@ impl Record {
             written_at: 0,
             slot: 0,
             kind: 0,
-            is_extended: false,
+            extension: 0,
         }
     }
 
@@ -146,7 +148,7 @@ impl Record {
     pub(super) const fn words(&self) -> [u64; 3] {
         let slack = (self.allotted - self.value_offset()) * WORD - self.value;
         let slot = self.slot as u64;
-        let extended = (self.is_extended as u64) << EXTENDED_SHIFT;
+        let extended = (self.is_extended() as u64) << EXTENDED_SHIFT;
         [
             ((self.key as u64) << KEY_SHIFT)
                 | extended
@@ -160,24 +162,30 @@ impl Record {
     /// Returns how many words precede the value.
     #[inline]
     pub(super) const fn value_offset(&self) -> usize {
-        value_offset(self.key, self.is_extended)
+        value_offset(self.key, self.extension)
     }
 
     /// Returns how many words precede the extension, or where it would be.
     #[inline]
     pub(super) const fn extension_offset(&self) -> usize {
-        value_offset(self.key, false)
+        value_offset(self.key, 0)
+    }
+
+    /// Returns whether there is an extension between key and value.
+    #[inline]
+    pub(super) const fn is_extended(&self) -> bool {
+        self.extension != 0
     }
 
     /// Returns whether the record is the placeholder of a flight: it stands for no entry.
     pub(super) const fn is_placeholder(&self) -> bool {
-        self.is_extended && self.expires_at == 0 && self.value == 0
+        self.is_extended() && self.expires_at == 0 && self.value == 0
     }
 
     /// Returns how many words the header, the key, the extension and the value take.
     #[inline]
     pub(super) const fn used_words(&self) -> usize {
-        words_for(self.key, self.is_extended, self.value)
+        words_for(self.key, self.extension, self.value)
     }
 
     /// Returns the stamp of this write of the record. `key` is the hash of the key.

@@ -265,16 +265,21 @@ impl<'a> Ring<'a> {
     /// Reads the extension of a record, if it has one.
     #[inline(always)]
     pub(super) fn extension(&self, record: &Record) -> Option<Extension> {
-        record.is_extended.then(|| self.read_extension(record))
+        if record.is_extended() {
+            Some(self.read_extension(record.start + record.extension_offset()))
+        } else {
+            None
+        }
     }
 
-    fn read_extension(&self, record: &Record) -> Extension {
-        let mut extension = Extension::NONE;
-        let words = self.extension_words(record).words();
-        for (value, word) in extension.0.iter_mut().zip(words) {
-            *value = word.load(Ordering::Relaxed);
-        }
-        extension
+    /// Reads the extension that begins with this word.
+    // By value: a reference to the record would keep it, in a read, from staying in registers.
+    #[inline(never)]
+    fn read_extension(&self, at: usize) -> Extension {
+        Extension(std::array::from_fn(|number| {
+            let word = (at + number) % self.data.len();
+            self.data[word].load(Ordering::Relaxed)
+        }))
     }
 
     /// Returns the words of a record's value.

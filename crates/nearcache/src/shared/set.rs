@@ -9,7 +9,7 @@ use super::choose_slot::ChosenSlot;
 use super::counters::Counter;
 use super::entry::NewEntry;
 use super::error::SharedError;
-use super::extension::{Cost, Extension};
+use super::extension::{Cost, EXTENSION, Extension};
 use super::hashing::Keyed;
 use super::layout::WORD;
 use super::record::{MAX_SLACK, NEVER, Record, Stamp, words_for};
@@ -41,10 +41,16 @@ pub(super) struct Payload<'a> {
 }
 
 impl Payload<'_> {
+    /// Returns how many words the extension has.
+    #[inline]
+    const fn extension_words(&self) -> usize {
+        if self.extension.is_some() { EXTENSION } else { 0 }
+    }
+
     /// Returns how many words the record needs.
     #[inline]
     pub(super) const fn words(&self, key: &Keyed<'_>) -> usize {
-        words_for(key.bytes.len(), self.extension.is_some(), self.bytes.len())
+        words_for(key.bytes.len(), self.extension_words(), self.bytes.len())
     }
 }
 
@@ -277,7 +283,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             expires_at: payload.expires_at,
             written_at: self.now,
             kind: payload.kind,
-            is_extended: payload.extension.is_some(),
+            extension: payload.extension_words(),
             ..entry.record
         };
         ring.overwrite(&record, None, payload.bytes, payload.extension);
@@ -305,7 +311,7 @@ impl<'a, C: Clock> Writer<'a, C> {
             written_at: self.now,
             slot: at,
             kind: payload.kind,
-            is_extended: payload.extension.is_some(),
+            extension: payload.extension_words(),
             ..record
         };
         // Read before the record is written: after a reboot, the slot may point to where the record will be.
@@ -349,7 +355,7 @@ impl<'a, C: Clock> Writer<'a, C> {
 /// Returns whether a value fits into the record of its key without wasting much of it.
 fn fits(record: &Record, key: &Keyed<'_>, payload: &Payload<'_>) -> bool {
     let (words, allotted) = (payload.words(key), record.allotted);
-    let offset = words_for(key.bytes.len(), payload.extension.is_some(), 0);
+    let offset = words_for(key.bytes.len(), payload.extension_words(), 0);
     let slack = (allotted.saturating_sub(offset) * WORD).saturating_sub(payload.bytes.len());
     words <= allotted && slack <= MAX_SLACK && (allotted <= ALWAYS_FITS || allotted <= words * 2)
 }

@@ -78,7 +78,7 @@ impl<'a> Shard<'a> {
     /// Reads the extension of an entry, if it has one. Without the lock, the result is to be validated.
     #[inline(always)]
     pub(super) fn extension(&self, entry: &Entry) -> Option<Extension> {
-        if !entry.record.is_extended {
+        if !entry.record.is_extended() {
             return None;
         }
         self.ring_of(entry.state)?.extension(&entry.record)

@@ -1,8 +1,9 @@
 """Refreshes that nobody waits for: in a few threads, or in asyncio in tasks.
 
-A refresh runs in a copy of the caller's context, so that it sees the same language, time zone and tenant. A thread
-closes its database connections afterwards. When the interpreter exits, the refreshes that have been started are
-finished. If there are too many, or ``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller computes.
+A refresh runs in a copy of the caller's context, so that it sees the same language, time zone and tenant. A
+thread closes its database connections afterwards. When the interpreter exits, the refreshes that have been
+started are finished. If there are too many, or ``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller
+computes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.conf import settings
-from django.db import connections
 
 from nearcache.django.single_flight.run import arun, run
 
@@ -76,6 +76,9 @@ def start_thread(call: Any, flow: Generator[Any, Any, Any]) -> bool:
 
 
 def _run_and_close(call: Any, flow: Generator[Any, Any, Any]) -> None:
+    # A cache that is imported before the settings are read does not load models.
+    from django.db import connections  # noqa: PLC0415
+
     try:
         run(call, flow)
     finally:

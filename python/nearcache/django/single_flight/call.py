@@ -37,28 +37,23 @@ class Options:
     distributed: bool = False
 
     def replaced(self, given: Mapping[str, Any] | None) -> Options:
-        """Returns the options with those that a caller gave; None stands for the default. Raises `TypeError` or `ValueError`."""
+        """Returns the options with those that a caller gave; None stands for the default.
+
+        Raises `TypeError` or `ValueError`.
+        """
         given = {name: value for name, value in (given or {}).items() if value is not None}
         return dataclasses.replace(self, **check_options(given)) if given else self
 
 
+@dataclass(frozen=True, slots=True)
 class Call:
     """The arguments of a call of ``get_or_set``."""
 
-    __slots__ = ("cache", "default", "key", "options", "timeout", "version")
-
-    def __init__(
-        self,
-        cache: Backend,
-        key: Any,
-        default: Callable[[], Any],
-        timeout: Any,
-        version: Any,
-        options: Options,
-    ) -> None:
-        self.cache = cache
-        self.key = key
-        self.default = default
-        self.timeout = timeout
-        self.version = version
-        self.options = options
+    cache: Backend
+    key: Any
+    default: Callable[[], Any]
+    timeout: Any
+    version: Any
+    options: Options
+    # Whether values are stored and read by the cache's methods, since some of them are overridden.
+    by_methods: bool = False

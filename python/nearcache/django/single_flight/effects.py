@@ -10,6 +10,8 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from nearcache import _core
@@ -34,8 +36,8 @@ else:
 
 # Seconds after which a blocked thread looks for signals.
 _SIGNALS = 0.2
-# Seconds between two looks of a greenlet, and of a waiter whose leader is in another process: from the first on,
-# twice as long each time.
+# Seconds between two looks of a greenlet, and of a waiter whose leader is in another process: from the first
+# on, twice as long each time.
 _FIRST_LOOK, _LAST_LOOK = 0.0005, 0.01
 
 
@@ -44,50 +46,59 @@ class Join:
 
     def act(self, call: Call) -> Step:
         """See `Effect`."""
-        return call.cache._join(call.key, call.version, call.options.stale, CURRENT.get())
+        step: Step = call.cache._join(call.key, call.version, call.options.stale, CURRENT.get())
+        return step
 
     async def aact(self, call: Call) -> Step:
         """See `Effect`."""
-        return await call.cache._ajoin(call.key, call.version, call.options.stale, CURRENT.get())
+        step: Step = await call.cache._ajoin(call.key, call.version, call.options.stale, CURRENT.get())
+        return step
 
 
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Waits for another caller's value, until a time of the monotonic clock; the result is a step."""
 
-    def __init__(self, wait: _core.FlightWait, deadline: float) -> None:
-        self.wait = wait
-        self.deadline = deadline
+    wait: _core.FlightWait
+    deadline: float
 
     def act(self, call: Any) -> Step:
         """See `Effect`. Does not wait in the thread of an event loop, which may have to run the leader."""
         try:
             if _runs_event_loop():
-                return call.cache._lead(self.wait, False)
+                step: Step = call.cache._lead(self.wait, False)
+                return step
             sleep = _poll() if green_wait() is not None else self.wait.sleep
             while (left := self.deadline - time.monotonic()) > 0:
                 if sleep(min(left, _SIGNALS)):
                     step = call.cache._outcome(self.wait)
                     if step is not None:
                         return step
-            return call.cache._lead(self.wait, True)
+            step: Step = call.cache._lead(self.wait, True)
+            return step
         finally:
             self.wait.close()
 
     async def aact(self, call: Any) -> Step:
         """See `Effect`."""
         loop = asyncio.get_running_loop()
+        pause = _FIRST_LOOK
         try:
             while (left := self.deadline - time.monotonic()) > 0:
                 future = loop.create_future()
                 step = call.cache._outcome_or_wake(self.wait, loop, functools.partial(_wake, future))
                 if step is not None:
                     return step
+                if self.wait.looks:
+                    # The leader is in another process: nobody wakes this one.
+                    left, pause = min(left, pause), min(2 * pause, _LAST_LOOK)
                 timer = loop.call_later(left, _wake, future)
                 try:
                     await future
                 finally:
                     timer.cancel()
-            return call.cache._lead(self.wait, True)
+            step: Step = call.cache._lead(self.wait, True)
+            return step
         finally:
             self.wait.close()
 
@@ -119,11 +130,51 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Asks the server of a cache whether this machine computes; the result is a step.
+
+    Its kind is LEAD if it does, WAIT if another machine does, or HIT with the value if there is one.
+    """
+
+    flight: _core.Flight
+    overtakes: bool
+
+    def act(self, call: Call) -> Step:
+        """See `Effect`."""
+        step: Step = call.cache._lock_flight(
+            self.flight, token_hex(16), call.options.lock_timeout, self.overtakes
+        )
+        return step
+
+    async def aact(self, call: Call) -> Step:
+        """See `Effect`."""
+        step: Step = await call.cache._alock_flight(
+            self.flight, token_hex(16), call.options.lock_timeout, self.overtakes
+        )
+        return step
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Waits for some seconds."""
+
+    seconds: float
+
+    def act(self, call: Any) -> None:
+        """See `Effect`."""
+        time.sleep(self.seconds)
+
+    async def aact(self, call: Any) -> None:
+        """See `Effect`."""
+        await asyncio.sleep(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Compute:
     """Computes the value; the result is the value."""
 
-    def __init__(self, flight: _core.Flight) -> None:
-        self.flight = flight
+    flight: _core.Flight
 
     def act(self, call: Call) -> Any:
         """See `Effect`."""
@@ -143,34 +194,36 @@ class Compute:
             CURRENT.reset(token)
 
 
+@dataclass(frozen=True, slots=True)
 class Complete:
     """Stores a value, and hands it to the waiters."""
 
-    def __init__(self, flight: _core.Flight, value: Any, cost: float) -> None:
-        self.flight = flight
-        self.value = value
-        self.cost = cost
+    flight: _core.Flight
+    value: Any
+    cost: float
 
     def act(self, call: Any) -> bool:
         """See `Effect`."""
         options = call.options
-        return call.cache._complete(
-            self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost
+        is_stored: bool = call.cache._complete(
+            self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
         )
+        return is_stored
 
     async def aact(self, call: Any) -> bool:
         """See `Effect`."""
         options = call.options
-        return await call.cache._acomplete(
-            self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost
+        is_stored: bool = await call.cache._acomplete(
+            self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
         )
+        return is_stored
 
 
+@dataclass(frozen=True, slots=True)
 class Read:
     """Reads what another caller has stored meanwhile; the result is the value, or the default."""
 
-    def __init__(self, default: Any) -> None:
-        self.default = default
+    default: Any
 
     def act(self, call: Call) -> Any:
         """See `Effect`."""
@@ -181,12 +234,34 @@ class Read:
         return await call.cache.aget(call.key, self.default, version=call.version)
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Stores a value by the cache's methods, as Django does; the result is what they return for the key."""
+
+    value: Any
+    replaces: bool
+
+    def act(self, call: Call) -> Any:
+        """See `Effect`."""
+        cache = call.cache
+        store = cache.set if self.replaces else cache.add
+        store(call.key, self.value, timeout=call.timeout, version=call.version)
+        return cache.get(call.key, self.value, version=call.version)
+
+    async def aact(self, call: Call) -> Any:
+        """See `Effect`."""
+        cache = call.cache
+        store = cache.aset if self.replaces else cache.aadd
+        await store(call.key, self.value, timeout=call.timeout, version=call.version)
+        return await cache.aget(call.key, self.value, version=call.version)
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Hands a value that is not stored to the waiters."""
 
-    def __init__(self, flight: _core.Flight, value: Any) -> None:
-        self.flight = flight
-        self.value = value
+    flight: _core.Flight
+    value: Any
 
     def act(self, call: Any) -> None:
         """See `Effect`."""
@@ -197,11 +272,11 @@ class Finish:
         call.cache._finish(self.flight, self.value)
 
 
+@dataclass(frozen=True, slots=True)
 class Background:
     """Runs a flow that nobody waits for; the result is whether it will be run."""
 
-    def __init__(self, flow: Generator[Any, Any, Any]) -> None:
-        self.flow = flow
+    flow: Generator[Any, Any, Any]
 
     def act(self, call: Any) -> bool:
         """See `Effect`."""

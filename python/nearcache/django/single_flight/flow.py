@@ -1,8 +1,8 @@
 """The order of events of ``get_or_set``, as generators.
 
-A generator yields an effect where it needs something that may wait: a computation, another caller, the store. It
-gets the result, or the exception, and returns the value. So threads and tasks follow the same rules; they differ
-only in how `effects` carries out an effect.
+A generator yields an effect where it needs something that may wait: a computation, another caller, the store.
+It gets the result, or the exception, and returns the value. So threads and tasks follow the same rules; they
+differ only in how `effects` carries out an effect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Generator
 from typing import Any
 
 from nearcache import _core
-from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Call, Step
+from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Step
 from nearcache.django.single_flight.effects import (
     Background,
     Complete,
@@ -21,25 +21,34 @@ from nearcache.django.single_flight.effects import (
     Effect,
     Finish,
     Join,
+    Lock,
+    Pause,
     Read,
+    Store,
     Wait,
 )
+from nearcache.django.single_flight.run import Stopped
 
 _LOG = logging.getLogger("nearcache")
+
+# Seconds between two questions whether another machine has computed: from the first on, twice as long each time.
+_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.02
 
 Flow = Generator[Effect, Any, Any]
 
 
 def get_or_compute(call: Call, step: Step | None) -> Flow:
-    """Returns the value of a key that was missed, or is to be computed already; then ``step`` is a leader's."""
+    """Returns the value of a key that was missed, or is to be computed early: then ``step`` is a leader's."""
     deadline = None
     while True:
         kind, subject, old = (yield Join()) if step is None else step
+        if deadline is None and kind != HIT:
+            deadline = time.monotonic() + call.options.lock_timeout
+        if kind == LEAD and call.options.distributed:
+            kind, subject, old = yield from lock(call, subject, old, deadline)
         if kind == LEAD:
             return (yield from lead(call, subject, old))
         if kind == WAIT:
-            if deadline is None:
-                deadline = time.monotonic() + call.options.lock_timeout
             step = yield Wait(subject, deadline)
         elif kind == AGAIN:
             step = None
@@ -47,6 +56,37 @@ def get_or_compute(call: Call, step: Step | None) -> Flow:
             if kind == STALE:
                 call.cache._count("stale_hits")
             return subject
+
+
+def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: float) -> Flow:
+    """Waits until this machine computes, or another has computed; returns a step. Old values are used at once."""
+    pause = _FIRST_PAUSE
+    try:
+        while True:
+            kind, value, _ = yield Lock(flight, time.monotonic() >= deadline)
+            if kind == LEAD:
+                return LEAD, flight, old
+            if kind == HIT:
+                return HIT, value, None
+            if old is not None:
+                flight.abandon()
+                return STALE, old[0], None
+            yield Pause(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(2 * pause, _LAST_PAUSE)
+    except BaseException:
+        flight.abandon()
+        raise
+
+
+def recompute(call: Call, flight: _core.Flight) -> Flow:
+    """Computes the value of a key whatever it has now, instead of all others that compute it."""
+    try:
+        if call.options.distributed:
+            yield Lock(flight, overtakes=True)
+    except BaseException:
+        flight.abandon()
+        raise
+    return (yield from compute(call, flight, None, replaces=True))
 
 
 def lead(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
@@ -61,26 +101,20 @@ def lead(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
     return (yield from computing)
 
 
-def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
+def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: bool = False) -> Flow:
     """Computes the value of a key, stores it, and hands it to the waiters.
 
-    If that fails, they get the exception, unless there is an old value. If this caller is cancelled, one of them
-    takes over.
+    If that fails, they get the exception, unless there is an old value. If this caller is cancelled, one of
+    them takes over.
     """
     try:
         start = time.perf_counter()
         value = yield Compute(flight)
         cost = time.perf_counter() - start
-        store_if = call.options.store_if
-        if store_if is None or store_if(value):
-            if not (yield Complete(flight, value, cost)):
-                # As Django does: if another caller has written the key meanwhile, its value is returned.
-                value = yield Read(value)
-        else:
-            yield Finish(flight, value)
+        return (yield from store(call, flight, value, cost, replaces or old is not None))
     except Exception as error:
         if old is None:
-            flight.fail(error)
+            flight.fail(error.stop if isinstance(error, Stopped) else error)
             raise
         flight.abandon()
         keep_old(call, call.key, error)
@@ -88,6 +122,19 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
     except BaseException:
         flight.abandon()
         raise
+
+
+def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
+    """Stores a value and hands it to the waiters; returns the value that the callers get."""
+    store_if = call.options.store_if
+    if store_if is not None and not store_if(value):
+        yield Finish(flight, value)
+    elif call.by_methods:
+        value = yield Store(value, replaces)
+        yield Finish(flight, value)
+    elif not (yield Complete(flight, value, cost)):
+        # As Django does: if another caller has written the key meanwhile, its value is returned.
+        return (yield Read(value))
     return value
 
 
@@ -95,7 +142,7 @@ def keep_old(call: Any, key: Any, error: Exception) -> None:
     """Logs that a value could not be computed again, so that the old one is used."""
     call.cache._count("failed_refreshes")
     _LOG.error(
-        "nearcache: the value of the key %r could not be computed again; the old one is used until it is too old",
+        "nearcache: the value of the key %r could not be computed again; its old value was returned",
         key,
         exc_info=error,
     )

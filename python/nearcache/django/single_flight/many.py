@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nearcache import _core
-from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Call, Options, Step
+from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Options, Step
 from nearcache.django.single_flight.effects import (
     Background,
-    Complete,
     Compute,
     Effect,
-    Finish,
     Join,
+    Lock,
     Wait,
 )
-from nearcache.django.single_flight.flow import Flow, keep_old
+from nearcache.django.single_flight.flow import Flow, keep_old, lock, store
+from nearcache.django.single_flight.run import arun, run
 
 if TYPE_CHECKING:
     from nearcache.django.backend import Backend
@@ -27,43 +28,38 @@ if TYPE_CHECKING:
 _Flights = dict[Any, tuple[_core.Flight, "tuple[Any] | None"]]
 
 
+@dataclass(frozen=True, slots=True)
 class ManyCall:
-    """The arguments of a call of ``get_or_set_many``."""
+    """The arguments of a call of ``get_or_set_many``; each key is there once."""
 
-    def __init__(  # noqa: PLR0917 (the arguments of the method)
-        self,
-        cache: Backend,
-        keys: Iterable[Any],
-        default_many: Callable[[list[Any]], Mapping[Any, Any]],
-        timeout: Any,
-        version: Any,
-        options: Options,
-    ) -> None:
-        if not callable(default_many):
+    cache: Backend
+    keys: list[Any]
+    default_many: Callable[[list[Any]], Any]
+    timeout: Any
+    version: Any
+    options: Options
+    by_methods: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises `TypeError` if ``default_many`` is no function."""
+        if not callable(self.default_many):
             raise TypeError(
-                f"default_many is {default_many!r} ({type(default_many).__name__}); expected a function that takes "
-                "a list of keys and returns a mapping with their values"
+                f"default_many is {self.default_many!r} ({type(self.default_many).__name__}); expected a "
+                "function that takes a list of keys and returns a mapping with their values"
             )
-        self.cache = cache
-        # Each key once, in order.
-        self.keys = list(dict.fromkeys(keys))
-        self.default_many = default_many
-        self.timeout = timeout
-        self.version = version
-        self.options = options
-        self.deadline = time.monotonic() + options.lock_timeout
 
     def single(self, key: Any) -> Call:
         """Returns the call for one of the keys."""
-        return Call(self.cache, key, None, self.timeout, self.version, self.options)
+        default = functools.partial(self.default_many, [key])
+        return Call(self.cache, key, default, self.timeout, self.version, self.options, self.by_methods)
 
 
+@dataclass(frozen=True, slots=True)
 class _ForKey:
     """An effect for one of the keys."""
 
-    def __init__(self, key: Any, effect: Effect) -> None:
-        self.key = key
-        self.effect = effect
+    key: Any
+    effect: Effect
 
     def act(self, call: ManyCall) -> Any:
         return self.effect.act(call.single(self.key))
@@ -72,30 +68,56 @@ class _ForKey:
         return await self.effect.aact(call.single(self.key))
 
 
-def get_or_compute_many(call: ManyCall, found: dict[Any, Any]) -> Flow:
-    """Adds the values of the keys that were missed to those that were found; returns all, in the order of the keys.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Runs a flow; the result is its value."""
 
-    Computes what nobody else does before it waits for the others, so that two such calls never wait for each other.
+    flow: Flow
+
+    def act(self, call: Call) -> Any:
+        return run(call, self.flow)
+
+    async def aact(self, call: Call) -> Any:
+        return await arun(call, self.flow)
+
+
+def get_or_compute_many(call: ManyCall, found: dict[Any, Any]) -> Flow:
+    """Adds the values of the keys that were missed to those that were found; returns all, in the keys' order.
+
+    Computes what nobody else does before it waits for the others, so that two such calls never wait for each
+    other.
     """
     waits: dict[Any, _core.FlightWait] = {}
     flights: _Flights = {}
+    elsewhere: _Flights = {}
     try:
         for key in call.keys:
             if key not in found:
                 step = yield _ForKey(key, Join())
                 _sort(call, key, step, found, flights, waits)
+        deadline = time.monotonic() + call.options.lock_timeout
+        if call.options.distributed:
+            yield from _lock_many(call, flights, elsewhere, found)
         yield from _lead_many(call, flights, found)
+        while elsewhere:
+            yield from _lock_next(call, flights, elsewhere, found, deadline)
+            yield from _lead_many(call, flights, found)
         while waits:
             key, wait = waits.popitem()
-            step = yield _ForKey(key, Wait(wait, call.deadline))
+            step = yield _ForKey(key, Wait(wait, deadline))
             if step[0] == AGAIN:
                 step = yield _ForKey(key, Join())
             _sort(call, key, step, found, flights, waits)
+            if call.options.distributed:
+                elsewhere.update(flights)
+                flights.clear()
+                while elsewhere:
+                    yield from _lock_next(call, flights, elsewhere, found, deadline)
             yield from _lead_many(call, flights, found)
     finally:
         for wait in waits.values():
             wait.close()
-        for flight, _ in flights.values():
+        for flight, _ in [*flights.values(), *elsewhere.values()]:
             flight.abandon()
     return {key: found[key] for key in call.keys if key in found}
 
@@ -120,17 +142,49 @@ def _sort(  # noqa: PLR0917 (the places where a step may go)
         found[key] = subject
 
 
+def _lock_many(call: ManyCall, flights: _Flights, elsewhere: _Flights, found: dict[Any, Any]) -> Flow:
+    """Moves the flights of the keys that other machines compute to ``elsewhere``."""
+    for key, (flight, old) in list(flights.items()):
+        kind, value, _ = yield _ForKey(key, Lock(flight, overtakes=False))
+        if kind == LEAD:
+            continue
+        del flights[key]
+        if kind == HIT:
+            found[key] = value
+        else:
+            elsewhere[key] = flight, old
+
+
+def _lock_next(  # noqa: PLR0917 (the places where a flight may go)
+    call: ManyCall, flights: _Flights, elsewhere: _Flights, found: dict[Any, Any], deadline: float
+) -> Flow:
+    """Waits for the value of one of the keys that other machines compute, or until this machine computes it."""
+    key, (flight, old) = elsewhere.popitem()
+    waiting = lock(call.single(key), flight, old, deadline)
+    kind, subject, old = yield _ForKey(key, _Run(waiting))
+    if kind == LEAD:
+        flights[key] = subject, old
+    else:
+        if kind == STALE:
+            call.cache._count("stale_hits")
+        found[key] = subject
+
+
 def _lead_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow:
     """Computes the values of the keys that this caller leads. Empties ``flights``."""
     stale = {key: (flight, old) for key, (flight, old) in flights.items() if old is not None}
+    stale_flights: _Flights = dict(stale)
     for _ in stale:
         call.cache._count("refreshes")
-    if stale and call.options.refresh == "background":
-        if (yield Background(_compute_many(call, stale, {}))):
-            for key, (_, old) in stale.items():
-                del flights[key]
-                found[key] = old[0]
-                call.cache._count("stale_hits")
+    if (
+        stale
+        and call.options.refresh == "background"
+        and (yield Background(_compute_many(call, stale_flights, {})))
+    ):
+        for key, (_, old) in stale.items():
+            del flights[key]
+            found[key] = old[0]
+            call.cache._count("stale_hits")
     if flights:
         led = dict(flights)
         flights.clear()
@@ -141,17 +195,14 @@ def _compute_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> F
     """Computes the values of several keys, stores them, and hands them to the waiters."""
     try:
         start = time.perf_counter()
-        values = yield _ComputeMany(flights)
+        values = yield _ComputeMany(list(flights), Compute(next(iter(flights.values()))[0]))
         cost = (time.perf_counter() - start) / len(flights)
-        for key, (flight, _) in flights.items():
-            if key not in values:
+        for key, (flight, old) in flights.items():
+            if key in values:
+                storing = store(call.single(key), flight, values[key], cost, old is not None)
+                found[key] = yield _ForKey(key, _Run(storing))
+            else:
                 flight.abandon()
-                continue
-            value = values[key]
-            store_if = call.options.store_if
-            stored = store_if is None or store_if(value)
-            yield _ForKey(key, Complete(flight, value, cost) if stored else Finish(flight, value))
-            found[key] = value
     except Exception as error:
         if _end_all(call, flights, found, error):
             raise
@@ -162,7 +213,10 @@ def _compute_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> F
 
 
 def _end_all(call: ManyCall, flights: _Flights, found: dict[Any, Any], error: Exception) -> bool:
-    """Ends all flights because of an exception; returns whether it is to be raised: unless all have old values."""
+    """Ends all flights because of an exception; returns whether it is to be raised.
+
+    It is not if all keys have old values, which are returned then.
+    """
     is_raised = False
     for key, (flight, old) in flights.items():
         if old is None:
@@ -175,23 +229,23 @@ def _end_all(call: ManyCall, flights: _Flights, found: dict[Any, Any], error: Ex
     return is_raised
 
 
-class _ComputeMany(Compute):
-    """Computes the values of the keys of several flights; the result is a mapping."""
+@dataclass(frozen=True, slots=True)
+class _ComputeMany:
+    """Computes the values of several keys; the result is a mapping."""
 
-    def __init__(self, flights: _Flights) -> None:
-        # A key that is needed meanwhile is checked for circles with one of the flights.
-        super().__init__(next(iter(flights.values()))[0])
-        self.keys = list(flights)
+    keys: list[Any]
+    # A key that is needed meanwhile is checked for circles with one of the flights.
+    compute: Compute
 
     def _call(self, call: ManyCall) -> Call:
         default = functools.partial(call.default_many, self.keys)
         return Call(call.cache, None, default, call.timeout, call.version, call.options)
 
-    def act(self, call: ManyCall) -> Mapping[Any, Any]:  # type: ignore[override]
-        return _checked(super().act(self._call(call)))
+    def act(self, call: ManyCall) -> Mapping[Any, Any]:
+        return _checked(self.compute.act(self._call(call)))
 
-    async def aact(self, call: ManyCall) -> Mapping[Any, Any]:  # type: ignore[override]
-        return _checked(await super().aact(self._call(call)))
+    async def aact(self, call: ManyCall) -> Mapping[Any, Any]:
+        return _checked(await self.compute.aact(self._call(call)))
 
 
 def _checked(values: Any) -> Mapping[Any, Any]:

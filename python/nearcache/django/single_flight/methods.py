@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from nearcache import _core
 from nearcache.django.single_flight.call import CURRENT, LEAD, Call, Options, Step
-from nearcache.django.single_flight.flow import compute, get_or_compute
+from nearcache.django.single_flight.flow import get_or_compute, recompute
 from nearcache.django.single_flight.many import ManyCall, get_or_compute_many
 from nearcache.django.single_flight.run import arun, run
 from nearcache.django.single_flight.settings import read_get_or_set, read_jitter
@@ -22,12 +23,19 @@ _Key = TypeVar("_Key")
 
 
 class SingleFlight(_core.Backend, BaseCache):
-    """Defines ``get_or_set`` and its like. ``get_or_set`` itself, whose hit is native, is in ``nearcache._core``."""
+    """Defines ``get_or_set_many`` and the part of ``get_or_set`` that follows a miss.
+
+    ``get_or_set`` itself is in ``nearcache._core``, so that a hit is as fast as ``get``.
+    """
 
     # The defaults of the options, and the two that the extension module needs.
     _get_or_set_options: Options = Options()
     _early: float = 0.0
     _jitter: float = 0.0
+    # The methods that Django's get_or_set calls. If others are in their place, so does ours.
+    _plain_methods: ClassVar[Mapping[str, Any]] = {
+        name: getattr(_core.Backend, name) for name in ("get", "add", "set")
+    }
 
     def _read_flight_options(self, params: Mapping[str, Any]) -> None:
         """Reads the options of single flight from the settings of a cache. Raises `ImproperlyConfigured`."""
@@ -59,8 +67,26 @@ class SingleFlight(_core.Backend, BaseCache):
     def _call(
         self, key: Any, default: Any, timeout: Any, version: Any, given: Mapping[str, Any] | None
     ) -> Call:
+        options, by_methods = self._options(given)
+        return Call(cast("Backend", self), key, default, timeout, version, options, by_methods)
+
+    def _options(self, given: Mapping[str, Any] | None) -> tuple[Options, bool]:
+        """Returns the options of a call, and whether it stores and reads by the cache's methods.
+
+        Methods that are overridden may change values, so an old value, which they have not seen, is not used.
+        """
         options = self._get_or_set_options.replaced(given)
-        return Call(cast("Backend", self), key, default, timeout, version, options)
+        by_methods = self._overrides_storing()
+        return (
+            dataclasses.replace(options, stale=0) if by_methods and options.stale else options
+        ), by_methods
+
+    def _overrides_storing(self) -> bool:
+        """Returns whether a subclass overrides ``get``, ``add`` or ``set``, or this instance has its own."""
+        kind, own = type(self), vars(self)
+        return any(
+            getattr(kind, name) is not method or name in own for name, method in self._plain_methods.items()
+        )
 
     def get_or_set_many(
         self,
@@ -68,22 +94,43 @@ class SingleFlight(_core.Backend, BaseCache):
         default_many: Callable[[list[_Key]], Mapping[_Key, Any]],
         timeout: Any = DEFAULT_TIMEOUT,
         version: Any = None,
-        **options: Any,
+        *,
+        stale: float | None = None,
+        refresh: str | None = None,
+        early: float | None = None,
+        jitter: float | None = None,
+        lock_timeout: float | None = None,
+        store_if: Callable[[Any], bool] | None = None,
+        distributed: bool | None = None,
     ) -> dict[_Key, Any]:
-        """Returns the values of several keys; computes all that are missing with one call of ``default_many``.
+        """Returns the values of several keys; computes the missing ones with one call of ``default_many``.
 
-        ``default_many`` gets a list of keys and returns a mapping with their values; a key that it leaves out is left
-        out of the result. Each key has single flight of its own: a key that another caller is computing is waited
-        for. The other arguments are those of ``get_or_set``, except that ``early`` has no effect.
+        ``default_many`` gets a list of keys and returns a mapping with their values; a key that it leaves out
+        is left out of the result. Each key has single flight of its own: a key that another caller is
+        computing is waited for. The other arguments are those of ``get_or_set``, except that ``early`` has no
+        effect.
         """
-        call = self._many_call(keys, default_many, timeout, version, options)
-        return run(call, get_or_compute_many(call, dict(self.get_many(call.keys, version=version))))
+        given = {
+            "stale": stale,
+            "refresh": refresh,
+            "early": early,
+            "jitter": jitter,
+            "lock_timeout": lock_timeout,
+            "store_if": store_if,
+            "distributed": distributed,
+        }
+        call = self._many_call(keys, default_many, timeout, version, given)
+        found = dict(self.get_many(call.keys, version=version))
+        values: dict[_Key, Any] = run(call, get_or_compute_many(call, found))
+        return values
 
     def _many_call(
         self, keys: Iterable[Any], default_many: Any, timeout: Any, version: Any, given: Mapping[str, Any]
     ) -> ManyCall:
-        options = self._get_or_set_options.replaced(given)
-        return ManyCall(cast("Backend", self), keys, default_many, timeout, version, options)
+        options, by_methods = self._options(given)
+        # Each key once, in order.
+        distinct = list(dict.fromkeys(keys))
+        return ManyCall(cast("Backend", self), distinct, default_many, timeout, version, options, by_methods)
 
     def _refresh(
         self,
@@ -93,33 +140,54 @@ class SingleFlight(_core.Backend, BaseCache):
         version: Any = None,
         **given: Any,
     ) -> Any:
-        """Computes and stores a value, whatever the key has now; returns it. Overtakes a flight in progress."""
+        """Computes and stores a value even if the key has one; returns it. Overtakes a flight in progress."""
         call = self._call(key, default, timeout, version, given)
         _, flight, _ = self._overtake(key, version, CURRENT.get())
-        return run(call, compute(call, flight, None))
+        return run(call, recompute(call, flight))
 
 
 class AsyncSingleFlight(SingleFlight):
     """Defines the asynchronous methods of single flight. A task that waits never blocks the event loop."""
 
     async def aget_or_set(
-        self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None, **options: Any
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: Any = None,
+        *,
+        stale: float | None = None,
+        refresh: str | None = None,
+        early: float | None = None,
+        jitter: float | None = None,
+        lock_timeout: float | None = None,
+        store_if: Callable[[Any], bool] | None = None,
+        distributed: bool | None = None,
     ) -> Any:
         """Asynchronous ``get_or_set``. Awaits ``default`` if it is, or returns, an awaitable."""
         step = None
-        early = options.get("early", self._early)
-        if not early:
+        beta = self._early if early is None else early
+        if beta and not self._overrides_storing():
+            step = await self._aget_early(key, version, beta)
+            if step is not None and step[0] != LEAD:
+                return step[1]
+        else:
             value = await self.aget(key, self._missing_key, version=version)
             if value is not self._missing_key:
                 return value
-        else:
-            step = await self._aget_early(key, version, early)
-            if step is not None and step[0] != LEAD:
-                return step[1]
+        given = {
+            "stale": stale,
+            "refresh": refresh,
+            "early": early,
+            "jitter": jitter,
+            "lock_timeout": lock_timeout,
+            "store_if": store_if,
+            "distributed": distributed,
+        }
         if inspect.isawaitable(default):
-            call = self._call(key, lambda: default, timeout, version, options)
+            call = self._call(key, lambda: default, timeout, version, given)
         elif callable(default):
-            call = self._call(key, default, timeout, version, options)
+            call = self._call(key, default, timeout, version, given)
         else:
             if step is not None and step[2] is not None:
                 step[1].abandon()
@@ -134,12 +202,29 @@ class AsyncSingleFlight(SingleFlight):
         default_many: Callable[[list[_Key]], Any],
         timeout: Any = DEFAULT_TIMEOUT,
         version: Any = None,
-        **options: Any,
+        *,
+        stale: float | None = None,
+        refresh: str | None = None,
+        early: float | None = None,
+        jitter: float | None = None,
+        lock_timeout: float | None = None,
+        store_if: Callable[[Any], bool] | None = None,
+        distributed: bool | None = None,
     ) -> dict[_Key, Any]:
         """Asynchronous `get_or_set_many`. Awaits what ``default_many`` returns, if that is an awaitable."""
-        call = self._many_call(keys, default_many, timeout, version, options)
+        given = {
+            "stale": stale,
+            "refresh": refresh,
+            "early": early,
+            "jitter": jitter,
+            "lock_timeout": lock_timeout,
+            "store_if": store_if,
+            "distributed": distributed,
+        }
+        call = self._many_call(keys, default_many, timeout, version, given)
         found = dict(await self.aget_many(call.keys, version=version))
-        return await arun(call, get_or_compute_many(call, found))
+        values: dict[_Key, Any] = await arun(call, get_or_compute_many(call, found))
+        return values
 
     async def _arefresh(
         self,
@@ -152,7 +237,7 @@ class AsyncSingleFlight(SingleFlight):
         """Asynchronous `_refresh`."""
         call = self._call(key, default, timeout, version, given)
         _, flight, _ = await self._aovertake(key, version, CURRENT.get())
-        return await arun(call, compute(call, flight, None))
+        return await arun(call, recompute(call, flight))
 
     # These may wait for a server in a TieredCache.
 
@@ -166,6 +251,21 @@ class AsyncSingleFlight(SingleFlight):
         return self._overtake(key, version, within)
 
     async def _acomplete(  # noqa: PLR0917 (the arguments of _complete)
-        self, flight: _core.Flight, value: Any, timeout: Any, jitter: float, stale: float, cost: float
+        self,
+        flight: _core.Flight,
+        value: Any,
+        timeout: Any,
+        jitter: float,
+        stale: float,
+        cost: float,
+        early: float,
     ) -> bool:
-        return self._complete(flight, value, timeout, jitter, stale, cost)
+        return self._complete(flight, value, timeout, jitter, stale, cost, early)
+
+    # With ``distributed``, only a TieredCache asks its server.
+
+    def _lock_flight(self, flight: _core.Flight, token: str, seconds: float, overtakes: bool) -> Step:
+        return (LEAD, None, None)
+
+    async def _alock_flight(self, flight: _core.Flight, token: str, seconds: float, overtakes: bool) -> Step:
+        return (LEAD, None, None)

@@ -8,6 +8,14 @@ if TYPE_CHECKING:
     from nearcache.django.single_flight.flow import Flow
 
 
+class Stopped(Exception):  # noqa: N818 (not an error)
+    """Carries a `StopIteration` of a computation through a generator, which would make a `RuntimeError` of it."""
+
+    def __init__(self, stop: StopIteration) -> None:
+        super().__init__(stop)
+        self.stop = stop
+
+
 def run(call: Any, flow: Flow) -> Any:
     """Runs a flow in this thread; returns its value."""
     try:
@@ -15,12 +23,16 @@ def run(call: Any, flow: Flow) -> Any:
         while True:
             try:
                 result = effect.act(call)
+            except StopIteration as stop:
+                effect = flow.throw(Stopped(stop))
             except BaseException as error:
                 effect = flow.throw(error)
             else:
                 effect = flow.send(result)
     except StopIteration as end:
         return end.value
+    except Stopped as stopped:
+        raise stopped.stop from None
 
 
 async def arun(call: Any, flow: Flow) -> Any:

@@ -13,7 +13,7 @@ from nearcache.django.single_flight.call import Options
 
 
 def read_get_or_set(options: Mapping[str, Any]) -> Options:
-    """Reads the defaults of ``get_or_set``. Its jitter is that of the cache, if it has none of its own.
+    """Reads the defaults of ``get_or_set``. Without a ``jitter`` of its own it has that of the cache.
 
     Raises `ImproperlyConfigured`.
     """

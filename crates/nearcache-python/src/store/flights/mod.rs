@@ -14,6 +14,7 @@ mod wait;
 
 use std::time::Duration;
 
+use nearcache::Timestamp;
 use nearcache::local::Leader;
 use pyo3::prelude::*;
 
@@ -86,9 +87,19 @@ pub(crate) type ProcessLeader = Leader<'static, Stored>;
 /// Returns whether a value is to be computed now, although it has not expired: `XFetch` (Vattani, Chierichetti & Lowenstein,
 /// "Optimal probabilistic cache stampede prevention", PVLDB 2015). The closer the end and the longer the computing, the
 /// more likely.
-pub(crate) fn is_due(seconds_left: f64, cost_micros: u32, beta: f64) -> bool {
-    const MICROS: f64 = 1e6;
+pub(crate) fn is_due(now: Timestamp, expires_at: Timestamp, cost_micros: u32, beta: f64) -> bool {
+    /// No random number has a logarithm beyond this: they have 53 bits.
+    const MOST: f64 = 37.0;
+    if expires_at == Timestamp::NEVER {
+        return false;
+    }
+    #[allow(clippy::cast_precision_loss)] // as good as the clock
+    let micros_left = expires_at.as_unix_micros().saturating_sub(now.as_unix_micros()) as f64;
+    let scale = f64::from(cost_micros) * beta;
+    if scale * MOST < micros_left {
+        return false;
+    }
     // From 0, excluded, to 1: its logarithm is finite.
     let random = 1.0 - crate::random::random();
-    f64::from(cost_micros) / MICROS * beta * -random.ln() >= seconds_left
+    scale * -random.ln() >= micros_left
 }

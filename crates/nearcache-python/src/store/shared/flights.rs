@@ -40,9 +40,7 @@ impl SharedStore {
         };
         let now = context.now()?;
         let cost = u32::try_from(entry.cost.as_micros()).unwrap_or(u32::MAX);
-        if entry.expires_at == Timestamp::NEVER
-            || !is_due(now.time_left(entry.expires_at).as_secs_f64(), cost, beta)
-        {
+        if !is_due(now.now(), entry.expires_at, cost, beta) {
             return Ok(EarlyRead::Value(value));
         }
         let number = next_number();

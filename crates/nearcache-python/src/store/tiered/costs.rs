@@ -6,7 +6,6 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use nearcache_remote::near::BootTime;
 
@@ -40,12 +39,13 @@ impl Cost {
         }
     }
 
-    /// Returns how long the value lives.
+    /// Returns when the value expires.
     #[allow(clippy::cast_possible_truncation)] // the low half is wanted
-    pub(super) fn left(self, now: BootTime) -> Duration {
+    pub(super) const fn end(self, now: BootTime) -> BootTime {
         let left = self.end.wrapping_sub(now.as_millis() as u32);
         // More than half of the circle is a time that has passed.
-        Duration::from_millis(if left > u32::MAX / 2 { 0 } else { u64::from(left) })
+        let left = if left > u32::MAX / 2 { 0 } else { left };
+        BootTime::from_millis(now.as_millis() + left as u64)
     }
 }
 

@@ -18,6 +18,7 @@ use super::tiered_store::TieredStore;
 use crate::context::CallContext;
 use crate::memory::concat;
 use crate::store::flights::{EarlyRead, Flight, HeldLock, Joined, Lead, MachineFlightId, is_due};
+use crate::store::near_copy::engine_time;
 
 /// What the request for a lock on the server found.
 pub(crate) enum Locked {
@@ -250,7 +251,8 @@ impl TieredStore {
         value: Py<PyAny>,
         beta: f64,
     ) -> PyResult<EarlyRead> {
-        let due = |cost: Cost| is_due(cost.left(BootTime::now()).as_secs_f64(), cost.micros, beta);
+        let now = BootTime::now();
+        let due = |cost: Cost| is_due(engine_time(now), engine_time(cost.end(now)), cost.micros, beta);
         let Some(cost) = self.costs.get(key).filter(|cost| due(*cost)) else {
             return Ok(EarlyRead::Value(value));
         };

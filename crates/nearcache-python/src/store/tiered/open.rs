@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -89,6 +89,9 @@ impl TieredStore {
             Some(store) => store,
             None => Self::keep(&settings.identity, Self::new(py, &settings, capacity)?),
         };
+        if settings.has_side_keys {
+            store.has_side_keys.store(true, Relaxed);
+        }
         if let Some(wait) = settings.green_wait {
             // gevent may have patched the process after the store was opened.
             let _ = store.green_wait.set(wait);
@@ -131,7 +134,7 @@ impl TieredStore {
             key_prefix: settings.key_prefix.clone().into_bytes(),
             flights: Flights::new(flights, settings.flights_path.clone()),
             costs: Costs::default(),
-            has_side_keys: AtomicBool::new(settings.has_side_keys),
+            has_side_keys: AtomicBool::new(false),
         })
     }
 }

@@ -13,6 +13,7 @@ use loom::thread;
 
 use crate::Timestamp;
 use crate::shared::counters::COUNTERS;
+use crate::shared::extension::{EXTENSION, Extension};
 use crate::shared::hashing::Hashing;
 use crate::shared::layout::{LOCK, MAIN, SHARD, SMALL, WORD};
 use crate::shared::lock::{self, Owner};
@@ -94,13 +95,22 @@ impl Heap {
     }
 
     fn store(&self, key: &[u8], bytes: &[u8], kind: u8) {
+        self.store_payload(key, bytes, kind, None);
+    }
+
+    fn store_extended(&self, key: &[u8], extension: Extension) {
+        self.store_payload(key, &[], 0, Some(extension));
+    }
+
+    fn store_payload(&self, key: &[u8], bytes: &[u8], kind: u8, extension: Option<Extension>) {
         let key = self.hashing.key(key);
         let payload = Payload {
             bytes,
             kind,
             expires_at: NEVER,
-            extension: None,
-            checksum: self.hashing.checksum(key.hash, bytes, kind),
+            extension,
+            checksum: self.hashing.checksum(key.hash, bytes, kind)
+                ^ self.hashing.extension_checksum(key.hash, extension),
         };
         let stored = self.write(0, |writer| writer.set(&key, &payload, Requirement::NONE));
         assert!(matches!(stored, Ok(Ok(true))));
@@ -128,7 +138,7 @@ impl Heap {
             Lookup::Damaged => panic!("a lookup does not verify checksums"),
         };
         let mut buffer = vec![MaybeUninit::new(0); entry.record.value];
-        match shard.read_value(&key, &entry, &mut buffer) {
+        match shard.read_value(&key, &entry, &mut buffer, shard.extension(&entry)) {
             Lookup::Found(_) => {
                 // SAFETY: all bytes were initialised with 0.
                 #[allow(unsafe_code)]
@@ -319,6 +329,39 @@ fn a_cleared_entry_is_not_read_as_another_keys() {
         },
         &[Seen::Version(1), Seen::Version(2), Seen::Missing],
     );
+}
+
+#[test]
+fn the_words_of_an_extension_are_read_together() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 100_000;
+    builder.check(|| {
+        let heap = Heap::new(RECORD * 8, RECORD * 8);
+        heap.store_extended(b"A", Extension([1; EXTENSION]));
+        let reader = {
+            let heap = Arc::clone(&heap);
+            thread::spawn(move || {
+                let (found, extension) = heap.shard().find_extended(&heap.hashing.key(b"A"));
+                match found {
+                    Lookup::Found(_) => {
+                        let Extension(words) = extension.unwrap();
+                        assert!(words == [1; EXTENSION] || words == [2; EXTENSION], "{words:?}");
+                    }
+                    other => assert!(matches!(other, Lookup::Interrupted)),
+                }
+            })
+        };
+        // As a claim does.
+        heap.write(0, |writer| {
+            let found = writer.find_present(&heap.hashing.key(b"A"));
+            let entry = found.live().unwrap();
+            let ring = writer.shard.ring_of(entry.state).unwrap();
+            ring.overwrite_extension(&entry.record, Extension([2; EXTENSION]));
+        })
+        .unwrap();
+        reader.join().unwrap();
+    });
 }
 
 #[test]

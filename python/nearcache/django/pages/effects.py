@@ -1,0 +1,55 @@
+"""What a flow of a page asks for: see `nearcache.django.single_flight.effects`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nearcache.django.pages.page_flight import page_call
+from nearcache.django.single_flight.call import CURRENT, Options, Step
+from nearcache.django.single_flight.effects import Join
+
+if TYPE_CHECKING:
+    from nearcache import _core
+    from nearcache.django.backend import Backend
+
+
+class JoinPage(Join):
+    """Joins the flight of a key; the result is a step."""
+
+    def __init__(self, backend: Backend, key: str, options: Options) -> None:
+        """Accepts a page that is as stale as the options say."""
+        self._call = page_call(backend, key, options)
+
+    def act(self, call: Any) -> Step:
+        """Joins it in a thread."""
+        return super().act(self._call)
+
+    async def aact(self, call: Any) -> Step:
+        """Joins it in a task."""
+        return await super().aact(self._call)
+
+
+class Render:
+    """Calls the view; the result is its response."""
+
+    def __init__(self, view: Callable[[], Any], flight: _core.Flight | None) -> None:
+        """Calls it as part of a flight, if there is one."""
+        self._view = view
+        self._flight = flight
+
+    def act(self, call: Any) -> Any:
+        """Calls it in a thread."""
+        token = CURRENT.set(self._flight or CURRENT.get())
+        try:
+            return self._view()
+        finally:
+            CURRENT.reset(token)
+
+    async def aact(self, call: Any) -> Any:
+        """Calls it in a task."""
+        token = CURRENT.set(self._flight or CURRENT.get())
+        try:
+            return await self._view()
+        finally:
+            CURRENT.reset(token)

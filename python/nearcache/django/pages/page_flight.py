@@ -1,0 +1,102 @@
+"""`PageFlight`: the flight of a page that a caller leads, and `Place`: where it is joined."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.http.response import HttpResponse, HttpResponseBase
+
+from nearcache.django.single_flight.call import CURRENT, Call, Options
+from nearcache.django.single_flight.effects import Complete, Finish
+
+if TYPE_CHECKING:
+    from nearcache import _core
+    from nearcache.django.backend import Backend
+
+# What the waiters of a flight get that has no page for them.
+STORED = "stored"
+NOT_STORED = "not stored"
+# For so many seconds nobody waits for a page that was not stored.
+REMEMBERED_SECONDS = 10
+
+
+class Place(NamedTuple):
+    """The key of a flight: that of a page, or one for all pages of a URL if their keys are unknown."""
+
+    key: str
+    is_page: bool
+
+    @property
+    def unstored_key(self) -> str:
+        """Returns the key of the note that the page was not stored."""
+        return f"{self.key}.unstored"
+
+
+def page_call(cache: Backend, key: str, options: Options | None = None, timeout: float | None = None) -> Call:
+    """Returns the arguments of a call of ``get_or_set`` for a page, for the effects of single flight."""
+    return Call(cache, key, HttpResponse, timeout, None, options or Options())
+
+
+class PageStore(NamedTuple):
+    """What a page is stored with, beside its timeout: the seconds that it took to render are ``cost``."""
+
+    cache: Backend
+    options: Options
+    cost: float
+
+    def complete(self, flight: _core.Flight, key: str, page: HttpResponseBase, timeout: float) -> bool:
+        """Ends a flight with a page; returns whether it is stored."""
+        call = page_call(self.cache, key, self.options, timeout)
+        return Complete(flight, page, self.cost).act(call)
+
+    def store(self, key: str, page: HttpResponseBase, timeout: float) -> bool:
+        """Stores a page that was not rendered in a flight for its key; returns whether it is stored."""
+        _, flight, _ = self.cache._overtake(key, None, CURRENT.get())
+        return self.complete(flight, key, page, timeout)
+
+
+class PageFlight:
+    """A flight that the caller leads. Each method ends it, or does nothing if it has ended."""
+
+    def __init__(self, cache: Backend, place: Place, flight: _core.Flight) -> None:
+        """Takes the flight of a place."""
+        self.place = place
+        self._cache = cache
+        self.flight: _core.Flight | None = flight
+
+    def complete(self, store: PageStore, page: HttpResponseBase, timeout: float) -> bool:
+        """Stores a page under the key of the flight, for the waiters, too; returns whether it is stored."""
+        if self.flight is None:
+            return False
+        # If this raises, the flight goes on, until `fail`.
+        is_stored = store.complete(self.flight, self.place.key, page, timeout)
+        self.flight = None
+        return is_stored
+
+    def finish(self, *, stored: bool, remember: bool = False) -> None:
+        """Tells the waiters whether a page was stored. With ``remember``, later callers do not wait."""
+        flight = self._take()
+        if flight is None:
+            return
+        if remember:
+            self._cache.set(self.place.unstored_key, True, REMEMBERED_SECONDS)
+        call = page_call(self._cache, self.place.key)
+        Finish(flight, STORED if stored else NOT_STORED).act(call)
+
+    def fail(self, error: Exception) -> None:
+        """Lets the waiters raise an exception. Those for a URL render instead: their pages may be others."""
+        if not self.place.is_page:
+            self.finish(stored=False)
+        flight = self._take()
+        if flight is not None:
+            flight.fail(error)
+
+    def abandon(self) -> None:
+        """Lets one of the waiters lead."""
+        flight = self._take()
+        if flight is not None:
+            flight.abandon()
+
+    def _take(self) -> _core.Flight | None:
+        flight, self.flight = self.flight, None
+        return flight

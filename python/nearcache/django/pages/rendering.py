@@ -1,0 +1,196 @@
+"""`Rendering`: one call of a view, which stores the response, and ends the flight that waits for it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Generator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http import Http404, HttpRequest
+from django.http.multipartparser import MultiPartParserError
+from django.http.response import HttpResponseBase
+
+from nearcache.django.pages.effects import Render
+from nearcache.django.pages.page_flight import PageFlight
+from nearcache.django.pages.rules import PageRules
+
+_LOG = logging.getLogger("nearcache")
+
+# The exceptions that Django turns into responses with a status of 400 to 404. They are answers to one
+# request, for which another one may get a page.
+ANSWERS = (BadRequest, Http404, MultiPartParserError, PermissionDenied, SuspiciousOperation)
+SERVER_ERROR = 500
+# The attribute of a response that is still to be rendered, or of a request whose response is still to be
+# stored.
+_RENDERING = "_nearcache_rendering"
+
+Flow = Generator[Any, Any, HttpResponseBase]
+View = Callable[[HttpRequest], Any]
+
+
+class OldPage(NamedTuple):
+    """A page that is handed out while it is rendered again, or if that fails."""
+
+    key: str
+    page: HttpResponseBase
+    is_stale: bool
+
+
+class Rendering:
+    """One call of a view by a leader, or without a flight."""
+
+    def __init__(
+        self,
+        rules: PageRules,
+        view: View,
+        request: HttpRequest,
+        flight: PageFlight | None = None,
+        old: OldPage | None = None,
+    ) -> None:
+        """Takes the flight, and the page to hand out if the view fails."""
+        self._rules = rules
+        self._view = view
+        self.request = request
+        self._flight = flight
+        self._old = old
+        self._begin = time.perf_counter()
+
+    def __del__(self) -> None:
+        """Ends the flight of a response that was dropped before it was rendered."""
+        self._finish(stored=False)
+
+    def run(self) -> Flow:
+        """Calls the view; returns its response, or the old page if it failed."""
+        if self._old is not None:
+            # Django's middleware has found a page, so that it would not store another one.
+            self.request._cache_update_cache = True  # type: ignore[attr-defined]
+        try:
+            response: HttpResponseBase = yield self._effect(lambda: self._view(self.request))
+            if self._rules.stores_later:
+                return self._hand_over(response)
+            if is_rendered(response):
+                return self.store(response)
+            self._defer(response)
+            return response
+        except Exception as error:
+            return self.fail(error)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def render(self, render: Callable[[], Any]) -> Any:
+        """Renders the response that the view has returned; returns it, or the old page if that fails."""
+        try:
+            return self._effect(render).act(None)
+        except Exception as error:
+            return self.fail(error)
+
+    def store(self, response: HttpResponseBase, rules: PageRules | None = None) -> HttpResponseBase:
+        """Stores a rendered response if Django would; returns it, or the old page if it is an error."""
+        if self._has_failed(response):
+            return self._hand_out_old_page()
+        cost = time.perf_counter() - self._begin
+        response, stored = (rules or self._rules).store(self.request, response, self._flight, cost)
+        # After an error, the next caller leads again.
+        is_answer = response.status_code < SERVER_ERROR
+        if not stored and is_answer:
+            self._delete_old_page()
+        self._finish(stored=stored, remember=not stored and is_answer)
+        return response
+
+    def fail(self, error: Exception) -> HttpResponseBase:
+        """Returns the old page if there is one; otherwise raises the error of the view."""
+        if isinstance(error, ANSWERS):
+            self._delete_old_page()
+            self._finish(stored=False, remember=True)
+            raise error
+        if self._old is not None:
+            self._log("Refreshing the page %s failed", error)
+            return self._hand_out_old_page()
+        if self._flight is not None:
+            self._flight.fail(error)
+        raise error
+
+    def abandon(self) -> None:
+        """Lets a waiter lead, because this caller has been cancelled."""
+        if self._flight is not None:
+            self._flight.abandon()
+
+    def _effect(self, render: Callable[[], Any]) -> Render:
+        return Render(render, self._flight.flight if self._flight else None)
+
+    def _has_failed(self, response: HttpResponseBase) -> bool:
+        """Returns whether to hand out the old page instead of a response. Logs it if so."""
+        has_failed = response.status_code >= SERVER_ERROR and self._old is not None
+        if has_failed:
+            self._log(f"Refreshing the page %s failed: status {response.status_code}", None)
+        return has_failed
+
+    def _hand_over(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Leaves the flight open until `UpdateCacheMiddleware` stores the response."""
+        if self._has_failed(response):
+            return self._hand_out_old_page()
+        vars(self.request)[_RENDERING] = self
+        return response
+
+    def _defer(self, response: Any) -> None:
+        """Leaves the flight open until Django renders a `TemplateResponse`, after the view's decorators."""
+        response.add_post_render_callback(self.store)
+        # Nothing here refers to the response: if it is dropped, so is this object, which ends the flight.
+        vars(response)[_RENDERING] = self
+        response.__class__ = _deferred_class(response.__class__)
+
+    def _hand_out_old_page(self) -> HttpResponseBase:
+        assert self._old is not None
+        self._finish(stored=False)
+        return self._rules.served(self.request, self._old.page, is_stale=self._old.is_stale)
+
+    def _delete_old_page(self) -> None:
+        """Deletes the old page, because the view now gives a response that must not be stored."""
+        if self._old is not None and self._rules.backend is not None:
+            self._rules.backend.delete(self._old.key)
+
+    def _log(self, message: str, error: Exception | None) -> None:
+        if self._rules.backend is not None:
+            self._rules.backend._count("failed_refreshes")
+        _LOG.error(message, self.request.get_full_path(), exc_info=error)
+
+    def _finish(self, *, stored: bool, remember: bool = False) -> None:
+        if self._flight is not None:
+            self._flight.finish(stored=stored, remember=remember)
+
+
+def is_rendered(response: Any) -> bool:
+    """Returns whether a response is complete, as all are but a `TemplateResponse` from a view."""
+    return not callable(getattr(response, "render", None)) or getattr(response, "is_rendered", True)
+
+
+def take_rendering(request: HttpRequest) -> Rendering | None:
+    """Returns what `Rendering` left in a request to be stored, once."""
+    rendering: Rendering | None = vars(request).pop(_RENDERING, None)
+    return rendering
+
+
+@lru_cache(maxsize=256)
+def _deferred_class(kind: Any) -> Any:
+    """Returns a subclass of a response class whose ``render`` tells the `Rendering` of an error."""
+
+    def render(self: Any) -> Any:
+        """Renders the response, which is then of its own class again, and can be stored."""
+        rendering: Rendering = vars(self).pop(_RENDERING)
+        self.__class__ = kind
+        return rendering.render(self.render)
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind,), {"render": render, **names})
+
+
+def for_background(request: HttpRequest) -> HttpRequest:
+    """Returns a copy of a request for a view that runs beside or after the response to the request."""
+    copied = copy.copy(request)
+    copied.META = request.META.copy()
+    return copied

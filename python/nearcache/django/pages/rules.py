@@ -1,0 +1,118 @@
+"""`PageRules`: finds and stores pages exactly as the ``CacheMiddleware`` of the installed Django does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.core.cache import caches
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.middleware.cache import CacheMiddleware
+from django.utils.cache import get_cache_key, patch_cache_control
+
+from nearcache.django.backend import Backend
+from nearcache.django.pages.page_access import EarlyReader, HeaderReader, OnePage, PageWriter
+from nearcache.django.pages.page_flight import PageFlight, PageStore, Place
+from nearcache.django.single_flight.call import Options
+
+
+class PageRules:
+    """A mixin for Django's cache middleware, whose methods decide; these call them."""
+
+    if TYPE_CHECKING:
+        cache_alias: str
+        key_prefix: str
+        process_request: Callable[[HttpRequest], HttpResponseBase | None]
+        process_response: Callable[[HttpRequest, HttpResponseBase], HttpResponseBase]
+
+    # The options that were given; the others have the cache's defaults.
+    given: Mapping[str, Any] = {}
+    # Whether other middleware sees the response before it is stored.
+    stores_later = False
+    _access: Any = None
+
+    @property
+    def cache(self) -> Any:
+        """Returns what Django's methods read and write: the cache, unless there is an access to a page."""
+        return caches[self.cache_alias] if self._access is None else self._access
+
+    @property
+    def backend(self) -> Backend | None:
+        """Returns the cache, or None if it is not one of nearcache's, and has no flights."""
+        cache = caches[self.cache_alias]
+        return cache if isinstance(cache, Backend) else None
+
+    @property
+    def options(self) -> Options:
+        """Returns the options, with the defaults of the cache."""
+        backend = self.backend
+        return Options() if backend is None else backend._get_or_set_options.replaced(self.given)
+
+    def find(self, request: HttpRequest) -> HttpResponseBase | None:
+        """Returns the stored page for a request, or None."""
+        return self.process_request(request)
+
+    def find_early(self, request: HttpRequest) -> tuple[HttpResponseBase | None, Any]:
+        """Returns the stored page for a request, or None, and what `EarlyReader` elected."""
+        backend = self.backend
+        # A HEAD request gets the page of GET, but cannot render it.
+        if backend is None or request.method == "HEAD" or not (beta := self._early(backend)):
+            return self.process_request(request), None
+        reader = EarlyReader(backend, beta)
+        return self._with(reader).process_request(request), reader.elected
+
+    def _early(self, backend: Backend) -> float:
+        beta: float = self.given.get("early", backend._early)
+        return beta
+
+    def served(
+        self, request: HttpRequest, page: HttpResponseBase, *, is_stale: bool = False
+    ) -> HttpResponseBase:
+        """Returns a page as Django does. Browsers and proxies do not keep it if it is stale."""
+        self._with(OnePage(page)).process_request(request)
+        if is_stale:
+            patch_cache_control(page, max_age=0)
+        return page
+
+    def store(
+        self, request: HttpRequest, response: HttpResponseBase, flight: PageFlight | None, cost: float
+    ) -> tuple[HttpResponseBase, bool]:
+        """Stores a rendered response if Django would; returns it, and whether the cache has it now."""
+        backend = self.backend
+        if backend is None:
+            return self.process_response(request, response), False
+        writer = PageWriter(PageStore(backend, self.options, cost), flight)
+        return self._with(writer).process_response(request, response), writer.has_stored
+
+    def place(self, request: HttpRequest, backend: Backend) -> Place:
+        """Returns where a request joins a flight.
+
+        Until a page was stored, its key is unknown: all requests of the method and URL join one flight.
+        """
+        headers: Any = HeaderReader(backend)
+        key = get_cache_key(request, self.key_prefix, request.method or "GET", cache=headers)
+        return Place(f"{headers.key}.{request.method}.flight", False) if key is None else Place(key, True)
+
+    def _with(self, access: Any) -> Any:
+        """Returns a copy that reads and writes by an access to a page."""
+        copied = copy.copy(self)
+        copied._access = access
+        return copied
+
+
+class DecoratorRules(PageRules, CacheMiddleware):  # type: ignore[misc]
+    """The rules for the view of a decorator, which is called with the arguments of Django's decorator."""
+
+    def __init__(
+        self,
+        view: Any,
+        timeout: float | None,
+        cache_alias: str | None,
+        key_prefix: str | None,
+        given: Mapping[str, Any],
+    ) -> None:
+        """Takes Django's arguments as its decorator passes them on."""
+        super().__init__(view, page_timeout=timeout, cache_alias=cache_alias, key_prefix=key_prefix)
+        self.given = given

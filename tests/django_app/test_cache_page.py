@@ -1,0 +1,685 @@
+"""`cache_page` renders a page once for all that want it, and stores what Django's decorator would store."""
+
+import asyncio
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from django.core.cache import caches
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.test import RequestFactory, override_settings
+from django.utils.cache import get_cache_key
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import cache_control
+from django.views.decorators.cache import cache_page as django_cache_page
+from django.views.decorators.vary import vary_on_cookie, vary_on_headers
+
+from nearcache.django import LocalCache, SharedCache, cache_page, location
+from support.caches import new_location
+from support.manual_clock import CLOCK
+
+CALLERS = 12
+# For what happens at once; a test that waits longer fails.
+SECONDS = 20
+BACKENDS = {LocalCache: "nearcache.django.LocalCache", SharedCache: "nearcache.django.SharedCache"}
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates"}]
+
+requests = RequestFactory()
+
+
+@pytest.fixture(autouse=True, params=BACKENDS, ids=lambda backend: backend.__name__)
+def cache(request, monkeypatch, clock):
+    """Configure a cache for pages and return it. Its clock stands still."""
+    if request.param is SharedCache:
+        monkeypatch.setattr(location, "SHARED_MEMORY", request.getfixturevalue("shared_memory"))
+    clock.now = time.time()
+    settings = {
+        "BACKEND": BACKENDS[request.param],
+        "LOCATION": new_location(),
+        "OPTIONS": {"CLOCK": clock.path},
+    }
+    with override_settings(CACHES={"default": settings}, TEMPLATES=TEMPLATES, ALLOWED_HOSTS=["testserver"]):
+        yield caches["default"]
+        caches["default"].clear()
+
+
+class Site:
+    """A view that counts its calls. `respond` makes the response from the request and the call's number."""
+
+    def __init__(self, respond=None, *, wait=0.2):
+        self.calls = 0
+        self._lock = threading.Lock()
+        self._respond = respond or (lambda request, number: HttpResponse(f"page {number}"))
+        self._wait = wait
+
+    def __call__(self, request):
+        with self._lock:
+            self.calls += 1
+            number = self.calls
+        time.sleep(self._wait)
+        return self._respond(request, number)
+
+    async def asynchronous(self, request):
+        self.calls += 1
+        number = self.calls
+        await asyncio.sleep(self._wait)
+        return self._respond(request, number)
+
+
+def at_once(view, made):
+    """Call a view with several requests, each in a thread; return the responses or exceptions."""
+    begin = threading.Barrier(len(made))
+
+    def call(request):
+        begin.wait(SECONDS)
+        try:
+            response = view(request)
+            return response.render() if hasattr(response, "render") else response
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(made)) as pool:
+        return list(pool.map(call, made))
+
+
+def several(path="/", **headers):
+    return [requests.get(path, headers=headers) for _ in range(CALLERS)]
+
+
+def contents(responses):
+    return {response.content.decode() for response in responses}
+
+
+@contextmanager
+def later(monkeypatch, seconds):
+    """Let some seconds pass."""
+    CLOCK.advance(seconds)
+    now = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now() + seconds)
+        yield
+
+
+def test_renders_a_missing_page_once():
+    site = Site()
+    responses = at_once(cache_page(60)(site), several())
+    assert site.calls == 1
+    assert contents(responses) == {"page 1"}
+
+
+def test_renders_an_expired_page_once(cache):
+    site = Site()
+    view = cache_page(60)(site)
+    view(requests.get("/"))
+    cache.delete(get_cache_key(requests.get("/"), cache=cache))
+    responses = at_once(view, several())
+    assert site.calls == 2
+    assert contents(responses) == {"page 2"}
+
+
+def test_requests_for_other_urls_do_not_wait():
+    both = threading.Barrier(2)
+    site = Site(lambda request, number: HttpResponse(str(both.wait(SECONDS))), wait=0)
+    responses = at_once(cache_page(60)(site), [requests.get("/a"), requests.get("/b")])
+    assert contents(responses) == {"0", "1"}
+
+
+def test_every_waiter_has_a_response_of_its_own():
+    responses = at_once(cache_page(60)(Site()), several())
+    assert len({id(response) for response in responses}) == CALLERS
+
+
+def test_pages_are_django_s_pages():
+    """A site can go from one decorator to the other and back, and finds its pages again."""
+    site = Site(wait=0)
+    assert cache_page(60)(site)(requests.get("/")).content == b"page 1"
+    assert django_cache_page(60)(site)(requests.get("/")).content == b"page 1"
+    assert django_cache_page(60)(site)(requests.get("/other")).content == b"page 2"
+    assert cache_page(60)(site)(requests.get("/other")).content == b"page 2"
+
+
+def test_a_hit_reads_what_django_s_hit_reads(cache):
+    def reads(view):
+        view(requests.get("/"))
+        before = cache.stats()
+        view(requests.get("/"))
+        after = cache.stats()
+        return after.hits - before.hits, after.misses - before.misses, after.flights - before.flights
+
+    site = Site(wait=0)
+    assert reads(cache_page(60)(site)) == reads(django_cache_page(60)(site)) == (2, 0, 0)
+    assert site.calls == 1
+
+
+def test_headers_are_django_s_headers():
+    site = Site(wait=0)
+    theirs = django_cache_page(60, key_prefix="theirs")(site)
+    ours = cache_page(60, key_prefix="ours")(site)
+    for _ in range(2):
+        expected, got = theirs(requests.get("/")), ours(requests.get("/"))
+        assert got.headers.keys() == expected.headers.keys()
+        assert got.headers["Cache-Control"] == expected.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    ("vary", "header"),
+    [(vary_on_cookie, "cookie"), (vary_on_headers("X-Shop"), "x-shop")],
+    ids=["cookie", "header"],
+)
+def test_pages_that_vary_are_rendered_once_each(vary, header):
+    site = Site(lambda request, number: HttpResponse(request.headers[header]))
+    view = cache_page(60)(vary(site))
+    made = several(**{header: "a=1"}) + several(**{header: "b=2"})
+    responses = at_once(view, made)
+    assert [response.content.decode() for response in responses] == [r.headers[header] for r in made]
+    assert site.calls == 2
+
+
+def test_languages_are_rendered_once_each():
+    site = Site(lambda request, number: HttpResponse(request.LANGUAGE_CODE))
+    made = several() + several()
+    for index, request in enumerate(made):
+        request.LANGUAGE_CODE = ["de", "fr"][index % 2]
+    responses = at_once(cache_page(60)(vary_on_headers("Accept-Language")(site)), made)
+    assert [response.content.decode() for response in responses] == [r.LANGUAGE_CODE for r in made]
+    assert site.calls == 2
+
+
+def set_cookie(response):
+    response.set_cookie("session", "secret")
+    return response
+
+
+NOT_STORED = {
+    "private": cache_control(private=True)(lambda request: HttpResponse("x")),
+    "no-store": cache_control(no_store=True)(lambda request: HttpResponse("x")),
+    "Set-Cookie": vary_on_cookie(lambda request: set_cookie(HttpResponse("x"))),
+    "Vary: *": vary_on_headers("*")(lambda request: HttpResponse("x")),
+    "404": lambda request: HttpResponse("x", status=404),
+    "500": lambda request: HttpResponse("x", status=500),
+    "streaming": lambda request: StreamingHttpResponse([b"x"]),
+    "_cache_update_cache": lambda request: (
+        vars(request).update(_cache_update_cache=False) or HttpResponse("x")
+    ),
+}
+
+
+@pytest.mark.parametrize("respond", NOT_STORED.values(), ids=NOT_STORED)
+def test_waiters_render_at_once_what_is_not_stored(respond):
+    others = threading.Barrier(CALLERS - 1)
+
+    def respond_together(request, number):
+        if number > 1:
+            others.wait(SECONDS)
+        response = respond(request)
+        response["X-Number"] = number
+        return response
+
+    site = Site(respond_together)
+    responses = at_once(cache_page(60)(site), several())
+    assert sorted(int(response["X-Number"]) for response in responses) == list(range(1, CALLERS + 1))
+
+
+@pytest.mark.parametrize("respond", NOT_STORED.values(), ids=NOT_STORED)
+def test_stores_no_more_than_django(respond):
+    site = Site(lambda request, number: respond(request), wait=0)
+    view = cache_page(60)(site)
+    for number in range(1, 4):
+        view(requests.get("/"))
+        assert site.calls == number
+
+
+def test_nobody_waits_for_a_page_that_was_not_stored_lately():
+    everyone = threading.Barrier(CALLERS)
+
+    def respond(request, number):
+        if number > 1:
+            everyone.wait(SECONDS)
+        return HttpResponse(status=404)
+
+    view = cache_page(60)(Site(respond, wait=0))
+    view(requests.get("/"))
+    assert {response.status_code for response in at_once(view, several())} == {404}
+
+
+def test_a_page_that_can_be_stored_again_is_stored():
+    site = Site(lambda request, number: HttpResponse(str(number), status=404 if number == 1 else 200), wait=0)
+    view = cache_page(60)(site)
+    assert [view(requests.get("/")).content for _ in range(3)] == [b"1", b"2", b"2"]
+
+
+def test_posts_neither_wait_nor_are_stored():
+    together = threading.Barrier(CALLERS)
+    site = Site(lambda request, number: HttpResponse(str(together.wait(SECONDS))), wait=0)
+    responses = at_once(cache_page(60)(site), [requests.post("/") for _ in range(CALLERS)])
+    assert len(contents(responses)) == CALLERS
+
+
+def test_head_gets_the_page_of_get():
+    site = Site(wait=0)
+    view = cache_page(60)(site)
+    view(requests.get("/"))
+    assert view(requests.head("/")).content == b"page 1"
+
+
+def test_get_does_not_get_the_page_of_head():
+    site = Site(wait=0)
+    view = cache_page(60)(site)
+    assert [view(requests.head("/")).content for _ in range(2)] == [b"page 1"] * 2
+    assert view(requests.get("/")).content == b"page 2"
+
+
+def failing(error):
+    def respond(request, number):
+        raise error
+
+    return respond
+
+
+def test_waiters_for_the_same_page_get_the_leader_s_error(cache):
+    site = Site(lambda request, number: HttpResponse("x"))
+    view = cache_page(60)(site)
+    view(requests.get("/"))
+    cache.delete(get_cache_key(requests.get("/"), cache=cache))
+    site._respond = failing(ZeroDivisionError("x"))
+    site._wait = 0.5
+    results = at_once(view, several())
+    assert {type(result) for result in results} == {ZeroDivisionError}
+    assert site.calls == 2
+
+
+@pytest.mark.parametrize("error", [Http404, PermissionDenied])
+def test_waiters_do_not_get_an_answer_to_another_request(cache, error):
+    """Which may depend on the user."""
+
+    def respond(request, number):
+        if number == 2:
+            raise error
+        return HttpResponse("x")
+
+    site = Site(respond)
+    view = cache_page(60)(site)
+    view(requests.get("/"))
+    cache.delete(get_cache_key(requests.get("/"), cache=cache))
+    results = at_once(view, several())
+    assert [type(result) for result in results].count(error) == 1
+
+
+def test_the_next_request_after_an_error_renders():
+    def respond(request, number):
+        if number == 1:
+            raise ZeroDivisionError
+        return HttpResponse("x")
+
+    view = cache_page(60)(Site(respond, wait=0))
+    with pytest.raises(ZeroDivisionError):
+        view(requests.get("/"))
+    assert len(contents(at_once(view, several()))) == 1
+
+
+def template_view(site):
+    template = engines["django"].from_string("{{ page.content.decode }}{{ added }}")
+    return lambda request: TemplateResponse(request, template, {"page": site(request)})
+
+
+def test_template_responses_are_rendered_after_the_view_and_once():
+    site = Site()
+    view = cache_page(60)(template_view(site))
+
+    def with_more_context(request):
+        response = view(request)
+        if not response.is_rendered:
+            response.context_data["added"] = "!"
+        return response
+
+    responses = at_once(with_more_context, several())
+    assert site.calls == 1
+    assert contents(responses) == {"page 1!"}
+    assert {type(response) for response in responses} == {TemplateResponse}
+
+
+def test_waiters_of_a_template_response_wait_until_it_is_rendered():
+    template = engines["django"].from_string("{{ value }}")
+    rendered = Site(lambda request, number: number)
+    view = cache_page(60)(
+        lambda request: TemplateResponse(request, template, {"value": lambda: rendered(request)})
+    )
+    assert contents(at_once(view, several())) == {"1"}
+    assert rendered.calls == 1
+
+
+def test_a_template_response_that_is_dropped_keeps_nobody_waiting():
+    site = Site(wait=0)
+    view = cache_page(60, lock_timeout=10**6)(template_view(site))
+    view(requests.get("/"))
+    assert view(requests.get("/")).render().content == b"page 2"
+    assert view(requests.get("/")).render().content == b"page 2"
+
+
+def test_an_error_in_a_template_keeps_nobody_waiting():
+    template = engines["django"].from_string("{{ value }}")
+    site = Site(failing(ZeroDivisionError))
+    view = cache_page(60)(
+        lambda request: TemplateResponse(request, template, {"value": lambda: site(request)})
+    )
+    assert {type(result) for result in at_once(view, several())} == {ZeroDivisionError}
+
+
+def test_a_waiter_renders_after_lock_timeout():
+    free = threading.Event()
+
+    def respond(request, number):
+        if number == 1:
+            assert free.wait(SECONDS)
+        else:
+            free.set()
+        return HttpResponse(str(number))
+
+    responses = at_once(cache_page(60, lock_timeout=0.1)(Site(respond, wait=0)), several()[:2])
+    assert contents(responses) == {"1", "2"}
+
+
+def test_class_based_views():
+    site = Site()
+
+    class Page(View):
+        @method_decorator(cache_page(60))
+        def get(self, request):
+            return site(request)
+
+    assert contents(at_once(Page.as_view(), several())) == {"page 1"}
+
+
+def test_other_caches_have_django_s_behaviour():
+    with override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}):
+        site = Site(wait=0)
+        view = cache_page(60, stale=60)(site)
+        assert [view(requests.get("/")).content for _ in range(2)] == [b"page 1"] * 2
+
+
+# Stale pages
+
+
+def test_one_caller_renders_a_stale_page_and_the_others_get_the_old_one(monkeypatch):
+    everyone_else = threading.Barrier(CALLERS)
+
+    def respond(request, number):
+        if number == 2:
+            everyone_else.wait(SECONDS)
+        return HttpResponse(f"page {number}")
+
+    site = Site(respond, wait=0)
+    view = cache_page(60, stale=60)(site)
+    view(requests.get("/"))
+
+    def through(request):
+        response = view(request)
+        if response.content == b"page 1":
+            everyone_else.wait(SECONDS)
+        return response
+
+    with later(monkeypatch, 61):
+        responses = at_once(through, several())
+        assert site.calls == 2
+        assert [response.content for response in responses].count(b"page 2") == 1
+        assert view(requests.get("/")).content == b"page 2"
+        assert site.calls == 2
+
+
+def test_browsers_do_not_keep_a_stale_page(monkeypatch):
+    def respond(request, number):
+        if number == 2:
+            raise ZeroDivisionError
+        return HttpResponse("x")
+
+    view = cache_page(60, stale=60)(Site(respond, wait=0))
+    view(requests.get("/"))
+    with later(monkeypatch, 65):
+        page = view(requests.get("/"))
+        assert page["Cache-Control"] == "max-age=0"
+        assert int(page["Age"]) in {65, 66}
+
+
+def test_a_page_is_not_handed_out_after_its_stale_time(monkeypatch):
+    site = Site(wait=0)
+    view = cache_page(60, stale=30)(site)
+    view(requests.get("/"))
+    site._respond = failing(ZeroDivisionError)
+    with later(monkeypatch, 91), pytest.raises(ZeroDivisionError):
+        view(requests.get("/"))
+
+
+def test_django_s_decorator_does_not_find_a_stale_page(monkeypatch):
+    site = Site(wait=0)
+    cache_page(60, stale=60)(site)(requests.get("/"))
+    with later(monkeypatch, 61):
+        assert django_cache_page(60)(site)(requests.get("/")).content == b"page 2"
+
+
+def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog):
+    error = ZeroDivisionError("of the view")
+    site = Site(wait=0)
+    view = cache_page(60, stale=60)(site)
+    view(requests.get("/?q"))
+    site._respond = failing(error)
+    with later(monkeypatch, 61), caplog.at_level(logging.ERROR, "nearcache"):
+        assert view(requests.get("/?q")).content == b"page 1"
+    (record,) = caplog.records
+    assert record.exc_info[1] is error
+    assert record.getMessage() == "Refreshing the page /?q failed"
+
+
+def test_the_old_page_is_handed_out_if_the_view_returns_an_error(monkeypatch, caplog):
+    site = Site(wait=0)
+    view = cache_page(60, stale=60)(site)
+    view(requests.get("/"))
+    site._respond = lambda request, number: HttpResponse(status=503)
+    with later(monkeypatch, 61), caplog.at_level(logging.ERROR, "nearcache"):
+        assert view(requests.get("/")).content == b"page 1"
+    assert [record.getMessage() for record in caplog.records] == ["Refreshing the page / failed: status 503"]
+
+
+def test_the_old_page_is_handed_out_if_its_template_fails(monkeypatch, caplog):
+    def value(number):
+        if number == 2:
+            raise ZeroDivisionError
+        return number
+
+    template = engines["django"].from_string("{{ value }}")
+    site = Site(lambda request, number: lambda: value(number), wait=0)
+    view = cache_page(60, stale=60)(
+        lambda request: TemplateResponse(request, template, {"value": site(request)})
+    )
+    view(requests.get("/")).render()
+    with later(monkeypatch, 61):
+        assert [view(requests.get("/")).render().content for _ in range(3)] == [b"1", b"3", b"3"]
+    assert [record.getMessage() for record in caplog.records] == ["Refreshing the page / failed"]
+
+
+@pytest.mark.parametrize("gone", [failing(Http404()), lambda request, number: HttpResponse(status=410)])
+def test_the_old_page_is_deleted_if_the_view_has_none_any_more(monkeypatch, cache, gone):
+    site = Site(wait=0)
+    view = cache_page(60, stale=60)(site)
+    view(requests.get("/"))
+    site._respond = gone
+    with later(monkeypatch, 61):
+        assert "page 1" not in contents(
+            r for r in at_once(view, [requests.get("/")]) if isinstance(r, HttpResponse)
+        )
+    assert cache.get(get_cache_key(requests.get("/"), cache=cache)) is None
+
+
+def test_one_caller_renders_a_page_early(monkeypatch):
+    site = Site()
+    view = cache_page(60, early=10**6)(site)
+    view(requests.get("/"))
+    CLOCK.advance(30)
+    responses = at_once(view, several())
+    assert site.calls == 2
+    assert contents(responses) == {"page 1", "page 2"}
+    assert {response["Cache-Control"] for response in responses} == {"max-age=60"}
+
+
+def test_jitter_shortens_the_time_in_the_cache(cache):
+    keys = []
+    for number in range(50):
+        request = requests.get(f"/{number}")
+        assert cache_page(100, jitter=0.5)(Site(wait=0))(request)["Cache-Control"] == "max-age=100"
+        keys.append(get_cache_key(request, cache=cache))
+    lifetimes = [cache.ttl(key) for key in keys]
+    assert min(lifetimes) >= 50
+    assert max(lifetimes) <= 100
+    assert len(set(lifetimes)) > 1
+
+
+def test_a_page_is_rendered_in_the_background(monkeypatch):
+    free, rendered = threading.Event(), threading.Event()
+
+    def respond(request, number):
+        if number == 2:
+            assert free.wait(SECONDS)
+            assert request is not first
+            rendered.set()
+        return HttpResponse(f"page {number}")
+
+    first = requests.get("/")
+    view = cache_page(60, stale=60, refresh="background")(Site(respond, wait=0))
+    view(first)
+    with later(monkeypatch, 61):
+        first = requests.get("/")
+        assert view(first).content == b"page 1"
+        assert view(requests.get("/")).content == b"page 1"
+        free.set()
+        assert rendered.wait(SECONDS)
+        while (page := view(requests.get("/")).content) == b"page 1":
+            time.sleep(0.01)
+        assert page == b"page 2"
+
+
+def test_a_template_response_is_not_rendered_in_the_background(monkeypatch):
+    """Because other middleware and decorators may add to its context before Django renders it."""
+    site = Site(wait=0)
+    view = cache_page(60, stale=60, refresh="background")(template_view(site))
+    view(requests.get("/")).render()
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).render().content == b"page 2"
+
+
+def test_options_have_the_cache_s_defaults(monkeypatch):
+    settings = {
+        "BACKEND": BACKENDS[LocalCache],
+        "LOCATION": new_location(),
+        "OPTIONS": {"CLOCK": CLOCK.path, "GET_OR_SET": {"stale": 60}},
+    }
+    site = Site(wait=0)
+    with override_settings(CACHES={"default": settings}):
+        view = cache_page(60)(site)
+        view(requests.get("/"))
+        site._respond = failing(ZeroDivisionError)
+        with later(monkeypatch, 61):
+            assert view(requests.get("/")).content == b"page 1"
+            with pytest.raises(ZeroDivisionError):
+                cache_page(60, stale=0)(site)(requests.get("/"))
+
+
+def test_a_page_that_is_deleted_while_it_is_rendered_is_not_stored(cache):
+    site = Site(wait=0)
+    view = cache_page(60)(site)
+    view(requests.get("/"))
+    key = get_cache_key(requests.get("/"), cache=cache)
+
+    def respond(request, number):
+        cache.delete(key)
+        return HttpResponse("old")
+
+    cache.delete(key)
+    site._respond = respond
+    assert view(requests.get("/")).content == b"old"
+    assert cache.get(key) is None
+
+
+# Asynchronous views
+
+
+def run_at_once(view, made):
+    async def call(request):
+        response = await view(request)
+        return response.render() if hasattr(response, "render") else response
+
+    async def everything():
+        return await asyncio.gather(*map(call, made), return_exceptions=True)
+
+    return asyncio.run(everything())
+
+
+def test_asynchronous_views_are_rendered_once():
+    site = Site()
+    responses = run_at_once(cache_page(60)(site.asynchronous), several())
+    assert site.calls == 1
+    assert contents(responses) == {"page 1"}
+
+
+def test_asynchronous_waiters_render_at_once_what_is_not_stored():
+    async def view(request):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.1)
+        running -= 1
+        return HttpResponse("x", status=404)
+
+    running = most = 0
+    responses = run_at_once(cache_page(60)(view), several())
+    assert {response.status_code for response in responses} == {404}
+    assert most == CALLERS - 1
+
+
+def test_if_an_asynchronous_leader_is_cancelled_another_one_leads():
+    site = Site()
+    view = cache_page(60)(site.asynchronous)
+
+    async def cancel_the_first():
+        tasks = [asyncio.ensure_future(view(request)) for request in several()]
+        while not site.calls:
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    cancelled, *responses = asyncio.run(cancel_the_first())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert contents(responses) == {"page 2"}
+    assert site.calls == 2
+
+
+def test_asynchronous_stale_pages(monkeypatch):
+    site = Site()
+    view = cache_page(60, stale=60)(site.asynchronous)
+    run_at_once(view, several())
+    with later(monkeypatch, 61):
+        responses = run_at_once(view, several())
+    assert site.calls == 2
+    assert [response.content for response in responses].count(b"page 2") == 1
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"stale": "10"}, TypeError, "stale is '10' (str); expected a number of seconds, 0 or more"),
+        ({"jitter": 2}, ValueError, "jitter is 2; expected a fraction, at least 0 and less than 1"),
+        ({"refresh": "soon"}, ValueError, "refresh is 'soon'; expected 'caller' or 'background'"),
+    ],
+)
+def test_options_are_checked_at_once(options, error, message):
+    with pytest.raises(error) as raised:
+        cache_page(60, **options)
+    assert str(raised.value) == message
