@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "crates" / "nearcache-python" / "
 # `mod.rs` of a folder is above the folder's other files, so they do not import from it.
 LAYERS = {
     "": """
-        nonblocking_once memory system strings
+        nonblocking_once memory random system strings
         objects interpreter
         errors django classes
         panics arguments
@@ -29,12 +29,12 @@ LAYERS = {
     """,
     "backend": "attributes",
     "operations": """
-        delete expire get has_key incr lock set ttl whole_store
+        delete expire get get_or_set has_key incr lock set ttl whole_store
         tiered
     """,
     "scan": "key_names",
     "store": """
-        near_copy remote_stats weight
+        flights near_copy remote_stats weight
         stats
         entry_store
         local shared
@@ -45,18 +45,28 @@ LAYERS = {
         log
         file object_cache
         access
-        get incr lock near_copies
+        flight_file get incr lock near_copies
+        flights
+    """,
+    "store/flights": """
+        counts
+        flight
+        machine
+        wait
+        process
     """,
     "store/tiered": """
-        failure plan requests wire
+        costs failure flights_file plan requests wire
         near_shared
         near
         tiered_store
-        completions expiry info open reads scan stats wait writes
+        names
+        completions flight_lock info reads stale_value stats wait writes
+        complete early expiry flights acquire_flight_lock open scan
         locks
     """,
     "values": """
-        counted_names pickle sizes
+        counted_names pickle sizes timing
         atoms
         bytes graph
     """,

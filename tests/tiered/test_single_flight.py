@@ -247,7 +247,7 @@ def test_where_there_is_no_file_the_process_is_the_scope(make_tiered, server, tm
 class TestServerDown:
     def test_the_error_is_raised(self, make_tiered, server):
         cache = make_tiered(server.url, NEAR=None)
-        server.close()
+        server.kill()
         try:
             with pytest.raises(ConnectionError):
                 cache.get_or_set("key", lambda: "value", distributed=True)
@@ -256,7 +256,7 @@ class TestServerDown:
 
     def test_each_caller_computes_if_errors_are_misses(self, make_tiered, server):
         cache = make_tiered(server.url, NEAR=None, ON_ERROR="miss")
-        server.close()
+        server.kill()
         try:
             for distributed in (False, True):
                 assert cache.get_or_set("key", lambda: "value", distributed=distributed, stale=5) == "value"

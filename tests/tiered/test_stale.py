@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 
 import pytest
 from django.core.cache.backends.redis import RedisCache
@@ -218,8 +219,6 @@ class TestEarly:
 
 
 def test_hits_save_time(cache):
-    import time  # noqa: PLC0415
-
     cache.get_or_set("key", lambda: time.sleep(0.05), LONG)
     assert cache.stats().time_saved == 0
     for _ in range(3):

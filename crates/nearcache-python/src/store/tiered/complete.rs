@@ -55,6 +55,9 @@ struct SideKey {
     millis: u64,
 }
 
+/// 100,000 years. Servers refuse much longer times.
+const MOST_MILLIS: u64 = 3_200_000_000_000_000;
+
 impl TieredStore {
     /// Returns the plan of storing what a leader has computed; the result is whether it was stored. The flight goes on.
     pub(crate) fn plan_complete(
@@ -202,15 +205,13 @@ impl SideKey {
         if computed.stale <= 0.0 && computed.early <= 0.0 {
             return None;
         }
-        /// 100,000 years. Servers refuse much longer times.
-        const MOST: u64 = 3_200_000_000_000_000;
-        let stale_millis = ((computed.stale * 1e3).ceil() as u64).min(MOST);
+        let stale_millis = ((computed.stale * 1e3).ceil() as u64).min(MOST_MILLIS);
         Some(Self {
             header: Header {
                 cost_micros: computed.timing().cost_micros(),
                 stale_millis,
             },
-            millis: millis.saturating_add(stale_millis).min(2 * MOST),
+            millis: millis.saturating_add(stale_millis).min(2 * MOST_MILLIS),
         })
     }
 }

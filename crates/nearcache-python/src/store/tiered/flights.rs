@@ -1,33 +1,24 @@
-//! Single flight for the entries of a server: the steps of `get_or_set`, as plans.
+//! Single flight for the entries of a server: joining the flight of a key, as a plan.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use nearcache_remote::near::BootTime;
-use nearcache_remote::{Error, Replies, Request, Route, Value};
+use nearcache_remote::Request;
 use pyo3::prelude::*;
 
-use super::costs::Cost;
-use super::flight_lock::FlightLock;
-use super::names::Beside;
 use super::plan::{Plan, Step};
 use super::reads::Read;
-use super::requests::{Reader, on_key, single, unexpected};
-use super::stale_value::{Header, StaleValue};
+use super::requests::{Reader, on_key, single};
+use super::stale_value::StaleValue;
 use super::tiered_store::TieredStore;
 use crate::context::CallContext;
 use crate::memory::concat;
-use crate::store::flights::{EarlyRead, Flight, HeldLock, Joined, Lead, MachineFlightId, is_due};
-use crate::store::near_copy::engine_time;
+use crate::store::flights::{Joined, Lead, MachineFlightId};
 
-/// What the request for a lock on the server found.
-pub(crate) enum Locked {
-    /// This machine computes.
-    Own,
-    /// Another machine does.
-    Other,
-    /// There is a value. The waiters of this process have it.
-    Value(Py<PyAny>),
+/// What a key has that was missed: its value, if that was stored since, or its old value.
+#[derive(Default)]
+struct Reread {
+    value: Option<Py<PyAny>>,
+    old: Option<Py<PyAny>>,
 }
 
 impl TieredStore {
@@ -66,12 +57,14 @@ impl TieredStore {
     ) -> PyResult<Plan<Joined>> {
         let plan = self.plan_read_for_flight(context, key, stale)?;
         let protocol = context.settings.pickle_protocol;
-        Ok(plan.map(move |py, (value, old)| match value {
-            Some(value) => {
+        Ok(plan.map(move |py, found| match found {
+            Reread {
+                value: Some(value), ..
+            } => {
                 lead.finish(value.bind(py), protocol)?;
                 Ok(Joined::Hit(value))
             }
-            None => {
+            Reread { value: None, old } => {
                 self.flights.process.counts.flights.fetch_add(1, Relaxed);
                 Ok(Joined::Leader(lead, old))
             }
@@ -84,7 +77,7 @@ impl TieredStore {
         context: &CallContext<'_, '_>,
         key: &[u8],
         stale: f64,
-    ) -> PyResult<Plan<(Option<Py<PyAny>>, Option<Py<PyAny>>)>> {
+    ) -> PyResult<Plan<Reread>> {
         let mut request = single(on_key("GET", key), key, true);
         let fill = self.begin_fill(key, &mut request);
         if stale > 0.0 {
@@ -105,9 +98,9 @@ impl TieredStore {
                         Some(old) if value.is_none() => old.decode(py, stale)?,
                         _ => None,
                     };
-                    Ok((value, old))
+                    Ok(Reread { value, old })
                 }
-                Err(error) => self.on_failure(py, &error, || Ok((None, None))),
+                Err(error) => self.on_failure(py, &error, || Ok(Reread::default())),
             }
         }))
     }
@@ -124,75 +117,6 @@ impl TieredStore {
         }))
     }
 
-    /// Returns the plan of asking the server whether this machine computes, for a flight that this process leads.
-    ///
-    /// `overtakes` takes the lock from the machine that has it, whose value is not stored then.
-    pub(crate) fn plan_lock_flight(
-        &'static self,
-        context: &CallContext<'_, '_>,
-        flight: &Bound<'_, Flight>,
-        token: &str,
-        timeout: Duration,
-        overtakes: bool,
-    ) -> PyResult<Step<Locked>> {
-        let (py, key) = (context.py(), &flight.get().key);
-        let (leads, replaces) = flight
-            .get()
-            .with_lead(py, |lead| (self.flights.leads(key, lead), lead.remote.replaces))?;
-        if !leads {
-            return Ok(Step::Done(Locked::Own));
-        }
-        // Before the request, so that it is released if nobody waits for the reply.
-        let lock = FlightLock::new(self, self.name(key, Beside::Lock)?, token, timeout);
-        let request = lock.request(overtakes);
-        let flight = flight.clone().unbind();
-        if replaces || overtakes {
-            let plan = Plan::new(request, move |py, outcome| {
-                let given = outcome.and_then(|replies| Reader::new(replies).is_done());
-                match given {
-                    Ok(given) => keep(py, flight.get(), lock, given),
-                    Err(error) => self.on_failure(py, &error, || Ok(Locked::Own)),
-                }
-            });
-            return Ok(plan.into());
-        }
-        self.plan_lock_or_value(context, flight, lock, request)
-            .map(Step::from)
-    }
-
-    /// Asks for the lock first, and then for the value: so whoever gets the lock sees what its last holder has stored.
-    fn plan_lock_or_value(
-        &'static self,
-        context: &CallContext<'_, '_>,
-        flight: Py<Flight>,
-        mut lock: FlightLock,
-        mut request: Request,
-    ) -> PyResult<Plan<Locked>> {
-        let key = concat([&flight.get().key])?;
-        request.add(on_key("GET", &key), Route::key(&key), true);
-        let fill = self.begin_fill(&key, &mut request);
-        let (capacity, protocol) = (context.settings.capacity, context.settings.pickle_protocol);
-        Ok(Plan::new(request, move |py, outcome| {
-            let found = outcome.and_then(|replies| {
-                let mut reader = Reader::new(replies);
-                Ok((reader.is_done()?, Read::next(&mut reader, fill.is_some())?))
-            });
-            match found {
-                Ok((given, read)) => match self.value_of(py, &key, read, fill, &capacity)? {
-                    None => keep(py, flight.get(), lock, given),
-                    Some(value) => {
-                        if !given {
-                            lock.end();
-                        }
-                        flight.get().take(py)?.finish(value.bind(py), protocol)?;
-                        Ok(Locked::Value(value))
-                    }
-                },
-                Err(error) => self.on_failure(py, &error, || Ok(Locked::Own)),
-            }
-        }))
-    }
-
     /// Starts a flight whatever the key has now.
     pub(super) fn overtake_flight(
         &'static self,
@@ -205,91 +129,4 @@ impl TieredStore {
         self.flights.process.counts.flights.fetch_add(1, Relaxed);
         Ok(lead)
     }
-
-    /// Returns the plan of reading a value together with its cost, for [`early`](Self::early).
-    pub(crate) fn plan_get_with_cost(
-        &'static self,
-        context: &CallContext<'_, '_>,
-        key: &[u8],
-    ) -> PyResult<Step<Option<Py<PyAny>>>> {
-        if let Some(value) = self.get_near(context.py(), key)? {
-            // The process that stored the value, or has read it here, knows its cost. The server is not asked for it.
-            return Ok(Step::Done(Some(value)));
-        }
-        let mut request = single(on_key("GET", key), key, true);
-        let fill = self.begin_fill(key, &mut request);
-        let mut header = on_key("GETRANGE", &self.name(key, Beside::Stale)?);
-        header.arg(0).arg(Header::LEN - 1);
-        request.add(header, Route::key(key), true);
-        if fill.is_none() {
-            request.add(on_key("PTTL", key), Route::key(key), true);
-        }
-        let sent = BootTime::now();
-        let (key, capacity) = (concat([key])?, context.settings.capacity);
-        let plan = Plan::new(request, move |py, outcome| {
-            let found = outcome.and_then(|replies| read_with_cost(replies, fill.is_some()));
-            match found {
-                Ok((read, cost_micros)) => {
-                    let left = read.ttl.and_then(|millis| u64::try_from(millis).ok());
-                    if let Some(left) = left {
-                        let end = sent.after(Some(Duration::from_millis(left)));
-                        self.costs.note(&key, Cost::new(cost_micros, end));
-                    }
-                    self.finish_get(py, &key, read, fill, &capacity)
-                }
-                Err(error) => self.on_failure(py, &error, || self.stale(py, &key)),
-            }
-        });
-        Ok(plan.into())
-    }
-
-    /// Decides whether the caller that has read a value computes the next one already.
-    pub(crate) fn early(
-        &'static self,
-        context: &CallContext<'_, '_>,
-        key: &[u8],
-        value: Py<PyAny>,
-        beta: f64,
-    ) -> PyResult<EarlyRead> {
-        let now = BootTime::now();
-        let due = |cost: Cost| is_due(engine_time(now), engine_time(cost.end(now)), cost.micros, beta);
-        let Some(cost) = self.costs.get(key).filter(|cost| due(*cost)) else {
-            return Ok(EarlyRead::Value(value));
-        };
-        let Joined::Leader(mut lead, _) = self.flights.join(context, key)? else {
-            return Ok(EarlyRead::Value(value));
-        };
-        // If this process has stored the next value since, this flight is for a later one: it is dropped.
-        if !self.flights.leads(key, &lead) || self.costs.get(key) != Some(cost) {
-            return Ok(EarlyRead::Value(value));
-        }
-        lead.remote.replaces = true;
-        self.flights.process.counts.flights.fetch_add(1, Relaxed);
-        Ok(EarlyRead::Due(value, lead))
-    }
-}
-
-/// Reads a value and what computing it took.
-fn read_with_cost(replies: Replies, is_filling: bool) -> Result<(Read, u32), Error> {
-    let mut reader = Reader::new(replies);
-    let mut read = Read::next(&mut reader, is_filling)?;
-    let header = match reader.value()? {
-        Value::BulkString(bytes) => Header::decode(&bytes),
-        other => return Err(unexpected(&other, "a string")),
-    };
-    if !is_filling {
-        read.ttl = Some(reader.number()?);
-    }
-    Ok((read, header.map_or(0, |header| header.cost_micros)))
-}
-
-/// Keeps a lock while its flight lasts, if the server has given it.
-fn keep(py: Python<'_>, flight: &Flight, mut lock: FlightLock, is_given: bool) -> PyResult<Locked> {
-    if !is_given {
-        lock.end();
-        return Ok(Locked::Other);
-    }
-    lock.keep();
-    flight.with_lead(py, |lead| lead.remote.lock = Some(Box::new(lock)))?;
-    Ok(Locked::Own)
 }

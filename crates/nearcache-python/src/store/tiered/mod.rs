@@ -5,15 +5,18 @@
 //! greenlets and event loops can each wait in their way; `reads`, `writes`, `expiry`, `locks`, `scan` and `info` are the
 //! operations.
 
+mod acquire_flight_lock;
 mod complete;
 mod completions;
 mod costs;
+mod early;
 mod expiry;
 mod failure;
 mod flight_lock;
 mod flights;
 mod flights_file;
 mod info;
+
 mod locks;
 mod names;
 mod near;
@@ -42,8 +45,8 @@ use crate::clock::Now;
 use crate::context::CallContext;
 use scan::RemoteKeys;
 
+pub(crate) use acquire_flight_lock::Locked;
 pub(crate) use completions::{Completions, Pending};
-pub(crate) use flights::Locked;
 pub(crate) use open::{TieredSettings, stop_listeners};
 pub(crate) use plan::Step;
 pub(crate) use tiered_store::TieredStore;

@@ -86,6 +86,12 @@ impl Copies {
 }
 
 impl Near {
+    /// Returns whether the copies are in the machine's file.
+    #[inline]
+    pub(super) const fn is_shared(&self) -> bool {
+        !matches!(self.copies, Copies::Local(_))
+    }
+
     /// Returns the gate if it is open, for [`get`](Self::get). To be called when a read begins.
     #[inline]
     pub(super) fn open_gate(&self) -> Option<OpenGate> {

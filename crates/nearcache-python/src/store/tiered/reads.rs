@@ -56,8 +56,22 @@ impl TieredStore {
             return Ok(None);
         };
         match near.open_gate() {
-            Some(gate) => near.get(py, key, gate),
+            Some(gate) => {
+                let found = near.get(py, key, gate)?;
+                if found.is_some() && near.is_shared() {
+                    // A copy in this process has its cost.
+                    self.count_saved(key);
+                }
+                Ok(found)
+            }
             None => Ok(None),
+        }
+    }
+
+    /// Counts what a hit has saved, if this process knows the cost.
+    fn count_saved(&self, key: &[u8]) {
+        if let Some(cost) = self.costs.get(key) {
+            self.flights.process.counts.count_saved(cost.micros);
         }
     }
 
@@ -100,9 +114,7 @@ impl TieredStore {
             return Ok(None);
         }
         self.counts.hits.fetch_add(1, Relaxed);
-        if let Some(cost) = self.costs.get(key) {
-            self.flights.process.counts.count_saved(cost.micros);
-        }
+        self.count_saved(key);
         self.value_of(py, key, read, fill, capacity)
     }
 

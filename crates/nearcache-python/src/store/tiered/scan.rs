@@ -143,16 +143,16 @@ impl TieredStore {
         let mut keys = RemoteKeys::with_pattern(self, pattern);
         while let Some(page) = keys.next_page(py)? {
             if !page.is_empty() {
-                self.run(py, self.plan_unlink(page))?;
+                self.run(py, self.plan_unlink(&page))?;
             }
         }
         Ok(())
     }
 
     /// Deletes keys of any kind.
-    fn plan_unlink(&'static self, keys: Vec<Vec<u8>>) -> Step<()> {
+    fn plan_unlink(&'static self, keys: &[Vec<u8>]) -> Step<()> {
         let mut request = Request::default();
-        self.unlink(&keys, &mut request);
+        self.unlink(keys, &mut request);
         Plan::new(request, move |py, outcome| {
             let deleted = outcome.and_then(|replies| {
                 let mut reader = Reader::new(replies);
