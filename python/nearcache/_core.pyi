@@ -348,6 +348,10 @@ class Flight:
 class FlightWait:
     """A wait for the value that another caller computes. If it is dropped, it ends."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether the leader is in another process, which wakes nobody: the waiter looks now and then."""
+
     def sleep(self, seconds: float) -> bool:
         """Blocks the thread for at most so long, without the GIL; returns whether the leader is done."""
 
@@ -430,8 +434,8 @@ class Stats:
     """Counters, size and capacity of a cache; returned by ``cache.stats()``.
 
     The counters start when the cache is created, or at `Backend.reset_stats`. Those of a LocalCache count
-    this process, those of a SharedCache all processes. Two are equal if all attributes except ``age`` are
-    equal.
+    this process, those of a SharedCache all processes. Two are equal if all attributes except ``age`` and
+    ``time_saved`` are equal.
     """
 
     @property

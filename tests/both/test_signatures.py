@@ -18,6 +18,7 @@ ARGUMENTS = {
     "keys": ["there", "missing"],
     "data": {"there": 2, "new": 3},
     "default": 2,
+    "default_many": lambda keys: dict.fromkeys(keys, 2),
     "timeout": 60,
     "when": int(time.time()) + 3600,
     "search": "*",
@@ -27,7 +28,7 @@ METHODS = sorted(
     name for name in dir(LocalCache) if not name.startswith("_") and callable(getattr(LocalCache, name))
 )
 # Functions of C's: what they show as the default of a timeout cannot be DEFAULT_TIMEOUT.
-ENGINE_S = {"get", "set", "add", "delete"}
+ENGINE_S = {"get", "get_or_set", "set", "add", "delete"}
 BACKENDS = [
     *(LocalCache, SharedCache, TieredCache),
     *(traced.LocalCache, traced.SharedCache, traced.TieredCache),

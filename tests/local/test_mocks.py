@@ -20,7 +20,7 @@ OURS = sorted(
     if not name.startswith("_") and callable(getattr(LocalCache, name)) and name not in PUBLIC
 )
 # Methods of C's, which mock does not take for functions: see nearcache.django.traced.
-ENGINE_S = {"get", "set", "add", "delete"}
+ENGINE_S = {"get", "get_or_set", "set", "add", "delete"}
 KINDS = {"LocMemCache": LocMemCache, "LocalCache": LocalCache, "traced": traced.LocalCache}
 # A class of ours and the name of a method of it that is a function.
 functions = pytest.mark.parametrize(

@@ -20,7 +20,6 @@ class TestPickling:
         "set": lambda cache, value: cache.set("key", value),
         "add": lambda cache, value: cache.add("key", value),
         "set_many": lambda cache, value: cache.set_many({"key": value}),
-        "get_or_set": lambda cache, value: cache.get_or_set("key", lambda: value),
     }
 
     @pytest.mark.parametrize("method", WAYS_IN)
@@ -41,6 +40,25 @@ class TestPickling:
             assert number(cache.get("key")) == 7
             # The recorder cleared the cache before the value was stored.
             assert cache.get_many(["another", "other"]) == {"another": "from within"}
+
+    @isolated
+    def test_computed_value_that_clears_the_cache_when_it_is_pickled_is_not_stored(self):
+        cache = new_cache()
+        recorder = Recorder(cache, "another")
+        Hooked.on_pickle = recorder
+        # It may have been computed from what was deleted.
+        assert cache.get_or_set("key", lambda: [Hooked(7)])[0].number == 7
+        assert recorder.calls == 1
+        assert "key" not in cache
+        assert cache.get("another") == "from within"
+        assert cache.get_or_set("key", lambda: "next") == "next"
+
+    @isolated
+    def test_value_computes_the_same_key_when_it_is_pickled(self):
+        cache = new_cache()
+        Hooked.on_pickle = lambda: cache.get_or_set("key", lambda: "from within")
+        assert cache.get_or_set("key", lambda: Hooked(7)).number == 7
+        assert cache.get("key").number == 7
 
     @isolated
     def test_value_sets_the_same_key_when_it_is_pickled(self):

@@ -1,6 +1,7 @@
 """LocalCache can be subclassed, wrapped, patched and inspected like any Django cache."""
 
 import contextlib
+import dataclasses
 import functools
 import gc
 import inspect
@@ -14,6 +15,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from nearcache.django import LocalCache
+from nearcache.django.single_flight.call import Options
 from support.sample_values import nested
 
 PUBLIC = sorted(name for name in dir(BaseCache) if not name.startswith("_"))
@@ -104,6 +106,10 @@ def run_now(coroutine):
     with pytest.raises(StopIteration) as stop:
         coroutine.send(None)
     return stop.value.value
+
+
+# Arguments that Django's methods lack.
+OURS = {"nx", "xx", "ignore_key_check", "fresh"} | {option.name for option in dataclasses.fields(Options)}
 
 
 class TestOverriddenMethods:
@@ -541,7 +547,7 @@ class TestDjangoCompatibility:
             return [
                 (one.name, one.kind, one.default is not one.empty, one.default if name == "get" else None)
                 for one in inspect.signature(method).parameters.values()
-                if one.name not in {"nx", "xx", "ignore_key_check", "fresh"}  # ours
+                if one.name not in OURS
             ]
 
         assert parameters(getattr(cache, name)) == parameters(getattr(BaseCache({}), name))

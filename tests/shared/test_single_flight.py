@@ -16,7 +16,6 @@ from support.shared_files import opened
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 
 
-
 @pytest.fixture
 def counted(tmp_path):
     return Counted(tmp_path / "computations")
@@ -127,7 +126,7 @@ class TestLeaderInAnotherProcess:
         assert values == ["own"]
 
     def test_has_its_flight_evicted(self, cache, counted):
-        with Leader(cache) as leader, waiting(cache, lambda: counted("own")) as values:
+        with Leader(cache), waiting(cache, lambda: counted("own")) as values:
             for number in range(3000):
                 cache.set(f"other-{number}", b"x" * 2000)
         assert values == ["own"]

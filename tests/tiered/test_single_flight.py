@@ -211,7 +211,10 @@ def test_a_leader_that_asks_for_its_own_key_computes_at_once(cache):
     def inner():
         return "inner"
 
-    assert cache.get_or_set("key", lambda: cache.get_or_set("key", inner, None) + " outer", None) == "inner outer"
+    assert (
+        cache.get_or_set("key", lambda: cache.get_or_set("key", inner, None) + " outer", None)
+        == "inner outer"
+    )
     assert cache.get("key") == "inner outer"
 
 
@@ -284,7 +287,9 @@ class TestDistributed:
     def test_tasks_of_two_machines_compute_once(self, two, counted):
         async def main():
             calls = [
-                cache.aget_or_set("key", lambda: counted.task("value"), LONG) for cache in two for _ in range(100)
+                cache.aget_or_set("key", lambda: counted.task("value"), LONG)
+                for cache in two
+                for _ in range(100)
             ]
             return await asyncio.gather(*calls)
 

@@ -1,4 +1,4 @@
-"""Old values of `get_or_set` with a server: they are beside the entries, which stay what Django's RedisCache reads."""
+"""Old values of `get_or_set` with a server: beside the entries, which stay what RedisCache reads."""
 
 import asyncio
 import contextlib

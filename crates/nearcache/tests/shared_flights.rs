@@ -250,6 +250,22 @@ fn a_live_entry_is_refreshed_before_it_expires() {
 }
 
 #[test]
+fn the_refresh_of_an_old_entry_outlives_it() {
+    let fixture = Fixture::new();
+    let cache = &fixture.cache;
+    let entry = NewEntry::new(b"old").cost(SECOND);
+    let expires_at = fixture.clock.now().after(10_000 * SECOND);
+    cache.set(KEY, entry.expires_at(expires_at)).unwrap();
+    fixture.clock.advance(9999 * SECOND);
+    let refresh = cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap();
+    assert_eq!(refresh, Claim::Leader);
+    fixture.clock.advance(3000 * SECOND);
+    assert_eq!((cache.get(KEY), cache.flight(KEY)), (None, Some(own(cache, 1))));
+    assert!(cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
+    assert_eq!(cache.get(KEY).as_deref(), Some(VALUE));
+}
+
+#[test]
 fn a_refresh_without_an_entry_is_a_claim() {
     let fixture = Fixture::new();
     let refresh = fixture.cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap();

@@ -17,13 +17,23 @@ With ``"nearcache.django"`` in ``INSTALLED_APPS``, Django has the system checks 
 and the command ``manage.py nearcache``.
 """
 
-from nearcache.django.cached_functions import cached
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from nearcache.django.local import LocalCache
 from nearcache.django.locks import AsyncLock, Lock, LockError, LockNotOwnedError
-from nearcache.django.pages import cache_page
 from nearcache.django.proxy import cache, caches
 from nearcache.django.shared import SharedCache, Verification
 from nearcache.django.tiered import TieredCache
+
+if TYPE_CHECKING:
+    from nearcache.django.cached_functions import cached
+    from nearcache.django.pages import cache_page
+
+# Imported when they are used first: they load parts of Django that a backend does not need, such as models.
+_LAZY = {"cache_page": "nearcache.django.pages", "cached": "nearcache.django.cached_functions"}
 
 __all__ = [
     "AsyncLock",
@@ -39,3 +49,11 @@ __all__ = [
     "cached",
     "caches",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a decorator."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return found

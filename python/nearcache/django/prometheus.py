@@ -56,6 +56,12 @@ _COUNTERS = (
     ("nearcache_evictions_total", "Entries evicted because the cache was full", "evictions"),
     ("nearcache_expirations_total", "Entries removed because they had expired", "expirations"),
     ("nearcache_rejections_total", "Values rejected because they were too large", "rejections"),
+    ("nearcache_flights_total", "Computations that get_or_set started", "flights"),
+    ("nearcache_waits_total", "Calls of get_or_set that waited for another caller's value", "waits"),
+    ("nearcache_expired_hits_total", "Values that get_or_set returned after they had expired", "stale_hits"),
+    ("nearcache_refreshes_total", "Computations for keys that still had a value", "refreshes"),
+    ("nearcache_failed_refreshes_total", "Such computations that failed", "failed_refreshes"),
+    ("nearcache_time_saved_seconds_total", "Time that the hits would have taken to compute", "time_saved"),
     # Only for a SharedCache.
     ("nearcache_unreadable_total", "Values that were found but could not be decoded", "unreadable"),
     ("nearcache_recoveries_total", "Locks recovered from processes that died while writing", "recoveries"),

@@ -1,7 +1,7 @@
 //! Changing expiry times, and removing expired entries.
 //!
 //! An expired entry is a miss at once. Its slot and its words are freed when something comes across it: a write of its key,
-//! the tail of its ring, or the sweep, which examines one slot at each write.
+//! the tail of its ring, or the sweep, which examines one slot at each write. A retained one (`time.rs`) stays longer.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,6 +36,9 @@ impl<C: Clock> SharedCache<C> {
     }
 
     /// Sets the expiry time of a live entry; returns whether there is a live entry.
+    ///
+    /// A [stale time](super::NewEntry::stale_until) keeps its length, and begins at the new expiry. A flight for the key goes
+    /// on.
     ///
     /// Takes the lock of one shard.
     ///

@@ -31,7 +31,7 @@ const SLICE: usize = 2048;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Entries that can be read, including expired ones that have not been removed yet.
+    /// Entries that can be read, including expired ones that have not been removed yet, and placeholders of flights.
     pub entries: u64,
     /// Bytes of their keys and values.
     pub payload_bytes: u64,

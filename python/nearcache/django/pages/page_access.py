@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from django.http.response import HttpResponseBase
 
 from nearcache.django.pages.page_flight import PageFlight, PageStore
-from nearcache.django.single_flight.call import LEAD
 
 if TYPE_CHECKING:
     from nearcache import _core
@@ -52,11 +51,14 @@ class EarlyReader:
             self._has_headers = True
             return self._cache.get(key)
         step = self._cache._get_early(key, None, self._beta)
-        if step is None or step[0] != LEAD:
-            return None if step is None else step[1]
-        page = step[2][0]
-        self.elected = key, step[1], page
-        return page
+        if step is None:
+            return None
+        _, subject, old = step
+        if old is None:
+            return subject
+        # A leader's step.
+        self.elected = key, subject, old[0]
+        return old[0]
 
 
 class OnePage:

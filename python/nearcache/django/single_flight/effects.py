@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nearcache import _core
 from nearcache.django.greenlets import green_wait
@@ -64,18 +65,17 @@ class Wait:
 
     def act(self, call: Any) -> Step:
         """See `Effect`. Does not wait in the thread of an event loop, which may have to run the leader."""
+        step: Step | None
         try:
             if _runs_event_loop():
-                step: Step = call.cache._lead(self.wait, False)
-                return step
+                return cast("Step", call.cache._lead(self.wait, False))
             sleep = _poll() if green_wait() is not None else self.wait.sleep
             while (left := self.deadline - time.monotonic()) > 0:
                 if sleep(min(left, _SIGNALS)):
                     step = call.cache._outcome(self.wait)
                     if step is not None:
                         return step
-            step: Step = call.cache._lead(self.wait, True)
-            return step
+            return cast("Step", call.cache._lead(self.wait, True))
         finally:
             self.wait.close()
 
@@ -83,6 +83,7 @@ class Wait:
         """See `Effect`."""
         loop = asyncio.get_running_loop()
         pause = _FIRST_LOOK
+        step: Step | None
         try:
             while (left := self.deadline - time.monotonic()) > 0:
                 future = loop.create_future()
@@ -97,8 +98,7 @@ class Wait:
                     await future
                 finally:
                     timer.cancel()
-            step: Step = call.cache._lead(self.wait, True)
-            return step
+            return cast("Step", call.cache._lead(self.wait, True))
         finally:
             self.wait.close()
 
@@ -128,6 +128,16 @@ def _poll() -> Callable[[float], bool]:
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+@contextlib.contextmanager
+def within(flight: _core.Flight) -> Iterator[None]:
+    """Runs the block as part of a flight: if it needs the flight's own key, it does not wait for itself."""
+    token = CURRENT.set(flight)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,25 +188,19 @@ class Compute:
 
     def act(self, call: Call) -> Any:
         """See `Effect`."""
-        token = CURRENT.set(self.flight)
-        try:
+        with within(self.flight):
             return call.default()
-        finally:
-            CURRENT.reset(token)
 
     async def aact(self, call: Call) -> Any:
         """See `Effect`. Awaits what the function returns, if that is an awaitable."""
-        token = CURRENT.set(self.flight)
-        try:
+        with within(self.flight):
             value = call.default()
             return await value if inspect.isawaitable(value) else value
-        finally:
-            CURRENT.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Stores a value, and hands it to the waiters."""
+    """Stores a value, and hands it to the waiters; the result is whether it was stored."""
 
     flight: _core.Flight
     value: Any
@@ -205,17 +209,20 @@ class Complete:
     def act(self, call: Any) -> bool:
         """See `Effect`."""
         options = call.options
-        is_stored: bool = call.cache._complete(
-            self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
-        )
+        # Pickling the value may use the cache.
+        with within(self.flight):
+            is_stored: bool = call.cache._complete(
+                self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
+            )
         return is_stored
 
     async def aact(self, call: Any) -> bool:
         """See `Effect`."""
         options = call.options
-        is_stored: bool = await call.cache._acomplete(
-            self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
-        )
+        with within(self.flight):
+            is_stored: bool = await call.cache._acomplete(
+                self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
+            )
         return is_stored
 
 
@@ -238,6 +245,7 @@ class Read:
 class Store:
     """Stores a value by the cache's methods, as Django does; the result is what they return for the key."""
 
+    flight: _core.Flight
     value: Any
     replaces: bool
 
@@ -245,15 +253,17 @@ class Store:
         """See `Effect`."""
         cache = call.cache
         store = cache.set if self.replaces else cache.add
-        store(call.key, self.value, timeout=call.timeout, version=call.version)
-        return cache.get(call.key, self.value, version=call.version)
+        with within(self.flight):
+            store(call.key, self.value, timeout=call.timeout, version=call.version)
+            return cache.get(call.key, self.value, version=call.version)
 
     async def aact(self, call: Call) -> Any:
         """See `Effect`."""
         cache = call.cache
         store = cache.aset if self.replaces else cache.aadd
-        await store(call.key, self.value, timeout=call.timeout, version=call.version)
-        return await cache.aget(call.key, self.value, version=call.version)
+        with within(self.flight):
+            await store(call.key, self.value, timeout=call.timeout, version=call.version)
+            return await cache.aget(call.key, self.value, version=call.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,11 +275,13 @@ class Finish:
 
     def act(self, call: Any) -> None:
         """See `Effect`."""
-        call.cache._finish(self.flight, self.value)
+        with within(self.flight):
+            call.cache._finish(self.flight, self.value)
 
     async def aact(self, call: Any) -> None:
         """See `Effect`."""
-        call.cache._finish(self.flight, self.value)
+        with within(self.flight):
+            call.cache._finish(self.flight, self.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from nearcache.django.single_flight.effects import (
     Read,
     Store,
     Wait,
+    within,
 )
 from nearcache.django.single_flight.run import Stopped
 
@@ -126,11 +127,12 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
 
 def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
     """Stores a value and hands it to the waiters; returns the value that the callers get."""
-    store_if = call.options.store_if
-    if store_if is not None and not store_if(value):
+    with within(flight):
+        is_kept = call.options.store_if is None or call.options.store_if(value)
+    if not is_kept:
         yield Finish(flight, value)
     elif call.by_methods:
-        value = yield Store(value, replaces)
+        value = yield Store(flight, value, replaces)
         yield Finish(flight, value)
     elif not (yield Complete(flight, value, cost)):
         # As Django does: if another caller has written the key meanwhile, its value is returned.

@@ -155,10 +155,10 @@ def _lock_many(call: ManyCall, flights: _Flights, elsewhere: _Flights, found: di
             elsewhere[key] = flight, old
 
 
-def _lock_next(  # noqa: PLR0917 (the places where a flight may go)
+def _lock_next(
     call: ManyCall, flights: _Flights, elsewhere: _Flights, found: dict[Any, Any], deadline: float
 ) -> Flow:
-    """Waits for the value of one of the keys that other machines compute, or until this machine computes it."""
+    """Waits for the value of a key that another machine computes, or until this one computes it."""
     key, (flight, old) = elsewhere.popitem()
     waiting = lock(call.single(key), flight, old, deadline)
     kind, subject, old = yield _ForKey(key, _Run(waiting))

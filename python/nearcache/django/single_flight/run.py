@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
 
 class Stopped(Exception):  # noqa: N818 (not an error)
-    """Carries a `StopIteration` of a computation through a generator, which would make a `RuntimeError` of it."""
+    """Carries a `StopIteration` of a computation through a generator, which would replace it."""
 
     def __init__(self, stop: StopIteration) -> None:
+        """Wraps an exception."""
         super().__init__(stop)
         self.stop = stop
 

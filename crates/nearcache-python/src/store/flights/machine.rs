@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use super::ProcessLeader;
 use super::flight::Retry;
+use crate::clock::Now;
 use crate::memory::vec;
 
 /// Between two looks at the file: from the first on, twice as long each time.
@@ -21,10 +22,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// A file that has flights.
 pub(crate) trait FlightFile: Sync {
     /// Ends a flight of this process without a value. If that fails, waiters overtake it after their timeout.
-    fn release(&self, key: &[u8], number: u64);
+    fn release(&self, key: &[u8], number: u64, now: Now);
 
     /// Returns whether a flight is in progress and its process alive.
-    fn is_in_progress(&self, key: &[u8], flight: FlightId) -> bool;
+    fn is_in_progress(&self, key: &[u8], flight: FlightId, now: Now) -> bool;
 }
 
 /// A flight of a file that this process leads. Dropping it ends the flight.
@@ -32,15 +33,18 @@ pub(crate) struct MachineLead {
     file: &'static dyn FlightFile,
     key: Box<[u8]>,
     number: u64,
+    /// The clock of the claim: a backend's own clock cannot be read when this is dropped.
+    now: Now,
     is_over: bool,
 }
 
 impl MachineLead {
-    pub(crate) const fn new(file: &'static dyn FlightFile, key: Box<[u8]>, number: u64) -> Self {
+    pub(crate) const fn new(file: &'static dyn FlightFile, key: Box<[u8]>, number: u64, now: Now) -> Self {
         Self {
             file,
             key,
             number,
+            now,
             is_over: false,
         }
     }
@@ -58,7 +62,7 @@ impl MachineLead {
 impl Drop for MachineLead {
     fn drop(&mut self) {
         if !self.is_over {
-            self.file.release(&self.key, self.number);
+            self.file.release(&self.key, self.number, self.now);
         }
     }
 }
@@ -68,15 +72,26 @@ pub(crate) struct HeldFlight {
     file: &'static dyn FlightFile,
     key: Box<[u8]>,
     pub(crate) flight: FlightId,
+    now: Now,
 }
 
 impl HeldFlight {
-    pub(crate) const fn new(file: &'static dyn FlightFile, key: Box<[u8]>, flight: FlightId) -> Self {
-        Self { file, key, flight }
+    pub(crate) const fn new(
+        file: &'static dyn FlightFile,
+        key: Box<[u8]>,
+        flight: FlightId,
+        now: Now,
+    ) -> Self {
+        Self {
+            file,
+            key,
+            flight,
+            now,
+        }
     }
 
     fn is_over(&self) -> bool {
-        !self.file.is_in_progress(&self.key, self.flight)
+        !self.file.is_in_progress(&self.key, self.flight, self.now)
     }
 }
 

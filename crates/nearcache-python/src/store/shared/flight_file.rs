@@ -10,13 +10,13 @@ use crate::clock::Now;
 const LONGEST_KEY: usize = 2048;
 
 impl FlightFile for SharedStore {
-    fn release(&self, key: &[u8], number: u64) {
+    fn release(&self, key: &[u8], number: u64, now: Now) {
         // If it fails, waiters overtake the flight after their timeout.
-        self.with(Now::System, |cache| cache.release(key, number)).ok();
+        self.with(now, |cache| cache.release(key, number)).ok();
     }
 
-    fn is_in_progress(&self, key: &[u8], flight: FlightId) -> bool {
-        self.with(Now::System, |cache| {
+    fn is_in_progress(&self, key: &[u8], flight: FlightId, now: Now) -> bool {
+        self.with(now, |cache| {
             cache.flight(key) == Some(flight) && cache.is_alive(flight.process)
         })
     }

@@ -48,7 +48,7 @@ impl SharedStore {
         if claimed != Claim::Leader {
             return Ok(EarlyRead::Value(value));
         }
-        let lead = self.lead(key, number)?;
+        let lead = self.lead(key, number, now)?;
         // If another caller has computed it since, this claim is for the next value: it is dropped.
         let is_same = self
             .peek(context, key, now)
@@ -79,14 +79,14 @@ impl SharedStore {
                     request = request.refresh();
                 }
                 Claim::Leader => {
-                    let lead = self.lead(key, number)?;
+                    let lead = self.lead(key, number, now)?;
                     return Ok(Joined::Leader(lead, self.stale_value(context, key, now, stale)?));
                 }
                 Claim::Held(flight) => {
                     if let Some(old) = self.stale_value(context, key, now, stale)? {
                         return Ok(Joined::Stale(old));
                     }
-                    return self.wait_for(key, flight);
+                    return self.wait_for(key, flight, now);
                 }
             }
         }
@@ -107,7 +107,7 @@ impl SharedStore {
             let held = flight.or_else(|| self.with(now, |cache| cache.flight(key)));
             let request = held.map_or(request, |held| request.overtake(held));
             match self.claim(context, key, now, request)? {
-                Claim::Leader => return self.lead(key, number),
+                Claim::Leader => return self.lead(key, number, now),
                 Claim::Held(_) if flight.is_none() => {}
                 Claim::Hit | Claim::Held(_) => break,
             }
@@ -162,8 +162,8 @@ impl SharedStore {
     }
 
     /// Returns the leader of a flight that was claimed.
-    fn lead(&'static self, key: &[u8], number: u64) -> PyResult<Lead> {
-        let machine = MachineLead::new(self, owned(key)?, number);
+    fn lead(&'static self, key: &[u8], number: u64, now: Now) -> PyResult<Lead> {
+        let machine = MachineLead::new(self, owned(key)?, number, now);
         let flight = self.with(Now::System, |cache| cache.own_flight(number));
         let name = match flight {
             Ok(flight) => name_of(key, flight)?,
@@ -183,8 +183,8 @@ impl SharedStore {
     }
 
     /// Waits for a flight by way of this process's flight of that name.
-    fn wait_for(&'static self, key: &[u8], flight: FlightId) -> PyResult<Joined> {
-        let held = HeldFlight::new(self, owned(key)?, flight);
+    fn wait_for(&'static self, key: &[u8], flight: FlightId, now: Now) -> PyResult<Joined> {
+        let held = HeldFlight::new(self, owned(key)?, flight, now);
         Ok(match self.flights.join(&name_of(key, flight)?) {
             // To wait would close a circle.
             Joined::Leader(lead, _) if !lead.is_current() => Joined::Leader(lead, None),

@@ -26,9 +26,15 @@ _REMOTE_FIELDS = (
     *("invalidations", "flushes", "losses", "epoch", "confirmation_age", "near_open"),
     *("requests", "errors", "reconnects", "connections", "breaker_trips", "breaker_open"),
 )
+# Names in the table for those that another field has.
+_REMOTE_NAMES = {"stale_hits": "stale_near_hits"}
+# What `get_or_set` counts.
+_FLIGHT_FIELDS = ("flights", "waits", "stale_hits", "refreshes", "failed_refreshes", "time_saved")
+_SECONDS = {"age", "confirmation_age", "time_saved"}
 # The rows, in this order.
 FIELDS = (
     *("hits", "misses", "hit_ratio", "sets", "deletes", "evictions", "expirations", "rejections"),
+    *_FLIGHT_FIELDS,
     *("entries", "max_entries", "memory", "max_memory", "age"),
     *_SHARED_FIELDS,
 )
@@ -42,11 +48,10 @@ def run(output: Output, caches: Mapping[str, Backend], *, as_json: bool, **_: An
         return
     remotes = [_remote(stats) for stats in found.values()]
     rows = [_row(name, list(found.values())) for name in FIELDS]
-    rows += [_row(name, remotes) for name in _REMOTE_FIELDS]
-    own = {*_SHARED_FIELDS, *_REMOTE_FIELDS}
-    shown = [
-        [name.replace("_", " "), *cells] for name, *cells in rows if name not in own or {*cells} != {"-"}
-    ]
+    rows = [row for row in rows if row[0] not in _SHARED_FIELDS or {*row[1:]} != {"-"}]
+    tiers = [_row(name, remotes) for name in _REMOTE_FIELDS]
+    rows += [[_REMOTE_NAMES.get(row[0], row[0]), *row[1:]] for row in tiers if {*row[1:]} != {"-"}]
+    shown = [[name.replace("_", " "), *cells] for name, *cells in rows]
     output.table([["", *map(printable, found)], *shown])
     for alias, cache in caches.items():
         if isinstance(cache, SharedCache):
@@ -83,4 +88,4 @@ def _formatted(name: str, value: float | None) -> str:
         return f"{value:.1%}"
     if "memory" in name or name in {"written", "moved"}:
         return f"{value / 1024:,.1f} KB"
-    return f"{value:,.1f} s" if name in {"age", "confirmation_age"} else f"{value:,}"
+    return f"{value:,.1f} s" if name in _SECONDS else f"{value:,}"
