@@ -32,7 +32,7 @@ from nearcache.django.single_flight.run import Stopped
 
 _LOG = logging.getLogger("nearcache")
 
-# Seconds between two questions whether another machine has computed: from the first on, twice as long each time.
+# Seconds between two questions whether another machine has computed: each time twice as long.
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.02
 
 Flow = Generator[Effect, Any, Any]
@@ -60,7 +60,10 @@ def get_or_compute(call: Call, step: Step | None) -> Flow:
 
 
 def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: float) -> Flow:
-    """Waits until this machine computes, or another has computed; returns a step. Old values are used at once."""
+    """Waits until this machine computes, or another one has computed; returns a step.
+
+    If another machine computes, an old value is used at once.
+    """
     pause = _FIRST_PAUSE
     try:
         while True:
