@@ -291,7 +291,14 @@ class Backend:
         """Starts a flight that overtakes the one in progress."""
 
     def _complete(
-        self, flight: Flight, value: Any, timeout: Any, jitter: float, stale: float, cost: float
+        self,
+        flight: Flight,
+        value: Any,
+        timeout: Any,
+        jitter: float,
+        stale: float,
+        cost: float,
+        early: float,
     ) -> bool:
         """Ends a flight with its value; returns whether it was stored: not if the flight was overtaken."""
 
@@ -392,6 +399,32 @@ class TieredBackend(Backend):
     def _start_extend(
         self, key: Any, token: str, seconds: float, on_top: bool, version: Any
     ) -> bool | Pending[bool]: ...
+    def _start_get_with_cost(self, key: Any, version: Any) -> Any: ...
+    def _early_step(self, key: Any, version: Any, value: Any, beta: float) -> _Step | None:
+        """Decides about an early computation, as `_get_early` does, for a value that was read."""
+
+    def _start_join(
+        self, key: Any, version: Any, stale: float, within: Flight | None
+    ) -> _Step | Pending[_Step]: ...
+    def _lock_flight(self, flight: Flight, token: str, seconds: float, overtakes: bool) -> _Step:
+        """Asks the server whether this machine computes, for a flight that this process leads."""
+
+    def _start_lock_flight(
+        self, flight: Flight, token: str, seconds: float, overtakes: bool
+    ) -> _Step | Pending[_Step]: ...
+    def _start_complete(
+        self,
+        flight: Flight,
+        value: Any,
+        timeout: Any,
+        jitter: float,
+        stale: float,
+        cost: float,
+        early: float,
+    ) -> bool | Pending[bool]: ...
+    def _end_flight(self, flight: Flight, value: Any, is_stored: bool) -> bool:
+        """Ends a flight whose value is stored, or not; returns whether it is."""
+
     def _info(self, section: str) -> list[str]:
         """Returns a section of the server's INFO, once for each primary. Raises if ``ON_ERROR`` does not."""
 

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "crates" / "nearcache-python" / "
 # `mod.rs` of a folder is above the folder's other files, so they do not import from it.
 LAYERS = {
     "": """
-        nonblocking_once memory system strings random
+        nonblocking_once memory random system strings
         objects interpreter
         errors django classes
         panics arguments
@@ -53,15 +53,17 @@ LAYERS = {
         log
         file object_cache
         access
-        get incr lock near_copies
+        flight_file get incr lock near_copies
         flights
     """,
     "store/tiered": """
-        failure plan requests wire
+        costs failure flights_file plan requests wire
         near_shared
         near
         tiered_store
-        completions expiry flights info open reads scan stats wait writes
+        names
+        completions flight_lock info reads stale_value stats wait writes
+        complete early expiry flights acquire_flight_lock open scan
         locks
     """,
     "values": """

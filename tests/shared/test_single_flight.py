@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -11,33 +10,10 @@ import time
 
 import pytest
 
+from support.flights import FORK, LONG, Counted, Leader, process, waiting
 from support.shared_files import opened
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
-
-FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else None
-LONG = 60
-
-
-class Counted:
-    """Counts computations in all processes: one byte a computation."""
-
-    def __init__(self, path):
-        self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR)
-
-    def __call__(self, value, seconds=0.05):
-        os.write(self._file, b"x")
-        time.sleep(seconds)
-        return value
-
-    async def task(self, value, seconds=0.05):
-        os.write(self._file, b"x")
-        await asyncio.sleep(seconds)
-        return value
-
-    @property
-    def number(self):
-        return os.fstat(self._file).st_size
 
 
 @pytest.fixture
@@ -48,66 +24,6 @@ def counted(tmp_path):
 @pytest.fixture
 def cache(path):
     return opened(path)
-
-
-@contextlib.contextmanager
-def process(work, *arguments):
-    """Run a function in a forked child meanwhile. At the end, kill the child if it still runs."""
-    child = FORK.Process(target=work, args=arguments, daemon=True)
-    child.start()
-    try:
-        yield child
-    finally:
-        # SIGKILL ends a stopped process, too.
-        child.kill()
-        child.join()
-
-
-class Leader:
-    """A process that leads the flight of a key, until it is told to return."""
-
-    def __init__(self, cache, key="key", outcome="leader's", **options):
-        self._began, self._go, self._done = FORK.Event(), FORK.Event(), FORK.Queue()
-        self._work = (cache, key, outcome, options)
-
-    def __enter__(self):
-        self._context = process(self._run, *self._work)
-        self.child = self._context.__enter__()
-        assert self._began.wait(LONG)
-        return self
-
-    def __exit__(self, *error):
-        self._context.__exit__(*error)
-
-    def _run(self, cache, key, outcome, options):
-        try:
-            self._done.put(("value", cache.get_or_set(key, lambda: self._compute(outcome), None, **options)))
-        except ZeroDivisionError:
-            self._done.put(("raised", None))
-
-    def _compute(self, outcome):
-        self._began.set()
-        self._go.wait()
-        return 1 / 0 if outcome is ZeroDivisionError else outcome
-
-    def finish(self):
-        self._go.set()
-        return self._done.get(timeout=LONG)
-
-
-@contextlib.contextmanager
-def waiting(cache, default, **options):
-    """Call `get_or_set` in a thread meanwhile, which waits; yields a list, for the value."""
-    before, values = cache.stats().waits, []
-    thread = threading.Thread(
-        target=lambda: values.append(cache.get_or_set("key", default, None, **options)), daemon=True
-    )
-    thread.start()
-    while cache.stats().waits == before:
-        time.sleep(0.001)
-    yield values
-    thread.join(LONG)
-    assert not thread.is_alive()
 
 
 def test_threads_and_tasks_of_eight_processes_compute_each_key_once(cache, counted):

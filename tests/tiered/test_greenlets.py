@@ -337,3 +337,43 @@ def test_gunicorn_serves_many_requests_together(options, server, tmp_path, monke
             held.release()
             assert [page.result(30) for page in pages] == list(range(MANY))
             assert gunicorn.stop() == 0
+
+
+def test_single_flight_lets_others_run(green, server):
+    program = """
+        cache = cache_of(NEAR=None, SOCKET_TIMEOUT=20)
+        computations = []
+
+        def compute():
+            computations.append(1)
+            sleep(0.1)
+            return "value"
+
+        values = []
+        options = [{}, {"stale": 60}, {"distributed": True}]
+        for number, options in enumerate(options):
+            def ask():
+                values.append(cache.get_or_set(f"key-{number}", compute, 60, **options))
+            wait_all([spawn(ask) for _ in range(100)])
+        beats = beats_during(lambda: cache.get_or_set("other", compute, 60, distributed=True))
+        report([len(computations), values == ["value"] * 300, beats])
+    """
+    computations, is_same, beats = green(program, server.url)
+    assert (computations, is_same) == (4, True)
+    assert beats >= 5
+
+
+def test_a_greenlet_waits_for_another_machine(green, server):
+    with server.client() as client:
+        client.command("SET", ":nearcache-lock:{:1:key}", "another", "PX", 200)
+    program = """
+        cache = cache_of(NEAR=None)
+        values = []
+        beats = beats_during(
+            lambda: values.append(cache.get_or_set("key", lambda: "own", 60, distributed=True))
+        )
+        report([values, beats])
+    """
+    values, beats = green(program, server.url)
+    assert values == ["own"]
+    assert beats >= 5

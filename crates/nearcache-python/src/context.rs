@@ -84,11 +84,17 @@ impl<'a, 'py> CallContext<'a, 'py> {
         Ok((later(expires_at, -seconds * jitter * random()), now))
     }
 
-    /// Returns how long an entry lives that is written now with this `timeout` argument.
+    /// Returns how long an entry lives that is written now with this `timeout` argument, shortened by up to the fraction
+    /// `jitter` at random.
     #[cfg(unix)]
-    pub(crate) fn lifetime(&self, timeout: Argument<'_, 'py>) -> PyResult<Lifetime> {
+    pub(crate) fn lifetime(&self, timeout: Argument<'_, 'py>, jitter: f64) -> PyResult<Lifetime> {
         let now = self.now()?;
-        self.settings.timeouts.lifetime(self.backend, timeout, now)
+        let lifetime = self.settings.timeouts.lifetime(self.backend, timeout, now)?;
+        Ok(if jitter > 0.0 {
+            lifetime.shortened(jitter * random())
+        } else {
+            lifetime
+        })
     }
 
     /// Calls Django's implementation of a method, which calls this instance's `get`, `set` or `delete` for each key.

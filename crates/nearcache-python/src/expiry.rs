@@ -113,6 +113,22 @@ impl Lifetime {
     }
 }
 
+#[cfg(unix)]
+impl Lifetime {
+    /// Returns the lifetime without a fraction of it, which is less than 1.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )] // in range
+    pub(crate) fn shortened(self, fraction: f64) -> Self {
+        match self {
+            Self::Millis(millis) => Self::Millis(((millis as f64 * (1.0 - fraction)) as u64).max(1)),
+            other => other,
+        }
+    }
+}
+
 /// Calls an overridden `get_backend_timeout`, which returns Unix seconds or None.
 fn call_get_backend_timeout(backend: Any<'_, '_>, timeout: Argument<'_, '_>) -> PyResult<Timestamp> {
     let method = interned!(backend.py(), "get_backend_timeout")?;

@@ -3,6 +3,8 @@
 //! Each does what it can without the server, and returns the result or a `Pending` for `Completions`. It returns
 //! `NotImplemented` if a subclass overrides the method, which then has to be called in a thread.
 
+use std::time::Duration;
+
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyNotImplemented, PyTuple};
@@ -10,11 +12,12 @@ use pyo3::types::{PyBool, PyDict, PyList, PyNotImplemented, PyTuple};
 use crate::arguments::{Any, Argument, Version};
 use crate::backend::{Backend, condition};
 use crate::expiry::{Unit, after, point_in_time};
+use crate::memory::owned;
 use crate::objects::list;
 use crate::open_cache::Operation;
-use crate::operations::TimeToLive;
+use crate::operations::{FlightStep, TimeToLive, flight_step, locked_step};
 use crate::settings::Settings;
-use crate::store::{Extension, Pending, SetOutcome, Step, Store, TieredStore};
+use crate::store::{Computed, Extension, Flight, Locked, Pending, SetOutcome, Step, Store, TieredStore};
 
 /// The cache methods that only a backend with a remote tier has.
 #[pyclass(frozen, subclass, extends = Backend, module = "nearcache._core")]
@@ -120,7 +123,7 @@ impl TieredBackend {
             |operation, store| {
                 operation.with_key(key, version, |key| {
                     let (expires_at, now) = operation.context.expires_at(timeout)?;
-                    Ok(store.plan_expire_at(key, expires_at, now))
+                    store.plan_expire_at(slf.py(), key, expires_at, now)
                 })
             },
             truth,
@@ -150,7 +153,7 @@ impl TieredBackend {
         start(
             slf,
             |settings| settings.overrides_delete,
-            |operation, store| operation.with_key(key, version, |key| Ok(store.plan_delete(key))),
+            |operation, store| operation.with_key(key, version, |key| store.plan_delete(slf.py(), key)),
             truth,
         )
     }
@@ -208,7 +211,7 @@ impl TieredBackend {
         start(
             slf,
             |settings| settings.overrides_delete,
-            |operation, store| Ok(store.plan_delete_many(operation.stored_keys(keys, version)?)),
+            |operation, store| store.plan_delete_many(slf.py(), operation.stored_keys(keys, version)?),
             |py, _| Ok(none(py)),
         )
     }
@@ -252,7 +255,7 @@ impl TieredBackend {
             |operation, store| {
                 operation.with_key(key, version, |key| {
                     let (expires_at, now) = operation.expiry_after(timeout, unit(in_millis))?;
-                    Ok(store.plan_expire_at(key, expires_at, now))
+                    store.plan_expire_at(slf.py(), key, expires_at, now)
                 })
             },
             truth,
@@ -273,7 +276,7 @@ impl TieredBackend {
             |operation, store| {
                 operation.with_key(key, version, |key| {
                     let expires_at = point_in_time(when, unit(in_millis))?;
-                    Ok(store.plan_expire_at(key, expires_at, operation.context.now()?))
+                    store.plan_expire_at(slf.py(), key, expires_at, operation.context.now()?)
                 })
             },
             truth,
@@ -289,7 +292,7 @@ impl TieredBackend {
         start(
             slf,
             NEVER,
-            |operation, store| operation.with_key(key, version, |key| Ok(store.plan_persist(key))),
+            |operation, store| operation.with_key(key, version, |key| Ok(store.plan_persist(slf.py(), key))),
             truth,
         )
     }
@@ -374,6 +377,151 @@ impl TieredBackend {
         )
     }
 
+    /// The result is None if there is no value, else a tuple with it, for ``_early_step``.
+    #[pyo3(signature = (key, version))]
+    fn _start_get_with_cost<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            |settings| settings.overrides_get,
+            |operation, store| {
+                operation.with_key(key, version, |key| {
+                    store.plan_get_with_cost(&operation.context, key)
+                })
+            },
+            |py, found| Ok(found.map(|value| (value,)).into_pyobject(py)?.into_any().unbind()),
+        )
+    }
+
+    /// Decides about an early computation, as ``_get_early`` does, for a value that was read; returns a step.
+    #[pyo3(signature = (key, version, value, beta))]
+    fn _early_step<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        value: Py<PyAny>,
+        beta: f64,
+    ) -> PyResult<Option<FlightStep>> {
+        Backend::run(slf.as_super(), |operation| match operation.store {
+            Store::Tiered(store) => operation.with_key(key, version, |key| {
+                let found = store.early(&operation.context, key, value, beta)?;
+                operation.early_step(key, found)
+            }),
+            _ => Ok(None),
+        })
+    }
+
+    /// The result is that of ``_join``.
+    #[pyo3(signature = (key, version, stale, within))]
+    fn _start_join<'py>(
+        slf: Methods<'_, 'py>,
+        key: Any<'_, 'py>,
+        version: Version<'_, 'py>,
+        stale: f64,
+        within: Option<&Bound<'py, Flight>>,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| {
+                operation.with_key(key, version, |key| {
+                    let join = || store.plan_join(&operation.context, key, stale);
+                    let step = match within {
+                        Some(flight) => flight.get().id().within(join)?,
+                        None => join()?,
+                    };
+                    let key = owned(key)?;
+                    step.map(slf.py(), move |py, joined| flight_step(py, &key, joined))
+                })
+            },
+            |py, step| Ok(step.into_pyobject(py)?.into_any().unbind()),
+        )
+    }
+
+    /// Asks the server whether this machine computes, for a flight that this process leads; returns a step.
+    #[pyo3(signature = (flight, token, seconds, overtakes))]
+    fn _start_lock_flight<'py>(
+        slf: Methods<'_, 'py>,
+        flight: &Bound<'py, Flight>,
+        token: &str,
+        seconds: f64,
+        overtakes: bool,
+    ) -> PyResult<Py<PyAny>> {
+        start(
+            slf,
+            NEVER,
+            |operation, store| {
+                store.plan_lock_flight(&operation.context, flight, token, timeout(seconds), overtakes)
+            },
+            |py, locked| Ok(locked_step(locked).into_pyobject(py)?.into_any().unbind()),
+        )
+    }
+
+    /// Does so, and waits in this thread.
+    #[pyo3(signature = (flight, token, seconds, overtakes))]
+    fn _lock_flight<'py>(
+        slf: Methods<'_, 'py>,
+        flight: &Bound<'py, Flight>,
+        token: &str,
+        seconds: f64,
+        overtakes: bool,
+    ) -> PyResult<FlightStep> {
+        Backend::run(slf.as_super(), |operation| {
+            let Store::Tiered(store) = operation.store else {
+                return Ok(locked_step(Locked::Own));
+            };
+            let context = &operation.context;
+            let step = store.plan_lock_flight(context, flight, token, timeout(seconds), overtakes)?;
+            Ok(locked_step(store.run(slf.py(), step)?))
+        })
+    }
+
+    /// Stores what a leader has computed; the result is whether it was stored, for ``_end_flight``.
+    #[pyo3(signature = (flight, value, timeout, jitter, stale, cost, early))]
+    #[allow(clippy::too_many_arguments)] // as those of `_complete`
+    fn _start_complete<'py>(
+        slf: Methods<'_, 'py>,
+        flight: &Bound<'py, Flight>,
+        value: Any<'_, 'py>,
+        timeout: Argument<'_, 'py>,
+        jitter: f64,
+        stale: f64,
+        cost: f64,
+        early: f64,
+    ) -> PyResult<Py<PyAny>> {
+        let computed = Computed {
+            value,
+            timeout,
+            jitter,
+            stale,
+            cost,
+            early,
+        };
+        start(
+            slf,
+            NEVER,
+            |operation, store| store.plan_complete(&operation.context, flight.get(), &computed),
+            truth,
+        )
+    }
+
+    /// Ends a flight whose value is stored, or not; returns whether it is.
+    #[pyo3(signature = (flight, value, is_stored))]
+    fn _end_flight<'py>(
+        slf: Methods<'_, 'py>,
+        flight: &Bound<'py, Flight>,
+        value: Any<'_, 'py>,
+        is_stored: bool,
+    ) -> PyResult<bool> {
+        Backend::run(slf.as_super(), |operation| match operation.store {
+            Store::Tiered(store) => store.end_flight(&operation.context, flight.get(), value, is_stored),
+            _ => Ok(is_stored),
+        })
+    }
+
     #[pyo3(signature = (section))]
     fn _info<'py>(slf: Methods<'_, 'py>, section: &str) -> PyResult<Bound<'py, PyList>> {
         Backend::run(slf.as_super(), |operation| match operation.store {
@@ -381,6 +529,11 @@ impl TieredBackend {
             _ => list(slf.py()),
         })
     }
+}
+
+/// Returns a duration of a number of seconds.
+fn timeout(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 const fn unit(in_millis: bool) -> Unit {

@@ -1,6 +1,7 @@
 //! The remote tier.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::client::Client;
 use crate::config::Config;
@@ -8,6 +9,7 @@ use crate::counters::RemoteCounters;
 use crate::error::Error;
 use crate::execute::execute;
 use crate::per_process::{InUse, PerProcess};
+use crate::repeat::{Repeated, repeat};
 use crate::request::{Replies, Request};
 use crate::start::{Done, start};
 
@@ -52,6 +54,12 @@ impl Remote {
         let client = Arc::clone(&self.client());
         client.site.counts.count_request();
         start(client, request, done);
+    }
+
+    /// Sends a request each time that `pause` has passed, without waiting for results, until what this returns is dropped.
+    #[must_use]
+    pub fn repeat(&self, request: Request, pause: Duration) -> Repeated {
+        repeat(Arc::clone(&self.client()), request, pause)
     }
 
     /// Returns how many primaries there are: 1, or those of a Cluster, which is asked if it was not yet.

@@ -82,6 +82,8 @@ class TieredCache(TieredMethods, Backend):
 class AliasTieredCache(AliasMethods, TieredCache):
     """A `TieredCache` whose remote tier is another cache of ``CACHES``, with copies for ``NEAR_TTL`` seconds.
 
+    ``get_or_set`` computes once on this machine. ``stale`` and ``distributed`` have no effect.
+
     A `TieredCache` becomes one if the settings have ``OPTIONS["REMOTE"]``.
     """
 

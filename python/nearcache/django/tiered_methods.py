@@ -16,6 +16,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_
 
 from nearcache import _core
 from nearcache.django.backend import Backend
+from nearcache.django.single_flight.call import Step
 from nearcache.django.sync_methods import _INCR_ATTEMPTS
 
 if TYPE_CHECKING or hasattr(_core, "TieredBackend"):
@@ -250,6 +251,31 @@ class TieredMethods(TieredBackend, Backend):
 
     async def _aextend(self, key: Any, token: str, seconds: float, on_top: bool, version: Any) -> bool:
         return await _result(self._start_extend(key, token, seconds, on_top, version))
+
+    async def _aget_early(self, key: Any, version: Any, beta: float) -> Step | None:
+        found = await _result(self._start_get_with_cost(key, version))
+        return None if found is None else self._early_step(key, version, found[0], beta)
+
+    async def _ajoin(self, key: Any, version: Any, stale: float, within: _core.Flight | None) -> Step:
+        step: Step = await _result(self._start_join(key, version, stale, within))
+        return step
+
+    async def _acomplete(  # noqa: PLR0917 (the arguments of _complete)
+        self,
+        flight: _core.Flight,
+        value: Any,
+        timeout: Any,
+        jitter: float,
+        stale: float,
+        cost: float,
+        early: float,
+    ) -> bool:
+        started = self._start_complete(flight, value, timeout, jitter, stale, cost, early)
+        return self._end_flight(flight, value, await _result(started))
+
+    async def _alock_flight(self, flight: _core.Flight, token: str, seconds: float, overtakes: bool) -> Step:
+        step: Step = await _result(self._start_lock_flight(flight, token, seconds, overtakes))
+        return step
 
     def _has_default_keys(self) -> bool:
         """Returns whether Django's own functions make the keys."""

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.cache.backends.base import default_key_func, get_key_func
 from django.core.exceptions import ImproperlyConfigured
 
+from nearcache import _core
 from nearcache.django.greenlets import green_wait
 from nearcache.django.location import file_for
 from nearcache.django.option_values import (
@@ -36,6 +37,7 @@ from nearcache.django.options import (
     reverse_key_function,
     timeout,
 )
+from nearcache.django.single_flight.settings import read_get_or_set
 
 NEAR_TIERS = ("local", "shared", None)
 ON_ERROR = ("raise", "miss", "stale")
@@ -92,6 +94,10 @@ class TieredOptions:
     near_exclude: list[str]
     near_path: Path | None
     near_processes: int | None
+    #: The file that says which process of this machine computes a value.
+    flights_path: Path | None
+    #: Whether get_or_set keeps old values by default.
+    has_side_keys: bool
     #: Bytes of copies in a shared file that this process keeps as objects.
     object_cache: int
     on_error: str
@@ -126,7 +132,7 @@ class TieredOptions:
     @property
     def identity(self) -> str:
         """What two caches have in common if they share connections and near copies."""
-        functions = {"reverse_key_function", "green_wait", "timeout"}
+        functions = {"reverse_key_function", "green_wait", "timeout", "has_side_keys"}
         own = {name: getattr(self, name) for name in self.__slots__ if name not in functions}
         return repr(sorted(own.items()))
 
@@ -149,6 +155,8 @@ class TieredOptions:
             ),
             near_exclude=read_names("NEAR_EXCLUDE", options.get("NEAR_EXCLUDE", ())),
             near_path=_near_path(options, locations, key_prefix) if near == "shared" else None,
+            flights_path=_flights_path(options, near, locations, key_prefix),
+            has_side_keys=_has_side_keys(options),
             near_processes=read_number(
                 "MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES
             ),
@@ -212,12 +220,34 @@ def _max_memory(options: Mapping[str, Any], near: str | None) -> int:
     return size
 
 
+def _name(kind: str, options: Mapping[str, Any], locations: list[str], key_prefix: str) -> str:
+    """Returns the name of a file: one for each server, database and prefix."""
+    known = repr((locations, options.get("DB"), key_prefix)).encode()
+    return f"{kind}-{sha256(known).hexdigest()[:16]}"
+
+
+def _flights_path(
+    options: Mapping[str, Any], near: str | None, locations: list[str], key_prefix: str
+) -> Path | None:
+    """Returns the file of flights; None on a platform without such files."""
+    if not hasattr(_core, "inspect_file"):
+        return None
+    if near == "shared" and options.get("NEAR_LOCATION") is not None:
+        return Path(f"{_near_path(options, locations, key_prefix)}.flights")
+    return file_for(_name("flights", options, locations, key_prefix))
+
+
+def _has_side_keys(options: Mapping[str, Any]) -> bool:
+    """Returns whether ``OPTIONS["GET_OR_SET"]`` asks for old values or early computation."""
+    given = read_get_or_set(options)
+    return given.stale > 0 or given.early > 0
+
+
 def _near_path(options: Mapping[str, Any], locations: list[str], key_prefix: str) -> Path:
     """Returns the file of a shared near tier: one for each server, database and prefix."""
     location = options.get("NEAR_LOCATION")
     if location is None:
-        known = repr((locations, options.get("DB"), key_prefix)).encode()
-        location = f"near-{sha256(known).hexdigest()[:16]}"
+        location = _name("near", options, locations, key_prefix)
     if not isinstance(location, (str, Path)) or not str(location):
         raise invalid(
             "NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache"

@@ -608,7 +608,8 @@ impl Backend {
     }
 
     /// Ends a flight with its value, which is stored unless the flight was overtaken; returns whether it was stored.
-    #[pyo3(signature = (flight, value, timeout, jitter, stale, cost))]
+    #[pyo3(signature = (flight, value, timeout, jitter, stale, cost, early))]
+    #[allow(clippy::too_many_arguments)] // the method's
     fn _complete<'py>(
         slf: &Bound<'py, Self>,
         flight: &Bound<'py, Flight>,
@@ -617,6 +618,7 @@ impl Backend {
         jitter: f64,
         stale: f64,
         cost: f64,
+        early: f64,
     ) -> PyResult<bool> {
         let computed = Computed {
             value,
@@ -624,6 +626,7 @@ impl Backend {
             jitter,
             stale,
             cost,
+            early,
         };
         Self::run(slf, |operation| operation.complete(flight.get(), &computed))
     }

@@ -22,7 +22,7 @@ impl<'py> Operation<'_, 'py> {
         }
         #[cfg(unix)]
         if let Store::Tiered(store) = self.store {
-            let step = store.plan_delete_many(self.stored_keys(keys, version)?);
+            let step = store.plan_delete_many(self.context.py(), self.stored_keys(keys, version)?)?;
             return store.run(self.context.py(), step).map(drop);
         }
         for key in keys.try_iter()? {

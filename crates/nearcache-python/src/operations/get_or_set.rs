@@ -9,6 +9,8 @@ use crate::memory::owned;
 use crate::numbers::number;
 use crate::objects::interned;
 use crate::open_cache::Operation;
+#[cfg(unix)]
+use crate::store::Locked;
 use crate::store::{Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, OwnLead};
 
 /// What Python learns, as the first item of a tuple. `nearcache.django.single_flight` has the same numbers.
@@ -86,12 +88,18 @@ impl<'py> Operation<'_, 'py> {
     fn get_early(&self, key: Any<'_, 'py>, version: Version<'_, 'py>, beta: f64) -> PyResult<GetOrStep<'py>> {
         self.context.keys().with_key(key, version, |key| {
             Ok(match self.entries().get_early(&self.context, key, beta)? {
-                EarlyRead::Missing => GetOrStep::Step(None),
                 EarlyRead::Value(value) => GetOrStep::Value(value.into_bound(self.context.py())),
-                EarlyRead::Due(value, lead) => {
-                    GetOrStep::Step(Some(self.step(key, Joined::Leader(lead, Some(value)))?))
-                }
+                found => GetOrStep::Step(self.early_step(key, found)?),
             })
+        })
+    }
+
+    /// Returns what an early read has found, for Python.
+    pub(crate) fn early_step(&self, key: &[u8], found: EarlyRead) -> PyResult<Option<Step>> {
+        Ok(match found {
+            EarlyRead::Missing => None,
+            EarlyRead::Value(value) => Some((Kind::Hit as u8, Some(value), None)),
+            EarlyRead::Due(value, lead) => Some(self.step(key, Joined::Leader(lead, Some(value)))?),
         })
     }
 
@@ -191,21 +199,35 @@ impl<'py> Operation<'_, 'py> {
     }
 
     fn step(&self, key: &[u8], joined: Joined) -> PyResult<Step> {
-        let py = self.context.py();
-        let object = |made: PyResult<Py<PyAny>>| made.map(Some);
-        Ok(match joined {
-            Joined::Hit(value) => (Kind::Hit as u8, Some(value), None),
-            Joined::Stale(value) => (Kind::Stale as u8, Some(value), None),
-            Joined::Leader(lead, old) => {
-                let flight = Py::new(py, Flight::new(lead, owned(key)?));
-                let flight = object(flight.map(Py::into_any))?;
-                (Kind::Lead as u8, flight, old.map(|old| (old,)))
-            }
-            Joined::Waiter(wait) => {
-                let wait = Py::new(py, FlightWait::new(wait, owned(key)?));
-                (Kind::Wait as u8, object(wait.map(Py::into_any))?, None)
-            }
-            Joined::Again => (Kind::Again as u8, None, None),
-        })
+        flight_step(self.context.py(), key, joined)
+    }
+}
+
+/// Returns what a caller of ``get_or_set`` has found, for Python.
+pub(crate) fn flight_step(py: Python<'_>, key: &[u8], joined: Joined) -> PyResult<Step> {
+    let object = |made: PyResult<Py<PyAny>>| made.map(Some);
+    Ok(match joined {
+        Joined::Hit(value) => (Kind::Hit as u8, Some(value), None),
+        Joined::Stale(value) => (Kind::Stale as u8, Some(value), None),
+        Joined::Leader(lead, old) => {
+            let flight = Py::new(py, Flight::new(lead, owned(key)?));
+            let flight = object(flight.map(Py::into_any))?;
+            (Kind::Lead as u8, flight, old.map(|old| (old,)))
+        }
+        Joined::Waiter(wait) => {
+            let wait = Py::new(py, FlightWait::new(wait, owned(key)?));
+            (Kind::Wait as u8, object(wait.map(Py::into_any))?, None)
+        }
+        Joined::Again => (Kind::Again as u8, None, None),
+    })
+}
+
+/// Returns what the request for a lock has found, for Python. A leader keeps its flight.
+#[cfg(unix)]
+pub(crate) fn locked_step(locked: Locked) -> Step {
+    match locked {
+        Locked::Own => (Kind::Lead as u8, None, None),
+        Locked::Other => (Kind::Wait as u8, None, None),
+        Locked::Value(value) => (Kind::Hit as u8, Some(value), None),
     }
 }

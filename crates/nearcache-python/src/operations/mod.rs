@@ -17,4 +17,6 @@ mod whole_store;
 
 pub(crate) use get_or_set::{GetOrStep, Step as FlightStep};
 #[cfg(unix)]
+pub(crate) use get_or_set::{flight_step, locked_step};
+#[cfg(unix)]
 pub(crate) use ttl::TimeToLive;

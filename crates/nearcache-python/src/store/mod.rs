@@ -30,7 +30,7 @@ pub(crate) use remote_stats::RemoteStats;
 pub(crate) use shared::{FileSize, SharedStore};
 pub(crate) use stats::Stats;
 #[cfg(unix)]
-pub(crate) use tiered::{Completions, Pending, Step, TieredSettings, TieredStore, stop_listeners};
+pub(crate) use tiered::{Completions, Locked, Pending, Step, TieredSettings, TieredStore, stop_listeners};
 
 /// An open store. It lives as long as the process.
 #[derive(Clone, Copy)]

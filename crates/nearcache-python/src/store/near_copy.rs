@@ -20,7 +20,7 @@ pub(crate) struct Mark {
 
 /// Returns a time for the engine, which compares the times of near copies only with each other.
 #[inline]
-pub(super) fn engine_time(time: BootTime) -> Timestamp {
+pub(crate) fn engine_time(time: BootTime) -> Timestamp {
     let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_unix_micros(millis.saturating_mul(1000))
 }

@@ -203,10 +203,9 @@ impl Stats {
     /// Returns the same with the counts of a store whose flights are in a table of their own.
     #[cfg(unix)]
     pub(super) fn with_process_flights(self, table: &ProcessFlights) -> Self {
-        let (flights, waits) = table.flights_and_waits();
         Self {
-            flights: Count(flights),
-            waits: Count(waits),
+            flights: Count(table.counts.flights.load(Relaxed)),
+            waits: Count(table.counts.waits.load(Relaxed)),
             ..self.with_flights(&table.counts)
         }
     }

@@ -22,12 +22,16 @@ class AliasBase(TieredMethods):
     _on_error: str
     #: The ``LOCATION`` of the near tier. Caches that have it in common share their copies.
     near_location: str
+    #: The file of the flights.
+    _flights_location: str
 
     def __init__(self, name: Any, params: dict[str, Any]) -> None:
         """Opens both tiers. Raises `ImproperlyConfigured` if a setting is invalid."""
         options = AliasOptions.parse(name, params)
         self._remote_alias, self._on_error = options.remote, options.on_error
         self.near_location = options.near_location
+        self._flights_location = options.flights_location
+        self._read_flight_options(params)
         remote = self._remote
         BaseCache.__init__(self, {"timeout": remote.default_timeout})
         # What Django and others read. The remote cache makes its keys by its own.

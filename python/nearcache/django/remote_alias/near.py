@@ -105,7 +105,7 @@ class NoNear(Near):
         """Deletes nothing."""
 
 
-class _StoredKeys(Backend):
+class StoredKeys(Backend):
     """Takes stored keys of another cache as they are."""
 
     def make_and_validate_key(self, key: Any, version: Any = None) -> Any:
@@ -113,11 +113,11 @@ class _StoredKeys(Backend):
         return key
 
 
-class _LocalCopies(_StoredKeys, LocalCache):
+class _LocalCopies(StoredKeys, LocalCache):
     """A near tier in this process."""
 
 
-class _SharedCopies(_StoredKeys, SharedCache):
+class _SharedCopies(StoredKeys, SharedCache):
     """A near tier on this machine."""
 
 

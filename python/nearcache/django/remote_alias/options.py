@@ -28,6 +28,7 @@ ON_ERROR = ("raise", "miss")
 NAMES = (
     *("REMOTE", "NEAR", "NEAR_TTL", "MAX_MEMORY", "NEAR_LOCATION", "MAX_PROCESSES", "OBJECT_CACHE"),
     "ON_ERROR",
+    "GET_OR_SET",
 )
 # What the remote cache decides. Django gives these beside OPTIONS.
 OF_THE_REMOTE = ("TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "REVERSE_KEY_FUNCTION")
@@ -52,6 +53,8 @@ class AliasOptions:
     object_cache: int
     #: The ``LOCATION`` of the near tier. Caches with the same remote cache share it.
     near_location: str
+    #: The file of the flights, one for each remote cache of a project.
+    flights_location: str
     #: What two caches must have in common to share a near tier.
     source: str
     on_error: str
@@ -86,6 +89,7 @@ class AliasOptions:
             max_processes=read_number("MAX_PROCESSES", options.get("MAX_PROCESSES"), 1, MAX_SHARED_PROCESSES),
             object_cache=object_cache(options),
             near_location=_near_location(options, remote, near),
+            flights_location=_name("flights", remote, default_name()),
             source=_source(remote),
             on_error=on_error,
         )
@@ -137,13 +141,17 @@ def _near_location(options: Mapping[str, Any], remote: str, near: str | None) ->
     location = options.get("NEAR_LOCATION") if near == "shared" else None
     if location is None:
         # The file is in a directory of the user, who may have several projects.
-        known = _source(remote) + (default_name() if near == "shared" else "")
-        return f"near-{sha256(known.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+        return _name("near", remote, default_name() if near == "shared" else "")
     if not isinstance(location, (str, Path)) or not str(location):
         raise invalid(
             "NEAR_LOCATION", location, "a name or an absolute path, as the LOCATION of a SharedCache"
         )
     return str(location)
+
+
+def _name(kind: str, remote: str, project: str) -> str:
+    known = _source(remote) + project
+    return f"{kind}-{sha256(known.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def _source(remote: str) -> str:

@@ -12,6 +12,7 @@ import inspect
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
 from nearcache import _core
@@ -140,6 +141,46 @@ def within(flight: _core.Flight) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """Asks the server of a cache whether this machine computes; the result is a step.
+
+    Its kind is LEAD if it does, WAIT if another machine does, or HIT with the value if there is one.
+    """
+
+    flight: _core.Flight
+    overtakes: bool
+
+    def act(self, call: Call) -> Step:
+        """See `Effect`."""
+        step: Step = call.cache._lock_flight(
+            self.flight, token_hex(16), call.options.lock_timeout, self.overtakes
+        )
+        return step
+
+    async def aact(self, call: Call) -> Step:
+        """See `Effect`."""
+        step: Step = await call.cache._alock_flight(
+            self.flight, token_hex(16), call.options.lock_timeout, self.overtakes
+        )
+        return step
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Waits for some seconds."""
+
+    seconds: float
+
+    def act(self, call: Any) -> None:
+        """See `Effect`."""
+        time.sleep(self.seconds)
+
+    async def aact(self, call: Any) -> None:
+        """See `Effect`."""
+        await asyncio.sleep(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Compute:
     """Computes the value; the result is the value."""
 
@@ -171,7 +212,7 @@ class Complete:
         # Pickling the value may use the cache.
         with within(self.flight):
             is_stored: bool = call.cache._complete(
-                self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost
+                self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
             )
         return is_stored
 
@@ -180,7 +221,7 @@ class Complete:
         options = call.options
         with within(self.flight):
             is_stored: bool = await call.cache._acomplete(
-                self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost
+                self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
             )
         return is_stored
 

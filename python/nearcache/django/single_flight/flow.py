@@ -13,7 +13,7 @@ from collections.abc import Generator
 from typing import Any
 
 from nearcache import _core
-from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Call, Step
+from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Step
 from nearcache.django.single_flight.effects import (
     Background,
     Complete,
@@ -21,6 +21,8 @@ from nearcache.django.single_flight.effects import (
     Effect,
     Finish,
     Join,
+    Lock,
+    Pause,
     Read,
     Store,
     Wait,
@@ -30,6 +32,9 @@ from nearcache.django.single_flight.run import Stopped
 
 _LOG = logging.getLogger("nearcache")
 
+# Seconds between two questions whether another machine has computed: each time twice as long.
+_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.02
+
 Flow = Generator[Effect, Any, Any]
 
 
@@ -38,11 +43,13 @@ def get_or_compute(call: Call, step: Step | None) -> Flow:
     deadline = None
     while True:
         kind, subject, old = (yield Join()) if step is None else step
+        if deadline is None and kind != HIT:
+            deadline = time.monotonic() + call.options.lock_timeout
+        if kind == LEAD and call.options.distributed:
+            kind, subject, old = yield from lock(call, subject, old, deadline)
         if kind == LEAD:
             return (yield from lead(call, subject, old))
         if kind == WAIT:
-            if deadline is None:
-                deadline = time.monotonic() + call.options.lock_timeout
             step = yield Wait(subject, deadline)
         elif kind == AGAIN:
             step = None
@@ -50,6 +57,40 @@ def get_or_compute(call: Call, step: Step | None) -> Flow:
             if kind == STALE:
                 call.cache._count("stale_hits")
             return subject
+
+
+def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: float) -> Flow:
+    """Waits until this machine computes, or another one has computed; returns a step.
+
+    If another machine computes, an old value is used at once.
+    """
+    pause = _FIRST_PAUSE
+    try:
+        while True:
+            kind, value, _ = yield Lock(flight, time.monotonic() >= deadline)
+            if kind == LEAD:
+                return LEAD, flight, old
+            if kind == HIT:
+                return HIT, value, None
+            if old is not None:
+                flight.abandon()
+                return STALE, old[0], None
+            yield Pause(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(2 * pause, _LAST_PAUSE)
+    except BaseException:
+        flight.abandon()
+        raise
+
+
+def recompute(call: Call, flight: _core.Flight) -> Flow:
+    """Computes the value of a key whatever it has now, instead of all others that compute it."""
+    try:
+        if call.options.distributed:
+            yield Lock(flight, overtakes=True)
+    except BaseException:
+        flight.abandon()
+        raise
+    return (yield from compute(call, flight, None, replaces=True))
 
 
 def lead(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nearcache import _core
-from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Call, Options, Step
+from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Options, Step
 from nearcache.django.single_flight.effects import (
     Background,
     Compute,
     Effect,
     Join,
+    Lock,
     Wait,
 )
-from nearcache.django.single_flight.flow import Flow, keep_old, store
+from nearcache.django.single_flight.flow import Flow, keep_old, lock, store
 from nearcache.django.single_flight.run import arun, run
 
 if TYPE_CHECKING:
@@ -88,24 +89,35 @@ def get_or_compute_many(call: ManyCall, found: dict[Any, Any]) -> Flow:
     """
     waits: dict[Any, _core.FlightWait] = {}
     flights: _Flights = {}
+    elsewhere: _Flights = {}
     try:
         for key in call.keys:
             if key not in found:
                 step = yield _ForKey(key, Join())
                 _sort(call, key, step, found, flights, waits)
-        yield from _lead_many(call, flights, found)
         deadline = time.monotonic() + call.options.lock_timeout
+        if call.options.distributed:
+            yield from _lock_many(call, flights, elsewhere, found)
+        yield from _lead_many(call, flights, found)
+        while elsewhere:
+            yield from _lock_next(call, flights, elsewhere, found, deadline)
+            yield from _lead_many(call, flights, found)
         while waits:
             key, wait = waits.popitem()
             step = yield _ForKey(key, Wait(wait, deadline))
             if step[0] == AGAIN:
                 step = yield _ForKey(key, Join())
             _sort(call, key, step, found, flights, waits)
+            if call.options.distributed:
+                elsewhere.update(flights)
+                flights.clear()
+                while elsewhere:
+                    yield from _lock_next(call, flights, elsewhere, found, deadline)
             yield from _lead_many(call, flights, found)
     finally:
         for wait in waits.values():
             wait.close()
-        for flight, _ in flights.values():
+        for flight, _ in [*flights.values(), *elsewhere.values()]:
             flight.abandon()
     return {key: found[key] for key in call.keys if key in found}
 
@@ -124,6 +136,34 @@ def _sort(  # noqa: PLR0917 (the places where a step may go)
         flights[key] = subject, old
     elif kind == WAIT:
         waits[key] = subject
+    else:
+        if kind == STALE:
+            call.cache._count("stale_hits")
+        found[key] = subject
+
+
+def _lock_many(call: ManyCall, flights: _Flights, elsewhere: _Flights, found: dict[Any, Any]) -> Flow:
+    """Moves the flights of the keys that other machines compute to ``elsewhere``."""
+    for key, (flight, old) in list(flights.items()):
+        kind, value, _ = yield _ForKey(key, Lock(flight, overtakes=False))
+        if kind == LEAD:
+            continue
+        del flights[key]
+        if kind == HIT:
+            found[key] = value
+        else:
+            elsewhere[key] = flight, old
+
+
+def _lock_next(
+    call: ManyCall, flights: _Flights, elsewhere: _Flights, found: dict[Any, Any], deadline: float
+) -> Flow:
+    """Waits for the value of a key that another machine computes, or until this one computes it."""
+    key, (flight, old) = elsewhere.popitem()
+    waiting = lock(call.single(key), flight, old, deadline)
+    kind, subject, old = yield _ForKey(key, _Run(waiting))
+    if kind == LEAD:
+        flights[key] = subject, old
     else:
         if kind == STALE:
             call.cache._count("stale_hits")

@@ -11,7 +11,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from nearcache import _core
 from nearcache.django.single_flight.call import CURRENT, LEAD, Call, Options, Step
-from nearcache.django.single_flight.flow import compute, get_or_compute
+from nearcache.django.single_flight.flow import get_or_compute, recompute
 from nearcache.django.single_flight.many import ManyCall, get_or_compute_many
 from nearcache.django.single_flight.run import arun, run
 from nearcache.django.single_flight.settings import read_get_or_set, read_jitter
@@ -143,7 +143,7 @@ class SingleFlight(_core.Backend, BaseCache):
         """Computes and stores a value even if the key has one; returns it. Overtakes a flight in progress."""
         call = self._call(key, default, timeout, version, given)
         _, flight, _ = self._overtake(key, version, CURRENT.get())
-        return run(call, compute(call, flight, None, replaces=True))
+        return run(call, recompute(call, flight))
 
 
 class AsyncSingleFlight(SingleFlight):
@@ -237,7 +237,7 @@ class AsyncSingleFlight(SingleFlight):
         """Asynchronous `_refresh`."""
         call = self._call(key, default, timeout, version, given)
         _, flight, _ = await self._aovertake(key, version, CURRENT.get())
-        return await arun(call, compute(call, flight, None, replaces=True))
+        return await arun(call, recompute(call, flight))
 
     # These may wait for a server in a TieredCache.
 
@@ -251,6 +251,21 @@ class AsyncSingleFlight(SingleFlight):
         return self._overtake(key, version, within)
 
     async def _acomplete(  # noqa: PLR0917 (the arguments of _complete)
-        self, flight: _core.Flight, value: Any, timeout: Any, jitter: float, stale: float, cost: float
+        self,
+        flight: _core.Flight,
+        value: Any,
+        timeout: Any,
+        jitter: float,
+        stale: float,
+        cost: float,
+        early: float,
     ) -> bool:
-        return self._complete(flight, value, timeout, jitter, stale, cost)
+        return self._complete(flight, value, timeout, jitter, stale, cost, early)
+
+    # With ``distributed``, only a TieredCache asks its server.
+
+    def _lock_flight(self, flight: _core.Flight, token: str, seconds: float, overtakes: bool) -> Step:
+        return (LEAD, None, None)
+
+    async def _alock_flight(self, flight: _core.Flight, token: str, seconds: float, overtakes: bool) -> Step:
+        return (LEAD, None, None)

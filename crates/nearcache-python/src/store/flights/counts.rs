@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// What `get_or_set` did with old values, and what the cache has saved.
 #[derive(Default)]
 pub(crate) struct FlightCounts {
+    /// Only of a store whose flights are in a table of their own.
+    pub(crate) flights: AtomicU64,
+    pub(crate) waits: AtomicU64,
     pub(crate) stale_hits: AtomicU64,
     pub(crate) refreshes: AtomicU64,
     pub(crate) failed_refreshes: AtomicU64,
@@ -45,6 +48,8 @@ impl FlightCounts {
 
     pub(crate) fn reset(&self) {
         for count in [
+            &self.flights,
+            &self.waits,
             &self.stale_hits,
             &self.refreshes,
             &self.failed_refreshes,

@@ -20,6 +20,28 @@ pub(crate) struct Lead {
     #[cfg(shared)]
     machine: Option<MachineLead>,
     process: ProcessLeader,
+    /// What a store needs whose entries are on a server.
+    #[cfg(unix)]
+    pub(crate) remote: RemoteLead,
+}
+
+/// What a leader knows of the entry on a server.
+#[cfg(unix)]
+#[derive(Default)]
+pub(crate) struct RemoteLead {
+    /// Whether the value is to replace one that has not expired.
+    pub(crate) replaces: bool,
+    pub(crate) lock: Option<Box<dyn HeldLock>>,
+}
+
+/// A lock on a server that says which machine computes. Dropping it releases it.
+#[cfg(unix)]
+pub(crate) trait HeldLock: Send {
+    /// Returns what the lock's key has while it is held.
+    fn token(&self) -> &[u8];
+
+    /// Notes that the lock was released, or is another machine's.
+    fn end(&mut self);
 }
 
 impl Lead {
@@ -28,6 +50,11 @@ impl Lead {
             #[cfg(shared)]
             machine: None,
             process,
+            #[cfg(unix)]
+            remote: RemoteLead {
+                replaces: false,
+                lock: None,
+            },
         }
     }
 
@@ -45,13 +72,19 @@ impl Lead {
     }
 
     /// Returns whether later callers wait for this flight. It is not if waiting would close a circle.
-    #[cfg(shared)]
+    #[cfg(unix)]
     pub(crate) fn is_current(&self) -> bool {
         self.process.is_current()
     }
 
     pub(crate) fn into_process(self) -> ProcessLeader {
         self.process
+    }
+
+    /// Returns the number of the flight in the file, if it is one of all processes.
+    #[cfg(shared)]
+    pub(crate) fn machine_number(&self) -> Option<u64> {
+        self.machine.as_ref().map(MachineLead::number)
     }
 
     /// Takes the flight of the file.
@@ -110,6 +143,16 @@ impl Flight {
     /// Takes the leader. Fails with `RuntimeError` if the flight is over.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Lead> {
         self.try_take()
+            .ok_or_else(|| error::<PyRuntimeError>(py, format_args!("this flight is over")))
+    }
+
+    /// Calls `work` with the leader. Fails with `RuntimeError` if the flight is over.
+    #[cfg(unix)]
+    pub(crate) fn with_lead<T>(&self, py: Python<'_>, work: impl FnOnce(&mut Lead) -> T) -> PyResult<T> {
+        self.lead
+            .try_lock()
+            .ok()
+            .and_then(|mut lead| lead.as_mut().map(work))
             .ok_or_else(|| error::<PyRuntimeError>(py, format_args!("this flight is over")))
     }
 

@@ -23,6 +23,8 @@ use crate::arguments::{Any, Argument};
 use crate::values::Timing;
 
 pub(crate) use counts::{FlightCounts, FlightEvent};
+#[cfg(unix)]
+pub(crate) use flight::HeldLock;
 pub(crate) use flight::{Flight, Lead};
 #[cfg(shared)]
 pub(crate) use machine::{FlightFile, HeldFlight, MachineLead, name_of};
@@ -54,6 +56,9 @@ pub(crate) struct Computed<'a, 'py> {
     pub(crate) stale: f64,
     /// How many seconds computing took.
     pub(crate) cost: f64,
+    /// `XFetch`'s parameter, which needs the cost, or 0.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    pub(crate) early: f64,
 }
 
 impl Computed<'_, '_> {

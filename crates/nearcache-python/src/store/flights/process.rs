@@ -42,10 +42,14 @@ impl ProcessFlights {
         Lead::new(self.table.overtake(name))
     }
 
-    /// Returns how many flights have begun and how many callers have waited.
-    pub(crate) fn flights_and_waits(&self) -> (u64, u64) {
-        let stats = self.table.stats();
-        (stats.flights, stats.waits)
+    /// Ends a flight's being current: callers that come later do not wait for it, and its value is not stored.
+    pub(crate) fn end(&self, name: &[u8]) {
+        self.table.remove(name, &NO_TIME);
+    }
+
+    /// Does so with all flights.
+    pub(crate) fn end_all(&self) {
+        self.table.clear();
     }
 
     /// Acquires the locks, for a fork.

@@ -10,7 +10,7 @@ use nearcache::{Clock, Timestamp};
 use pyo3::prelude::*;
 
 use super::super::flights::{
-    Computed, EarlyRead, Flight, FlightFile, HeldFlight, Joined, Lead, MachineLead, Wait, is_due, name_of,
+    Computed, EarlyRead, Flight, HeldFlight, Joined, Lead, MachineLead, Wait, is_due, name_of,
 };
 use super::access::{SharedStore, WriteFailure};
 use crate::clock::Now;
@@ -26,19 +26,6 @@ const ATTEMPTS: u32 = 16;
 fn next_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Relaxed)
-}
-
-impl FlightFile for SharedStore {
-    fn release(&self, key: &[u8], number: u64, now: Now) {
-        // If it fails, waiters overtake the flight after their timeout.
-        self.with(now, |cache| cache.release(key, number)).ok();
-    }
-
-    fn is_in_progress(&self, key: &[u8], flight: FlightId, now: Now) -> bool {
-        self.with(now, |cache| {
-            cache.flight(key) == Some(flight) && cache.is_alive(flight.process)
-        })
-    }
 }
 
 impl SharedStore {
@@ -73,7 +60,7 @@ impl SharedStore {
         })
     }
 
-    pub(super) fn join_flight(
+    pub(crate) fn join_flight(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
@@ -107,7 +94,7 @@ impl SharedStore {
     }
 
     /// Starts a flight whatever the key has now. If a flight is given, only this one is overtaken.
-    pub(super) fn overtake_flight(
+    pub(crate) fn overtake_flight(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],

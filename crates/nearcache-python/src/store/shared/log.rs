@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use crate::objects::{interned, text};
 
 /// Writes a message to the log.
-pub(super) fn log(py: Python<'_>, level: &str, message: &str) -> PyResult<()> {
+pub(crate) fn log(py: Python<'_>, level: &str, message: &str) -> PyResult<()> {
     let (level, message) = (text(py, level)?, text(py, message)?);
     let logging = py.import(interned!(py, "logging")?)?;
     let logger = logging.call_method1(interned!(py, "getLogger")?, (interned!(py, "nearcache")?,))?;

@@ -5,6 +5,7 @@
 
 mod access;
 mod file;
+mod flight_file;
 mod flights;
 mod get;
 mod incr;
@@ -28,6 +29,7 @@ use access::WriteFailure;
 
 pub(crate) use access::SharedStore;
 pub(crate) use file::{FileSize, option_of};
+pub(crate) use log::log;
 pub(crate) use object_cache::Kept;
 
 impl EntryStore for SharedStore {

@@ -29,23 +29,31 @@ impl TieredStore {
     }
 
     /// Changes when an entry expires; returns whether there was one.
-    pub(crate) fn plan_expire_at(&'static self, key: &[u8], expires_at: Timestamp, now: Now) -> Step<bool> {
+    pub(crate) fn plan_expire_at(
+        &'static self,
+        py: Python<'_>,
+        key: &[u8],
+        expires_at: Timestamp,
+        now: Now,
+    ) -> PyResult<Step<bool>> {
         if expires_at == Timestamp::NEVER {
-            return self.plan_expire_never(key);
+            return Ok(self.plan_expire_never(py, key));
         }
         let left = now.time_left(expires_at);
         if left.is_zero() {
-            return self.plan_delete(key);
+            return self.plan_delete(py, key);
         }
         let mut command = on_key("PEXPIRE", key);
         command.arg(whole_millis(left));
         let read = |_: Python<'_>, reader: &mut Reader| Ok(reader.number()? > 0);
-        self.plan_write(vec![key.to_vec()], single(command, key, true), read, || Ok(false))
-            .into()
+        let plan = self.plan_write(py, vec![key.to_vec()], single(command, key, true), read, || {
+            Ok(false)
+        });
+        Ok(plan.into())
     }
 
     /// Removes an expiry; returns whether there is an entry.
-    fn plan_expire_never(&'static self, key: &[u8]) -> Step<bool> {
+    fn plan_expire_never(&'static self, py: Python<'_>, key: &[u8]) -> Step<bool> {
         let mut request = single(on_key("PERSIST", key), key, true);
         let exists = on_key("EXISTS", key);
         request.add(exists, nearcache_remote::Route::key(key), true);
@@ -53,15 +61,15 @@ impl TieredStore {
             reader.number()?;
             Ok(reader.number()? > 0)
         };
-        self.plan_write(vec![key.to_vec()], request, read, || Ok(false))
+        self.plan_write(py, vec![key.to_vec()], request, read, || Ok(false))
             .into()
     }
 
     /// Removes an expiry; returns whether there was an entry with one.
-    pub(crate) fn plan_persist(&'static self, key: &[u8]) -> Step<bool> {
+    pub(crate) fn plan_persist(&'static self, py: Python<'_>, key: &[u8]) -> Step<bool> {
         let request = single(on_key("PERSIST", key), key, false);
         let read = |_: Python<'_>, reader: &mut Reader| Ok(reader.number()? > 0);
-        self.plan_write(vec![key.to_vec()], request, read, || Ok(false))
+        self.plan_write(py, vec![key.to_vec()], request, read, || Ok(false))
             .into()
     }
 }

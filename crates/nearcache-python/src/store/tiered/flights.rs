@@ -1,49 +1,132 @@
-//! Single flight for the entries of a server.
+//! Single flight for the entries of a server: joining the flight of a key, as a plan.
 
-use nearcache::Condition;
+use std::sync::atomic::Ordering::Relaxed;
+
+use nearcache_remote::Request;
 use pyo3::prelude::*;
 
-use super::super::entry_store::{EntryStore, SetOutcome};
-use super::super::flights::{Computed, EarlyRead, Flight, Joined};
+use super::plan::{Plan, Step};
+use super::reads::Read;
+use super::requests::{Reader, on_key, single};
+use super::stale_value::StaleValue;
 use super::tiered_store::TieredStore;
 use crate::context::CallContext;
+use crate::memory::concat;
+use crate::store::flights::{Joined, Lead, MachineFlightId};
+
+/// What a key has that was missed: its value, if that was stored since, or its old value.
+#[derive(Default)]
+struct Reread {
+    value: Option<Py<PyAny>>,
+    old: Option<Py<PyAny>>,
+}
 
 impl TieredStore {
-    pub(super) fn read_early(
+    /// Returns the plan of joining the flight of a key that was missed. An old value may be up to `stale` seconds too old.
+    pub(crate) fn plan_join(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-    ) -> PyResult<EarlyRead> {
-        let found = self.read(context, key, false)?;
-        Ok(found.map_or(EarlyRead::Missing, EarlyRead::Value))
+        stale: f64,
+    ) -> PyResult<Step<Joined>> {
+        Ok(match self.flights.join(context, key)? {
+            // One that waits in a circle computes at once.
+            Joined::Leader(lead, _) if self.flights.leads(key, &lead) => {
+                self.plan_leader(context, key, lead, stale)?.into()
+            }
+            Joined::Waiter(wait) => {
+                self.flights.process.counts.waits.fetch_add(1, Relaxed);
+                if stale <= 0.0 {
+                    return Ok(Step::Done(Joined::Waiter(wait)));
+                }
+                let plan = self.plan_stale(key, stale)?;
+                plan.map(move |_, old| Ok(old.map_or(Joined::Waiter(wait), Joined::Stale)))
+                    .into()
+            }
+            joined => Step::Done(joined),
+        })
     }
 
-    pub(super) fn join_flight(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Joined> {
-        let joined = self.flights.join(key);
-        if let Joined::Leader(..) = joined
-            && let Some(value) = self.read(context, key, false)?
-        {
-            return Ok(Joined::Hit(value));
-        }
-        Ok(joined)
-    }
-
-    pub(super) fn complete_flight(
+    /// Reads the key again, because its value may have been stored since it was missed, and its old value.
+    fn plan_leader(
         &'static self,
         context: &CallContext<'_, '_>,
-        flight: &Flight,
-        computed: &Computed<'_, '_>,
-    ) -> PyResult<bool> {
-        let added = EntryStore::set(
-            self,
-            context,
-            &flight.key,
-            computed.value,
-            computed.timeout,
-            Condition::IfAbsent,
-        )?;
-        let lead = flight.take(context.py())?;
-        lead.finish(computed.value, context.settings.pickle_protocol)?;
-        Ok(added == SetOutcome::Stored)
+        key: &[u8],
+        lead: Lead,
+        stale: f64,
+    ) -> PyResult<Plan<Joined>> {
+        let plan = self.plan_read_for_flight(context, key, stale)?;
+        let protocol = context.settings.pickle_protocol;
+        Ok(plan.map(move |py, found| match found {
+            Reread {
+                value: Some(value), ..
+            } => {
+                lead.finish(value.bind(py), protocol)?;
+                Ok(Joined::Hit(value))
+            }
+            Reread { value: None, old } => {
+                self.flights.process.counts.flights.fetch_add(1, Relaxed);
+                Ok(Joined::Leader(lead, old))
+            }
+        }))
+    }
+
+    /// Returns the plan of reading a key's value and its old one, without counting a hit or a miss: the caller's read did.
+    fn plan_read_for_flight(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        stale: f64,
+    ) -> PyResult<Plan<Reread>> {
+        let mut request = single(on_key("GET", key), key, true);
+        let fill = self.begin_fill(key, &mut request);
+        if stale > 0.0 {
+            self.ask_stale(key, &mut request)?;
+        }
+        let (key, capacity) = (concat([key])?, context.settings.capacity);
+        Ok(Plan::new(request, move |py, outcome| {
+            let found = outcome.and_then(|replies| {
+                let mut reader = Reader::new(replies);
+                let read = Read::next(&mut reader, fill.is_some())?;
+                let old = (stale > 0.0).then(|| StaleValue::read(&mut reader)).transpose()?;
+                Ok((read, old.flatten()))
+            });
+            match found {
+                Ok((read, old)) => {
+                    let value = self.value_of(py, &key, read, fill, &capacity)?;
+                    let old = match old {
+                        Some(old) if value.is_none() => old.decode(py, stale)?,
+                        _ => None,
+                    };
+                    Ok(Reread { value, old })
+                }
+                Err(error) => self.on_failure(py, &error, || Ok(Reread::default())),
+            }
+        }))
+    }
+
+    /// Reads the old value of a key.
+    fn plan_stale(&'static self, key: &[u8], stale: f64) -> PyResult<Plan<Option<Py<PyAny>>>> {
+        let mut request = Request::default();
+        self.ask_stale(key, &mut request)?;
+        Ok(Plan::new(request, move |py, outcome| {
+            match outcome.and_then(|replies| StaleValue::read(&mut Reader::new(replies))) {
+                Ok(old) => old.map_or(Ok(None), |old| old.decode(py, stale)),
+                Err(error) => self.on_failure(py, &error, || Ok(None)),
+            }
+        }))
+    }
+
+    /// Starts a flight whatever the key has now.
+    pub(super) fn overtake_flight(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        flight: Option<MachineFlightId>,
+    ) -> PyResult<Lead> {
+        let mut lead = self.flights.overtake(context, key, flight)?;
+        lead.remote.replaces = flight.is_none();
+        self.flights.process.counts.flights.fetch_add(1, Relaxed);
+        Ok(lead)
     }
 }

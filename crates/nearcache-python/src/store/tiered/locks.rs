@@ -38,7 +38,7 @@ impl TieredStore {
                 .arg(whole_millis(now.time_left(expires_at)).max(1));
         }
         let read = |_: Python<'_>, reader: &mut Reader| reader.is_done();
-        let plan = self.plan_write(vec![key.to_vec()], single(command, key, false), read, || {
+        let plan = self.plan_write(py, vec![key.to_vec()], single(command, key, false), read, || {
             Ok(false)
         });
         Ok(plan.into())
@@ -52,7 +52,7 @@ impl TieredStore {
     ) -> PyResult<Step<bool>> {
         let mut command = script(RELEASE, key);
         command.arg(wire::encode_token(py, token)?);
-        Ok(self.plan_lock_script(key, command))
+        Ok(self.plan_lock_script(py, key, command))
     }
 
     pub(crate) fn plan_holds(&'static self, py: Python<'_>, key: &[u8], token: &str) -> PyResult<Step<bool>> {
@@ -81,12 +81,17 @@ impl TieredStore {
         };
         let mut command = script(text, key);
         command.arg(wire::encode_token(py, token)?).arg(millis(seconds));
-        Ok(self.plan_lock_script(key, command))
+        Ok(self.plan_lock_script(py, key, command))
     }
 
-    fn plan_lock_script(&'static self, key: &[u8], command: nearcache_remote::Cmd) -> Step<bool> {
+    fn plan_lock_script(
+        &'static self,
+        py: Python<'_>,
+        key: &[u8],
+        command: nearcache_remote::Cmd,
+    ) -> Step<bool> {
         let read = |_: Python<'_>, reader: &mut Reader| Ok(reader.number()? > 0);
-        self.plan_write(vec![key.to_vec()], single(command, key, false), read, || {
+        self.plan_write(py, vec![key.to_vec()], single(command, key, false), read, || {
             Ok(false)
         })
         .into()

@@ -5,12 +5,20 @@
 //! greenlets and event loops can each wait in their way; `reads`, `writes`, `expiry`, `locks`, `scan` and `info` are the
 //! operations.
 
+mod acquire_flight_lock;
+mod complete;
 mod completions;
+mod costs;
+mod early;
 mod expiry;
 mod failure;
+mod flight_lock;
 mod flights;
+mod flights_file;
 mod info;
+
 mod locks;
+mod names;
 mod near;
 #[cfg(shared)]
 mod near_shared;
@@ -19,6 +27,7 @@ mod plan;
 mod reads;
 mod requests;
 mod scan;
+mod stale_value;
 mod stats;
 mod tiered_store;
 mod wait;
@@ -36,6 +45,7 @@ use crate::clock::Now;
 use crate::context::CallContext;
 use scan::RemoteKeys;
 
+pub(crate) use acquire_flight_lock::Locked;
 pub(crate) use completions::{Completions, Pending};
 pub(crate) use open::{TieredSettings, stop_listeners};
 pub(crate) use plan::Step;
@@ -74,12 +84,14 @@ impl EntryStore for TieredStore {
     }
 
     fn delete(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        self.run(context.py(), self.plan_delete(key))
+        let step = self.plan_delete(context.py(), key)?;
+        self.run(context.py(), step)
     }
 
     fn delete_batch(&'static self, context: &CallContext<'_, '_>, keys: &[StoredKey]) -> PyResult<u64> {
         let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
-        self.run(context.py(), self.plan_delete_many(keys))
+        let step = self.plan_delete_many(context.py(), keys)?;
+        self.run(context.py(), step)
     }
 
     fn clear(&'static self, context: &CallContext<'_, '_>) -> PyResult<()> {
@@ -102,11 +114,12 @@ impl EntryStore for TieredStore {
         expires_at: Timestamp,
         now: Now,
     ) -> PyResult<bool> {
-        self.run(context.py(), self.plan_expire_at(key, expires_at, now))
+        let step = self.plan_expire_at(context.py(), key, expires_at, now)?;
+        self.run(context.py(), step)
     }
 
     fn persist(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        self.run(context.py(), self.plan_persist(key))
+        self.run(context.py(), self.plan_persist(context.py(), key))
     }
 
     fn acquire_lock(
@@ -143,21 +156,26 @@ impl EntryStore for TieredStore {
         self.run(context.py(), step)
     }
 
-    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: f64) -> PyResult<EarlyRead> {
-        self.read_early(context, key)
+    fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], beta: f64) -> PyResult<EarlyRead> {
+        let step = self.plan_get_with_cost(context, key)?;
+        match self.run(context.py(), step)? {
+            Some(value) => self.early(context, key, value, beta),
+            None => Ok(EarlyRead::Missing),
+        }
     }
 
-    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], _: f64) -> PyResult<Joined> {
-        self.join_flight(context, key)
+    fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], stale: f64) -> PyResult<Joined> {
+        let step = self.plan_join(context, key, stale)?;
+        self.run(context.py(), step)
     }
 
     fn overtake(
         &'static self,
-        _: &CallContext<'_, '_>,
+        context: &CallContext<'_, '_>,
         key: &[u8],
-        _: Option<MachineFlightId>,
+        flight: Option<MachineFlightId>,
     ) -> PyResult<Lead> {
-        Ok(self.flights.overtake(key))
+        self.overtake_flight(context, key, flight)
     }
 
     fn complete(
@@ -166,11 +184,13 @@ impl EntryStore for TieredStore {
         flight: &Flight,
         computed: &Computed<'_, '_>,
     ) -> PyResult<bool> {
-        self.complete_flight(context, flight, computed)
+        let step = self.plan_complete(context, flight, computed)?;
+        let is_stored = self.run(context.py(), step)?;
+        self.end_flight(context, flight, computed.value, is_stored)
     }
 
     fn count_flight(&'static self, event: FlightEvent) {
-        self.flights.counts.count(event);
+        self.flights.process.counts.count(event);
     }
 
     fn keys(&'static self, _: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys> {

@@ -14,11 +14,12 @@ use pyo3::prelude::*;
 use super::near_shared;
 use super::requests::RemoteEntry;
 use crate::glob::Glob;
+use crate::store::flights::ProcessFlights;
 use crate::store::near_copy::{Mark, NearCopy, engine_time};
 #[cfg(shared)]
 use crate::store::shared::SharedStore;
 use crate::store::weight::weight;
-use crate::values::Encoded;
+use crate::values::{Encoded, Timing};
 
 /// Where the copies are.
 pub(crate) enum Copies {
@@ -44,6 +45,8 @@ pub(crate) struct Near {
     /// Keys that are not copied, as the caller names them.
     pub(crate) excluded: Vec<Glob>,
     pub(crate) counts: NearCounts,
+    /// Counts the time of computing that the hits have saved.
+    pub(crate) flights: &'static ProcessFlights,
 }
 
 /// What a near tier counts in this process.
@@ -83,6 +86,12 @@ impl Copies {
 }
 
 impl Near {
+    /// Returns whether the copies are in the machine's file.
+    #[inline]
+    pub(super) const fn is_shared(&self) -> bool {
+        !matches!(self.copies, Copies::Local(_))
+    }
+
     /// Returns the gate if it is open, for [`get`](Self::get). To be called when a read begins.
     #[inline]
     pub(super) fn open_gate(&self) -> Option<OpenGate> {
@@ -124,8 +133,11 @@ impl Near {
             Copies::Local(cache) => {
                 // Under the lock of a shard, so that only a valid copy is cloned.
                 let valid = |copy: &NearCopy| is_valid(copy.mark).then(|| copy.stored.clone_ref(py));
-                let found = cache.get_with(key, &engine_time(now), valid).flatten();
-                found.map(|stored| stored.decode(py)).transpose()
+                let Some(stored) = cache.get_with(key, &engine_time(now), valid).flatten() else {
+                    return Ok(None);
+                };
+                self.flights.counts.count_saved(stored.timing().cost_micros());
+                stored.decode(py).map(Some)
             }
             #[cfg(shared)]
             Copies::Shared(store) => near_shared::find(py, store, key, self.object_capacity, now, is_valid),
@@ -198,7 +210,9 @@ impl Near {
         };
         match &self.copies {
             Copies::Local(cache) => {
-                let value = Encoded::with_pickle(entry.value, entry.stored)?;
+                let mut value = Encoded::with_pickle(entry.value, entry.stored)?;
+                let cost = Duration::from_micros(entry.cost_micros.into());
+                value.stored.set_timing(Timing::new(cost, Duration::ZERO));
                 let new = NewEntry {
                     weight: weight::<NearCopy>(entry.key, value.size),
                     value: NearCopy {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,13 +13,16 @@ use nearcache_remote::{Config, Options, Remote};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
+use super::costs::Costs;
 use super::failure::OnError;
+use super::flights_file::Flights;
 use super::near::{Copies, Near, NearCounts};
 use super::tiered_store::{RemoteCounts, TieredStore};
 use crate::django::improperly_configured;
 use crate::errors::error;
 use crate::glob::Glob;
 use crate::memory::no_memory;
+use crate::store::flights::ProcessFlights;
 use crate::store::registry;
 #[cfg(shared)]
 use crate::store::shared::FileSize;
@@ -53,6 +57,10 @@ pub(crate) struct TieredSettings {
     near_processes: Option<usize>,
     /// How many bytes of it this process keeps as objects.
     object_cache: u64,
+    /// The file of the flights of this machine.
+    flights_path: Option<PathBuf>,
+    /// Whether the cache keeps side keys by default.
+    has_side_keys: bool,
     /// "raise", "miss" or "stale".
     on_error: String,
     flush_database: bool,
@@ -81,6 +89,9 @@ impl TieredStore {
             Some(store) => store,
             None => Self::keep(&settings.identity, Self::new(py, &settings, capacity)?),
         };
+        if settings.has_side_keys {
+            store.has_side_keys.store(true, Relaxed);
+        }
         if let Some(wait) = settings.green_wait {
             // gevent may have patched the process after the store was opened.
             let _ = store.green_wait.set(wait);
@@ -103,9 +114,10 @@ impl TieredStore {
     fn new(py: Python<'_>, settings: &TieredSettings, capacity: &Capacity) -> PyResult<Self> {
         let config = Config::parse(&settings.locations, &settings.options())
             .map_err(|failure| improperly_configured(py, &format!("nearcache: {failure}")))?;
+        let flights = registry::open_flights().map_err(no_memory)?;
         let near = match settings.near.as_deref() {
             None => None,
-            Some(tier) => Some(settings.near(py, tier == "shared", &config, capacity)?),
+            Some(tier) => Some(settings.near(py, tier == "shared", &config, capacity, flights)?),
         };
         let on_error = match settings.on_error.as_str() {
             "miss" => OnError::Miss,
@@ -119,7 +131,10 @@ impl TieredStore {
             flush_database: settings.flush_database,
             green_wait: OnceLock::new(),
             counts: RemoteCounts::default(),
-            flights: registry::open_flights().map_err(no_memory)?,
+            key_prefix: settings.key_prefix.clone().into_bytes(),
+            flights: Flights::new(flights, settings.flights_path.clone()),
+            costs: Costs::default(),
+            has_side_keys: AtomicBool::new(false),
         })
     }
 }
@@ -150,7 +165,14 @@ impl TieredSettings {
         }
     }
 
-    fn near(&self, py: Python<'_>, is_shared: bool, config: &Config, capacity: &Capacity) -> PyResult<Near> {
+    fn near(
+        &self,
+        py: Python<'_>,
+        is_shared: bool,
+        config: &Config,
+        capacity: &Capacity,
+        flights: &'static ProcessFlights,
+    ) -> PyResult<Near> {
         let (copies, state, scope) = if is_shared {
             self.shared_copies(py)?
         } else {
@@ -180,6 +202,7 @@ impl TieredSettings {
             object_capacity: self.object_cache,
             excluded: excluded.collect::<PyResult<_>>()?,
             counts: NearCounts::default(),
+            flights,
         })
     }
 

@@ -16,10 +16,10 @@ use super::wire;
 use crate::context::CallContext;
 
 /// What a read found on the server.
-struct Read {
+pub(super) struct Read {
     answer: Answer,
-    /// What PTTL returned, if the near tier asked for it.
-    ttl: Option<i64>,
+    /// What PTTL returned, if it was asked for.
+    pub(super) ttl: Option<i64>,
 }
 
 impl TieredStore {
@@ -51,13 +51,27 @@ impl TieredStore {
     }
 
     #[inline]
-    fn get_near(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+    pub(super) fn get_near(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
         let Some(near) = &self.near else {
             return Ok(None);
         };
         match near.open_gate() {
-            Some(gate) => near.get(py, key, gate),
+            Some(gate) => {
+                let found = near.get(py, key, gate)?;
+                if found.is_some() && near.is_shared() {
+                    // A copy in this process has its cost.
+                    self.count_saved(key);
+                }
+                Ok(found)
+            }
             None => Ok(None),
+        }
+    }
+
+    /// Counts what a hit has saved, if this process knows the cost.
+    fn count_saved(&self, key: &[u8]) {
+        if let Some(cost) = self.costs.get(key) {
+            self.flights.process.counts.count_saved(cost.micros);
         }
     }
 
@@ -80,13 +94,32 @@ impl TieredStore {
     }
 
     /// Adds what the near tier asks the server in the same request.
-    fn begin_fill(&self, key: &[u8], request: &mut Request) -> Option<Fill> {
+    pub(super) fn begin_fill(&self, key: &[u8], request: &mut Request) -> Option<Fill> {
         let near = self.near.as_ref()?;
         request.add(on_key("PTTL", key), Route::key(key), true);
         Some(near.begin_fill(key))
     }
 
-    fn finish_get(
+    /// Counts a hit or a miss, and returns the value.
+    pub(super) fn finish_get(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        read: Read,
+        fill: Option<Fill>,
+        capacity: &Capacity,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        if read.answer.value == Value::Nil {
+            self.counts.misses.fetch_add(1, Relaxed);
+            return Ok(None);
+        }
+        self.counts.hits.fetch_add(1, Relaxed);
+        self.count_saved(key);
+        self.value_of(py, key, read, fill, capacity)
+    }
+
+    /// Returns the value that was read, and keeps a copy of it.
+    pub(super) fn value_of(
         &self,
         py: Python<'_>,
         key: &[u8],
@@ -95,14 +128,10 @@ impl TieredStore {
         capacity: &Capacity,
     ) -> PyResult<Option<Py<PyAny>>> {
         let stored = match read.answer.value {
-            Value::Nil => {
-                self.counts.misses.fetch_add(1, Relaxed);
-                return Ok(None);
-            }
+            Value::Nil => return Ok(None),
             Value::BulkString(stored) => stored,
             other => return Err(failure::to_exception(py, &unexpected(&other, "a value"))),
         };
-        self.counts.hits.fetch_add(1, Relaxed);
         let value = wire::decode(py, &stored)?;
         if let (Some(near), Some(fill), Some(ttl)) = (&self.near, fill, read.ttl.and_then(time_to_live)) {
             let entry = RemoteEntry {
@@ -111,6 +140,7 @@ impl TieredStore {
                 value: value.bind(py),
                 ttl,
                 server: read.answer.server,
+                cost_micros: self.costs.get(key).map_or(0, |cost| cost.micros),
             };
             near.fill(&entry, fill, capacity)?;
         }
@@ -118,7 +148,7 @@ impl TieredStore {
     }
 
     /// Returns a near copy of any age, if `ON_ERROR` is "stale" and there is one.
-    fn stale(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
+    pub(super) fn stale(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
         match &self.near {
             Some(near) if self.on_error == OnError::Stale => near.get_stale(py, key),
             _ => Ok(None),
@@ -232,7 +262,7 @@ impl TieredStore {
 }
 
 impl Read {
-    fn next(reader: &mut Reader, with_ttl: bool) -> Result<Self, Error> {
+    pub(super) fn next(reader: &mut Reader, with_ttl: bool) -> Result<Self, Error> {
         let answer = reader.answer()?;
         let ttl = with_ttl.then(|| reader.number()).transpose()?;
         Ok(Self { answer, ttl })

@@ -38,6 +38,8 @@ pub(super) struct RemoteEntry<'a, 'py> {
     /// How long it has to live; `Duration::MAX` is for ever.
     pub(super) ttl: Duration,
     pub(super) server: ServerId,
+    /// How long computing the value took, if this process knows it.
+    pub(super) cost_micros: u32,
 }
 
 /// A reply that is not an error, and the server that sent it.
@@ -52,6 +54,11 @@ pub(super) struct Reader(std::vec::IntoIter<Reply>);
 impl Reader {
     pub(super) fn new(replies: Replies) -> Self {
         Self(replies.into_iter())
+    }
+
+    /// Returns how many replies are left.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     fn reply(&mut self) -> Result<Reply, Error> {
@@ -78,6 +85,11 @@ impl Reader {
             Value::Boolean(flag) => Ok(i64::from(flag)),
             other => Err(unexpected(&other, "a number")),
         }
+    }
+
+    /// Reads the reply to a `SET`, or of a script that returns 1 if it has stored a value.
+    pub(super) fn is_stored(&mut self) -> Result<bool, Error> {
+        Ok(!matches!(self.value()?, Value::Nil | Value::Int(0)))
     }
 
     /// Reads the reply to a command that may be refused by its condition: whether it was not.

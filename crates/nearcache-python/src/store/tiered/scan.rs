@@ -1,10 +1,12 @@
 //! Walking over the keys on the servers, by SCAN.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::vec;
 
 use nearcache_remote::{Error, Request, Route, Value, cmd};
 use pyo3::prelude::*;
 
+use super::plan::{Plan, Step};
 use super::requests::{Reader, unexpected};
 use super::tiered_store::TieredStore;
 use crate::context::CallContext;
@@ -97,6 +99,9 @@ impl Iterator for RemoteKeys {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(key) = self.page.next() {
+                if self.store.is_beside(&key) {
+                    continue;
+                }
                 return Some(Ok(key.into_boxed_slice()));
             }
             match Python::attach(|py| self.next_page(py)) {
@@ -113,12 +118,14 @@ impl TieredStore {
     pub(super) fn clear_all(&'static self, context: &CallContext<'_, '_>) -> PyResult<()> {
         let py = context.py();
         self.invalidate_all();
+        self.flights.end_all(py);
         let cleared = if self.flush_database {
             self.flush(py)
         } else {
             self.delete_prefix(py, &key_prefix(context)?)
         };
         self.invalidate_all();
+        self.flights.end_all(py);
         if let Some(near) = &self.near {
             near.copies.clear();
         }
@@ -135,9 +142,35 @@ impl TieredStore {
         let pattern = concat([&escaped(prefix)?, b"*"])?;
         let mut keys = RemoteKeys::with_pattern(self, pattern);
         while let Some(page) = keys.next_page(py)? {
-            self.run(py, self.plan_delete_many(page))?;
+            if !page.is_empty() {
+                self.run(py, self.plan_unlink(&page))?;
+            }
         }
         Ok(())
+    }
+
+    /// Deletes keys of any kind.
+    fn plan_unlink(&'static self, keys: &[Vec<u8>]) -> Step<()> {
+        let mut request = Request::default();
+        self.unlink(keys, &mut request);
+        Plan::new(request, move |py, outcome| {
+            let deleted = outcome.and_then(|replies| {
+                let mut reader = Reader::new(replies);
+                let mut deleted = 0;
+                for _ in 0..reader.len() {
+                    deleted += u64::try_from(reader.number()?).unwrap_or(0);
+                }
+                Ok(deleted)
+            });
+            match deleted {
+                Ok(deleted) => {
+                    self.counts.deletes.fetch_add(deleted, Relaxed);
+                    Ok(())
+                }
+                Err(error) => self.on_failure(py, &error, || Ok(())),
+            }
+        })
+        .into()
     }
 
     fn flush(&'static self, py: Python<'_>) -> PyResult<()> {

@@ -26,7 +26,7 @@ impl TieredStore {
                 Stats::of_shared(&stats, &objects)
             }
         };
-        let mut stats = stats.with_process_flights(self.flights);
+        let mut stats = stats.with_process_flights(self.flights.process);
         let remote = self.remote_stats();
         stats.set_reads(
             remote.near_hits.0 + remote.remote_hits.0 + remote.stale_hits.0,
@@ -71,6 +71,7 @@ impl TieredStore {
         for counter in [hits, misses, sets, deletes, ignored_errors] {
             counter.store(0, Relaxed);
         }
+        self.flights.process.counts.reset();
         if let Some(near) = &self.near {
             near.reset_counts();
         }

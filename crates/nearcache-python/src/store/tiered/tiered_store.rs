@@ -1,13 +1,14 @@
 //! `TieredStore`: the two tiers, and what the operations on them have in common.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use nearcache_remote::{Error, Remote};
 use pyo3::prelude::*;
 
-use super::super::flights::ProcessFlights;
+use super::costs::Costs;
 use super::failure::{self, OnError};
+use super::flights_file::Flights;
 use super::near::Near;
 
 /// A remote tier, and the near tier before it. Lives as long as the process.
@@ -20,7 +21,12 @@ pub(crate) struct TieredStore {
     /// The function by which greenlets wait; empty where threads block.
     pub(super) green_wait: OnceLock<Py<PyAny>>,
     pub(super) counts: RemoteCounts,
-    pub(super) flights: &'static ProcessFlights,
+    /// What every stored key begins with; empty if a function makes the keys.
+    pub(super) key_prefix: Vec<u8>,
+    pub(super) flights: Flights,
+    pub(super) costs: Costs,
+    /// Whether this process, or the cache by its options, keeps side keys: then `set` and `incr` delete them.
+    pub(super) has_side_keys: AtomicBool,
 }
 
 /// What a store counts in this process about the remote tier.

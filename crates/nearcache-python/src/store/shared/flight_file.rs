@@ -1,0 +1,48 @@
+//! The file as one of flights: for those of its own entries, and for those of a `TieredCache`, whose entries are elsewhere.
+
+use nearcache::shared::FlightId;
+
+use super::super::flights::FlightFile;
+use super::access::SharedStore;
+use crate::clock::Now;
+
+/// The longest key whose flight is in a file without values, which is small.
+const LONGEST_KEY: usize = 2048;
+
+impl FlightFile for SharedStore {
+    fn release(&self, key: &[u8], number: u64, now: Now) {
+        // If it fails, waiters overtake the flight after their timeout.
+        self.with(now, |cache| cache.release(key, number)).ok();
+    }
+
+    fn is_in_progress(&self, key: &[u8], flight: FlightId, now: Now) -> bool {
+        self.with(now, |cache| {
+            cache.flight(key) == Some(flight) && cache.is_alive(flight.process)
+        })
+    }
+}
+
+impl SharedStore {
+    /// Returns whether a file without values takes the flight of this key.
+    pub(crate) const fn takes(key: &[u8]) -> bool {
+        key.len() <= LONGEST_KEY
+    }
+
+    /// Returns whether a flight of this process is in progress.
+    pub(crate) fn is_led(&self, key: &[u8], number: u64) -> bool {
+        self.with(Now::System, |cache| {
+            let own = cache.own_flight(number).ok();
+            own.is_some() && cache.flight(key) == own
+        })
+    }
+
+    /// Ends the flight of a key, whoever leads it. One lookup, if there is none.
+    pub(crate) fn end_flight(&self, key: &[u8]) {
+        self.with(Now::System, |cache| {
+            if cache.flight(key).is_some() {
+                // If it fails, another process holds the lock and does not go on; the flight ends by its timeout.
+                cache.delete(key).ok();
+            }
+        });
+    }
+}

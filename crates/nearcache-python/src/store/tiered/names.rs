@@ -1,0 +1,88 @@
+//! The names of what `get_or_set` keeps on the server beside an entry.
+//!
+//! They begin with the cache's prefix, so that `clear` finds them and rules for access that allow the prefix allow them, but
+//! where a key has its version they have a word, so that no pattern of keys matches them. They have the hash slot of the key.
+
+use nearcache_remote::{Request, Route};
+use pyo3::prelude::*;
+
+use super::tiered_store::TieredStore;
+use crate::memory::{concat, format};
+
+/// What a key has beside its entry.
+#[derive(Clone, Copy)]
+pub(super) enum Beside {
+    /// The entry's cost, and its value for when it is stale.
+    Stale,
+    /// The token of the machine that computes.
+    Lock,
+}
+
+impl Beside {
+    const fn word(self) -> &'static [u8] {
+        match self {
+            Self::Stale => b"nearcache-stale:",
+            Self::Lock => b"nearcache-lock:",
+        }
+    }
+}
+
+impl TieredStore {
+    /// Returns the name of what a key has beside its entry. O(length of the key).
+    pub(super) fn name(&self, key: &[u8], beside: Beside) -> PyResult<Vec<u8>> {
+        let (prefix, word) = (self.key_prefix.as_slice(), beside.word());
+        let slot = Route::key(key);
+        if Route::key(&concat([prefix, word, key])?) == slot {
+            // The key has a hash tag, or there is one slot in any case.
+            return concat([prefix, word, key]);
+        }
+        let tagged = concat([prefix, word, b"{", key, b"}"])?;
+        if !self.is_cluster() || Route::key(&tagged) == slot {
+            return Ok(tagged);
+        }
+        // Braces that are no hash tag: a number whose hash has the slot becomes one.
+        for number in 0u32.. {
+            let tag = format(format_args!("{{{number}}}"))?;
+            if Route::key(tag.as_bytes()) == slot {
+                return if prefix.contains(&b'{') {
+                    // The first brace counts. `clear` does not find this name.
+                    concat([tag.as_bytes(), prefix, word, key])
+                } else {
+                    concat([prefix, word, tag.as_bytes(), key])
+                };
+            }
+        }
+        Ok(tagged)
+    }
+
+    /// Returns whether a stored key is the name of what another key has beside its entry.
+    pub(super) fn is_beside(&self, stored: &[u8]) -> bool {
+        let unprefixed = match stored.strip_prefix(b"{") {
+            // As `name` makes it for a prefix with a brace.
+            Some(rest) => rest
+                .iter()
+                .position(|&byte| byte == b'}')
+                .map_or(stored, |end| &rest[end + 1..]),
+            None => stored,
+        };
+        [stored, unprefixed].iter().any(|name| {
+            name.strip_prefix(self.key_prefix.as_slice()).is_some_and(|rest| {
+                [Beside::Stale, Beside::Lock]
+                    .iter()
+                    .any(|beside| rest.starts_with(beside.word()))
+            })
+        })
+    }
+
+    /// Adds the command that deletes all that a key has beside its entry.
+    pub(super) fn unlink_beside(&self, keys: &[&[u8]], route: Route, request: &mut Request) -> PyResult<()> {
+        let mut command = nearcache_remote::cmd("UNLINK");
+        for key in keys {
+            command
+                .arg(self.name(key, Beside::Stale)?)
+                .arg(self.name(key, Beside::Lock)?);
+        }
+        request.add(command, route, true);
+        Ok(())
+    }
+}

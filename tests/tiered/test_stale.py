@@ -1,0 +1,228 @@
+"""Old values of `get_or_set` with a server: beside the entries, which stay what RedisCache reads."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+import pytest
+from django.core.cache.backends.redis import RedisCache
+
+from support.redis_servers.waiting import wait_until
+
+KEY = ":1:key"
+SIDE = ":nearcache-stale:{:1:key}"
+LONG = 60
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path, monkeypatch):
+    """Let each test have a file of flights of its own."""
+    monkeypatch.setattr("nearcache.django.location.SHARED_MEMORY", tmp_path)
+
+
+@pytest.fixture(params=[None, "local", "shared"])
+def cache(request, make_tiered, server):
+    return make_tiered(server.url, NEAR=request.param)
+
+
+@pytest.fixture
+def django_cache(server):
+    pytest.importorskip("redis")
+    with contextlib.closing(RedisCache(server.url, {})) as cache:
+        yield cache
+
+
+@pytest.fixture
+def expire(server):
+    """Return a function that waits until the key has expired."""
+    return lambda: wait_until(lambda: server.command("EXISTS", KEY) == 0, "an expired key")
+
+
+def fail():
+    raise ZeroDivisionError
+
+
+def test_an_old_value_is_returned_if_computing_fails(cache, expire, caplog):
+    assert cache.get_or_set("key", lambda: ["old"], 0.05, stale=LONG) == ["old"]
+    expire()
+    assert cache.get("key") is None
+    with caplog.at_level(logging.ERROR):
+        assert cache.get_or_set("key", fail, 5, stale=LONG) == ["old"]
+    assert "could not be computed again" in caplog.text
+    with pytest.raises(ZeroDivisionError):
+        cache.get_or_set("key", fail, 5)
+    assert cache.get_or_set("key", lambda: "new", 5, stale=LONG) == "new"
+    stats = cache.stats()
+    assert (stats.refreshes, stats.failed_refreshes) == (2, 1)
+
+
+def test_an_old_value_is_returned_to_tasks(cache, expire):
+    async def main():
+        assert await cache.aget_or_set("key", lambda: "old", 0.05, stale=LONG) == "old"
+        await asyncio.to_thread(expire)
+        began, go = asyncio.Event(), asyncio.Event()
+
+        async def compute():
+            began.set()
+            await go.wait()
+            return "new"
+
+        leader = asyncio.create_task(cache.aget_or_set("key", compute, 5, stale=LONG))
+        await began.wait()
+        old = await asyncio.gather(*[cache.aget_or_set("key", fail, 5, stale=LONG) for _ in range(10)])
+        go.set()
+        return old, await leader
+
+    assert asyncio.run(main()) == (["old"] * 10, "new")
+    assert cache.stats().stale_hits == 10
+
+
+def test_a_background_refresh_returns_the_old_value_at_once(cache, expire):
+    cache.get_or_set("key", lambda: "old", 0.05, stale=LONG)
+    expire()
+    assert cache.get_or_set("key", lambda: "new", 5, stale=LONG, refresh="background") == "old"
+    wait_until(lambda: cache.get("key", fresh=True) == "new", "a refresh")
+
+
+def test_an_old_value_is_not_used_after_its_time(cache, expire, server):
+    cache.get_or_set("key", lambda: "old", 0.05, stale=0.05)
+    expire()
+    wait_until(lambda: server.command("EXISTS", SIDE) == 0, "an expired side key")
+    with pytest.raises(ZeroDivisionError):
+        cache.get_or_set("key", fail, 5, stale=LONG)
+
+
+def test_a_caller_may_want_less_than_what_is_kept(cache, expire):
+    cache.get_or_set("key", lambda: "old", 0.05, stale=LONG)
+    expire()
+    with pytest.raises(ZeroDivisionError):
+        cache.get_or_set("key", fail, 5, stale=1e-9)
+
+
+class TestDeleted:
+    """The old value of a key that was deleted is not used."""
+
+    def assert_is_gone(self, cache):
+        with pytest.raises(ZeroDivisionError):
+            cache.get_or_set("key", fail, 5, stale=LONG)
+
+    @pytest.fixture(autouse=True)
+    def stored(self, cache):
+        cache.get_or_set("key", lambda: "old", LONG, stale=LONG)
+
+    def test_by_delete(self, cache, server):
+        assert cache.delete("key")
+        assert not cache.delete("key")
+        assert server.command("EXISTS", SIDE) == 0
+        self.assert_is_gone(cache)
+
+    def test_by_delete_many(self, cache, server):
+        cache.delete_many(["key", "other"])
+        assert server.command("EXISTS", SIDE) == 0
+
+    def test_by_delete_pattern(self, cache, server):
+        assert cache.delete_pattern("k*") == 1
+        assert server.command("EXISTS", SIDE) == 0
+
+    def test_by_clear(self, cache, server):
+        cache.clear()
+        assert server.command("DBSIZE") == 0
+
+    def test_by_a_foreign_client(self, cache, server):
+        server.command("DEL", KEY)
+        assert server.command("EXISTS", SIDE) == 1
+        self.assert_is_gone(cache)
+
+    def test_by_redis_cache(self, cache, django_cache):
+        assert django_cache.delete("key")
+        self.assert_is_gone(cache)
+
+    def test_by_a_timeout_of_0(self, cache, server):
+        cache.touch("key", 0)
+        assert server.command("EXISTS", SIDE) == 0
+
+    @pytest.mark.parametrize("write", ["set", "add", "set_many", "xx"])
+    def test_by_a_write(self, cache, server, write):
+        if write == "add":
+            server.command("DEL", KEY)
+            assert cache.add("key", "newer", 5)
+        elif write == "set_many":
+            cache.set_many({"key": "newer"}, 5)
+        else:
+            cache.set("key", "newer", 5, xx=write == "xx")
+        assert server.command("EXISTS", SIDE) == 0
+        assert cache.get("key") == "newer"
+        assert 0 < cache.ttl("key") <= 5
+
+    def test_but_not_by_a_write_without_effect(self, cache, server):
+        assert not cache.add("key", "newer")
+        assert server.command("EXISTS", SIDE) == 1
+
+
+def test_an_old_number_is_not_used_after_incr(cache, server):
+    assert cache.get_or_set("key", lambda: 1, LONG, stale=LONG) == 1
+    assert cache.incr("key") == 2
+    assert server.command("EXISTS", SIDE) == 0
+
+
+def test_a_value_without_a_timeout_has_no_old_one(cache, server):
+    cache.get_or_set("key", lambda: "value", None, stale=LONG)
+    assert server.command("EXISTS", SIDE) == 0
+    assert cache.ttl("key") is None
+
+
+def test_the_entry_is_what_redis_cache_reads(cache, django_cache, server):
+    assert cache.get_or_set("key", lambda: {"a": 1}, LONG, stale=LONG, early=1) == {"a": 1}
+    assert django_cache.get("key") == {"a": 1}
+    assert 0 < server.command("TTL", KEY) <= LONG
+    assert LONG < server.command("TTL", SIDE) <= 2 * LONG
+    django_cache.set("key", 5)
+    assert cache.get("key", fresh=True) == 5
+
+
+def test_patterns_do_not_find_what_is_beside_an_entry(cache):
+    cache.get_or_set("key", lambda: "value", LONG, stale=LONG)
+    for pattern in ("*", "*stale*", "*key*", "?*"):
+        assert cache.keys(pattern) == (["key"] if pattern != "*stale*" else [])
+    assert cache.keys("*", version=2) == []
+    assert cache.has_key("key")
+    assert cache.ttl("key") <= LONG
+
+
+class TestEarly:
+    def test_a_value_is_computed_before_it_expires(self, cache):
+        cache.get_or_set("key", lambda: "old", LONG, early=1)
+        assert cache.get_or_set("key", lambda: "unused", LONG, early=1e-9) == "old"
+        assert cache.get_or_set("key", lambda: "new", LONG, early=1e12) == "new"
+        assert cache.get("key", fresh=True) == "new"
+
+    def test_by_a_task(self, cache):
+        async def main():
+            await cache.aget_or_set("key", lambda: "old", LONG, early=1)
+            return await cache.aget_or_set("key", lambda: "new", LONG, early=1e12)
+
+        assert asyncio.run(main()) == "new"
+
+    def test_by_a_process_that_did_not_compute_it(self, make_tiered, server):
+        first, second = (make_tiered(server.url, NEAR=None, SOCKET_TIMEOUT=seconds) for seconds in (5, 6))
+        first.get_or_set("key", lambda: "old", LONG, early=1)
+        assert second.get_or_set("key", lambda: "new", LONG, early=1e12) == "new"
+
+    def test_the_cost_is_not_kept_without_it(self, cache, server):
+        cache.get_or_set("key", lambda: "value", LONG)
+        assert server.command("EXISTS", SIDE) == 0
+
+    def test_a_failure_keeps_the_value(self, cache):
+        cache.get_or_set("key", lambda: "old", LONG, early=1)
+        assert cache.get_or_set("key", fail, LONG, early=1e12) == "old"
+
+
+def test_hits_save_time(cache):
+    cache.get_or_set("key", lambda: time.sleep(0.05), LONG)
+    assert cache.stats().time_saved == 0
+    for _ in range(3):
+        assert cache.get("key", "missing") is None
+    assert cache.stats().time_saved >= 0.15
+    cache.reset_stats()
+    assert cache.stats().time_saved == 0
