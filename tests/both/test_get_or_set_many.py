@@ -183,6 +183,33 @@ class TestFlights:
             assert found == {"a": "A", "b": "B"}
             assert many.calls == [["a"], ["b"]]
 
+    @pytest.mark.parametrize("needed", ["a", "b", "c"])
+    def test_computation_that_needs_one_of_its_own_keys_computes_it(self, cache, needed):
+        def compute(keys):
+            within = cache.get_or_set(needed, lambda: "within", lock_timeout=LONG)
+            return dict.fromkeys(keys, within)
+
+        found = cache.get_or_set_many(["a", "b", "c"], compute, lock_timeout=LONG)
+        assert found == cache.get_many("abc") == dict.fromkeys("abc", "within")
+
+    @pytest.mark.parametrize("needed", ["a", "b"])
+    def test_computations_that_need_each_other_s_keys_end(self, cache, needed):
+        both = threading.Barrier(2)
+
+        def compute_many(keys):
+            both.wait(LONG)
+            return dict.fromkeys(keys, cache.get_or_set("c", lambda: "c within", lock_timeout=LONG))
+
+        def compute():
+            both.wait(LONG)
+            return [cache.get_or_set(needed, lambda: "within", lock_timeout=LONG)]
+
+        many = Calling(cache.get_or_set_many, ["a", "b"], compute_many, lock_timeout=LONG)
+        one = Calling(cache.get_or_set, "c", compute, lock_timeout=LONG)
+        # One of them, or both, computes what the other one has not finished.
+        assert many.result["b"] in ("c within", ["within"])
+        assert one.result in (["within"], ["c within"])
+
     def test_value_of_a_key_that_is_deleted_meanwhile_is_not_stored(self, cache):
         many = Many(held=True)
         call = Calling(cache.get_or_set_many, ["a", "b"], many)
