@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from support.flights import FORK, LONG, Counted, Leader, process, waiting
+from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
 from support.shared_files import opened
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")

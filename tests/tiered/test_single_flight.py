@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from support.tiered_flights import FORK, LONG, Counted, Leader, process, waiting
+from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
 from support.redis_servers.waiting import wait_until
 from support.tiered import cluster_url
 
