@@ -40,11 +40,9 @@ Flow = Generator[Effect, Any, Any]
 
 def get_or_compute(call: Call, step: Step | None) -> Flow:
     """Returns the value of a key that was missed, or is to be computed early: then ``step`` is a leader's."""
-    deadline = None
+    deadline = time.monotonic() + call.options.lock_timeout
     while True:
         kind, subject, old = (yield Join()) if step is None else step
-        if deadline is None and kind != HIT:
-            deadline = time.monotonic() + call.options.lock_timeout
         if kind == LEAD and call.options.distributed:
             kind, subject, old = yield from lock(call, subject, old, deadline)
         if kind == LEAD:
