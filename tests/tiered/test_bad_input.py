@@ -106,7 +106,7 @@ class TestLocation:
 
 
 WRONG = {
-    "GET_OR_SET": [5, "stale", {"stale": -1}, {"staleness": 5}, {"distributed": 1}],
+    "GET_OR_SET": [5, "stale", None],
     "JITTER": [-1, 1, "x", None, True],
     "NEAR": [True, "remote", 1, ""],
     "MAX_MEMORY": ["64XB", 0, -1, None, 1.5, True, []],

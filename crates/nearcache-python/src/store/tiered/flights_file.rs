@@ -84,7 +84,7 @@ impl Flights {
     /// Ends the flight of a key that this process writes.
     pub(super) fn end(&self, py: Python<'_>, key: &[u8]) {
         match self.existing(py).filter(|_| SharedStore::takes(key)) {
-            Some(file) => file.end_flight(key),
+            Some(file) => file.end_flight(py, key),
             None => self.process.end(key),
         }
     }
