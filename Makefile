@@ -12,7 +12,7 @@ OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-rust test-orders test-python test-packages test-tools test-sanitizer test-matrix pythons lint docs audit bench compare memory \
+.PHONY: help demo serve test test-rust test-orders test-python test-packages test-tools test-sanitizer test-matrix pythons lint docs audit bench compare stampede memory \
 	overhead wheels release-check lock clean build prerequisites
 
 help: ## list the targets
@@ -79,6 +79,9 @@ bench: prerequisites ## the engine's benchmarks
 
 compare: build $(VENV)/.compare ## the same operations on LocMemCache, LocalCache, SharedCache and their rivals
 	@$(BIN)/python -m benchmarks.compare $(COMPARE_FLAGS)
+
+stampede: build $(VENV)/.compare ## a site whose cached value expires under load, with each cache (STAMPEDE_FLAGS="--seconds 5 --only locmem,shared")
+	@$(BIN)/python -m benchmarks.stampede $(STAMPEDE_FLAGS)
 
 memory: build ## the resident size of a full LocalCache, beside MAX_MEMORY
 	@$(BIN)/python -m benchmarks.overhead memory

@@ -14,11 +14,12 @@ import fnmatch
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .command import Progress, names_in, positive, progress, warn, write_output
 from .operations import AT_ONCE, EMPTY_LOOP, OPERATIONS, VALUES, Operation
 from .report import markdown_text, svg, text
 from .results import Rates, Results, Timings
@@ -26,7 +27,6 @@ from .rivals import BASELINE, FLOOR, RIVALS, TIERED, TIERED_SHARED, Rival
 from .tracking import PROCESSES, Changes, Load
 from .worker import Worker
 
-ROOT = Path(__file__).resolve().parent.parent
 JSON, SVG = Path("docs/compare.json"), Path("docs/compare.svg")  # below the root
 
 REPEATS, BURST_MS = 25, 30.0
@@ -36,8 +36,6 @@ QUICK_REPEATS, QUICK_BURST_MS = 5, 10.0
 NOTICE_NS = 5_000_000
 # How many bursts long a pair works, since its processes do not begin and end at exactly the same time.
 PAIR_BURSTS = 2
-
-Progress = Callable[[str], None]
 
 
 class PairError(Exception):
@@ -215,16 +213,6 @@ def chosen(names: Sequence[str]) -> list[Rival]:
     return [rival for rival in RIVALS.values() if rival.name in names]
 
 
-def names(value: str) -> list[str]:
-    """Return the rivals in a comma-separated list, for argparse."""
-    given = [name.strip() for name in value.split(",") if name.strip()]
-    unknown = [name for name in given if name not in RIVALS]
-    if unknown or not given:
-        problem = f"unknown rival {unknown[0]!r}" if unknown else "no rival named"
-        raise argparse.ArgumentTypeError(f"{problem}; choose from {', '.join(RIVALS)}")
-    return given
-
-
 def rows(value: str) -> list[Operation]:
     """Return the operations that a comma-separated list of patterns selects, for argparse."""
     selected: list[Operation] = []
@@ -239,19 +227,12 @@ def rows(value: str) -> list[Operation]:
     return [each for each in OPERATIONS if each in selected]
 
 
-def positive(value: str) -> int:
-    """Return a whole number above zero, for argparse."""
-    if not value.isdecimal() or int(value) == 0:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number above zero")
-    return int(value)
-
-
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the command line, parsed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--only",
-        type=names,
+        type=names_in(RIVALS, "rival"),
         default=list(RIVALS),
         metavar="RIVAL,...",
         help=f"time these and {BASELINE}, the baseline: {', '.join(RIVALS)}",
@@ -280,35 +261,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def progress(words: str) -> None:
-    """Show the progress on a terminal, in one line that is overwritten."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
-
-
-def warn(words: str) -> None:
-    """Print a warning."""
-    progress("")
-    print(words, file=sys.stderr, flush=True)
-
-
 def write(options: argparse.Namespace, results: Results) -> None:
     """Write the JSON and the chart."""
     if options.no_write:
         return
     chosen_all = len(options.only) == len(RIVALS) and len(options.rows) == len(OPERATIONS)
     partial = options.quick or not chosen_all
-    outputs = (
-        (options.json, JSON, json.dumps(results.as_json(), indent=2) + "\n"),
-        (options.svg, SVG, svg(results)),
-    )
-    for given, default, content in outputs:
-        if given is None and partial:
-            continue
-        path = given or ROOT / default
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-        print(f"wrote {given or default}", file=sys.stderr)
+    write_output(options.json, JSON, json.dumps(results.as_json(), indent=2) + "\n", partial=partial)
+    write_output(options.svg, SVG, svg(results), partial=partial)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -58,10 +58,16 @@ def memcached(memory: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def running(program: str, package: str, arguments: list[str], port: int) -> Iterator[None]:
-    """Start a server, wait until it accepts connections, stop it on the way out."""
-    executable = find(program, package)
+    """Run an installed server until the end of the block."""
+    with guarded(program, [find(program, package), *arguments], port):
+        yield
+
+
+@contextlib.contextmanager
+def guarded(program: str, command: list[str], port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a server, wait until it accepts connections, stop it on the way out; yield its process."""
     process = subprocess.Popen(
-        ["sh", "-c", GUARDED, "sh", executable, *arguments],
+        ["sh", "-c", GUARDED, "sh", *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the program, which then stops the server
@@ -69,7 +75,7 @@ def running(program: str, package: str, arguments: list[str], port: int) -> Iter
     assert process.stdin
     try:
         await_port(program, process, port)
-        yield
+        yield process
     finally:
         process.stdin.close()
         try:

@@ -341,7 +341,7 @@ impl Image {
             what @ 240..248 => checksum ^ 1 << what % 32,
             _ => checksum,
         };
-        let needed = words_for(name.len(), bytes.len());
+        let needed = words_for(name.len(), 0, bytes.len());
         let mut allotted = match input.byte() {
             0..160 => needed,
             more @ 160..240 => needed + usize::from(more) - 159,
@@ -355,7 +355,7 @@ impl Image {
         }
         self.records.push((ring.queue == Queue::Main, position, allotted));
         let (mut key_len, mut slack) = (name.len(), (allotted.saturating_sub(needed)) * WORD);
-        slack += needed.saturating_sub(words_for(name.len(), 0)) * WORD - bytes.len();
+        slack += needed.saturating_sub(words_for(name.len(), 0, 0)) * WORD - bytes.len();
         match input.byte() {
             255 => key_len = input.word(2) as usize,
             254 => slack = input.word(2) as usize,

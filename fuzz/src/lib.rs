@@ -6,6 +6,14 @@ mod steps;
 pub mod tree;
 
 // Modules of the engine, so that files can be made whose records are valid.
+/// What `hashing` and `record` use of the module of this name, which itself uses half of the cache.
+#[allow(dead_code)]
+mod extension {
+    pub(super) const EXTENSION: usize = 3;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Extension(pub(super) [u64; EXTENSION]);
+}
 #[allow(dead_code)]
 #[path = "../../crates/nearcache/src/shared/hashing.rs"]
 mod hashing;

@@ -34,12 +34,20 @@ LAYERS = {
     """,
     "scan": "key_names",
     "store": """
-        flights near_copy remote_stats weight
+        near_copy remote_stats weight
+        flights
         stats
         entry_store
         local shared
         registry
         tiered
+    """,
+    "store/flights": """
+        counts failure process_leader
+        machine
+        flight
+        wait
+        process
     """,
     "store/shared": """
         log
@@ -47,13 +55,6 @@ LAYERS = {
         access
         flight_file get incr lock near_copies
         flights
-    """,
-    "store/flights": """
-        counts
-        flight
-        machine
-        wait
-        process
     """,
     "store/tiered": """
         costs failure flights_file plan requests wire

@@ -1,93 +1,104 @@
-"""Computations of `get_or_set` that tests count, begin and end, also in other processes."""
+"""Computations that tests hold and count, and callers that wait for them."""
 
-import asyncio
 import contextlib
-import multiprocessing
-import os
-import sys
 import threading
 import time
 
-FORK = multiprocessing.get_context("fork") if sys.platform != "win32" else None
 LONG = 60
 
 
-class Counted:
-    """Counts computations in all processes: one byte a computation."""
+class Computation:
+    """A function for `get_or_set`: counts its calls, and ends when it is told to, if it is `held`."""
 
-    def __init__(self, path):
-        self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR)
+    def __init__(self, outcome="computed", *, held=False):
+        self.outcome = outcome
+        self.calls = 0
+        self.began, self._go = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        if not held:
+            self._go.set()
 
-    def __call__(self, value, seconds=0.05):
-        os.write(self._file, b"x")
-        time.sleep(seconds)
-        return value
+    def __call__(self):
+        with self._lock:
+            self.calls += 1
+        self.began.set()
+        assert self._go.wait(LONG)
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
 
-    async def task(self, value, seconds=0.05):
-        os.write(self._file, b"x")
-        await asyncio.sleep(seconds)
-        return value
+    def finish(self, *outcome):
+        """Let it return, or raise an exception, which may be given here."""
+        if outcome:
+            (self.outcome,) = outcome
+        self._go.set()
+
+
+class Calling(threading.Thread):
+    """A thread that calls a function; `result` waits for what it returned, or raises what it raised."""
+
+    def __init__(self, function, *arguments, **by_name):
+        super().__init__(daemon=True)
+        self._call = lambda: function(*arguments, **by_name)
+        self._outcome = None
+        self.start()
+
+    def run(self):
+        try:
+            self._outcome = "returned", self._call()
+        except BaseException as error:
+            self._outcome = "raised", error
 
     @property
-    def number(self):
-        return os.fstat(self._file).st_size
+    def result(self):
+        self.join(LONG)
+        assert not self.is_alive(), "it did not end"
+        how, what = self._outcome
+        if how == "raised":
+            raise what
+        return what
 
 
-@contextlib.contextmanager
-def process(work, *arguments):
-    """Run a function in a forked child meanwhile. At the end, kill the child if it still runs."""
-    child = FORK.Process(target=work, args=arguments, daemon=True)
-    child.start()
+def outcome(calling):
+    """Return what a call returned, or the exception that it raised."""
     try:
-        yield child
-    finally:
-        # SIGKILL ends a stopped process, too.
-        child.kill()
-        child.join()
-
-
-class Leader:
-    """A process that leads the flight of a key, until it is told to return."""
-
-    def __init__(self, cache, key="key", outcome="leader's", **options):
-        self._began, self._go, self._done = FORK.Event(), FORK.Event(), FORK.Queue()
-        self._work = (cache, key, outcome, options)
-
-    def __enter__(self):
-        self._context = process(self._run, *self._work)
-        self.child = self._context.__enter__()
-        assert self._began.wait(LONG)
-        return self
-
-    def __exit__(self, *error):
-        self._context.__exit__(*error)
-
-    def _run(self, cache, key, outcome, options):
-        try:
-            self._done.put(("value", cache.get_or_set(key, lambda: self._compute(outcome), None, **options)))
-        except ZeroDivisionError:
-            self._done.put(("raised", None))
-
-    def _compute(self, outcome):
-        self._began.set()
-        self._go.wait()
-        return 1 / 0 if outcome is ZeroDivisionError else outcome
-
-    def finish(self):
-        self._go.set()
-        return self._done.get(timeout=LONG)
+        return calling.result
+    except Exception as error:
+        return error
 
 
 @contextlib.contextmanager
-def waiting(cache, default, **options):
-    """Call `get_or_set` in a thread meanwhile, which waits; yields a list, for the value."""
-    before, values = cache.stats().waits, []
-    thread = threading.Thread(
-        target=lambda: values.append(cache.get_or_set("key", default, None, **options)), daemon=True
-    )
-    thread.start()
-    while cache.stats().waits == before:
-        time.sleep(0.001)
-    yield values
-    thread.join(LONG)
-    assert not thread.is_alive()
+def leading(cache, key="key", computation=None, **options):
+    """Let a thread compute the value of a key meanwhile; yields the held computation and the thread."""
+    computation = computation or Computation("leader's", held=True)
+    leader = Calling(cache.get_or_set, key, computation, **{"lock_timeout": LONG, **options})
+    assert computation.began.wait(LONG)
+    try:
+        yield computation, leader
+    finally:
+        computation.finish()
+        leader.join(LONG)
+
+
+def wait_for_waits(cache, number):
+    """Return when so many more calls have waited than before: call the function that this returns."""
+    before = cache.stats().waits
+
+    def wait():
+        deadline = time.monotonic() + LONG
+        while cache.stats().waits - before < number:
+            assert time.monotonic() < deadline, "the calls do not wait"
+            time.sleep(0.001)
+
+    return wait
+
+
+def waiters(cache, number, default=None, key="key", **options):
+    """Return so many threads that wait for the flight of a key."""
+    default = default or Computation("waiter's")
+    wait = wait_for_waits(cache, number)
+    calls = [
+        Calling(cache.get_or_set, key, default, **{"lock_timeout": LONG, **options}) for _ in range(number)
+    ]
+    wait()
+    return calls

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nearcache::shared::{NewEntry, SharedCache};
+use nearcache::shared::{ClaimRequest, NewEntry, SharedCache};
 
 const BYTES: u64 = 64 << 20;
 const ROUNDS: u64 = 2_000_000;
@@ -117,6 +117,35 @@ fn speed(path: &Path) -> Outcome {
     })
 }
 
+/// Entries with a cost, and flights.
+fn flights(path: &Path) -> Outcome {
+    let cache = SharedCache::open(path, BYTES)?;
+    cache.clear();
+    let value = [7; 100];
+    let entry = NewEntry::new(&value).cost(Duration::from_millis(5));
+    let names: Vec<_> = (0..1000).map(key).collect();
+    for name in &names {
+        cache.set(name, entry)?;
+    }
+    let pick = |round: u64| &names[usize::try_from(round % 1000).unwrap_or_default()][..];
+    let mut room = Vec::with_capacity(100);
+    time("get 100 B with a cost", ROUNDS, |round| {
+        black_box(cache.get_into(pick(round), &mut room).is_ok());
+        Ok(())
+    })?;
+    time("claim and release a refresh", ROUNDS, |round| {
+        cache.claim(pick(round), ClaimRequest::new(round).refresh())?;
+        black_box(cache.release(pick(round), round)?);
+        Ok(())
+    })?;
+    time("claim and complete 100 B new, evicting", 900_000, |round| {
+        let name = key(1000 + round);
+        cache.claim(&name, ClaimRequest::new(round))?;
+        black_box(cache.complete(&name, round, entry)?);
+        Ok(())
+    })
+}
+
 fn bookkeeping(path: &Path) -> Outcome {
     let cache = SharedCache::open(path, BYTES)?;
     for len in [20, 100, 1000] {
@@ -204,6 +233,7 @@ fn main() -> Outcome {
     drop(SharedCache::open(&path, BYTES)?);
     println!("made in {made:?}, opened in {:?}", start.elapsed());
     let outcome = speed(&path)
+        .and_then(|()| flights(&path))
         .and_then(|()| bookkeeping(&path))
         .and_then(|()| mixed(&path, 40_000))
         .and_then(|()| mixed(&path, 400_000));

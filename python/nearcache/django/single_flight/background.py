@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from asgiref.sync import _restore_context
 from django.conf import settings
 
 from nearcache.django.single_flight.run import arun, run
@@ -72,10 +73,13 @@ def start_thread(call: Any, flow: Generator[Any, Any, Any]) -> bool:
     if _pool is None:
         _pool = _Pool()
     context = contextvars.copy_context()
-    return _pool.start(lambda: context.run(_run_and_close, call, flow))
+    return _pool.start(lambda: context.run(_run_and_close, context, call, flow))
 
 
-def _run_and_close(call: Any, flow: Generator[Any, Any, Any]) -> None:
+def _run_and_close(context: contextvars.Context, call: Any, flow: Generator[Any, Any, Any]) -> None:
+    # From asgiref 3.13 on, a Local is seen by the thread that set it alone, unless asgiref itself moves it to
+    # another one. Django keeps the language and the time zone in Locals.
+    _restore_context(context)
     # A cache that is imported before the settings are read does not load models.
     from django.db import connections  # noqa: PLC0415
 

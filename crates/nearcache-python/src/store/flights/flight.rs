@@ -1,15 +1,15 @@
 //! A leader, as Python keeps it while it computes.
 
-use std::any;
 use std::sync::{Arc, Mutex};
 
 use nearcache::local::FlightId;
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 
-use super::ProcessLeader;
+use super::failure::{Failure, Raised};
 #[cfg(shared)]
 use super::machine::MachineLead;
+use super::process_leader::ProcessLeader;
 use crate::arguments::Any;
 use crate::errors::error;
 use crate::values::Encoded;
@@ -42,23 +42,6 @@ pub(crate) trait HeldLock: Send {
 
     /// Notes that the lock was released, or is another machine's.
     fn end(&mut self);
-}
-
-/// What a leader leaves to its waiters instead of a value.
-type Failure = Arc<dyn any::Any + Send + Sync>;
-
-/// The exception of a leader, which its waiters raise, too.
-pub(super) struct Raised(pub(super) Py<PyBaseException>);
-
-/// The waiters are to ask again.
-#[cfg(shared)]
-pub(super) struct Retry;
-
-#[cfg(shared)]
-impl Retry {
-    pub(super) fn failure() -> Failure {
-        Arc::new(Self)
-    }
 }
 
 impl Lead {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nearcache::shared::FlightId;
 use pyo3::prelude::*;
 
-use super::ProcessLeader;
-use super::flight::Retry;
+use super::failure::Retry;
+use super::process_leader::ProcessLeader;
 use crate::clock::Now;
 use crate::memory::vec;
 

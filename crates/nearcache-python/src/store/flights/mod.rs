@@ -5,21 +5,22 @@
 //! `single_flight` has the order of events.
 
 mod counts;
+mod failure;
 mod flight;
 #[cfg(shared)]
 mod machine;
 #[cfg(unix)]
 mod process;
+mod process_leader;
 mod wait;
 
 use std::time::Duration;
 
 use nearcache::Timestamp;
-use nearcache::local::Leader;
 use pyo3::prelude::*;
 
 use crate::arguments::{Any, Argument};
-use crate::values::{Stored, Timing};
+use crate::values::Timing;
 
 pub(crate) use counts::{FlightCounts, FlightEvent};
 #[cfg(unix)]
@@ -31,25 +32,11 @@ pub(crate) use machine::{FlightFile, HeldFlight, MachineLead, name_of};
 pub(crate) use nearcache::shared::FlightId as MachineFlightId;
 #[cfg(unix)]
 pub(crate) use process::ProcessFlights;
-pub(crate) use wait::{FlightWait, Outcome, OwnLead, TaskWaker, Wait};
+pub(crate) use wait::{FlightWait, Joined, Outcome, OwnLead, TaskWaker, Wait};
 
 /// There are no files of flights on this platform.
 #[cfg(not(shared))]
 pub(crate) type MachineFlightId = std::convert::Infallible;
-
-/// What a caller finds that wants the value of a key.
-pub(crate) enum Joined {
-    /// There is a value.
-    Hit(Py<PyAny>),
-    /// There is an old value, and another caller computes the new one.
-    Stale(Py<PyAny>),
-    /// The caller has to compute the value. There may be an old one.
-    Leader(Lead, Option<Py<PyAny>>),
-    /// Another caller computes the value.
-    Waiter(Wait),
-    /// Something has changed: the caller asks again.
-    Again,
-}
 
 /// What a read finds that may ask for the value to be computed before it expires.
 pub(crate) enum EarlyRead {
@@ -80,9 +67,6 @@ impl Computed<'_, '_> {
         Timing::new(duration(self.cost), duration(self.stale))
     }
 }
-
-/// A leader in this process.
-pub(crate) type ProcessLeader = Leader<'static, Stored>;
 
 /// Returns whether a value is to be computed now, although it has not expired: `XFetch` (Vattani, Chierichetti & Lowenstein,
 /// "Optimal probabilistic cache stampede prevention", PVLDB 2015). The closer the end and the longer the computing, the

@@ -3,7 +3,9 @@
 use nearcache::local::{Frozen, Joined as EngineJoined, RawCache};
 use nearcache::{Eviction, OutOfMemory, Timestamp};
 
-use super::{FlightCounts, Joined, Lead, Wait};
+use super::counts::FlightCounts;
+use super::flight::Lead;
+use super::wait::{Joined, Wait};
 use crate::values::Stored;
 
 /// No entry is ever stored here, so no time is read.

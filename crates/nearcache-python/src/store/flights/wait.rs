@@ -8,12 +8,12 @@ use nearcache::local::{Waited, Waiter};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::flight::Raised;
+use super::failure::Raised;
 #[cfg(shared)]
-use super::flight::Retry;
+use super::failure::Retry;
+use super::flight::Lead;
 #[cfg(shared)]
 use super::machine::{HeldFlight, Watcher};
-use super::{Joined, Lead};
 use crate::errors::error;
 use crate::objects::interned;
 use crate::values::Stored;
@@ -27,6 +27,20 @@ pub(crate) enum Wait {
     /// For a flight of a file whose leader is in another process. Looks at the file.
     #[cfg(shared)]
     Watcher(Watcher),
+}
+
+/// What a caller finds that wants the value of a key.
+pub(crate) enum Joined {
+    /// There is a value.
+    Hit(Py<PyAny>),
+    /// There is an old value, and another caller computes the new one.
+    Stale(Py<PyAny>),
+    /// The caller has to compute the value. There may be an old one.
+    Leader(Lead, Option<Py<PyAny>>),
+    /// Another caller computes the value.
+    Waiter(Wait),
+    /// Something has changed: the caller asks again.
+    Again,
 }
 
 /// What a waiter has waited for.

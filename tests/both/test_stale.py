@@ -1,0 +1,475 @@
+"""Old values that `get_or_set` returns after they have expired, and who computes the new ones."""
+
+import asyncio
+import contextvars
+import logging
+import textwrap
+import threading
+
+import pytest
+from django.test import override_settings
+from django.utils import translation
+
+from nearcache.django.single_flight import background
+from support.flights import LONG, Calling, Computation, leading, waiters
+from support.isolated import run
+
+pytestmark = pytest.mark.memory_only("a TieredCache has tests of its own")
+
+STALE = {"timeout": 10, "stale": 100}
+
+
+class FailedError(Exception):
+    pass
+
+
+@pytest.fixture
+def cache(make_cache, clock):
+    return make_cache(CLOCK=clock.path)
+
+
+@pytest.fixture
+def expired(cache, clock):
+    """Return a cache whose key has an old value."""
+    assert cache.get_or_set("key", lambda: ["old"], **STALE) == ["old"]
+    clock.advance(10)
+    return cache
+
+
+class TestCallers:
+    def test_one_computes_and_the_others_get_the_old_value_at_once(self, expired):
+        with leading(expired, computation=Computation(["new"], held=True), **STALE) as (computation, leader):
+            own = Computation("own")
+            assert [expired.get_or_set("key", own, **STALE) for _ in range(3)] == [["old"]] * 3
+            assert asyncio.run(expired.aget_or_set("key", own, **STALE)) == ["old"]
+            computation.finish()
+            assert leader.result == ["new"]
+            assert own.calls == 0
+        assert expired.get("key") == ["new"]
+        stats = expired.stats()
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (4, 1, 0)
+
+    def test_of_64_threads_one_computes_at_each_expiry(self, cache, clock):
+        threads, computation = 64, Computation()
+        start = threading.Barrier(threads)
+
+        def call():
+            start.wait()
+            return cache.get_or_set("key", computation, **STALE)
+
+        for expiry in range(1, 5):
+            computation.outcome = expiry
+            calls = [Calling(call) for _ in range(threads)]
+            assert {one.result for one in calls} <= {expiry, expiry - 1}
+            assert computation.calls == expiry
+            clock.advance(10)
+
+    def test_of_100_tasks_one_computes_at_each_expiry(self, cache, clock):
+        calls = []
+
+        async def compute():
+            calls.append(True)
+            await asyncio.sleep(0.001)
+            return len(calls)
+
+        async def use():
+            for expiry in range(1, 5):
+                values = await asyncio.gather(
+                    *(cache.aget_or_set("key", compute, **STALE) for _ in range(100))
+                )
+                assert values.count(expiry) == (100 if expiry == 1 else 1)
+                assert set(values) <= {expiry, expiry - 1}
+                clock.advance(10)
+
+        asyncio.run(use())
+        assert len(calls) == 4
+
+    def test_that_do_not_want_it_wait_for_the_new_value(self, expired):
+        with leading(expired, computation=Computation("new", held=True), **STALE) as (computation, _):
+            (waiter,) = waiters(expired, 1, stale=0)
+            computation.finish()
+            assert waiter.result == "new"
+
+    def test_of_other_methods_miss(self, expired):
+        assert expired.get("key") is None
+        assert expired.get_many(["key"]) == {}
+        assert not expired.has_key("key")
+        assert expired.ttl("key") == 0
+        assert expired.touch("key") is False
+        with pytest.raises(ValueError, match="not found"):
+            expired.incr("key")
+        assert expired.add("key", "added") is True
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "added"
+
+    def test_want_it_no_longer_when_it_is_too_old(self, expired, clock):
+        clock.advance(100)
+        with leading(expired, computation=Computation("new", held=True), **STALE) as (computation, _):
+            (waiter,) = waiters(expired, 1, **STALE)
+            computation.finish()
+            assert waiter.result == "new"
+        assert expired.stats().refreshes == 0
+
+    def test_want_it_until_the_last_moment(self, expired, clock):
+        clock.advance(99)
+        with leading(expired, **STALE):
+            assert expired.get_or_set("key", lambda: "own", **STALE) == ["old"]
+
+    def test_may_accept_less_than_was_stored(self, expired, clock):
+        clock.advance(50)
+        assert expired.get_or_set("key", lambda: "new", timeout=10, stale=50) == "new"
+        assert expired.stats().refreshes == 0
+
+    def test_each_get_a_copy(self, expired):
+        with leading(expired, **STALE):
+            expired.get_or_set("key", lambda: "own", **STALE).append("changed")
+            assert expired.get_or_set("key", lambda: "own", **STALE) == ["old"]
+
+    def test_of_a_key_that_was_deleted_compute(self, expired):
+        expired.delete("key")
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+        assert expired.stats().refreshes == 0
+
+    def test_of_a_key_without_expiry_hit(self, cache, clock):
+        cache.get_or_set("key", lambda: "forever", None, stale=5)
+        clock.advance(1e9)
+        assert cache.get_or_set("key", lambda: "new", None, stale=5) == "forever"
+
+    def test_get_a_value_that_is_no_function_as_new(self, expired):
+        assert expired.get_or_set("key", "new", **STALE) == "new"
+        assert expired.get("key") == "new"
+
+    def test_options_of_the_cache_say_so(self, make_cache, clock):
+        cache = make_cache(CLOCK=clock.path, TIMEOUT=10, GET_OR_SET={"stale": 100})
+        cache.get_or_set("key", lambda: "old")
+        clock.advance(10)
+        with leading(cache):
+            assert cache.get_or_set("key", lambda: "own") == "old"
+
+
+class TestDeletion:
+    def test_during_a_refresh_keeps_the_new_value_out(self, expired):
+        with leading(expired, **STALE) as (computation, leader):
+            expired.delete("key")
+            computation.finish()
+            assert leader.result == "leader's"
+        assert "key" not in expired
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+
+class TestFailure:
+    def test_keeps_the_old_value_and_is_logged(self, expired, caplog):
+        with caplog.at_level(logging.ERROR, logger="nearcache"):
+            assert expired.get_or_set("key", Computation(FailedError("why")), **STALE) == ["old"]
+        (record,) = caplog.records
+        assert record.name == "nearcache"
+        assert "'key'" in record.getMessage()
+        assert record.exc_info[0] is FailedError
+        stats = expired.stats()
+        assert (stats.refreshes, stats.failed_refreshes) == (1, 1)
+
+    def test_of_a_task_keeps_the_old_value(self, expired, caplog):
+        async def fail():
+            await asyncio.sleep(0)
+            raise FailedError
+
+        assert asyncio.run(expired.aget_or_set("key", fail, **STALE)) == ["old"]
+        assert len(caplog.records) == 1
+
+    def test_lets_the_next_caller_try(self, expired, caplog):
+        failing = Computation(FailedError())
+        assert [expired.get_or_set("key", failing, **STALE) for _ in range(3)] == [["old"]] * 3
+        assert failing.calls == len(caplog.records) == 3
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+    def test_is_raised_when_the_old_value_is_too_old(self, expired, clock):
+        clock.advance(100)
+        with pytest.raises(FailedError):
+            expired.get_or_set("key", Computation(FailedError()), **STALE)
+
+    def test_of_a_value_that_cannot_be_stored_keeps_the_old_one(self, expired, caplog):
+        assert expired.get_or_set("key", threading.Lock, **STALE) == ["old"]
+        assert len(caplog.records) == 1
+
+    def test_that_is_no_exception_is_raised(self, expired):
+        with pytest.raises(KeyboardInterrupt):
+            expired.get_or_set("key", Computation(KeyboardInterrupt()), **STALE)
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+
+BACKGROUND = {**STALE, "refresh": "background"}
+
+
+def wait_for_refreshes():
+    """Return when the refreshes that have been started are over."""
+    pool = background._pool
+    for _ in range(background.THREADS + background.WAITING):
+        assert pool.places.acquire(timeout=LONG)
+    pool.places.release(background.THREADS + background.WAITING)
+
+
+class TestBackground:
+    def test_caller_gets_the_old_value_and_a_thread_computes(self, expired):
+        computation = Computation("new", held=True)
+        assert expired.get_or_set("key", computation, **BACKGROUND) == ["old"]
+        assert computation.began.wait(LONG)
+        assert expired.get_or_set("key", lambda: "own", **BACKGROUND) == ["old"]
+        computation.finish()
+        wait_for_refreshes()
+        assert expired.get("key") == "new"
+        stats = expired.stats()
+        assert (stats.stale_hits, stats.refreshes) == (2, 1)
+
+    def test_first_value_is_computed_by_the_caller(self, cache):
+        assert cache.get_or_set("key", threading.get_ident, **BACKGROUND) == threading.get_ident()
+
+    def test_thread_has_the_caller_s_context(self, expired):
+        tenant = contextvars.ContextVar("tenant", default=None)
+        tenant.set("own")
+        with translation.override("fr"):
+            expired.get_or_set("key", lambda: (tenant.get(), translation.get_language()), **BACKGROUND)
+        tenant.set("changed")
+        wait_for_refreshes()
+        assert expired.get("key") == ("own", "fr")
+
+    def test_thread_does_not_change_the_caller_s_context(self, expired):
+        tenant = contextvars.ContextVar("tenant", default="own")
+        expired.get_or_set("key", lambda: tenant.set("changed") and "new", **BACKGROUND)
+        wait_for_refreshes()
+        assert expired.get("key") == "new"
+        assert tenant.get() == "own"
+
+    @pytest.mark.parametrize("result", ["new", FailedError()], ids=["value", "error"])
+    def test_thread_closes_its_connections(self, expired, monkeypatch, result):
+        closed = []
+        monkeypatch.setattr(
+            "django.db.connections.close_all", lambda: closed.append(threading.get_ident()), raising=False
+        )
+        computation = Computation(result)
+        expired.get_or_set("key", computation, **BACKGROUND)
+        wait_for_refreshes()
+        assert computation.calls == len(closed) == 1
+        assert closed[0] != threading.get_ident()
+
+    def test_failure_keeps_the_old_value_and_is_logged(self, expired, caplog):
+        assert expired.get_or_set("key", Computation(FailedError()), **BACKGROUND) == ["old"]
+        wait_for_refreshes()
+        assert len(caplog.records) == 1
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+        assert expired.stats().failed_refreshes == 1
+
+    def test_threads_and_refreshes_that_wait_are_bounded(self, cache, clock):
+        most = background.THREADS + background.WAITING
+        keys = [f"key-{number}" for number in range(most + 2)]
+        for key in keys:
+            cache.get_or_set(key, lambda: "old", **STALE)
+        clock.advance(10)
+        computation = Computation("new", held=True)
+        values = [cache.get_or_set(key, computation, **BACKGROUND) for key in keys[:most]]
+        assert values == ["old"] * most
+        # There is no place: the callers compute.
+        assert [cache.get_or_set(key, lambda: "own", **BACKGROUND) for key in keys[most:]] == ["own"] * 2
+        assert computation.calls <= background.THREADS
+        computation.finish()
+        wait_for_refreshes()
+        assert computation.calls == most
+        assert set(cache.get_many(keys).values()) == {"new", "own"}
+
+    @override_settings(NEARCACHE_BACKGROUND_REFRESH=False)
+    def test_can_be_switched_off(self, expired):
+        assert expired.get_or_set("key", threading.get_ident, **BACKGROUND) == threading.get_ident()
+        assert expired.get("key") == threading.get_ident()
+
+    @override_settings(NEARCACHE_BACKGROUND_REFRESH=False)
+    def test_of_a_task_can_be_switched_off(self, expired):
+        assert asyncio.run(expired.aget_or_set("key", lambda: "new", **BACKGROUND)) == "new"
+
+    def test_of_a_task_is_a_task_with_its_context(self, expired):
+        tenant = contextvars.ContextVar("tenant", default=None)
+
+        async def use():
+            go = asyncio.Event()
+
+            async def compute():
+                await go.wait()
+                return tenant.get()
+
+            tenant.set("own")
+            assert await expired.aget_or_set("key", compute, **BACKGROUND) == ["old"]
+            tenant.set("changed")
+            assert await expired.aget_or_set("key", lambda: "other's", **BACKGROUND) == ["old"]
+            (task,) = background._tasks
+            go.set()
+            await task
+            assert not background._tasks
+
+        asyncio.run(use())
+        assert expired.get("key") == "own"
+
+    def test_task_that_is_cancelled_at_the_end_of_the_loop_is_computed_again(self, expired):
+        async def use():
+            assert await expired.aget_or_set("key", asyncio.Event().wait, **BACKGROUND) == ["old"]
+            await asyncio.sleep(0)
+
+        asyncio.run(use())
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+    def test_refresh_that_was_started_is_finished_at_exit(self, tmp_path):
+        program = """
+            import sys, time
+            from django.conf import settings
+            settings.configure()
+            from nearcache.django import LocalCache
+            from support.manual_clock import CLOCK
+
+            cache = LocalCache("exit", {"OPTIONS": {"CLOCK": CLOCK.path}})
+            keys = [f"key-{number}" for number in range(20)]
+            for key in keys:
+                cache.get_or_set(key, lambda: "old", 10, stale=100)
+            CLOCK.advance(10)
+
+            def compute(key):
+                time.sleep(0.01)
+                with open(sys.argv[1], "a") as file:
+                    file.write(f"{key}\\n")
+                return "new"
+
+            for key in keys:
+                value = cache.get_or_set(
+                    key, lambda key=key: compute(key), 10, stale=100, refresh="background"
+                )
+                assert value == "old"
+        """
+        run("-c", textwrap.dedent(program), str(tmp_path / "finished"))
+        finished = (tmp_path / "finished").read_text().split()
+        assert sorted(finished) == sorted(f"key-{number}" for number in range(20))
+
+
+class TestEarly:
+    """XFetch, with a beta so large that a value is always due."""
+
+    EARLY = {"timeout": 1000, "early": 1e12}  # noqa: RUF012
+
+    @pytest.fixture
+    def filled(self, cache):
+        def compute():
+            threading.Event().wait(0.002)
+            return "old"
+
+        cache.get_or_set("key", compute, 1000)
+        return cache
+
+    def test_one_computes_and_the_others_get_the_value(self, filled):
+        with leading(filled, **self.EARLY) as (computation, leader):
+            own = Computation("own")
+            assert filled.get_or_set("key", own, **self.EARLY) == "old"
+            assert asyncio.run(filled.aget_or_set("key", own, **self.EARLY)) == "old"
+            assert filled.get("key") == "old"
+            computation.finish()
+            assert leader.result == "leader's"
+            assert own.calls == 0
+        assert filled.get("key") == "leader's"
+        assert filled.stats().refreshes == 1
+
+    def test_task_computes(self, filled):
+        assert asyncio.run(filled.aget_or_set("key", lambda: "new", **self.EARLY)) == "new"
+        assert filled.get("key") == "new"
+
+    def test_failure_keeps_the_value(self, filled, caplog):
+        assert filled.get_or_set("key", Computation(FailedError()), **self.EARLY) == "old"
+        assert len(caplog.records) == 1
+        assert filled.get("key") == "old"
+
+    def test_background_computes(self, filled):
+        assert filled.get_or_set("key", lambda: "new", refresh="background", **self.EARLY) == "old"
+        wait_for_refreshes()
+        assert filled.get("key") == "new"
+
+    def test_0_never_computes_early(self, filled, clock):
+        clock.advance(999)
+        own = Computation("own")
+        assert {filled.get_or_set("key", own, 1000) for _ in range(1000)} == {"old"}
+        assert own.calls == 0
+
+    def test_value_without_expiry_is_never_due(self, cache):
+        cache.get_or_set("key", lambda: "old", None)
+        assert cache.get_or_set("key", lambda: "new", None, early=1e12) == "old"
+
+    def test_value_that_was_not_computed_is_never_due(self, cache):
+        cache.set("key", "old", 1000)
+        assert cache.get_or_set("key", lambda: "new", **self.EARLY) == "old"
+
+    def test_small_beta_computes_near_the_end_only(self, filled, clock):
+        own = Computation("own")
+        assert {filled.get_or_set("key", own, 1000, early=1) for _ in range(1000)} == {"old"}
+        assert own.calls == 0
+
+    def test_default_that_is_no_function_is_not_used(self, filled):
+        assert filled.get_or_set("key", "new", **self.EARLY) == "old"
+        assert asyncio.run(filled.aget_or_set("key", "new", **self.EARLY)) == "old"
+
+    def test_option_of_the_cache_is_the_default(self, make_cache, clock):
+        cache = make_cache(CLOCK=clock.path, GET_OR_SET={"early": 1e12})
+
+        def compute():
+            threading.Event().wait(0.002)
+            return "old"
+
+        cache.get_or_set("key", compute)
+        assert cache.get_or_set("key", lambda: "own", early=0) == "old"
+        assert cache.get_or_set("key", lambda: "new") == "new"
+
+
+class TestJitter:
+    @staticmethod
+    def lifetimes(cache, keys):
+        return [cache.pttl(key) / 1000 for key in keys]
+
+    def check(self, lifetimes, least, most):
+        assert least <= min(lifetimes)
+        assert max(lifetimes) <= most
+        # About a tenth of so many random numbers is in each tenth of the range.
+        for tenth in range(10):
+            low = least + (most - least) * tenth / 10
+            assert sum(low <= one <= low + (most - least) / 10 for one in lifetimes) >= len(lifetimes) / 20
+
+    def test_of_a_call_shortens_the_timeout(self, cache):
+        keys = range(1000)
+        for key in keys:
+            cache.get_or_set(key, lambda: 1, 1000, jitter=0.5)
+        self.check(self.lifetimes(cache, keys), 500, 1000)
+
+    @pytest.mark.parametrize(
+        "store",
+        [
+            lambda cache, keys: [cache.set(key, 1, 1000) for key in keys],
+            lambda cache, keys: [cache.add(key, 1, 1000) for key in keys],
+            lambda cache, keys: cache.set_many(dict.fromkeys(keys, 1), 1000),
+            lambda cache, keys: [cache.get_or_set(key, lambda: 1, 1000) for key in keys],
+        ],
+        ids=["set", "add", "set_many", "get_or_set"],
+    )
+    def test_of_the_cache_shortens_all_timeouts(self, make_cache, clock, store):
+        cache, keys = make_cache(CLOCK=clock.path, JITTER=0.2), range(1000)
+        store(cache, keys)
+        self.check(self.lifetimes(cache, keys), 800, 1000)
+
+    def test_of_get_or_set_replaces_that_of_the_cache(self, make_cache, clock):
+        cache = make_cache(CLOCK=clock.path, JITTER=0.9, GET_OR_SET={"jitter": 0})
+        for key in range(100):
+            cache.get_or_set(key, lambda: 1, 1000)
+        assert set(self.lifetimes(cache, range(100))) == {1000}
+
+    def test_does_not_change_timeouts_that_are_given_later(self, make_cache, clock):
+        cache = make_cache(CLOCK=clock.path, JITTER=0.9)
+        cache.set("key", 1)
+        cache.touch("key", 1000)
+        assert cache.ttl("key") == 1000
+        cache.expire("key", 500)
+        assert cache.ttl("key") == 500
+
+    def test_leaves_values_without_expiry_alone(self, make_cache, clock):
+        cache = make_cache(CLOCK=clock.path, JITTER=0.9)
+        cache.set("key", 1, None)
+        assert cache.ttl("key") is None
+        cache.set("key", 1, 0)
+        assert "key" not in cache
