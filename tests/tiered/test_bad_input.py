@@ -106,6 +106,8 @@ class TestLocation:
 
 
 WRONG = {
+    "GET_OR_SET": [5, "stale", None],
+    "JITTER": [-1, 1, "x", None, True],
     "NEAR": [True, "remote", 1, ""],
     "MAX_MEMORY": ["64XB", 0, -1, None, 1.5, True, []],
     "NEAR_TTL": [0, -1, "soon", True, float("nan"), float("inf")],

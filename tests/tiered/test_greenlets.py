@@ -365,7 +365,7 @@ def test_single_flight_lets_others_run(green, server):
 
 def test_a_greenlet_waits_for_another_machine(green, server):
     with server.client() as client:
-        client.command("SET", ":nearcache-lock:{:1:key}", "another", "PX", 200)
+        client.command("SET", ":nearcache-lock:{:1:key}", "another", "PX", 2000)
     program = """
         cache = cache_of(NEAR=None)
         values = []

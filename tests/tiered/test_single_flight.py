@@ -11,6 +11,7 @@ import uuid
 import pytest
 
 from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
+from support.redis_servers.messages import REPLY, REQUEST
 from support.redis_servers.waiting import wait_until
 from support.tiered import cluster_url
 
@@ -247,6 +248,41 @@ def test_where_there_is_no_file_the_process_is_the_scope(make_tiered, server, tm
     assert len([message for message in messages if "file of flights" in message]) == 1
 
 
+@pytest.fixture
+def without_directory(tmp_path, monkeypatch):
+    """Let there be no place for the files of this machine."""
+    monkeypatch.setattr("nearcache.django.location.SHARED_MEMORY", tmp_path / "missing")
+
+
+@pytest.mark.usefixtures("without_directory")
+def test_where_there_is_no_directory_the_process_is_the_scope(make_tiered, server, counted, caplog):
+    cache = make_tiered(server.url, NEAR=None)
+    make_tiered(server.url, NEAR=None)
+    assert ask_in_threads(cache, ["key"], counted, 8) == {("key", "KEY")}
+    assert counted.number == 1
+    messages = [record.getMessage() for record in caplog.records]
+    assert len([message for message in messages if "no directory" in message]) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"stale": LONG}])
+def test_a_value_that_comes_after_a_deletion_is_taken_back(make_tiered, server, proxied, options):
+    cache = make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
+    command = b"EVAL" if options else b"SET"
+    with proxied.hold(REQUEST, command=command) as held:
+        values = []
+        thread = threading.Thread(
+            target=lambda: values.append(cache.get_or_set("key", lambda: "old", LONG, **options))
+        )
+        thread.start()
+        held.wait_seen(1)
+        # The flight was looked at, but the value is not on the server yet.
+        cache.delete("key")
+        held.release()
+        thread.join()
+    assert values == ["old"]
+    wait_until(lambda: server.command("DBSIZE") == 0, "a value that was taken back")
+
+
 class TestServerDown:
     def test_the_error_is_raised(self, make_tiered, server):
         cache = make_tiered(server.url, NEAR=None)
@@ -343,6 +379,36 @@ class TestDistributed:
 
         asyncio.run(main())
         wait_until(lambda: server.command("EXISTS", LOCK) == 0, "a released lock")
+
+    def test_a_lock_is_released_if_nobody_waits_for_it_any_more(self, machine, server, proxied):
+        cache = machine(proxied.url)
+
+        async def main():
+            with proxied.hold(REPLY, command=b"SET") as held:
+                asked = proxied.watch(REQUEST, command=b"SET")
+                task = asyncio.create_task(cache.aget_or_set("key", lambda: "value"))
+                await asyncio.to_thread(asked.wait_seen, 1)
+                task.cancel()
+                await asyncio.wait([task])
+                held.release()
+
+        asyncio.run(main())
+        wait_until(lambda: server.command("EXISTS", LOCK) == 0, "a released lock")
+
+    def test_a_leader_that_forks_keeps_its_lock(self, two, server):
+        def compute():
+            child = os.fork()
+            if child == 0:
+                return "child's"
+            os.waitpid(child, 0)
+            assert server.command("EXISTS", LOCK) == 1
+            return "parent's"
+
+        parent = os.getpid()
+        value = two[0].get_or_set("key", compute)
+        if os.getpid() != parent:
+            os._exit(0)
+        assert (value, two[1].get("key")) == ("parent's", "parent's")
 
     def test_a_key_deleted_by_another_machine_is_not_stored(self, two):
         with Leader(two[0]) as leader:

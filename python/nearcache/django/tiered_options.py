@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from nearcache import _core
 from nearcache.django.greenlets import green_wait
-from nearcache.django.location import file_for
+from nearcache.django.location import file_for, own_directory
 from nearcache.django.option_values import (
     invalid,
     read_flag,
@@ -38,6 +40,8 @@ from nearcache.django.options import (
     timeout,
 )
 from nearcache.django.single_flight.settings import read_get_or_set
+
+_LOG = logging.getLogger("nearcache")
 
 NEAR_TIERS = ("local", "shared", None)
 ON_ERROR = ("raise", "miss", "stale")
@@ -234,7 +238,22 @@ def _flights_path(
         return None
     if near == "shared" and options.get("NEAR_LOCATION") is not None:
         return Path(f"{_near_path(options, locations, key_prefix)}.flights")
-    return file_for(_name("flights", options, locations, key_prefix))
+    return _own_file(own_directory(), _name("flights", options, locations, key_prefix))
+
+
+@functools.cache
+def _own_file(directory: Path, name: str) -> Path | None:
+    """Returns the path of a file in this user's directory; None, and a warning once, if there can be none."""
+    try:
+        return file_for(name)
+    except ImproperlyConfigured as error:
+        _LOG.warning(
+            "nearcache: there is no directory for the file of flights, %s. get_or_set computes once in "
+            "each process instead of once on this machine. %s",
+            directory,
+            error,
+        )
+        return None
 
 
 def _has_side_keys(options: Mapping[str, Any]) -> bool:

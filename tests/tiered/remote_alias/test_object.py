@@ -11,7 +11,15 @@ from nearcache.django.remote_alias.methods import AliasMethods
 from nearcache.django.tiered import AliasTieredCache
 
 # Methods that call others, and no methods.
-INHERITED = {"get_or_set", "aget_or_set", "validate_key", "make_and_validate_key", "key_func"}
+INHERITED = {
+    "get_or_set",
+    "aget_or_set",
+    "get_or_set_many",
+    "aget_or_set_many",
+    "validate_key",
+    "make_and_validate_key",
+    "key_func",
+}
 INHERITED |= {"get_backend_timeout", "stats", "astats", "reset_stats", "areset_stats"}
 INHERITED |= {"reverse_key_func", "pickle_protocol"}
 PUBLIC = [name for name in dir(TieredCache) if not name.startswith("_") and name not in INHERITED]

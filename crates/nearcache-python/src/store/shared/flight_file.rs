@@ -1,6 +1,7 @@
 //! The file as one of flights: for those of its own entries, and for those of a `TieredCache`, whose entries are elsewhere.
 
 use nearcache::shared::FlightId;
+use pyo3::prelude::*;
 
 use super::super::flights::FlightFile;
 use super::access::SharedStore;
@@ -37,12 +38,10 @@ impl SharedStore {
     }
 
     /// Ends the flight of a key, whoever leads it. One lookup, if there is none.
-    pub(crate) fn end_flight(&self, key: &[u8]) {
-        self.with(Now::System, |cache| {
-            if cache.flight(key).is_some() {
-                // If it fails, another process holds the lock and does not go on; the flight ends by its timeout.
-                cache.delete(key).ok();
-            }
-        });
+    pub(crate) fn end_flight(&self, py: Python<'_>, key: &[u8]) {
+        if self.with(Now::System, |cache| cache.flight(key)).is_some() {
+            // If it fails, another process holds the lock and does not go on; the flight ends by its timeout.
+            self.write(py, Now::System, |cache| cache.delete(key)).ok();
+        }
     }
 }

@@ -84,7 +84,7 @@ impl Flights {
     /// Ends the flight of a key that this process writes.
     pub(super) fn end(&self, py: Python<'_>, key: &[u8]) {
         match self.existing(py).filter(|_| SharedStore::takes(key)) {
-            Some(file) => file.end_flight(key),
+            Some(file) => file.end_flight(py, key),
             None => self.process.end(key),
         }
     }
@@ -115,15 +115,15 @@ impl Flights {
             return *file;
         }
         let path = self.path.as_ref()?;
-        let file = match registry::open_shared(py, path.clone(), SIZE) {
-            Ok(file) => Some(file),
-            Err(raised) => {
-                warn_of_failure(py, path, &raised);
-                None
-            }
-        };
-        // If two threads were here, they have the same file.
-        *self.file.get_or_init(|| file)
+        // If two threads are here, they open the same file, and the first one's result counts.
+        let opened = registry::open_shared(py, path.clone(), SIZE);
+        let is_first = self.file.set(opened.as_ref().ok().copied()).is_ok();
+        if let Err(raised) = &opened
+            && is_first
+        {
+            warn_of_failure(py, path, raised);
+        }
+        self.opened()
     }
 }
 
