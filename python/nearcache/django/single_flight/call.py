@@ -41,11 +41,13 @@ class Options:
 
         Raises `TypeError` or `ValueError`.
         """
-        given = {name: value for name, value in (given or {}).items() if value is not None}
+        if not given:
+            return self
+        given = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(self, **check_options(given)) if given else self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """The arguments of a call of ``get_or_set``."""
 

@@ -46,7 +46,8 @@ def get_or_compute(call: Call, step: Step | None) -> Flow:
         if kind == LEAD and call.options.distributed:
             kind, subject, old = yield from lock(call, subject, old, deadline)
         if kind == LEAD:
-            return (yield from lead(call, subject, old))
+            leading = compute(call, subject, None) if old is None else refresh(call, subject, old)
+            return (yield from leading)
         if kind == WAIT:
             step = yield Wait(subject, deadline)
         elif kind == AGAIN:
@@ -91,10 +92,8 @@ def recompute(call: Call, flight: _core.Flight) -> Flow:
     return (yield from compute(call, flight, None, replaces=True))
 
 
-def lead(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
-    """Computes the value of a key, or has it computed if there is an old one."""
-    if old is None:
-        return (yield from compute(call, flight, None))
+def refresh(call: Call, flight: _core.Flight, old: tuple[Any]) -> Flow:
+    """Computes the next value of a key that has an old one, or has it computed in the background."""
     call.cache._count("refreshes")
     computing = compute(call, flight, old)
     if call.options.refresh == "background" and (yield Background(computing)):
@@ -128,8 +127,12 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
 
 def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
     """Stores a value and hands it to the waiters; returns the value that the callers get."""
-    with within(flight):
-        is_kept = call.options.store_if is None or call.options.store_if(value)
+    store_if = call.options.store_if
+    if store_if is None:
+        is_kept = True
+    else:
+        with within(flight):
+            is_kept = store_if(value)
     if not is_kept:
         yield Finish(flight, value)
     elif call.by_methods:

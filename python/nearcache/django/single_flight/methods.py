@@ -83,9 +83,14 @@ class SingleFlight(_core.Backend, BaseCache):
 
     def _overrides_storing(self) -> bool:
         """Returns whether a subclass overrides ``get``, ``add`` or ``set``, or this instance has its own."""
-        kind, own = type(self), vars(self)
-        return any(
-            getattr(kind, name) is not method or name in own for name, method in self._plain_methods.items()
+        kind, own, plain = type(self), vars(self), self._plain_methods
+        return (
+            kind.get is not plain["get"]
+            or kind.add is not plain["add"]
+            or kind.set is not plain["set"]
+            or "get" in own
+            or "add" in own
+            or "set" in own
         )
 
     def get_or_set_many(
