@@ -348,6 +348,9 @@ class Flight:
     def fail(self, raised: BaseException) -> None:
         """Ends the flight with an exception, which the waiters of this process raise, too."""
 
+    def compute_with(self, other: Flight) -> None:
+        """Notes that the value is computed with that of another flight, within which the code runs."""
+
     def abandon(self) -> None:
         """Lets a waiter lead. Has no effect if the flight is over."""
 

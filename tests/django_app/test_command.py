@@ -86,10 +86,12 @@ class TestStats:
         default.get_many(["a", "b", "c"])
         lines = output("stats").splitlines()
         assert lines[0].split() == ["default", "pages", "unnamed"]
-        table = {line[:11].strip(): line[11:].split() for line in lines[1:]}
+        table = {line[:16].strip(): line[16:].split() for line in lines[1:]}
         assert table["hits"] == ["2", "0", "0"]
         assert table["hit ratio"] == ["66.7%", "-", "-"]
         assert table["entries"] == ["2", "0", "0"]
+        assert table["flights"] == ["0", "0", "0"]
+        assert table["time saved"] == ["0.0", "s"] * 3
         assert table["max entries"] == ["-", "10", "-"]
         assert table["max memory"][:2] == ["65,536.0", "KB"]
         assert len({len(line) for line in lines}) == 1

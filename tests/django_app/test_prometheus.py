@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import textwrap
+import time
 
 import pytest
 from django.core.cache import caches
@@ -11,6 +12,7 @@ from django.test import override_settings
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from nearcache.django.prometheus import CacheCollector, register
+from support.flights import leading, waiters
 from support.isolated import run, start
 
 OURS = "nearcache.django.LocalCache"
@@ -107,6 +109,35 @@ class TestOwnNames:
         assert found['nearcache_entries{cache="bounded"}'] == 1
         assert found['nearcache_memory_bytes{cache="bounded"}'] == stats.memory
         assert found['nearcache_max_entries{cache="bounded"}'] == 2
+
+    def test_have_the_counts_of_get_or_set(self, configured, registry, caplog):
+        cache = caches["bounded"]
+        cache.get_or_set("key", lambda: time.sleep(0.01) or "old", 1000, stale=1000)
+        cache.get("key")
+        with leading(cache, "other") as (computation, _):
+            calls = waiters(cache, 2, key="other")
+            computation.finish()
+            assert [one.result for one in calls] == ["leader's"] * 2
+        cache.pexpire("key", 1)
+        while "key" in cache:
+            time.sleep(0.01)
+        with leading(cache, "key", stale=1000) as (computation, _):
+            assert cache.get_or_set("key", lambda: "own", stale=1000) == "old"
+            computation.finish(ZeroDivisionError())
+        stats = cache.stats()
+        assert (stats.flights, stats.waits, stats.stale_hits) == (3, 2, 1)
+        assert (stats.refreshes, stats.failed_refreshes) == (1, 1)
+        assert stats.time_saved >= 0.01
+        found = series(registry)
+        for name, field in (
+            ("flights_total", "flights"),
+            ("waits_total", "waits"),
+            ("expired_hits_total", "stale_hits"),
+            ("refreshes_total", "refreshes"),
+            ("failed_refreshes_total", "failed_refreshes"),
+            ("time_saved_seconds_total", "time_saved"),
+        ):
+            assert found[f'nearcache_{name}{{cache="bounded"}}'] == getattr(stats, field)
 
     def test_omit_bounds_that_are_none(self, configured, registry):
         found = series(registry)

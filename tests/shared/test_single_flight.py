@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
 from support.shared_files import opened
-from support.tiered_flights import FORK, LONG, Counted, Leader, process, waiting
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
 

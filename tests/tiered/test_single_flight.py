@@ -10,10 +10,10 @@ import uuid
 
 import pytest
 
+from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
 from support.redis_servers.messages import REPLY, REQUEST
 from support.redis_servers.waiting import wait_until
 from support.tiered import cluster_url
-from support.tiered_flights import FORK, LONG, Counted, Leader, process, waiting
 
 LOCK = ":nearcache-lock:{:1:key}"
 

@@ -191,6 +191,24 @@ fn a_computation_may_need_other_keys() {
     assert_eq!((value, stored), (3, [Some(3), Some(2), Some(1)]));
 }
 
+/// A caller that computes several values at once asks for one of them meanwhile.
+#[test]
+fn values_that_are_computed_together_do_not_wait_for_each_other() {
+    let cache = cache();
+    let raw = cache.raw();
+    let lead = |key: &[u8]| match raw.join(key, &SystemClock) {
+        Joined::Leader(leader) => leader,
+        other => panic!("{other:?}"),
+    };
+    let (first, mut second) = (lead(b"first"), lead(b"second"));
+    let ask = || first.id().within(|| raw.join(b"second", &SystemClock));
+    assert!(matches!(ask(), Joined::Waiter(_)));
+    second.compute_with(first.id());
+    assert!(matches!(ask(), Joined::Leader(_)));
+    // Others wait as before.
+    assert!(matches!(raw.join(b"second", &SystemClock), Joined::Waiter(_)));
+}
+
 /// Lets `threads` threads compute a key each, and then ask for the next one's, which closes a circle.
 fn circle(caches: &[Cache<u64>]) {
     let computed = AtomicU64::new(0);

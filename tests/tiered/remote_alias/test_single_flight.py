@@ -7,7 +7,7 @@ import logging
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from support.tiered_flights import FORK, LONG, Counted, Leader, process
+from support.flight_processes import FORK, LONG, Counted, Leader, process
 from tiered.remote_alias.remotes import FAILING, FailingCache
 
 FILE_BASED = "django.core.cache.backends.filebased.FileBasedCache"

@@ -190,8 +190,11 @@ impl<'py> Operation<'_, 'py> {
             "refreshes" => FlightEvent::Refresh,
             "failed_refreshes" => FlightEvent::FailedRefresh,
             _ => {
-                let message = format_args!("there is no count {what:?}");
-                return Err(error::<PyValueError>(self.context.py(), message));
+                let py = self.context.py();
+                return Err(error::<PyValueError>(
+                    py,
+                    format_args!("there is no count {what:?}"),
+                ));
             }
         };
         self.entries().count_flight(event);

@@ -193,9 +193,12 @@ def _lead_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow
 
 def _compute_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow:
     """Computes the values of several keys, stores them, and hands them to the waiters."""
+    first, *others = (flight for flight, _ in flights.values())
+    for flight in others:
+        flight.compute_with(first)
     try:
         start = time.perf_counter()
-        values = yield _ComputeMany(list(flights), Compute(next(iter(flights.values()))[0]))
+        values = yield _ComputeMany(list(flights), Compute(first))
         cost = (time.perf_counter() - start) / len(flights)
         for key, (flight, old) in flights.items():
             if key in values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
@@ -96,7 +96,7 @@ class SingleFlight(_core.Backend, BaseCache):
         version: Any = None,
         *,
         stale: float | None = None,
-        refresh: str | None = None,
+        refresh: Literal["caller", "background"] | None = None,
         early: float | None = None,
         jitter: float | None = None,
         lock_timeout: float | None = None,
@@ -157,7 +157,7 @@ class AsyncSingleFlight(SingleFlight):
         version: Any = None,
         *,
         stale: float | None = None,
-        refresh: str | None = None,
+        refresh: Literal["caller", "background"] | None = None,
         early: float | None = None,
         jitter: float | None = None,
         lock_timeout: float | None = None,
@@ -204,7 +204,7 @@ class AsyncSingleFlight(SingleFlight):
         version: Any = None,
         *,
         stale: float | None = None,
-        refresh: str | None = None,
+        refresh: Literal["caller", "background"] | None = None,
         early: float | None = None,
         jitter: float | None = None,
         lock_timeout: float | None = None,

@@ -102,6 +102,10 @@ impl Lead {
         Ok(())
     }
 
+    fn compute_with(&mut self, flight: FlightId) {
+        self.process.compute_with(flight);
+    }
+
     fn fail(self, raised: Py<PyBaseException>) {
         let failure: Failure = Arc::new(Raised(raised));
         self.release_machine().fail(failure);
@@ -167,6 +171,15 @@ impl Flight {
     fn fail(&self, raised: Py<PyBaseException>) {
         if let Some(lead) = self.try_take() {
             lead.fail(raised);
+        }
+    }
+
+    /// Notes that the value is computed together with that of another flight, within which the computation runs.
+    fn compute_with(&self, other: &Bound<'_, Self>) {
+        if let Ok(mut lead) = self.lead.try_lock()
+            && let Some(lead) = lead.as_mut()
+        {
+            lead.compute_with(other.get().id);
         }
     }
 

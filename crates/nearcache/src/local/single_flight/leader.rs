@@ -58,6 +58,8 @@ pub struct Leader<'a, V> {
     id: FlightId,
     /// The need of the computation that this one is a part of.
     _edge: Option<Edge>,
+    /// The flight that this value is computed with.
+    together: Option<Edge>,
 }
 
 impl<'a, V> Leader<'a, V> {
@@ -67,6 +69,15 @@ impl<'a, V> Leader<'a, V> {
             hash,
             id,
             _edge: edge,
+            together: None,
+        }
+    }
+
+    /// Notes that the value is computed together with that of another flight, within which the computation runs: it then does not wait
+    /// for this flight, nor for one that needs this one. O(edges); without room for an edge, it may wait.
+    pub fn compute_with(&mut self, flight: FlightId) {
+        if self.id != FlightId::NONE {
+            self.together = Edge::add(self.id, flight);
         }
     }
 
