@@ -95,10 +95,10 @@ def get_or_compute_many(call: ManyCall, found: dict[Any, Any]) -> Flow:
             if key not in found:
                 step = yield _ForKey(key, Join())
                 _sort(call, key, step, found, flights, waits)
-        deadline = time.monotonic() + call.options.lock_timeout
         if call.options.distributed:
             yield from _lock_many(call, flights, elsewhere, found)
         yield from _lead_many(call, flights, found)
+        deadline = time.monotonic() + call.options.lock_timeout
         while elsewhere:
             yield from _lock_next(call, flights, elsewhere, found, deadline)
             yield from _lead_many(call, flights, found)

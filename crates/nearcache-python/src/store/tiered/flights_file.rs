@@ -8,7 +8,11 @@ use std::path::Path;
 use std::path::PathBuf;
 #[cfg(shared)]
 use std::sync::OnceLock;
+#[cfg(shared)]
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+#[cfg(shared)]
+use nearcache_remote::near::BootTime;
 use pyo3::prelude::*;
 
 use crate::context::CallContext;
@@ -26,6 +30,10 @@ const SIZE: FileSize = FileSize {
     processes: Some(1024),
 };
 
+/// Milliseconds between two looks for a file that does not exist.
+#[cfg(shared)]
+const LOOK_INTERVAL: u64 = 10;
+
 /// The flights of a store: those of the machine, and those of this process for what the file does not take.
 pub(crate) struct Flights {
     pub(super) process: &'static ProcessFlights,
@@ -34,6 +42,9 @@ pub(crate) struct Flights {
     /// Empty before the file is opened, `None` in it if that failed.
     #[cfg(shared)]
     file: OnceLock<Option<&'static SharedStore>>,
+    /// The [`BootTime`] until which the file is not looked for.
+    #[cfg(shared)]
+    next_look: AtomicU64,
 }
 
 impl Flights {
@@ -43,6 +54,8 @@ impl Flights {
             path,
             #[cfg(shared)]
             file: OnceLock::new(),
+            #[cfg(shared)]
+            next_look: AtomicU64::new(0),
         }
     }
 }
@@ -101,13 +114,29 @@ impl Flights {
         self.file.get().copied().flatten()
     }
 
-    /// Returns the file if this process has opened it, or if it exists.
+    /// Returns the file if this process has opened it, or if another process has created it.
     fn existing(&self, py: Python<'_>) -> Option<&'static SharedStore> {
         match self.file.get() {
             Some(file) => *file,
-            None if self.path.as_ref().is_some_and(|path| path.exists()) => self.open(py),
+            None if self.is_created() => self.open(py),
             None => None,
         }
+    }
+
+    /// Looks for the file, unless there was none a moment ago: that takes as long as a tenth of a write.
+    fn is_created(&self) -> bool {
+        let Some(path) = &self.path else {
+            return false;
+        };
+        let now = BootTime::now().as_millis();
+        if now < self.next_look.load(Relaxed) {
+            return false;
+        }
+        let is_created = path.exists();
+        if !is_created {
+            self.next_look.store(now + LOOK_INTERVAL, Relaxed);
+        }
+        is_created
     }
 
     fn open(&self, py: Python<'_>) -> Option<&'static SharedStore> {
