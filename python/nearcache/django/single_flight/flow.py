@@ -38,20 +38,19 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.02
 Flow = Generator[Effect, Any, Any]
 
 
-def get_or_compute(call: Call, step: Step | None) -> Flow:
-    """Returns the value of a key that was missed, or is to be computed early: then ``step`` is a leader's."""
-    deadline = time.monotonic() + call.options.lock_timeout
+def get_or_compute(call: Call, step: Step) -> Flow:
+    """Returns the value of a key that was missed, or is to be computed early, from the first step on."""
     while True:
-        kind, subject, old = (yield Join()) if step is None else step
+        kind, subject, old = step
         if kind == LEAD and call.options.distributed:
-            kind, subject, old = yield from lock(call, subject, old, deadline)
+            kind, subject, old = yield from lock(call, subject, old, call.deadline())
         if kind == LEAD:
             leading = compute(call, subject, None) if old is None else refresh(call, subject, old)
             return (yield from leading)
         if kind == WAIT:
-            step = yield Wait(subject, deadline)
+            step = yield Wait(subject, call.deadline())
         elif kind == AGAIN:
-            step = None
+            step = yield Join()
         else:
             if kind == STALE:
                 call.cache._count("stale_hits")

@@ -105,7 +105,7 @@ def get_or_compute_many(call: ManyCall, found: dict[Any, Any]) -> Flow:
         while waits:
             key, wait = waits.popitem()
             step = yield _ForKey(key, Wait(wait, deadline))
-            if step[0] == AGAIN:
+            while step[0] == AGAIN:
                 step = yield _ForKey(key, Join())
             _sort(call, key, step, found, flights, waits)
             if call.options.distributed:

@@ -62,6 +62,8 @@ class SingleFlight(_core.Backend, BaseCache):
             self.add(key, default, timeout=timeout, version=version)
             return self.get(key, default, version=version)
         call = self._call(key, default, timeout, version, given)
+        if step is None:
+            step = self._join(key, version, call.options.stale, CURRENT.get())
         return run(call, get_or_compute(call, step))
 
     def _call(
@@ -199,6 +201,8 @@ class AsyncSingleFlight(SingleFlight):
                 return step[2][0]
             await self.aadd(key, default, timeout=timeout, version=version)
             return await self.aget(key, default, version=version)
+        if step is None:
+            step = await self._ajoin(key, version, call.options.stale, CURRENT.get())
         return await arun(call, get_or_compute(call, step))
 
     async def aget_or_set_many(
