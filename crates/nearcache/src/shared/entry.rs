@@ -95,7 +95,8 @@ pub struct EntryInfo {
     pub stale_until: Option<Timestamp>,
     /// How long the value took to compute; zero if that is unknown.
     pub cost: Duration,
-    /// Identifies this write of the entry, for [`set_if_unchanged`](super::SharedCache::set_if_unchanged).
+    /// Identifies this write of the entry, for
+    /// [`insert_entry_if_unchanged`](super::SharedCache::insert_entry_if_unchanged).
     pub stamp: Stamp,
 }
 

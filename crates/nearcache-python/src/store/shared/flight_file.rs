@@ -41,7 +41,7 @@ impl SharedStore {
         self.with(Now::System, |cache| {
             if cache.flight(key).is_some() {
                 // If it fails, another process holds the lock and does not go on; the flight ends by its timeout.
-                cache.delete(key).ok();
+                cache.remove(key).ok();
             }
         });
     }

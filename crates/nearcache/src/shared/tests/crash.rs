@@ -20,7 +20,7 @@ const INTEGER: u8 = 7;
 const MOST_STORES: u64 = 200_000;
 
 fn set(cache: &SharedCache, key: &[u8], version: u64, len: usize) {
-    cache.set(key, NewEntry::new(&value(key, version, len))).unwrap();
+    cache.insert(key, &value(key, version, len), None).unwrap();
 }
 
 fn name(number: u64) -> Vec<u8> {
@@ -104,10 +104,8 @@ fn death_while_adding_and_replacing() {
         3,
         |cache| others(cache, 50, 3),
         |cache| {
-            cache.add(KEY, NewEntry::new(&value(KEY, NEW, 50))).unwrap();
-            cache
-                .set_if_present(KEY, NewEntry::new(&value(KEY, NEW, 90)))
-                .unwrap();
+            cache.insert_if_absent(KEY, &value(KEY, NEW, 50), None).unwrap();
+            cache.insert_if_present(KEY, &value(KEY, NEW, 90), None).unwrap();
         },
     );
 }
@@ -146,7 +144,7 @@ fn death_while_incrementing() {
         |cache| {
             others(cache, 50, 3);
             cache
-                .set(b"integer", NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
+                .insert_entry(b"integer", NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
                 .unwrap();
         },
         |cache| {
@@ -159,7 +157,7 @@ fn death_while_incrementing() {
                 ]
                 .contains(&counted)
             );
-            cache.delete(b"integer").unwrap();
+            cache.remove(b"integer").unwrap();
         },
     );
 }
@@ -175,8 +173,8 @@ fn death_while_deleting_and_touching() {
         },
         |cache| {
             cache.touch(KEY, Some(Duration::from_mins(1))).unwrap();
-            cache.delete(KEY).unwrap();
-            cache.delete(&name(0)).unwrap();
+            cache.remove(KEY).unwrap();
+            cache.remove(&name(0)).unwrap();
         },
     );
 }
@@ -203,7 +201,7 @@ fn death_while_rejecting_a_large_value() {
             others(cache, 50, 3);
             set(cache, KEY, OLD, 100);
         },
-        |cache| assert!(cache.set(KEY, NewEntry::new(&vec![0; 900_000])).is_err()),
+        |cache| assert!(cache.insert(KEY, &vec![0; 900_000], None).is_err()),
     );
 }
 
@@ -217,7 +215,7 @@ fn death_while_sweeping_expired_entries() {
             let past = Timestamp::from_unix_micros(1);
             for number in 100..400 {
                 cache
-                    .set(
+                    .insert_entry(
                         &name(number),
                         NewEntry::new(&value(&name(number), OLD, 20)).expires_at(past),
                     )
@@ -296,14 +294,14 @@ fn death_while_claiming_and_releasing() {
         3,
         |cache| others(cache, 50, 3),
         |cache| {
-            cache.delete(KEY).unwrap();
+            cache.remove(KEY).unwrap();
             claim(cache, 1, false);
             assert!(cache.release(KEY, 1).unwrap());
-            cache.set(KEY, stale(cache, old)).unwrap();
+            cache.insert_entry(KEY, stale(cache, old)).unwrap();
             claim(cache, 2, false);
             assert!(cache.release(KEY, 2).unwrap());
             read_stale(cache);
-            assert!(!cache.delete(KEY).unwrap());
+            assert!(!cache.remove(KEY).unwrap());
         },
     );
 }
@@ -404,7 +402,7 @@ fn death_while_using_free_space_in_main() {
             others(cache, len, count);
             // Some are in small, whose free space is not used again.
             for number in (0..count).filter(|number| number % 100 == 7) {
-                cache.delete(&name(number)).unwrap();
+                cache.remove(&name(number)).unwrap();
             }
         };
         let act = |cache: &SharedCache| set(cache, KEY, NEW, len - 10);

@@ -19,9 +19,9 @@ use crate::shared::layout::{LOCK, MAIN, SHARD, SMALL, WORD};
 use crate::shared::lock::{self, Owner};
 use crate::shared::lookup::Lookup;
 use crate::shared::mapped_words::{AtomicU64, add};
+use crate::shared::payload::Payload;
 use crate::shared::record::NEVER;
 use crate::shared::ring::Ring;
-use crate::shared::set::Payload;
 use crate::shared::shard::Shard;
 use crate::shared::slot::Queue;
 use crate::shared::writer::{Requirement, Writer};
@@ -112,7 +112,7 @@ impl Heap {
             checksum: self.hashing.checksum(key.hash, bytes, kind)
                 ^ self.hashing.extension_checksum(key.hash, extension),
         };
-        let stored = self.write(0, |writer| writer.set(&key, &payload, Requirement::NONE));
+        let stored = self.write(0, |writer| writer.insert(&key, &payload, Requirement::NONE));
         assert!(matches!(stored, Ok(Ok(true))));
     }
 
@@ -123,7 +123,7 @@ impl Heap {
     fn delete(&self, key: &[u8]) {
         let key = self.hashing.key(key);
         assert!(
-            self.write(0, |writer| writer.delete(&key, Requirement::NONE))
+            self.write(0, |writer| writer.remove(&key, Requirement::NONE))
                 .unwrap()
         );
     }

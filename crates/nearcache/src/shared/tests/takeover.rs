@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::failpoint::{die_before, live_on};
 use super::support::{End, Scratch, spawn, value, wait};
-use crate::shared::{NewEntry, SharedCache};
+use crate::shared::SharedCache;
 
 /// A waiter asks whether the owner is alive after a sleep of 2 ms, then every 10 ms.
 const SOON: Duration = Duration::from_millis(100);
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 5;
 
 fn set(cache: &SharedCache, key: &[u8], len: usize) {
-    cache.set(key, NewEntry::new(&value(key, 1, len))).unwrap();
+    cache.insert(key, &value(key, 1, len), None).unwrap();
 }
 
 /// Lets a child die before a store of `act`; returns how the child ended, and how long the next write took.
@@ -60,5 +60,5 @@ fn writers_go_on_soon_after_a_death_while_overwriting() {
 
 #[test]
 fn writers_go_on_soon_after_a_death_while_deleting() {
-    writers_go_on_soon(|cache| assert!(cache.delete(b"key").unwrap()));
+    writers_go_on_soon(|cache| assert!(cache.remove(b"key").unwrap()));
 }
