@@ -227,7 +227,7 @@ fn a_clock_that_is_set_by_an_hour_does_not_extend_lives_or_end_endless_ones() {
         .clock(Arc::clone(&clock))
         .open()
         .unwrap();
-    let store = |key: &[u8], ttl: Option<u64>| {
+    let insert = |key: &[u8], ttl: Option<u64>| {
         cache.insert(key, b"value", ttl.map(Duration::from_secs)).unwrap();
     };
     let lives = |key: &[u8]| cache.get(key).is_some();
@@ -236,12 +236,12 @@ fn a_clock_that_is_set_by_an_hour_does_not_extend_lives_or_end_endless_ones() {
         (b"day", Some(86_400)),
         (b"ever", None),
     ] {
-        store(key, ttl);
+        insert(key, ttl);
     }
     // Forward: entries that would have expired in that hour have expired.
     clock.set(at(HOUR));
     assert!(!lives(b"minute") && lives(b"day") && lives(b"ever"));
-    store(b"minute", Some(60));
+    insert(b"minute", Some(60));
     assert!(lives(b"minute"));
     // Back again: entries that were written in the future would live an hour too long.
     clock.set(start);
@@ -249,7 +249,7 @@ fn a_clock_that_is_set_by_an_hour_does_not_extend_lives_or_end_endless_ones() {
     // Back to before all entries were written.
     clock.set(at(-HOUR));
     assert!(!lives(b"day") && lives(b"ever"));
-    store(b"minute", Some(60));
+    insert(b"minute", Some(60));
     assert!(lives(b"minute"));
     clock.set(at(-HOUR + 61_000_000));
     assert!(!lives(b"minute") && lives(b"ever"));

@@ -122,18 +122,18 @@ type End = fn(&Cache);
 #[test]
 fn every_write_and_removal_of_the_key_ends_its_flight() {
     let ends: [(&str, End); 7] = [
-        ("set", |cache| cache.insert(KEY, b"new", None).unwrap()),
-        ("add", |cache| {
+        ("insert", |cache| cache.insert(KEY, b"new", None).unwrap()),
+        ("insert_if_absent", |cache| {
             assert!(cache.insert_if_absent(KEY, b"new", None).unwrap());
         }),
-        ("set a longer value", |cache| {
+        ("insert a longer value", |cache| {
             cache.insert(KEY, &[1; 5000], None).unwrap();
         }),
-        ("set and delete", |cache| {
+        ("insert and remove", |cache| {
             cache.insert(KEY, b"new", None).unwrap();
             assert!(cache.remove(KEY).unwrap());
         }),
-        ("delete", |cache| assert!(!cache.remove(KEY).unwrap())),
+        ("remove", |cache| assert!(!cache.remove(KEY).unwrap())),
         ("clear", SharedCache::clear),
         ("incr_or_init", |cache| {
             assert_eq!(

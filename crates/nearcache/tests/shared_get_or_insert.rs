@@ -121,7 +121,7 @@ fn leader_and_waiter(cache: &SharedCache, meanwhile: impl FnOnce()) -> [Vec<u8>;
         });
         wait_until(|| waits(cache) == 1);
         meanwhile();
-        // After a deletion, the waiter leads.
+        // After a removal, the waiter leads.
         wait_until(|| cache.flight(KEY).is_some() || waiter.is_finished());
         go_on.send(()).unwrap();
         [leader, waiter].map(|thread| thread.join().unwrap())
@@ -137,7 +137,7 @@ fn a_waiter_gets_the_leaders_value() {
 }
 
 #[test]
-fn a_value_whose_key_was_written_or_deleted_is_returned_and_not_stored() {
+fn a_value_whose_key_was_written_or_removed_is_returned_and_not_stored() {
     let scratch = Scratch::new("compute-overtaken");
     let cache = open(&scratch);
     let [leader, waiter] = leader_and_waiter(&cache, || cache.insert(KEY, VALUE, None).unwrap());

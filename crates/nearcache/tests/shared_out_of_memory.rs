@@ -65,9 +65,9 @@ type Operation = fn(&SharedCache) -> Outcome;
 
 /// All operations.
 const OPERATIONS: [(&str, Operation); 18] = [
-    ("set", |cache| cache.insert(b"new", &[2; LARGE], None).into()),
+    ("insert", |cache| cache.insert(b"new", &[2; LARGE], None).into()),
     ("replace", |cache| cache.insert(b"key", &[1; LARGE], None).into()),
-    ("add", |cache| {
+    ("insert_if_absent", |cache| {
         cache.insert_if_absent(b"new", b"value", None).into()
     }),
     ("set_if_present", |cache| {
@@ -135,7 +135,7 @@ const OPERATIONS: [(&str, Operation); 18] = [
     ("touch", |cache| {
         cache.touch(b"key", Some(Duration::from_secs(60))).into()
     }),
-    ("delete", |cache| cache.remove(b"not there").into()),
+    ("remove", |cache| cache.remove(b"not there").into()),
     ("stats", |cache| {
         let _ = (cache.stats(), cache.peek(b"key"), cache.expires_at(b"key"));
         Outcome::Done

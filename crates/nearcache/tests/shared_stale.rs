@@ -44,7 +44,7 @@ impl Fixture {
             .stale_until(now.after(15 * SECOND))
     }
 
-    /// Stores the key and lets it expire.
+    /// Inserts the key and lets it expire.
     fn expired() -> Self {
         let fixture = Self::new();
         fixture
@@ -61,7 +61,7 @@ impl Fixture {
         Some((value, found))
     }
 
-    /// Stores so many other entries that the sweep passes all slots.
+    /// Inserts so many other entries that the sweep passes all slots.
     fn sweep(&self) {
         for number in 0..20_000_u32 {
             self.cache
@@ -128,7 +128,7 @@ fn a_stale_entry_is_absent_for_everything_else_and_stays() {
 }
 
 #[test]
-fn a_write_replaces_a_stale_entry_and_a_deletion_removes_it() {
+fn a_write_replaces_a_stale_entry_and_remove_removes_it() {
     let writes: [fn(&Fixture); 4] = [
         |fixture| fixture.cache.insert(KEY, b"new", None).unwrap(),
         |fixture| assert!(fixture.cache.insert_if_absent(KEY, b"new", None).unwrap()),

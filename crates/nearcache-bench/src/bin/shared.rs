@@ -87,11 +87,11 @@ fn speed(path: &Path) -> Outcome {
             black_box(cache.get_into(pick(round), &mut room).is_ok());
             Ok(())
         })?;
-        time(&format!("set {len} B in place"), rounds, |round| {
+        time(&format!("insert {len} B in place"), rounds, |round| {
             Ok(cache.insert(pick(round), &value, None)?)
         })?;
         time(
-            &format!("set {len} B new, evicting"),
+            &format!("insert {len} B new, evicting"),
             rounds.min(900_000),
             |round| Ok(cache.insert(&key(round), &value, None)?),
         )?;
@@ -166,7 +166,7 @@ fn bookkeeping(path: &Path) -> Outcome {
     Ok(())
 }
 
-/// Gets with a set at each miss, overwrites, deletions, times to live; sizes around a kilobyte.
+/// Gets with an insertion at each miss, overwrites, removals, times to live; sizes around a kilobyte.
 fn mixed(path: &Path, keys: u64) -> Outcome {
     let cache = SharedCache::open(path, BYTES)?;
     cache.clear();
@@ -209,7 +209,7 @@ fn mixed(path: &Path, keys: u64) -> Outcome {
     let (report, stats) = (cache.validate()?, cache.stats());
     let at = |part: usize| longest[longest.len() * part / 10_000];
     println!(
-        "mixed, {keys} keys: {:.1} % hits; {:.1} % of the file live records, {:.1} % key and value; {:.2} B moved per B written; set: median {:?}, 99.99 % {:?}, longest {:?}",
+        "mixed, {keys} keys: {:.1} % hits; {:.1} % of the file live records, {:.1} % key and value; {:.2} B moved per B written; insert: median {:?}, 99.99 % {:?}, longest {:?}",
         ratio(hits, gets) * 100.0,
         ratio(report.record_bytes, BYTES) * 100.0,
         ratio(report.payload_bytes, BYTES) * 100.0,

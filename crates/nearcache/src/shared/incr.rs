@@ -30,7 +30,7 @@ pub enum Incremented {
 impl<C: Clock> SharedCache<C> {
     /// Adds `delta` to an integer, atomically and in place.
     ///
-    /// The integer must have been stored with this `kind`, as the 8 bytes of [`i64::to_ne_bytes`]. Its expiry time stays.
+    /// The integer must have been inserted with this `kind`, as the 8 bytes of [`i64::to_ne_bytes`]. Its expiry time stays.
     /// Takes the lock of one shard.
     ///
     /// # Errors

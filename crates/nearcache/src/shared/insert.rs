@@ -172,8 +172,7 @@ impl<C: Clock> SharedCache<C> {
             self.make_space_ahead(key, payload, requirement, words)?;
         }
         self.file().shard_of(key).prefetch(key);
-        let stored = self.lock(key)?.insert(key, payload, requirement)?;
-        Ok(stored)
+        Ok(self.lock(key)?.insert(key, payload, requirement)?)
     }
 
     /// Makes space for a large record before it is written, in slices, so that the lock is held only briefly each time.

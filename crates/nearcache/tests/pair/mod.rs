@@ -383,7 +383,7 @@ impl Pair {
             Step::Insert(number, len, condition, ttl) => self.insert(number, len, condition, ttl),
             Step::InsertKind(number, len, kind, ttl) => self.insert_kind(number, len, kind, ttl),
             Step::InsertStale(number, len, ttl, stale) => {
-                self.insert_stale(key(number), len, None, ttl, stale)
+                self.insert_stale(key(number), len, None, ttl, stale);
             }
             Step::GetStale(number) => self.get_stale(&key(number)),
             Step::Claim(number, is_refresh) => self.claim(&key(number), is_refresh),

@@ -31,7 +31,7 @@ fn opened_in(scratch: &Scratch, boot: u64) -> SharedCache {
         .unwrap()
 }
 
-/// Writes and deletes at random, and records the latest version of each key.
+/// Inserts and removes at random, and records the latest version of each key.
 fn work(cache: &SharedCache, seed: &mut u64, count: u64, latest: &mut HashMap<Vec<u8>, Option<u64>>) {
     for _ in 0..count {
         let key = name(random(seed));
@@ -124,11 +124,11 @@ fn a_long_key_that_is_in_the_index_twice_does_not_restore_an_old_value() {
 fn a_record_that_crosses_the_head_is_not_overwritten() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
-    let set = |cache: &SharedCache, key: &[u8], len| cache.insert(key, &value(key, 1, len), None).unwrap();
-    (0..300).for_each(|number| set(&cache, &name(number), 8000));
+    let insert = |cache: &SharedCache, key: &[u8], len| cache.insert(key, &value(key, 1, len), None).unwrap();
+    (0..300).for_each(|number| insert(&cache, &name(number), 8000));
     // The page with tail and head on the disk is older than the records.
     let old = [MAIN, MAIN + 1].map(|at| control(&cache)[at].load(Ordering::Relaxed));
-    (300..KEYS).for_each(|number| set(&cache, &name(number), 8000));
+    (300..KEYS).for_each(|number| insert(&cache, &name(number), 8000));
     for (at, word) in [MAIN, MAIN + 1].into_iter().zip(old) {
         control(&cache)[at].store(word, Ordering::Relaxed);
     }
@@ -144,8 +144,8 @@ fn a_record_that_crosses_the_head_is_not_overwritten() {
     };
     let at = (0..shard.index.len()).find(crosses).unwrap();
     let key = shard.key_at(at, |_| true).unwrap().unwrap();
-    set(&cache, b"new", 30_000);
-    set(&cache, &key, 7990);
+    insert(&cache, b"new", 30_000);
+    insert(&cache, &key, 7990);
     assert_eq!(cache.get(b"new"), Some(value(b"new", 1, 30_000)));
     assert_eq!(cache.get(&key), Some(value(&key, 1, 7990)));
     cache.validate().unwrap();
