@@ -31,7 +31,7 @@ fn ttl(input: &mut Input<'_>) -> Option<u64> {
 }
 
 fn step(input: &mut Input<'_>) -> Step {
-    match input.byte() % 21 {
+    match input.byte() % 22 {
         0 | 1 => Step::Get(key(input)),
         2 => Step::Insert(key(input), len(input), Condition::Always, ttl(input)),
         3 | 4 => Step::InsertKind(key(input), len(input), input.byte(), ttl(input)),
@@ -50,6 +50,7 @@ fn step(input: &mut Input<'_>) -> Step {
         17 => Step::Claim(key(input), input.byte().is_multiple_of(2)),
         18 => Step::Complete(key(input), len(input), input.word(2), input.word(2)),
         19 => Step::Release(key(input)),
+        20 => Step::IncrOrInit(key(input), i64::from(input.byte()) - 128, ttl(input)),
         _ => Step::Keys,
     }
 }
