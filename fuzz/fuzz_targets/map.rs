@@ -31,12 +31,12 @@ fn ground() -> &'static Ground {
             for number in 0..KEYS {
                 let key = key(number);
                 let len = usize::from(number) * 40 + usize::from(number / 30) * 30_000;
-                cache.set(&key, NewEntry::new(&value(&key, round, len))).unwrap();
+                cache.insert(&key, &value(&key, round, len), None).unwrap();
                 let _ = cache.get(&key);
             }
         }
         cache
-            .set(&key(3), NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
+            .insert_entry(&key(3), NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
             .unwrap();
         let intact = fs::read(&path).unwrap();
         let file = OpenOptions::new().write(true).open(&path).unwrap();

@@ -5,6 +5,7 @@
 mod pair;
 
 use libfuzzer_sys::fuzz_target;
+use nearcache::Condition;
 use nearcache_fuzz::Input;
 use pair::{BYTES, Step, TOO_LARGE, agree};
 
@@ -30,24 +31,26 @@ fn ttl(input: &mut Input<'_>) -> Option<u64> {
 }
 
 fn step(input: &mut Input<'_>) -> Step {
-    match input.byte() % 21 {
+    match input.byte() % 22 {
         0 | 1 => Step::Get(key(input)),
-        2..5 => Step::Set(key(input), len(input), input.byte(), ttl(input)),
-        5 => Step::Add(key(input), len(input)),
-        6 => Step::SetIfPresent(key(input), len(input)),
+        2 => Step::Insert(key(input), len(input), Condition::Always, ttl(input)),
+        3 | 4 => Step::InsertKind(key(input), len(input), input.byte(), ttl(input)),
+        5 => Step::Insert(key(input), len(input), Condition::IfAbsent, ttl(input)),
+        6 => Step::Insert(key(input), len(input), Condition::IfPresent, ttl(input)),
         7 => Step::Integer(key(input), i64::MAX - i64::from(input.byte())),
         8 => Step::Incr(key(input), i64::from(input.byte()) - 128),
         9 => Step::Update(key(input), len(input)),
-        10 => Step::Delete(key(input)),
+        10 => Step::Remove(key(input)),
         11 => Step::Touch(key(input), ttl(input)),
         12 => Step::Clear,
         13 => Step::Advance(input.word(2) / 2),
         14 => Step::StepBack(input.word(2) / 2),
-        15 => Step::SetStale(key(input), len(input), input.word(2), input.word(2)),
+        15 => Step::InsertStale(key(input), len(input), input.word(2), input.word(2)),
         16 => Step::GetStale(key(input)),
         17 => Step::Claim(key(input), input.byte().is_multiple_of(2)),
         18 => Step::Complete(key(input), len(input), input.word(2), input.word(2)),
         19 => Step::Release(key(input)),
+        20 => Step::IncrOrInit(key(input), i64::from(input.byte()) - 128, ttl(input)),
         _ => Step::Keys,
     }
 }

@@ -157,7 +157,7 @@ pub fn run(input: &mut Input<'_>, cache: &SharedCache, most: usize, mut known: K
         }
     }
     cache.clear();
-    let done = cache.set(b"key", NewEntry::new(b"value"));
+    let done = cache.insert(b"key", b"value", None);
     if done.is_ok() {
         assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     }
@@ -185,25 +185,29 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
         len => usize::from(len) * 400,
     };
     let new = value(&key, what, len);
-    let entry =
-        NewEntry::new(&new).expires_at(cache.expiry((what & 64 > 0).then_some(Duration::from_mins(1))));
+    let ttl = (what & 64 > 0).then_some(Duration::from_mins(1));
+    let entry = NewEntry::new(&new).expires_at(cache.expiry(ttl));
     match what % 23 {
         0..4 => known.found(number, cache.get(&key).as_deref()),
-        4..8 => known.written(number, cache.set(&key, entry).map(|()| true), &new),
+        4..8 => known.written(number, cache.insert_entry(&key, entry).map(|()| true), &new),
         8 => {
-            let done = cache.add(&key, entry);
+            let done = cache.insert_if_absent(&key, &new, ttl);
             known.was_there(number, matches!(done, Ok(false)));
             known.written(number, done, &new);
         }
         9 => {
-            let done = cache.set_if_present(&key, entry);
+            let done = cache.insert_if_present(&key, &new, ttl);
             known.was_there(number, matches!(done, Ok(true)));
             known.written(number, done, &new);
         }
         10 => {
             if let Some(found) = cache.peek(&key) {
                 known.was_there(number, true);
-                known.written(number, cache.set_if_unchanged(&key, entry, found.stamp), &new);
+                known.written(
+                    number,
+                    cache.insert_entry_if_unchanged(&key, entry, found.stamp),
+                    &new,
+                );
             }
         }
         11 => {
@@ -226,7 +230,7 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
             Ok(_) => known.was_there(number, true),
             Err(error) => known.failed(number, &error),
         },
-        13 => match cache.delete(&key) {
+        13 => match cache.remove(&key) {
             Ok(was_there) => {
                 known.was_there(number, was_there);
                 known.set(number, Latest::Absent);
@@ -260,7 +264,7 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
         }
         19 => validate(cache, known),
         20 => {
-            let done = cache.set(&key, NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER));
+            let done = cache.insert_entry(&key, NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER));
             known.written(number, done.map(|()| true), &5_i64.to_ne_bytes());
         }
         // Enough writes for rings and recounts to proceed.
@@ -268,14 +272,14 @@ fn step(input: &mut Input<'_>, cache: &SharedCache, known: &mut Known) {
             for more in 0..BURST {
                 let key = self::key(number.wrapping_add(more));
                 let new = value(&key, more, len);
-                let done = cache.set(&key, NewEntry::new(&new)).map(|()| true);
+                let done = cache.insert(&key, &new, None).map(|()| true);
                 known.written(number.wrapping_add(more), done, &new);
             }
         }
         // Entries of other keys: some take slots, and some are evicted.
         _ => {
             for more in 0..BURST {
-                let done = cache.set(&[number, what, more], NewEntry::new(&new[..new.len().min(2000)]));
+                let done = cache.insert(&[number, what, more], &new[..new.len().min(2000)], None);
                 if let Err(error) = done {
                     known.failed(number, &error);
                 }

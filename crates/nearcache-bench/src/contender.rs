@@ -14,7 +14,7 @@ type Key = Box<[u8]>;
 pub trait Contender: Send + Sync {
     /// Whether there is a value.
     fn get(&self, key: u64) -> bool;
-    /// Stores a value.
+    /// Inserts a value.
     fn insert(&self, key: u64);
 }
 

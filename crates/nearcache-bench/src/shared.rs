@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use nearcache::shared::{MIN_BYTES, NewEntry, SharedCache};
+use nearcache::shared::{MIN_BYTES, SharedCache};
 
 use crate::table::hit_ratio;
 
@@ -36,7 +36,7 @@ pub fn replay(path: &Path, keys: &[u64], entries: u64) -> Result<Replayed, Box<d
     let (value, mut room) = (vec![0; usize::try_from(value)?], Vec::new());
     for key in keys.iter().map(|key| key.to_ne_bytes()) {
         if !matches!(cache.get_into(&key, &mut room), Ok(Some(_))) {
-            cache.set(&key, NewEntry::new(&value))?;
+            cache.insert(&key, &value, None)?;
         }
     }
     let stats = cache.stats();

@@ -37,7 +37,7 @@ mod workers {
 
     fn supervise(path: &Path) -> Outcome {
         let cache = SharedCache::open(path, FILE_BYTES)?;
-        cache.set(b"visits", NewEntry::new(&0_i64.to_ne_bytes()).kind(INTEGER))?;
+        cache.insert_entry(b"visits", NewEntry::new(&0_i64.to_ne_bytes()).kind(INTEGER))?;
         let start = || Command::new(env::current_exe()?).arg(path).spawn();
         let workers = (0..WORKERS).map(|_| start()).collect::<Result<Vec<Child>, _>>()?;
         for mut worker in workers {

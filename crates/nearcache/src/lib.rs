@@ -37,13 +37,13 @@
 //! ```
 //! # #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 //! # {
-//! use nearcache::shared::{NewEntry, SharedCache};
+//! use nearcache::shared::SharedCache;
 //!
 //! # let directory = std::env::temp_dir().join(format!("nearcache-front-{}", std::process::id()));
 //! # std::fs::create_dir_all(&directory)?;
 //! # let path = directory.join("pages");
 //! let cache = SharedCache::open(&path, 64 << 20)?; // 64 MiB
-//! cache.set(b"/about", NewEntry::new(b"<h1>About</h1>"))?;
+//! cache.insert(b"/about", b"<h1>About</h1>", None)?;
 //!
 //! let in_another_process = SharedCache::open(&path, 64 << 20)?;
 //! assert_eq!(in_another_process.get(b"/about").as_deref(), Some(&b"<h1>About</h1>"[..]));

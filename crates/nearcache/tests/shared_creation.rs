@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use nearcache::Condition;
 use nearcache::shared::{Incremented, NewEntry, OpenError, SharedCache, remove_unused};
 use support::{End, Scratch, shared_words, signal, spawn, wait, with_room_for};
 
@@ -25,7 +26,7 @@ const CREATION_LOCK: i64 = (1 << 50) - 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn works(cache: &SharedCache) {
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }
@@ -66,7 +67,9 @@ fn start_at_once(path: &Path, processes: u64) -> usize {
                     }
                 };
                 let zero = 0_i64.to_ne_bytes();
-                cache.add(b"count", NewEntry::new(&zero).kind(INTEGER)).unwrap();
+                cache
+                    .insert_entry_if(b"count", NewEntry::new(&zero).kind(INTEGER), Condition::IfAbsent)
+                    .unwrap();
                 assert!(matches!(
                     cache.incr(b"count", 1, INTEGER),
                     Ok(Incremented::Value(_))

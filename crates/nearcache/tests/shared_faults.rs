@@ -15,7 +15,7 @@ use std::time::Duration;
 use std::{hint, thread};
 
 use nearcache::shared::{Incremented, NewEntry, OpenError, SharedCache};
-use nearcache::{Clock, ManualClock, Timestamp};
+use nearcache::{Clock, Condition, ManualClock, Timestamp};
 use support::{
     End, SKIPPED, Scratch, has_ended, in_child, shared_words, signal, spawn, unshare, wait, with_room_for,
 };
@@ -26,7 +26,7 @@ const INTEGER: u8 = 7;
 const SOMEBODY: u32 = 54_321;
 
 fn works(cache: &SharedCache) {
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }
@@ -34,9 +34,7 @@ fn works(cache: &SharedCache) {
 /// Writes until every page of the file has been written, and reads everything.
 fn fill(cache: &SharedCache) {
     for number in 0..4000_u64 {
-        cache
-            .set(&number.to_le_bytes(), NewEntry::new(&[1; 1000]))
-            .unwrap();
+        cache.insert(&number.to_le_bytes(), &[1; 1000], None).unwrap();
     }
     let read = cache
         .keys()
@@ -160,11 +158,11 @@ fn processes_that_open_a_deleted_file_again_share_the_new_one() {
     fs::remove_file(scratch.path()).unwrap();
     assert!(olds.iter().all(|old| !old.is_current()));
     // They still share the old file.
-    olds[0].set(b"key", NewEntry::new(b"value")).unwrap();
+    olds[0].insert(b"key", b"value", None).unwrap();
     assert_eq!(olds[2].get(b"key").as_deref(), Some(&b"value"[..]));
     let news = olds.map(|_| SharedCache::open(scratch.path(), BYTES).unwrap());
     assert_eq!(news[0].get(b"key"), None);
-    news[1].set(b"key", NewEntry::new(b"other")).unwrap();
+    news[1].insert(b"key", b"other", None).unwrap();
     for new in &news {
         assert!(new.is_current());
         assert_eq!(new.get(b"key").as_deref(), Some(&b"other"[..]));
@@ -186,7 +184,9 @@ fn create_at_once(
         }
         let cache = SharedCache::open(scratch.directory().join(round.to_string()), BYTES).unwrap();
         let zero = 0_i64.to_ne_bytes();
-        cache.add(b"count", NewEntry::new(&zero).kind(INTEGER)).unwrap();
+        cache
+            .insert_entry_if(b"count", NewEntry::new(&zero).kind(INTEGER), Condition::IfAbsent)
+            .unwrap();
         assert!(matches!(
             cache.incr(b"count", 1, INTEGER),
             Ok(Incremented::Value(_))
@@ -227,11 +227,8 @@ fn a_clock_that_is_set_by_an_hour_does_not_extend_lives_or_end_endless_ones() {
         .clock(Arc::clone(&clock))
         .open()
         .unwrap();
-    let store = |key: &[u8], ttl: Option<u64>| {
-        let expires = cache.expiry(ttl.map(Duration::from_secs));
-        cache
-            .set(key, NewEntry::new(b"value").expires_at(expires))
-            .unwrap();
+    let insert = |key: &[u8], ttl: Option<u64>| {
+        cache.insert(key, b"value", ttl.map(Duration::from_secs)).unwrap();
     };
     let lives = |key: &[u8]| cache.get(key).is_some();
     for (key, ttl) in [
@@ -239,12 +236,12 @@ fn a_clock_that_is_set_by_an_hour_does_not_extend_lives_or_end_endless_ones() {
         (b"day", Some(86_400)),
         (b"ever", None),
     ] {
-        store(key, ttl);
+        insert(key, ttl);
     }
     // Forward: entries that would have expired in that hour have expired.
     clock.set(at(HOUR));
     assert!(!lives(b"minute") && lives(b"day") && lives(b"ever"));
-    store(b"minute", Some(60));
+    insert(b"minute", Some(60));
     assert!(lives(b"minute"));
     // Back again: entries that were written in the future would live an hour too long.
     clock.set(start);
@@ -252,7 +249,7 @@ fn a_clock_that_is_set_by_an_hour_does_not_extend_lives_or_end_endless_ones() {
     // Back to before all entries were written.
     clock.set(at(-HOUR));
     assert!(!lives(b"day") && lives(b"ever"));
-    store(b"minute", Some(60));
+    insert(b"minute", Some(60));
     assert!(lives(b"minute"));
     clock.set(at(-HOUR + 61_000_000));
     assert!(!lives(b"minute") && lives(b"ever"));
@@ -290,7 +287,9 @@ fn processes_of_two_pid_namespaces_share_a_counter() {
     let scratch = Scratch::new("namespaces");
     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
     let zero = 0_i64.to_ne_bytes();
-    cache.set(b"count", NewEntry::new(&zero).kind(INTEGER)).unwrap();
+    cache
+        .insert_entry(b"count", NewEntry::new(&zero).kind(INTEGER))
+        .unwrap();
     let count = |cache: &SharedCache| {
         for _ in 0..EACH {
             assert!(matches!(
@@ -329,7 +328,7 @@ fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
                     let cache = SharedCache::open(scratch.path(), BYTES).unwrap();
                     let large = vec![1; 200_000];
                     loop {
-                        cache.set(b"large", NewEntry::new(&large)).unwrap();
+                        cache.insert(b"large", &large, None).unwrap();
                         progress[0].fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -345,7 +344,7 @@ fn a_writer_of_another_pid_namespace_that_is_killed_is_noticed() {
         |child| {
             let mut end = None;
             while end.is_none() {
-                cache.set(b"small", NewEntry::new(b"value")).unwrap();
+                cache.insert(b"small", b"value", None).unwrap();
                 if let Some(found) = cache.get(b"large") {
                     assert!(found.len() == 200_000 && found.iter().all(|byte| *byte == 1));
                 }

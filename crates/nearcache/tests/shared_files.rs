@@ -11,7 +11,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use nearcache::shared::{NewEntry, OpenError, SharedCache};
+use nearcache::shared::{OpenError, SharedCache};
 
 const BYTES: u64 = 1 << 20;
 const WORD: u64 = 8;
@@ -57,7 +57,7 @@ impl Drop for Scratch {
 }
 
 fn works(cache: &SharedCache) {
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }
@@ -351,7 +351,7 @@ fn threads_that_create_at_the_same_time_share_one_file() {
             let openers: Vec<_> = (0..OPENERS).map(|_| scope.spawn(open)).collect();
             openers.into_iter().map(|opener| opener.join().unwrap()).collect()
         });
-        caches[0].set(b"key", NewEntry::new(b"value")).unwrap();
+        caches[0].insert(b"key", b"value", None).unwrap();
         for cache in &caches {
             assert!(cache.is_current());
             assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]), "round {round}");
@@ -379,7 +379,7 @@ fn undamaged_records_survive_a_reboot() {
     let key = |number: u64| number.to_le_bytes();
     let value = |number: u64| vec![number.to_le_bytes()[0]; 700];
     for number in 0..1000 {
-        cache.set(&key(number), NewEntry::new(&value(number))).unwrap();
+        cache.insert(&key(number), &value(number), None).unwrap();
     }
     drop(cache);
     change(&scratch.path(), BOOT_ID);

@@ -103,7 +103,7 @@ fn a_placeholder_is_absent_for_everything_else() {
     assert_eq!((cache.get(KEY), cache.peek(KEY)), (None, None));
     assert!(!cache.contains(KEY) && fixture.stale().is_none());
     assert_eq!(cache.keys().count(), 0);
-    assert!(!cache.set_if_present(KEY, NewEntry::new(b"")).unwrap());
+    assert!(!cache.insert_if_present(KEY, b"", None).unwrap());
     assert!(!cache.touch(KEY, None).unwrap());
     assert_eq!(
         cache.flight(KEY),
@@ -122,18 +122,18 @@ type End = fn(&Cache);
 #[test]
 fn every_write_and_removal_of_the_key_ends_its_flight() {
     let ends: [(&str, End); 7] = [
-        ("set", |cache| cache.set(KEY, NewEntry::new(b"new")).unwrap()),
-        ("add", |cache| {
-            assert!(cache.add(KEY, NewEntry::new(b"new")).unwrap());
+        ("insert", |cache| cache.insert(KEY, b"new", None).unwrap()),
+        ("insert_if_absent", |cache| {
+            assert!(cache.insert_if_absent(KEY, b"new", None).unwrap());
         }),
-        ("set a longer value", |cache| {
-            cache.set(KEY, NewEntry::new(&[1; 5000])).unwrap();
+        ("insert a longer value", |cache| {
+            cache.insert(KEY, &[1; 5000], None).unwrap();
         }),
-        ("set and delete", |cache| {
-            cache.set(KEY, NewEntry::new(b"new")).unwrap();
-            assert!(cache.delete(KEY).unwrap());
+        ("insert and remove", |cache| {
+            cache.insert(KEY, b"new", None).unwrap();
+            assert!(cache.remove(KEY).unwrap());
         }),
-        ("delete", |cache| assert!(!cache.delete(KEY).unwrap())),
+        ("remove", |cache| assert!(!cache.remove(KEY).unwrap())),
         ("clear", SharedCache::clear),
         ("incr_or_init", |cache| {
             assert_eq!(
@@ -148,7 +148,7 @@ fn every_write_and_removal_of_the_key_ends_its_flight() {
             let cache = &fixture.cache;
             if is_stale {
                 let entry = fixture.mortal(b"old").stale_until(Timestamp::NEVER);
-                cache.set(KEY, entry).unwrap();
+                cache.insert_entry(KEY, entry).unwrap();
                 fixture.clock.advance(10 * SECOND);
             }
             assert!(leads(cache, 1));
@@ -167,7 +167,9 @@ fn every_write_and_removal_of_the_key_ends_its_flight() {
 fn an_increment_ends_the_flight_of_a_refresh_and_a_touch_does_not() {
     let fixture = Fixture::new();
     let cache = &fixture.cache;
-    cache.set(KEY, fixture.mortal(&[0; 8]).cost(SECOND)).unwrap();
+    cache
+        .insert_entry(KEY, fixture.mortal(&[0; 8]).cost(SECOND))
+        .unwrap();
     let refresh = cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap();
     assert_eq!(refresh, Claim::Leader);
     assert!(cache.touch(KEY, Some(20 * SECOND)).unwrap());
@@ -184,7 +186,7 @@ fn a_stale_value_stays_during_a_flight_and_after_its_failure() {
     let cache = &fixture.cache;
     let entry = fixture.mortal(b"old").cost(SECOND / 2);
     let entry = entry.stale_until(fixture.clock.now().after(30 * SECOND));
-    cache.set(KEY, entry).unwrap();
+    cache.insert_entry(KEY, entry).unwrap();
     assert!(!leads(cache, 1), "it is live");
     fixture.clock.advance(10 * SECOND);
     let before = cache.get_stale_into(KEY, &mut Vec::new()).unwrap().unwrap();
@@ -216,7 +218,7 @@ fn a_live_entry_is_refreshed_before_it_expires() {
         let fixture = Fixture::new();
         let cache = &fixture.cache;
         let expires_at = fixture.clock.now().after(10 * SECOND);
-        cache.set(KEY, entry.expires_at(expires_at)).unwrap();
+        cache.insert_entry(KEY, entry.expires_at(expires_at)).unwrap();
         let refresh = |number| cache.claim(KEY, ClaimRequest::new(number).refresh()).unwrap();
         assert_eq!(refresh(1), Claim::Leader, "{name}");
         assert_eq!(refresh(2), Claim::Held(own(cache, 1)), "{name}");
@@ -255,7 +257,7 @@ fn the_refresh_of_an_old_entry_outlives_it() {
     let cache = &fixture.cache;
     let entry = NewEntry::new(b"old").cost(SECOND);
     let expires_at = fixture.clock.now().after(10_000 * SECOND);
-    cache.set(KEY, entry.expires_at(expires_at)).unwrap();
+    cache.insert_entry(KEY, entry.expires_at(expires_at)).unwrap();
     fixture.clock.advance(9999 * SECOND);
     let refresh = cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap();
     assert_eq!(refresh, Claim::Leader);
@@ -278,7 +280,7 @@ fn an_entry_of_the_largest_size_survives_a_refresh_that_it_has_no_room_for() {
     let fixture = Fixture::new();
     let cache = &fixture.cache;
     let value = vec![1; cache.max_value_bytes(KEY.len())];
-    cache.set(KEY, NewEntry::new(&value)).unwrap();
+    cache.insert(KEY, &value, None).unwrap();
     let refresh = cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap();
     assert_eq!(refresh, Claim::Hit);
     assert_eq!(cache.get(KEY), Some(value));
@@ -315,9 +317,7 @@ fn a_value_that_is_too_large_ends_the_flight() {
     }
     // The largest value is completed, whatever has to be evicted for it.
     (0..3000_u32).for_each(|number| {
-        cache
-            .set(&number.to_ne_bytes(), NewEntry::new(&[1; 300]))
-            .unwrap();
+        cache.insert(&number.to_ne_bytes(), &[1; 300], None).unwrap();
     });
     assert!(leads(cache, 2));
     let value = vec![1; cache.max_value_bytes(KEY.len()) - 24];
@@ -336,9 +336,7 @@ fn the_flight_of_an_evicted_placeholder_has_ended() {
     let cache = &fixture.cache;
     assert!(leads(cache, 1));
     for number in 0..20_000_u32 {
-        cache
-            .set(&number.to_ne_bytes(), NewEntry::new(&[1; 300]))
-            .unwrap();
+        cache.insert(&number.to_ne_bytes(), &[1; 300], None).unwrap();
     }
     assert_eq!(cache.flight(KEY), None);
     assert!(!cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
@@ -350,7 +348,9 @@ fn the_flight_of_an_evicted_placeholder_has_ended() {
 fn a_record_that_is_moved_within_the_file_keeps_its_flight() {
     let fixture = Fixture::new();
     let cache = &fixture.cache;
-    cache.set(KEY, NewEntry::new(&[1; 500]).cost(SECOND)).unwrap();
+    cache
+        .insert_entry(KEY, NewEntry::new(&[1; 500]).cost(SECOND))
+        .unwrap();
     assert_eq!(
         cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap(),
         Claim::Leader
@@ -359,9 +359,7 @@ fn a_record_that_is_moved_within_the_file_keeps_its_flight() {
     let mut number = 0_u32;
     while cache.peek(KEY).unwrap().stamp == stamp {
         assert!(cache.get(KEY).is_some());
-        cache
-            .set(&number.to_ne_bytes(), NewEntry::new(&[1; 500]))
-            .unwrap();
+        cache.insert(&number.to_ne_bytes(), &[1; 500], None).unwrap();
         number += 1;
     }
     assert!(cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
@@ -393,9 +391,7 @@ fn the_sweep_removes_a_placeholder_after_an_hour() {
     let cache = &fixture.cache;
     let sweep = || {
         for number in 0..20_000_u32 {
-            cache
-                .set(&(number % 50).to_ne_bytes(), NewEntry::new(b""))
-                .unwrap();
+            cache.insert(&(number % 50).to_ne_bytes(), b"", None).unwrap();
         }
         cache.stats().counts.entries
     };

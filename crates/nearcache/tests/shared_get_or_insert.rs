@@ -121,7 +121,7 @@ fn leader_and_waiter(cache: &SharedCache, meanwhile: impl FnOnce()) -> [Vec<u8>;
         });
         wait_until(|| waits(cache) == 1);
         meanwhile();
-        // After a deletion, the waiter leads.
+        // After a removal, the waiter leads.
         wait_until(|| cache.flight(KEY).is_some() || waiter.is_finished());
         go_on.send(()).unwrap();
         [leader, waiter].map(|thread| thread.join().unwrap())
@@ -137,19 +137,19 @@ fn a_waiter_gets_the_leaders_value() {
 }
 
 #[test]
-fn a_value_whose_key_was_written_or_deleted_is_returned_and_not_stored() {
+fn a_value_whose_key_was_written_or_removed_is_returned_and_not_stored() {
     let scratch = Scratch::new("compute-overtaken");
     let cache = open(&scratch);
-    let [leader, waiter] = leader_and_waiter(&cache, || cache.set(KEY, NewEntry::new(VALUE)).unwrap());
+    let [leader, waiter] = leader_and_waiter(&cache, || cache.insert(KEY, VALUE, None).unwrap());
     assert_eq!(
         (leader.as_slice(), waiter.as_slice()),
         (&b"the leader's"[..], VALUE)
     );
     assert_eq!(cache.get(KEY).as_deref(), Some(VALUE));
-    cache.delete(KEY).unwrap();
+    cache.remove(KEY).unwrap();
     cache.reset_stats();
     let [leader, waiter] = leader_and_waiter(&cache, || {
-        cache.delete(KEY).unwrap();
+        cache.remove(KEY).unwrap();
         wait_until(|| cache.contains(KEY));
     });
     assert_eq!(

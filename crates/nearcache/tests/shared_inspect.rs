@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use nearcache::shared::{FileKind, NewEntry, OpenError, SharedCache, inspect, remove_unused};
+use nearcache::shared::{FileKind, OpenError, SharedCache, inspect, remove_unused};
 
 const BYTES: u64 = 1 << 20;
 const WORD: u64 = 8;
@@ -102,7 +102,7 @@ fn only_an_unused_cache_is_removed() {
     let path = scratch.path("cache");
     let cache = open(&path);
     assert!(!remove_unused(&path).unwrap());
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     drop(cache);
     assert_eq!(
         open(&path).get(b"key").as_deref(),

@@ -4,7 +4,8 @@
 
 mod pair;
 
-use nearcache::shared::{NewEntry, SharedCache};
+use nearcache::Condition;
+use nearcache::shared::SharedCache;
 use pair::{BYTES, Place, Step, TOO_LARGE, agree};
 use proptest::prelude::*;
 
@@ -21,25 +22,34 @@ fn ttl() -> impl Strategy<Value = Option<u64>> {
     prop_oneof![Just(None), (1..60_000_u64).prop_map(Some)]
 }
 
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        Just(Condition::Always),
+        Just(Condition::IfAbsent),
+        Just(Condition::IfPresent)
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let key = || 0..24_u8;
     prop_oneof![
         8 => key().prop_map(Step::Get),
-        8 => (key(), length(), any::<u8>(), ttl()).prop_map(|(key, len, kind, ttl)| Step::Set(key, len, kind, ttl)),
+        8 => (key(), length(), condition(), ttl())
+            .prop_map(|(key, len, condition, ttl)| Step::Insert(key, len, condition, ttl)),
+        4 => (key(), length(), any::<u8>(), ttl())
+            .prop_map(|(key, len, kind, ttl)| Step::InsertKind(key, len, kind, ttl)),
         4 => (key(), length(), 1..30_000_u64, 0..60_000_u64)
-            .prop_map(|(key, len, ttl, stale)| Step::SetStale(key, len, ttl, stale)),
+            .prop_map(|(key, len, ttl, stale)| Step::InsertStale(key, len, ttl, stale)),
         4 => key().prop_map(Step::GetStale),
         6 => (key(), any::<bool>()).prop_map(|(key, is_refresh)| Step::Claim(key, is_refresh)),
         4 => (key(), length(), 1..30_000_u64, 0..60_000_u64)
             .prop_map(|(key, len, ttl, stale)| Step::Complete(key, len, ttl, stale)),
         2 => key().prop_map(Step::Release),
-        2 => (key(), length()).prop_map(|(key, len)| Step::Add(key, len)),
-        2 => (key(), length()).prop_map(|(key, len)| Step::SetIfPresent(key, len)),
         2 => (key(), any::<i64>()).prop_map(|(key, value)| Step::Integer(key, value)),
         4 => (key(), -100..100_i64).prop_map(|(key, delta)| Step::Incr(key, delta)),
         4 => (key(), -100..100_i64, ttl()).prop_map(|(key, delta, ttl)| Step::IncrOrInit(key, delta, ttl)),
         2 => (key(), length()).prop_map(|(key, len)| Step::Update(key, len)),
-        2 => key().prop_map(Step::Delete),
+        2 => key().prop_map(Step::Remove),
         2 => (key(), ttl()).prop_map(|(key, ttl)| Step::Touch(key, ttl)),
         1 => Just(Step::Clear),
         2 => (0..30_000_u64).prop_map(Step::Advance),
@@ -68,7 +78,7 @@ fn a_full_cache_stays_valid_and_full() {
         if let Some(found) = cache.get(key.as_bytes()) {
             assert!(found.iter().all(|byte| *byte == key.as_bytes()[4]));
         } else {
-            cache.set(key.as_bytes(), NewEntry::new(&value)).unwrap();
+            cache.insert(key.as_bytes(), &value, None).unwrap();
         }
         if round % 1000 == 0 {
             cache.validate().unwrap();

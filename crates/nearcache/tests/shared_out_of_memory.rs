@@ -51,14 +51,11 @@ impl<T> From<Result<T, UpdateError<Infallible>>> for Outcome {
 
 fn opened(scratch: &Scratch) -> SharedCache {
     let cache = SharedCache::open(scratch.path(), 1 << 20).unwrap();
-    cache.set(b"key", NewEntry::new(&[1; LARGE])).unwrap();
-    cache.set(b"count", NewEntry::new(&5_i64.to_ne_bytes())).unwrap();
+    cache.insert(b"key", &[1; LARGE], None).unwrap();
+    cache.insert(b"count", &5_i64.to_ne_bytes(), None).unwrap();
     for number in 0..OTHERS {
         cache
-            .set(
-                &number.to_ne_bytes(),
-                NewEntry::new(&[number.to_ne_bytes()[0]; 16]),
-            )
+            .insert(&number.to_ne_bytes(), &[number.to_ne_bytes()[0]; 16], None)
             .unwrap();
     }
     cache
@@ -68,15 +65,13 @@ type Operation = fn(&SharedCache) -> Outcome;
 
 /// All operations.
 const OPERATIONS: [(&str, Operation); 18] = [
-    ("set", |cache| {
-        cache.set(b"new", NewEntry::new(&[2; LARGE])).into()
+    ("insert", |cache| cache.insert(b"new", &[2; LARGE], None).into()),
+    ("replace", |cache| cache.insert(b"key", &[1; LARGE], None).into()),
+    ("insert_if_absent", |cache| {
+        cache.insert_if_absent(b"new", b"value", None).into()
     }),
-    ("replace", |cache| {
-        cache.set(b"key", NewEntry::new(&[1; LARGE])).into()
-    }),
-    ("add", |cache| cache.add(b"new", NewEntry::new(b"value")).into()),
     ("set_if_present", |cache| {
-        cache.set_if_present(b"key", NewEntry::new(&[1; LARGE])).into()
+        cache.insert_if_present(b"key", &[1; LARGE], None).into()
     }),
     ("get_into", |cache| {
         let mut value = Vec::new();
@@ -121,26 +116,26 @@ const OPERATIONS: [(&str, Operation); 18] = [
         assert!(matches!(claim, Ok(Claim::Leader)));
         let stored = cache.complete(b"new", 1, NewEntry::new(&[2; LARGE]));
         assert!(matches!(stored, Ok(true)));
-        without_failures(|| cache.delete(b"new")).into()
+        without_failures(|| cache.remove(b"new")).into()
     }),
     ("refresh", |cache| {
         let claim = cache.claim(b"key", ClaimRequest::new(2).refresh());
         if let Ok(claim) = claim {
             assert_eq!(claim, Claim::Leader);
-            without_failures(|| cache.set(b"key", NewEntry::new(&[1; LARGE])).unwrap());
+            without_failures(|| cache.insert(b"key", &[1; LARGE], None).unwrap());
         }
         claim.into()
     }),
     ("get_or_insert_with", |cache| {
         let value = without_failures(|| vec![2; LARGE]);
         let computed = cache.get_or_insert_with(b"computed", None, || value);
-        without_failures(|| cache.delete(b"computed").unwrap());
+        without_failures(|| cache.remove(b"computed").unwrap());
         computed.into()
     }),
     ("touch", |cache| {
         cache.touch(b"key", Some(Duration::from_secs(60))).into()
     }),
-    ("delete", |cache| cache.delete(b"not there").into()),
+    ("remove", |cache| cache.remove(b"not there").into()),
     ("stats", |cache| {
         let _ = (cache.stats(), cache.peek(b"key"), cache.expires_at(b"key"));
         Outcome::Done
@@ -176,7 +171,7 @@ fn every_operation_succeeds_or_fails_cleanly() {
             for number in 0..OTHERS {
                 assert!(cache.contains(&number.to_ne_bytes()), "{name}, {plan:?}");
             }
-            cache.set(b"usable", NewEntry::new(b"yes")).unwrap();
+            cache.insert(b"usable", b"yes", None).unwrap();
             cache.validate().unwrap();
             failed
         });

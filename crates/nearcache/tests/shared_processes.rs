@@ -15,9 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nearcache::shared::{
-    FileState, NewEntry, OpenError, ProcessId, SharedCache, SharedError, default_processes,
-};
+use nearcache::shared::{FileState, OpenError, ProcessId, SharedCache, SharedError, default_processes};
 use support::{End, SKIPPED, Scratch, in_child, shared_words, signal, spawn, wait};
 
 const BYTES: u64 = 1 << 20;
@@ -25,7 +23,7 @@ const BYTES: u64 = 1 << 20;
 const SOMEBODY: u32 = 54_321;
 
 fn works(cache: &SharedCache) {
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }
@@ -174,7 +172,7 @@ fn a_process_with_another_user_and_no_descriptors_can_read_and_reports_why_it_ca
         if !become_another_user() {
             return SKIPPED;
         }
-        let error = cache.set(b"key", NewEntry::new(b"other")).unwrap_err();
+        let error = cache.insert(b"key", b"other", None).unwrap_err();
         assert!(
             matches!(
                 error,

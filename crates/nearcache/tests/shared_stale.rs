@@ -44,10 +44,13 @@ impl Fixture {
             .stale_until(now.after(15 * SECOND))
     }
 
-    /// Stores the key and lets it expire.
+    /// Inserts the key and lets it expire.
     fn expired() -> Self {
         let fixture = Self::new();
-        fixture.cache.set(KEY, fixture.entry(VALUE).kind(3)).unwrap();
+        fixture
+            .cache
+            .insert_entry(KEY, fixture.entry(VALUE).kind(3))
+            .unwrap();
         fixture.clock.advance(10 * SECOND);
         fixture
     }
@@ -58,11 +61,11 @@ impl Fixture {
         Some((value, found))
     }
 
-    /// Stores so many other entries that the sweep passes all slots.
+    /// Inserts so many other entries that the sweep passes all slots.
     fn sweep(&self) {
         for number in 0..20_000_u32 {
             self.cache
-                .set(&(number % 50).to_ne_bytes(), NewEntry::new(b""))
+                .insert(&(number % 50).to_ne_bytes(), b"", None)
                 .unwrap();
         }
     }
@@ -72,7 +75,10 @@ impl Fixture {
 fn a_stale_value_is_returned_until_its_stale_time_ends() {
     let fixture = Fixture::new();
     let now = fixture.clock.now();
-    fixture.cache.set(KEY, fixture.entry(VALUE).kind(3)).unwrap();
+    fixture
+        .cache
+        .insert_entry(KEY, fixture.entry(VALUE).kind(3))
+        .unwrap();
     let live = fixture.stale(KEY).unwrap();
     fixture.clock.advance(10 * SECOND);
     let (value, found) = fixture.stale(KEY).unwrap();
@@ -101,16 +107,16 @@ fn a_stale_entry_is_absent_for_everything_else_and_stays() {
     assert!(!cache.contains(KEY));
     assert_eq!(cache.peek_into(KEY, &mut Vec::new()).unwrap(), None);
     assert_eq!(cache.keys().count(), 0);
-    assert!(!cache.set_if_present(KEY, NewEntry::new(b"new")).unwrap());
+    assert!(!cache.insert_if_present(KEY, b"new", None).unwrap());
     assert!(!cache.touch(KEY, None).unwrap());
     assert_eq!(cache.incr(KEY, 1, 3).unwrap(), Incremented::Missing);
     assert!(!cache.update::<Infallible>(KEY, |_, _| unreachable!()).unwrap());
     assert!(!cache.remove_if(KEY, |_, _| unreachable!()).unwrap());
     let (value, found) = fixture.stale(KEY).unwrap();
-    assert!(!cache.delete_if_unchanged(KEY, found.stamp).unwrap());
+    assert!(!cache.remove_if_unchanged(KEY, found.stamp).unwrap());
     assert!(
         !cache
-            .set_if_unchanged(KEY, NewEntry::new(b"new"), found.stamp)
+            .insert_entry_if_unchanged(KEY, NewEntry::new(b"new"), found.stamp)
             .unwrap()
     );
     assert_eq!(value, VALUE);
@@ -122,15 +128,15 @@ fn a_stale_entry_is_absent_for_everything_else_and_stays() {
 }
 
 #[test]
-fn a_write_replaces_a_stale_entry_and_a_deletion_removes_it() {
+fn a_write_replaces_a_stale_entry_and_remove_removes_it() {
     let writes: [fn(&Fixture); 4] = [
-        |fixture| fixture.cache.set(KEY, NewEntry::new(b"new")).unwrap(),
-        |fixture| assert!(fixture.cache.add(KEY, NewEntry::new(b"new")).unwrap()),
+        |fixture| fixture.cache.insert(KEY, b"new", None).unwrap(),
+        |fixture| assert!(fixture.cache.insert_if_absent(KEY, b"new", None).unwrap()),
         |fixture| {
             let counted = fixture.cache.incr_or_init(KEY, 7, 3, None).unwrap();
             assert_eq!(counted, Incremented::Value(7));
         },
-        |fixture| fixture.cache.set(KEY, NewEntry::new(&[1; 5000])).unwrap(),
+        |fixture| fixture.cache.insert(KEY, &[1; 5000], None).unwrap(),
     ];
     for write in writes {
         let fixture = Fixture::expired();
@@ -143,11 +149,11 @@ fn a_write_replaces_a_stale_entry_and_a_deletion_removes_it() {
         fixture.cache.validate().unwrap();
     }
     let removals: [fn(&Fixture); 3] = [
-        |fixture| assert!(!fixture.cache.delete(KEY).unwrap()),
+        |fixture| assert!(!fixture.cache.remove(KEY).unwrap()),
         |fixture| fixture.cache.clear(),
         |fixture| {
             let large = vec![0; 600_000];
-            let rejected = fixture.cache.set(KEY, NewEntry::new(&large));
+            let rejected = fixture.cache.insert(KEY, &large, None);
             assert!(matches!(rejected, Err(SharedError::Rejected(_))));
         },
     ];
@@ -175,12 +181,12 @@ fn a_stale_entry_is_evicted_like_a_live_one() {
     let fixture = Fixture::new();
     for number in 0..1000_u32 {
         let entry = fixture.entry(&[1; 500]);
-        fixture.cache.set(&number.to_ne_bytes(), entry).unwrap();
+        fixture.cache.insert_entry(&number.to_ne_bytes(), entry).unwrap();
     }
     fixture.clock.advance(10 * SECOND);
     for number in 1000..6000_u32 {
         let entry = NewEntry::new(&[1; 500]);
-        fixture.cache.set(&number.to_ne_bytes(), entry).unwrap();
+        fixture.cache.insert_entry(&number.to_ne_bytes(), entry).unwrap();
     }
     let left = (0..1000_u32).filter(|number| fixture.stale(&number.to_ne_bytes()).is_some());
     assert!(left.count() < 100);
@@ -192,7 +198,7 @@ fn a_stale_entry_is_evicted_like_a_live_one() {
 #[test]
 fn a_touch_moves_the_stale_time() {
     let fixture = Fixture::new();
-    fixture.cache.set(KEY, fixture.entry(VALUE)).unwrap();
+    fixture.cache.insert_entry(KEY, fixture.entry(VALUE)).unwrap();
     assert!(fixture.cache.touch(KEY, Some(100 * SECOND)).unwrap());
     let found = fixture.cache.peek(KEY).unwrap();
     assert_eq!(found.stale_until, Some(fixture.clock.now().after(105 * SECOND)));
@@ -205,12 +211,14 @@ fn a_stale_time_without_end_and_one_that_is_over() {
     let fixture = Fixture::new();
     let entry = fixture.entry(VALUE);
     let cache = &fixture.cache;
-    cache.set(b"ever", entry.stale_until(Timestamp::NEVER)).unwrap();
     cache
-        .set(b"past", entry.stale_until(fixture.clock.now()))
+        .insert_entry(b"ever", entry.stale_until(Timestamp::NEVER))
         .unwrap();
     cache
-        .set(b"mortal", NewEntry::new(VALUE).stale_until(fixture.clock.now()))
+        .insert_entry(b"past", entry.stale_until(fixture.clock.now()))
+        .unwrap();
+    cache
+        .insert_entry(b"mortal", NewEntry::new(VALUE).stale_until(fixture.clock.now()))
         .unwrap();
     fixture.clock.advance(1_000_000 * SECOND);
     let (value, found) = fixture.stale(b"ever").unwrap();
@@ -225,7 +233,7 @@ fn a_stale_time_without_end_and_one_that_is_over() {
 #[test]
 fn an_entry_from_the_future_is_not_stale() {
     let fixture = Fixture::new();
-    fixture.cache.set(KEY, fixture.entry(VALUE)).unwrap();
+    fixture.cache.insert_entry(KEY, fixture.entry(VALUE)).unwrap();
     let start = fixture.clock.now();
     fixture
         .clock
@@ -242,8 +250,11 @@ fn an_entry_from_the_future_is_not_stale() {
 fn costs_are_returned_and_hits_save_them() {
     let fixture = Fixture::new();
     let cost = Duration::from_micros(1234);
-    fixture.cache.set(KEY, NewEntry::new(VALUE).cost(cost)).unwrap();
-    fixture.cache.set(b"plain", NewEntry::new(VALUE)).unwrap();
+    fixture
+        .cache
+        .insert_entry(KEY, NewEntry::new(VALUE).cost(cost))
+        .unwrap();
+    fixture.cache.insert(b"plain", VALUE, None).unwrap();
     let found = fixture.cache.get_into(KEY, &mut Vec::new()).unwrap().unwrap();
     assert_eq!((found.cost, found.stale_until), (cost, None));
     assert_eq!(fixture.cache.peek(b"plain").unwrap().cost, Duration::ZERO);
@@ -269,7 +280,7 @@ fn costs_are_returned_and_hits_save_them() {
 fn an_update_keeps_cost_and_stale_time_and_an_increment_does_too() {
     let fixture = Fixture::new();
     let entry = fixture.entry(&[0; 8]).cost(7 * SECOND);
-    fixture.cache.set(KEY, entry).unwrap();
+    fixture.cache.insert_entry(KEY, entry).unwrap();
     let before = fixture.cache.peek(KEY).unwrap();
     let updated = fixture
         .cache
@@ -294,7 +305,7 @@ fn values_of_all_lengths_share_their_records_with_plain_ones() {
             for extended in [false, true, true, false] {
                 let plain = NewEntry::new(&value);
                 let entry = if extended { plain.cost(SECOND) } else { plain };
-                fixture.cache.set(&key, entry).unwrap();
+                fixture.cache.insert_entry(&key, entry).unwrap();
                 let mut read = Vec::new();
                 let found = fixture.cache.get_into(&key, &mut read).unwrap().unwrap();
                 assert_eq!((&read, found.cost.is_zero()), (&value, !extended), "{len}");

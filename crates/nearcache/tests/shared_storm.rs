@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nearcache::Timestamp;
 use nearcache::shared::{Claim, ClaimRequest, Event, Incremented, NewEntry, SharedCache, SharedError};
+use nearcache::{Condition, Timestamp};
 use support::{End, Scratch, has_ended, shared_words, signal, spawn, wait};
 
 const INTEGER: u8 = 7;
@@ -157,7 +157,11 @@ impl Worker<'_> {
         let zero = 0_i64.to_ne_bytes();
         match self.cache.incr(b"count", 1, INTEGER)? {
             Incremented::Value(sum) => assert!(sum > 0),
-            Incremented::Missing => drop(self.cache.add(b"count", NewEntry::new(&zero).kind(INTEGER))?),
+            Incremented::Missing => drop(self.cache.insert_entry_if(
+                b"count",
+                NewEntry::new(&zero).kind(INTEGER),
+                Condition::IfAbsent,
+            )?),
             other => panic!("{other:?}"),
         }
         if next(&mut self.seed).is_multiple_of(2000) {
@@ -168,10 +172,10 @@ impl Worker<'_> {
 
     fn remove(&mut self, key: &[u8]) -> Result<(), SharedError> {
         match below(&mut self.seed, 3) {
-            0 => drop(self.cache.delete(key)?),
+            0 => drop(self.cache.remove(key)?),
             1 => {
                 if let Some(found) = self.cache.peek(key) {
-                    self.cache.delete_if_unchanged(key, found.stamp)?;
+                    self.cache.remove_if_unchanged(key, found.stamp)?;
                 }
             }
             _ => drop(self.cache.remove_if(key, |kind, value| {
@@ -222,12 +226,12 @@ impl Worker<'_> {
                 .cost(PAUSE);
         }
         match choice {
-            12..16 => self.cache.set(&key, item)?,
-            16 => drop(self.cache.add(&key, item)?),
-            17 => drop(self.cache.set_if_present(&key, item)?),
+            12..16 => self.cache.insert_entry(&key, item)?,
+            16 => drop(self.cache.insert_entry_if(&key, item, Condition::IfAbsent)?),
+            17 => drop(self.cache.insert_entry_if(&key, item, Condition::IfPresent)?),
             18 => {
                 if let Some(found) = self.cache.peek(&key) {
-                    self.cache.set_if_unchanged(&key, item, found.stamp)?;
+                    self.cache.insert_entry_if_unchanged(&key, item, found.stamp)?;
                 }
             }
             19 => {
@@ -405,7 +409,7 @@ impl Storm<'_> {
             let at = below(&mut self.seed, self.children.len() as u64);
             self.kill(at);
             let asked = Instant::now();
-            watchdog.set(b"watchdog", NewEntry::new(b"bark")).unwrap();
+            watchdog.insert(b"watchdog", b"bark", None).unwrap();
             assert!(asked.elapsed() < HUNG / 4, "{:?}", asked.elapsed());
         }
         progress[IS_OVER].store(1, Ordering::Relaxed);

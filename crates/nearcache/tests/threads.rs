@@ -122,7 +122,7 @@ fn an_update_never_mistakes_a_later_value_for_the_one_it_read() {
 }
 
 #[test]
-fn exactly_one_thread_adds_a_key() {
+fn exactly_one_thread_inserts_a_key() {
     let cache = Cache::builder().build();
     let (winners, start) = (AtomicUsize::new(0), Barrier::new(8));
     thread::scope(|scope| {
@@ -130,8 +130,8 @@ fn exactly_one_thread_adds_a_key() {
             scope.spawn(|| {
                 start.wait();
                 for key in 0..1000_u32 {
-                    let added = cache.insert_if_absent(&key.to_le_bytes(), (), None).unwrap();
-                    winners.fetch_add(usize::from(added), Ordering::Relaxed);
+                    let inserted = cache.insert_if_absent(&key.to_le_bytes(), (), None).unwrap();
+                    winners.fetch_add(usize::from(inserted), Ordering::Relaxed);
                 }
             });
         }

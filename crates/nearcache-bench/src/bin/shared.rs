@@ -77,7 +77,7 @@ fn speed(path: &Path) -> Outcome {
         let value = vec![7; len];
         let keys = 1000.min(BYTES / 4 / len as u64);
         for number in 0..keys {
-            cache.set(&key(number), NewEntry::new(&value))?;
+            cache.insert(&key(number), &value, None)?;
         }
         let names: Vec<_> = (0..keys).map(key).collect();
         let pick = |round: u64| &names[usize::try_from(round % keys).unwrap_or_default()][..];
@@ -87,17 +87,17 @@ fn speed(path: &Path) -> Outcome {
             black_box(cache.get_into(pick(round), &mut room).is_ok());
             Ok(())
         })?;
-        time(&format!("set {len} B in place"), rounds, |round| {
-            Ok(cache.set(pick(round), NewEntry::new(&value))?)
+        time(&format!("insert {len} B in place"), rounds, |round| {
+            Ok(cache.insert(pick(round), &value, None)?)
         })?;
         time(
-            &format!("set {len} B new, evicting"),
+            &format!("insert {len} B new, evicting"),
             rounds.min(900_000),
-            |round| Ok(cache.set(&key(round), NewEntry::new(&value))?),
+            |round| Ok(cache.insert(&key(round), &value, None)?),
         )?;
     }
     let cache = SharedCache::open(path, BYTES)?;
-    cache.set(b"count", NewEntry::new(&0_i64.to_ne_bytes()).kind(INTEGER))?;
+    cache.insert_entry(b"count", NewEntry::new(&0_i64.to_ne_bytes()).kind(INTEGER))?;
     time("get of what is not there", ROUNDS, |_| {
         black_box(cache.contains(b"nothing"));
         Ok(())
@@ -108,7 +108,7 @@ fn speed(path: &Path) -> Outcome {
     })?;
     let values = vec![7; 100];
     for number in 0..200_000 {
-        cache.set(&key(number), NewEntry::new(&values))?;
+        cache.insert(&key(number), &values, None)?;
     }
     let (mut random, mut room) = (Random(9), Vec::with_capacity(100));
     time("get 100 B of 200,000 at random", ROUNDS, |_| {
@@ -125,7 +125,7 @@ fn flights(path: &Path) -> Outcome {
     let entry = NewEntry::new(&value).cost(Duration::from_millis(5));
     let names: Vec<_> = (0..1000).map(key).collect();
     for name in &names {
-        cache.set(name, entry)?;
+        cache.insert_entry(name, entry)?;
     }
     let pick = |round: u64| &names[usize::try_from(round % 1000).unwrap_or_default()][..];
     let mut room = Vec::with_capacity(100);
@@ -151,7 +151,7 @@ fn bookkeeping(path: &Path) -> Outcome {
     for len in [20, 100, 1000] {
         cache.clear();
         for number in 0..900_000 {
-            cache.set(&key(number), NewEntry::new(&vec![1; len]))?;
+            cache.insert(&key(number), &vec![1; len], None)?;
         }
         let report = cache.validate()?;
         let payload = report.payload_bytes;
@@ -166,7 +166,7 @@ fn bookkeeping(path: &Path) -> Outcome {
     Ok(())
 }
 
-/// Gets with a set at each miss, overwrites, deletions, times to live; sizes around a kilobyte.
+/// Gets with an insertion at each miss, overwrites, removals, times to live; sizes around a kilobyte.
 fn mixed(path: &Path, keys: u64) -> Outcome {
     let cache = SharedCache::open(path, BYTES)?;
     cache.clear();
@@ -186,7 +186,7 @@ fn mixed(path: &Path, keys: u64) -> Outcome {
         let len = usize::try_from(64 + (size % 40) * (size >> 8 & 63)).unwrap_or_default();
         let write = match random.next() % 20 {
             0 => {
-                cache.delete(&key)?;
+                cache.remove(&key)?;
                 false
             }
             1 | 2 => true,
@@ -199,9 +199,9 @@ fn mixed(path: &Path, keys: u64) -> Outcome {
         };
         if write {
             let ttl = [None, Some(Duration::from_secs(2)), Some(Duration::from_mins(5))];
-            let expires = cache.expiry(ttl[usize::try_from(size >> 40 & 3).unwrap_or_default() % 3]);
+            let ttl = ttl[usize::try_from(size >> 40 & 3).unwrap_or_default() % 3];
             let start = Instant::now();
-            cache.set(&key, NewEntry::new(&value[..len]).expires_at(expires))?;
+            cache.insert(&key, &value[..len], ttl)?;
             longest.push(start.elapsed());
         }
     }
@@ -209,7 +209,7 @@ fn mixed(path: &Path, keys: u64) -> Outcome {
     let (report, stats) = (cache.validate()?, cache.stats());
     let at = |part: usize| longest[longest.len() * part / 10_000];
     println!(
-        "mixed, {keys} keys: {:.1} % hits; {:.1} % of the file live records, {:.1} % key and value; {:.2} B moved per B written; set: median {:?}, 99.99 % {:?}, longest {:?}",
+        "mixed, {keys} keys: {:.1} % hits; {:.1} % of the file live records, {:.1} % key and value; {:.2} B moved per B written; insert: median {:?}, 99.99 % {:?}, longest {:?}",
         ratio(hits, gets) * 100.0,
         ratio(report.record_bytes, BYTES) * 100.0,
         ratio(report.payload_bytes, BYTES) * 100.0,

@@ -66,7 +66,7 @@ impl<V, C: Clock> Cache<V, C> {
         self.raw.get(key, &self.clock)
     }
 
-    /// Stores a value, and replaces the one under the key, if any. It expires after `ttl`, or never if that is `None`.
+    /// Inserts a value, and replaces the one under the key, if any. It expires after `ttl`, or never if that is `None`.
     ///
     /// O(1) amortized, one shard lock, and one more for each entry that is evicted from another shard.
     ///
@@ -79,7 +79,7 @@ impl<V, C: Clock> Cache<V, C> {
         self.raw.insert(key, new, &self.capacity, &self.clock)
     }
 
-    /// Stores a value if there is no live entry, and returns whether it did. Atomic; the cost is that of [`insert`](Self::insert).
+    /// Inserts a value if there is no live entry, and returns whether it did. Atomic; the cost is that of [`insert`](Self::insert).
     ///
     /// ```
     /// # use nearcache::local::Cache;

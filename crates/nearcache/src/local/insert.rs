@@ -1,4 +1,4 @@
-//! Insertion: `insert` and `insert_if`, which store new entries and replace values.
+//! Insertion: `insert` and `insert_if`, which insert new entries and replace values.
 //!
 //! The memory for a new entry is allocated before anything is linked, and after the evictions, because a victim leaves a free slot
 //! and often the memory of its key. So a write that fails for lack of memory may have evicted entries, but has inserted nothing.
@@ -16,7 +16,7 @@ use crate::error::{OutOfMemory, Rejected, WriteError};
 use crate::key::Key;
 use crate::policy::{Node, Policy};
 
-/// An entry to be stored under a key.
+/// An entry to be inserted under a key.
 #[derive(Clone, Copy, Debug)]
 pub struct NewEntry<V> {
     /// The value.
@@ -37,7 +37,7 @@ pub(super) struct Insertion {
 }
 
 impl<V> RawCache<V> {
-    /// Stores an entry, and replaces the one under its key, if any. An entry that has already expired removes the old one.
+    /// Inserts an entry, and replaces the one under its key, if any. An entry that has already expired removes the old one.
     ///
     /// O(1) amortized, one shard lock, and one more for each entry that is evicted from another shard.
     ///
@@ -56,7 +56,7 @@ impl<V> RawCache<V> {
             .map(drop)
     }
 
-    /// Stores an entry if the condition holds, and returns whether it does. Atomic; otherwise like [`insert`](Self::insert).
+    /// Inserts an entry if the condition holds, and returns whether it does. Atomic; otherwise like [`insert`](Self::insert).
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl<V> RawCache<V> {
 }
 
 impl<V, C: Clock> ShardWriter<'_, V, C> {
-    /// Stores an entry if the condition holds.
+    /// Inserts an entry if the condition holds.
     #[allow(clippy::inline_always)] // for writes
     #[inline(always)]
     pub(super) fn insert_if(&mut self, key: Key<'_>, new: NewEntry<V>, condition: Condition) -> Insertion {
@@ -127,7 +127,7 @@ impl<V, C: Clock> ShardWriter<'_, V, C> {
         }
     }
 
-    /// Stores an entry over the one that was found under its key, if any.
+    /// Inserts an entry over the one that was found under its key, if any.
     #[allow(clippy::inline_always)] // for writes
     #[inline(always)]
     fn insert(&mut self, key: Key<'_>, found: Lookup, new: NewEntry<V>) -> Result<(), WriteError> {

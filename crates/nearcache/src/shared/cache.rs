@@ -1,5 +1,5 @@
-//! The handle that programs use. Each operation is in a file of its own: `get.rs`, `set.rs`, `update.rs`, `incr.rs`,
-//! `delete.rs`, `expire.rs`, `keys.rs`, `flight.rs`, `get_or_insert.rs`.
+//! The handle that programs use. Each operation is in a file of its own: `get.rs`, `insert.rs`, `update.rs`, `incr.rs`,
+//! `remove.rs`, `expire.rs`, `keys.rs`, `flight.rs`, `get_or_insert.rs`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -81,16 +81,16 @@ impl<C: Clock> SharedCache<C> {
     /// a caller that holds something other threads need can try first, and release it only if it has to wait:
     ///
     /// ```
-    /// use nearcache::shared::{NewEntry, SharedCache, SharedError};
+    /// use nearcache::shared::{SharedCache, SharedError};
     /// use std::time::Duration;
     ///
     /// # let directory = std::env::temp_dir().join(format!("nearcache-try-{}", std::process::id()));
     /// # std::fs::create_dir_all(&directory)?;
     /// let waiting = SharedCache::open(directory.join("pages"), 1 << 20)?;
     /// let trying = waiting.with_lock_timeout(Duration::ZERO);
-    /// match trying.set(b"/", NewEntry::new(b"Hello")) {
+    /// match trying.insert(b"/", b"Hello", None) {
     ///     // Release what other threads need, then:
-    ///     Err(SharedError::Busy { .. }) => waiting.set(b"/", NewEntry::new(b"Hello"))?,
+    ///     Err(SharedError::Busy { .. }) => waiting.insert(b"/", b"Hello", None)?,
     ///     result => result?,
     /// }
     /// # std::fs::remove_dir_all(&directory)?;

@@ -9,7 +9,7 @@ use super::shard::Entry;
 use super::time::from_millis;
 use crate::clock::Timestamp;
 
-/// A value to be stored, with its kind and its expiry time.
+/// An entry to be inserted: a value, and its kind, expiry time, stale time and cost.
 ///
 /// ```
 /// use nearcache::Timestamp;
@@ -85,7 +85,7 @@ impl<'a> NewEntry<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryInfo {
-    /// The kind that the entry was stored with.
+    /// The kind that the entry was inserted with.
     pub kind: u8,
     /// The length of the value in bytes.
     pub len: usize,
@@ -95,7 +95,8 @@ pub struct EntryInfo {
     pub stale_until: Option<Timestamp>,
     /// How long the value took to compute; zero if that is unknown.
     pub cost: Duration,
-    /// Identifies this write of the entry, for [`set_if_unchanged`](super::SharedCache::set_if_unchanged).
+    /// Identifies this write of the entry, for
+    /// [`insert_entry_if_unchanged`](super::SharedCache::insert_entry_if_unchanged).
     pub stamp: Stamp,
 }
 

@@ -248,11 +248,11 @@ pub enum ComputeError<E> {
     Function(E),
 }
 
-/// The reason why [`update`](super::SharedCache::update) did not store a new value.
+/// The reason why [`update`](super::SharedCache::update) did not insert a new value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError<E> {
-    /// The new value could not be stored.
+    /// The new value could not be inserted.
     #[error(transparent)]
     Cache(#[from] SharedError),
     /// The function that computes the new value failed. The old value stays.

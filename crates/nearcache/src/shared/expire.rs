@@ -18,7 +18,7 @@ use super::writer::Writer;
 use crate::clock::{Clock, Timestamp};
 
 impl<C: Clock> SharedCache<C> {
-    /// Returns the time at which an entry expires that is stored now and lives for `ttl`, or forever.
+    /// Returns the time at which an entry expires that is inserted now and lives for `ttl`, or forever if that is `None`.
     #[must_use]
     pub fn expiry(&self, ttl: Option<Duration>) -> Timestamp {
         ttl.map_or(Timestamp::NEVER, |ttl| self.clock().expiry(ttl))

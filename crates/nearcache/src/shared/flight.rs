@@ -18,8 +18,8 @@ use super::error::SharedError;
 use super::extension::Extension;
 use super::hashing::Keyed;
 use super::lookup::Lookup;
+use super::payload::Payload;
 use super::record::{Record, Stamp};
-use super::set::Payload;
 use super::shard::Entry;
 use super::time::{has_expired, is_retained, is_usable, to_millis};
 use super::writer::{Found, Requirement, Writer};
@@ -163,15 +163,15 @@ impl<C: Clock> SharedCache<C> {
 
     /// Stores the value that this process computed in a flight, and ends the flight; returns whether it did.
     ///
-    /// It did not if the flight had ended: the key was written, deleted or evicted, the cache was cleared, or a waiter
+    /// It did not if the flight had ended: the key was written, removed or evicted, the cache was cleared, or a waiter
     /// overtook the flight. Then nothing is stored. Takes the lock of one shard.
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set). If the value is too large, the flight has ended, too.
+    /// As [`insert`](Self::insert). If the value is too large, the flight has ended, too.
     pub fn complete(&self, key: &[u8], number: u64, entry: NewEntry<'_>) -> Result<bool, SharedError> {
         let flight = self.own_flight(number)?;
-        self.write(key, entry, Requirement::Flight(flight))
+        self.insert_required(key, entry, Requirement::Flight(flight))
     }
 
     /// Ends a flight of this process without a value; returns whether it was still in progress.
@@ -221,7 +221,7 @@ impl<C: Clock> SharedCache<C> {
         let found = self.read_for_change(key.bytes, &mut value)?;
         let Some(found) = found.filter(|found| found.stamp == stamp) else {
             // It was written since; or it is damaged, and of no use.
-            self.delete_if_unchanged(key.bytes, stamp)?;
+            self.remove_if_unchanged(key.bytes, stamp)?;
             return Ok(None);
         };
         let entry = NewEntry::new(&value)
@@ -233,7 +233,7 @@ impl<C: Clock> SharedCache<C> {
             // A longer record would be rejected, and the entry removed. So it cannot be refreshed before it expires.
             return Ok(Some(Claim::Hit));
         }
-        let is_extended = self.write_payload(key, &payload, Requirement::Unchanged(stamp))?;
+        let is_extended = self.insert_payload(key, &payload, Requirement::Unchanged(stamp))?;
         if is_extended {
             self.file().count(Counter::Flights, 1);
             // It is no new value: take back what the write counted.
@@ -319,6 +319,6 @@ impl<C: Clock> Writer<'_, C> {
             extension,
             checksum: hashing.checksum(key.hash, &[], 0) ^ hashing.extension_checksum(key.hash, extension),
         };
-        self.store(&Found::Nothing, key, &payload, payload.words(key));
+        self.write_value(&Found::Nothing, key, &payload, payload.words(key));
     }
 }

@@ -87,7 +87,7 @@ impl<C: Clock> SharedCache<C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// - If the key is written or deleted meanwhile, the leader returns its value, but does not store it.
+    /// - If the key is written or removed meanwhile, the leader returns its value, but does not store it.
     /// - If the leader panics, or its process dies, a waiter leads.
     /// - A waiter that has waited for one flight for [`flight_timeout`](Self::flight_timeout) leads a new one. The value of
     ///   the old one will not be stored.

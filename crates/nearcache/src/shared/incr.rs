@@ -30,7 +30,7 @@ pub enum Incremented {
 impl<C: Clock> SharedCache<C> {
     /// Adds `delta` to an integer, atomically and in place.
     ///
-    /// The integer must have been stored with this `kind`, as the 8 bytes of [`i64::to_ne_bytes`]. Its expiry time stays.
+    /// The integer must have been inserted with this `kind`, as the 8 bytes of [`i64::to_ne_bytes`]. Its expiry time stays.
     /// Takes the lock of one shard.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl<C: Clock> SharedCache<C> {
         Ok(self.lock(&key)?.incr(&key, delta, kind))
     }
 
-    /// Adds `delta` to an integer as [`incr`](Self::incr) does, or stores `delta` if there is no live entry, atomically.
+    /// Adds `delta` to an integer as [`incr`](Self::incr) does, or inserts `delta` if there is no live entry, atomically.
     ///
     /// Only a new integer gets `ttl`: it expires after that time, or never if that is `None`. So the counter of a rate limiter ends a fixed
     /// time after the first event that it counts:
@@ -64,7 +64,7 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set). [`Incremented`] describes the other results.
+    /// As [`insert`](Self::insert). [`Incremented`] describes the other results.
     pub fn incr_or_init(
         &self,
         key: &[u8],
@@ -79,7 +79,7 @@ impl<C: Clock> SharedCache<C> {
         let mut writer = self.lock(&key)?;
         match writer.incr(&key, delta, kind) {
             Incremented::Missing => {
-                writer.set(&key, &payload, Requirement::Condition(Condition::IfAbsent))?;
+                writer.insert(&key, &payload, Requirement::Condition(Condition::IfAbsent))?;
                 Ok(Incremented::Value(delta))
             }
             incremented => Ok(incremented),

@@ -10,7 +10,7 @@ use crate::error::OutOfMemory;
 /// An iterator over the keys of live entries, in no particular order. Created by [`SharedCache::keys`].
 ///
 /// It takes no lock. Entries that are written or removed during the iteration may or may not be included; a key that is
-/// removed and stored again may come twice.
+/// removed and inserted again may come twice.
 ///
 /// If no memory is available for the next key, the iterator returns [`OutOfMemory`], and the next call tries again.
 #[derive(Debug)]

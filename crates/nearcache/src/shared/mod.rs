@@ -4,12 +4,12 @@
 //! lock. Linux, 64 bits. `docs/design/shared.md` in the repository describes the file and gives the arguments.
 //!
 //! ```
-//! use nearcache::shared::{NewEntry, SharedCache};
+//! use nearcache::shared::SharedCache;
 //!
 //! # let directory = std::env::temp_dir().join(format!("nearcache-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&directory)?;
 //! let cache = SharedCache::open(directory.join("pages"), 1 << 20)?;
-//! cache.set(b"/about", NewEntry::new(b"<h1>About</h1>"))?;
+//! cache.insert(b"/about", b"<h1>About</h1>", None)?;
 //!
 //! // Another process would do the same:
 //! let other = SharedCache::open(directory.join("pages"), 1 << 20)?;
@@ -20,11 +20,11 @@
 
 // Where the modules are, from the outside in:
 //
-// - The handle and its operations: `cache`, `builder`, `get`, `set`, `update`, `incr`, `delete`, `expire`, `keys`, `stats`,
+// - The handle and its operations: `cache`, `builder`, `get`, `insert`, `update`, `incr`, `remove`, `expire`, `keys`, `stats`,
 //   `validate`, `inspect`, `flight`, `get_or_insert`; what they take and return: `entry`, `sink`, `error`.
 // - A shard: `shard`, `lookup` (without the lock), `lock`, `writer` (with it), `choose_slot`, `evict`, `free_space`,
 //   `recount`, `flaw`.
-// - The file: `layout`, `slot`, `ring`, `position`, `record`, `extension`, `span`, `hashing`, `time`, `mapped_words`, `counters`.
+// - The file: `layout`, `slot`, `ring`, `position`, `record`, `payload`, `extension`, `span`, `hashing`, `time`, `mapped_words`, `counters`.
 // - Opening: `cache_file`, `file`, `create`, `creation_lock`, `setup_lock`, `leftovers`, `adoption`, `file_state`.
 // - Processes: `registration`, `process_slot`, `descriptors`, `fork`.
 // - Unsafe code: `mapping`, `os`, `push_list`, one function of `span`, the trait `sink` and its two calls in `get`.
@@ -41,7 +41,6 @@ mod choose_slot;
 mod counters;
 mod create;
 mod creation_lock;
-mod delete;
 mod descriptors;
 mod entry;
 mod error;
@@ -58,6 +57,7 @@ mod get;
 mod get_or_insert;
 mod hashing;
 mod incr;
+mod insert;
 mod inspect;
 mod keys;
 mod layout;
@@ -67,14 +67,15 @@ mod lookup;
 mod mapped_words;
 mod mapping;
 mod os;
+mod payload;
 mod position;
 mod process_slot;
 mod push_list;
 mod record;
 mod recount;
 mod registration;
+mod remove;
 mod ring;
-mod set;
 mod setup_lock;
 mod shard;
 mod sink;

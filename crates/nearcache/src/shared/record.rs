@@ -202,7 +202,8 @@ impl Record {
     }
 }
 
-/// Identifies one write of one entry. See [`set_if_unchanged`](super::SharedCache::set_if_unchanged).
+/// Identifies one write of one entry. See
+/// [`insert_entry_if_unchanged`](super::SharedCache::insert_entry_if_unchanged).
 ///
 /// Within one file, equal stamps mean the same value under the same key. `docs/design/shared.md` gives the argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

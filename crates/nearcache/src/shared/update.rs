@@ -17,7 +17,7 @@ impl<C: Clock> SharedCache<C> {
     /// # Errors
     ///
     /// [`UpdateError::Function`] if `f` failed. [`UpdateError::Overtaken`] if the entry was written meanwhile 100 times in
-    /// succession. [`UpdateError::Cache`] if [`set`](Self::set) failed.
+    /// succession. [`UpdateError::Cache`] if the new value could not be inserted.
     pub fn update<E>(
         &self,
         key: &[u8],
@@ -36,7 +36,7 @@ impl<C: Clock> SharedCache<C> {
                 stale_until: found.stale_until,
                 cost: found.cost,
             };
-            if self.set_if_unchanged(key, entry, found.stamp)? {
+            if self.insert_entry_if_unchanged(key, entry, found.stamp)? {
                 return Ok(true);
             }
         }

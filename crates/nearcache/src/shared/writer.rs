@@ -1,5 +1,5 @@
-//! A shard whose lock is held: finding entries and changing slots. The operations are in files of their own: `set.rs`,
-//! `incr.rs`, `delete.rs`, `expire.rs`; `evict.rs` makes space for new records.
+//! A shard whose lock is held: finding entries and changing slots. The operations are in files of their own: `insert.rs`,
+//! `incr.rs`, `remove.rs`, `expire.rs`; `evict.rs` makes space for new records.
 //!
 //! Invariants:
 //!

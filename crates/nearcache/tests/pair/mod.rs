@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nearcache::shared::{Claim, ClaimRequest, FlightId, Incremented, NewEntry, SharedCache, SharedError};
-use nearcache::{Clock, ManualClock, Timestamp};
+use nearcache::{Clock, Condition, ManualClock, Timestamp};
 
 pub(crate) const BYTES: u64 = 1 << 20;
 const INTEGER: u8 = 7;
@@ -26,21 +26,20 @@ pub(crate) const TOO_LARGE: usize = 600_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Get(u8),
-    Set(u8, usize, u8, Option<u64>),
-    /// Stores a value with a time to live and a stale time.
-    SetStale(u8, usize, u64, u64),
+    Insert(u8, usize, Condition, Option<u64>),
+    InsertKind(u8, usize, u8, Option<u64>),
+    /// Inserts a value with a time to live and a stale time.
+    InsertStale(u8, usize, u64, u64),
     GetStale(u8),
     /// Claims a flight, as a refresh or not.
     Claim(u8, bool),
     Complete(u8, usize, u64, u64),
     Release(u8),
-    Add(u8, usize),
-    SetIfPresent(u8, usize),
     Integer(u8, i64),
     Incr(u8, i64),
     IncrOrInit(u8, i64, Option<u64>),
     Update(u8, usize),
-    Delete(u8),
+    Remove(u8),
     Touch(u8, Option<u64>),
     Clear,
     Advance(u64),
@@ -152,29 +151,47 @@ impl Pair {
         );
     }
 
-    /// Stores a value, always or only if the presence of the key is `wanted`.
-    fn store(&mut self, number: u8, len: usize, wanted: Option<bool>, kind: u8, ttl: Option<u64>) {
+    fn insert(&mut self, number: u8, len: usize, condition: Condition, ttl: Option<u64>) {
+        let (key, value) = (key(number), self.value(len));
+        let ttl = ttl.map(Duration::from_millis);
+        let inserted = match condition {
+            Condition::Always => self.cache.insert(&key, &value, ttl).map(|()| true),
+            Condition::IfAbsent => self.cache.insert_if_absent(&key, &value, ttl),
+            Condition::IfPresent => self.cache.insert_if_present(&key, &value, ttl),
+        };
+        match inserted {
+            Ok(inserted) if condition != Condition::Always => {
+                self.agree_on_presence(&key, inserted == (condition == Condition::IfPresent));
+            }
+            _ => {}
+        }
+        self.agree_on_insertion(key, 0, value, self.cache.expiry(ttl), inserted);
+    }
+
+    fn insert_kind(&mut self, number: u8, len: usize, kind: u8, ttl: Option<u64>) {
         let (key, value) = (key(number), self.value(len));
         let expires = self.cache.expiry(ttl.map(Duration::from_millis));
         let entry = NewEntry::new(&value).kind(kind).expires_at(expires);
-        let stored = match wanted {
-            None => self.cache.set(&key, entry).map(|()| true),
-            Some(false) => self.cache.add(&key, entry),
-            Some(true) => self.cache.set_if_present(&key, entry),
-        };
-        match stored {
-            Ok(stored) => {
-                if let Some(wanted) = wanted {
-                    self.agree_on_presence(&key, wanted == stored);
-                }
-                if stored {
-                    self.keep(key, kind, value, expires);
-                }
-            }
+        let inserted = self.cache.insert_entry(&key, entry).map(|()| true);
+        self.agree_on_insertion(key, kind, value, expires, inserted);
+    }
+
+    fn agree_on_insertion(
+        &mut self,
+        key: Vec<u8>,
+        kind: u8,
+        value: Vec<u8>,
+        expires: Timestamp,
+        inserted: Result<bool, SharedError>,
+    ) {
+        match inserted {
+            Ok(true) => self.keep(key, kind, value, expires),
+            Ok(false) => {}
             Err(SharedError::Rejected(_)) => {
                 assert!(
-                    len > self.cache.max_value_bytes(key.len()),
-                    "{len} bytes rejected"
+                    value.len() > self.cache.max_value_bytes(key.len()),
+                    "{} bytes rejected",
+                    value.len()
                 );
                 self.forget(&key);
             }
@@ -237,8 +254,8 @@ impl Pair {
         }
     }
 
-    /// Stores a value with a stale time, if `number` is that of the key's flight or `None`.
-    fn store_stale(&mut self, key: Vec<u8>, len: usize, number: Option<u64>, ttl: u64, stale: u64) {
+    /// Inserts a value with a stale time, if `number` is that of the key's flight or `None`.
+    fn insert_stale(&mut self, key: Vec<u8>, len: usize, number: Option<u64>, ttl: u64, stale: u64) {
         let value = self.value(len);
         let expires = self.cache.expiry(Some(Duration::from_millis(ttl)));
         let stale = Duration::from_millis(stale);
@@ -248,7 +265,7 @@ impl Pair {
             .cost(stale);
         let stored = match number {
             Some(number) => self.cache.complete(&key, number, entry),
-            None => self.cache.set(&key, entry).map(|()| true),
+            None => self.cache.insert_entry(&key, entry).map(|()| true),
         };
         match stored {
             Ok(true) => self.keep_stale(key, 0, value, expires, stale),
@@ -363,30 +380,31 @@ impl Pair {
     fn run(&mut self, step: &Step) {
         match *step {
             Step::Get(number) => self.get(&key(number)),
-            Step::Set(number, len, kind, ttl) => self.store(number, len, None, kind, ttl),
-            Step::SetStale(number, len, ttl, stale) => self.store_stale(key(number), len, None, ttl, stale),
+            Step::Insert(number, len, condition, ttl) => self.insert(number, len, condition, ttl),
+            Step::InsertKind(number, len, kind, ttl) => self.insert_kind(number, len, kind, ttl),
+            Step::InsertStale(number, len, ttl, stale) => {
+                self.insert_stale(key(number), len, None, ttl, stale);
+            }
             Step::GetStale(number) => self.get_stale(&key(number)),
             Step::Claim(number, is_refresh) => self.claim(&key(number), is_refresh),
             Step::Complete(number, len, ttl, stale) => {
                 let flight = self.flights.get(&key(number)).copied();
-                self.store_stale(key(number), len, Some(flight.unwrap_or_default()), ttl, stale);
+                self.insert_stale(key(number), len, Some(flight.unwrap_or_default()), ttl, stale);
             }
             Step::Release(number) => self.release(&key(number)),
-            Step::Add(number, len) => self.store(number, len, Some(false), 0, None),
-            Step::SetIfPresent(number, len) => self.store(number, len, Some(true), 0, None),
             Step::Integer(number, value) => {
                 let bytes = value.to_ne_bytes();
                 self.cache
-                    .set(&key(number), NewEntry::new(&bytes).kind(INTEGER))
+                    .insert_entry(&key(number), NewEntry::new(&bytes).kind(INTEGER))
                     .unwrap();
                 self.keep(key(number), INTEGER, bytes.to_vec(), Timestamp::NEVER);
             }
             Step::Incr(number, delta) => self.incr(&key(number), delta),
             Step::IncrOrInit(number, delta, ttl) => self.incr_or_init(&key(number), delta, ttl),
             Step::Update(number, len) => self.update(&key(number), len),
-            Step::Delete(number) => {
-                let deleted = self.cache.delete(&key(number)).unwrap();
-                self.agree_on_presence(&key(number), deleted);
+            Step::Remove(number) => {
+                let removed = self.cache.remove(&key(number)).unwrap();
+                self.agree_on_presence(&key(number), removed);
                 self.forget(&key(number));
             }
             Step::Touch(number, ttl) => {
@@ -417,7 +435,7 @@ impl Pair {
                     .collect::<Vec<_>>()
                 {
                     self.naive.remove(&key);
-                    self.cache.delete(&key).unwrap();
+                    self.cache.remove(&key).unwrap();
                 }
             }
             Step::Keys => self.keys(),
@@ -432,7 +450,7 @@ impl Pair {
                 .collect();
             for key in dead {
                 self.naive.remove(&key);
-                assert!(!self.cache.delete(&key).unwrap(), "{key:?} is dead");
+                assert!(!self.cache.remove(&key).unwrap(), "{key:?} is dead");
             }
         }
         if let Err(error) = self.cache.validate() {

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nearcache::shared::{NewEntry, SharedCache};
+use nearcache::shared::SharedCache;
 
 use crate::Settings;
 use crate::histogram::Histogram;
@@ -95,12 +95,12 @@ impl Worker {
     /// Writes to all pages of all files, since the first access of a process to a page takes a page fault.
     pub(crate) fn fill(&self) -> Outcome<()> {
         for number in 0..self.capacity * 2 {
-            self.evicting.set(&key(number), NewEntry::new(&self.value))?;
+            self.evicting.insert(&key(number), &self.value, None)?;
         }
         for number in 0..self.capacity / 4 {
-            self.fitting.set(&key(number), NewEntry::new(&self.value))?;
+            self.fitting.insert(&key(number), &self.value, None)?;
         }
-        self.fitting.set(HOT, NewEntry::new(&vec![7; MEGABYTE]))?;
+        self.fitting.insert(HOT, &vec![7; MEGABYTE], None)?;
         self.bare.touch();
         Ok(())
     }
@@ -138,10 +138,10 @@ impl Worker {
         let random = &mut self.random;
         match what {
             "evicting" => measure(time, random, |random| {
-                Ok(evicting.set(&key(random % many), NewEntry::new(value))?)
+                Ok(evicting.insert(&key(random % many), value, None)?)
             }),
             "fitting" => measure(time, random, |random| {
-                Ok(fitting.set(&key(random % few), NewEntry::new(value))?)
+                Ok(fitting.insert(&key(random % few), value, None)?)
             }),
             _ => {
                 let protection = if what == "futex" {
@@ -187,11 +187,11 @@ impl Worker {
             let key = key(self.random.next() % few);
             let before = Instant::now();
             if before - overwritten < OVERWRITE_EVERY {
-                self.fitting.set(&key, NewEntry::new(&self.value))?;
+                self.fitting.insert(&key, &self.value, None)?;
                 small.record(nanos(before.elapsed()));
             } else {
                 overwritten = before;
-                self.fitting.set(HOT, NewEntry::new(&hot))?;
+                self.fitting.insert(HOT, &hot, None)?;
                 large.record(nanos(before.elapsed()));
             }
         }

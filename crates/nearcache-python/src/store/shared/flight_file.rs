@@ -41,7 +41,7 @@ impl SharedStore {
     pub(crate) fn end_flight(&self, py: Python<'_>, key: &[u8]) {
         if self.with(Now::System, |cache| cache.flight(key)).is_some() {
             // If it fails, another process holds the lock and does not go on; the flight ends by its timeout.
-            self.write(py, Now::System, |cache| cache.delete(key)).ok();
+            self.write(py, Now::System, |cache| cache.remove(key)).ok();
         }
     }
 }

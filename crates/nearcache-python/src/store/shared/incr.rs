@@ -69,7 +69,9 @@ impl SharedStore {
             let entry = NewEntry::new(value.bytes())
                 .kind(value.kind)
                 .expires_at(found.expires_at);
-            let stored = self.write(py, now, |cache| cache.set_if_unchanged(key, entry, found.stamp));
+            let stored = self.write(py, now, |cache| {
+                cache.insert_entry_if_unchanged(key, entry, found.stamp)
+            });
             match stored {
                 Ok(true) | Err(WriteFailure::Rejected(_)) => return Ok(Some(sum.unbind())),
                 Ok(false) => {}

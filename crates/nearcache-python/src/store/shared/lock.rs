@@ -1,7 +1,7 @@
 //! Locks for users: entries with the holder's process and token. A lock whose holder's process has died is free.
 
-use nearcache::Timestamp;
 use nearcache::shared::{EntryInfo, NewEntry, SharedCache};
+use nearcache::{Condition, Timestamp};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -27,8 +27,8 @@ impl SharedStore {
             let (kind, bytes) = encode_lock(cache.process_id()?, token)?;
             let entry = NewEntry::new(&bytes).kind(kind).expires_at(expires_at);
             match stamp {
-                None => cache.add(key, entry),
-                Some(stamp) => cache.set_if_unchanged(key, entry, stamp),
+                None => cache.insert_entry_if(key, entry, Condition::IfAbsent),
+                Some(stamp) => cache.insert_entry_if_unchanged(key, entry, stamp),
             }
         };
         match self.write(py, now, |cache| lock(cache, None)) {
@@ -84,7 +84,7 @@ impl SharedStore {
                 .kind(found.kind)
                 .expires_at(extension.new_end(found.expires_at, now));
             let extended = self.write(context.py(), now, |cache| {
-                cache.set_if_unchanged(key, entry, found.stamp)
+                cache.insert_entry_if_unchanged(key, entry, found.stamp)
             });
             if extended.map_err(|failure| failure.into_exception(context.py()))? {
                 return Ok(true);

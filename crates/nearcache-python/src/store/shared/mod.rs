@@ -50,7 +50,9 @@ impl EntryStore for SharedStore {
         let entry = NewEntry::new(value.bytes())
             .kind(value.kind)
             .expires_at(expires_at);
-        let stored = self.write(context.py(), now, |cache| cache.set_if(key, entry, condition));
+        let stored = self.write(context.py(), now, |cache| {
+            cache.insert_entry_if(key, entry, condition)
+        });
         match stored {
             Ok(true) => Ok(SetOutcome::Stored),
             Ok(false) => Ok(SetOutcome::ConditionFailed),
@@ -76,7 +78,7 @@ impl EntryStore for SharedStore {
     }
 
     fn delete(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        self.write(context.py(), context.now()?, |cache| cache.delete(key))
+        self.write(context.py(), context.now()?, |cache| cache.remove(key))
             .map_err(|failure| failure.into_exception(context.py()))
     }
 

@@ -85,7 +85,7 @@ impl SharedStore {
         let entry = NewEntry::new(&bytes)
             .kind(value.kind | NEAR)
             .expires_at(expires_at);
-        match self.file.mapped().cache_without_waiting.set(key, entry) {
+        match self.file.mapped().cache_without_waiting.insert_entry(key, entry) {
             Ok(()) => Ok(true),
             Err(SharedError::OutOfMemory(_)) => Err(no_memory(())),
             Err(_) => Ok(false),

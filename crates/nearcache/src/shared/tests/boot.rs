@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::support::{BYTES, Scratch, value, version};
 use crate::clock::SystemClock;
+use crate::shared::SharedCache;
 use crate::shared::adoption::UNKNOWN;
 use crate::shared::error::OpenError;
 use crate::shared::layout::{BOOT, LOCK};
 use crate::shared::position::Position;
-use crate::shared::{NewEntry, SharedCache};
 
 fn open_in(scratch: &Scratch, boot: [u64; 2]) -> Result<SharedCache, OpenError> {
     SharedCache::builder(scratch.path()).bytes(BYTES).open_in(boot)
@@ -25,7 +25,7 @@ fn recorded(cache: &SharedCache) -> [u64; 2] {
 fn a_file_in_use_is_not_adopted_whatever_its_boot() {
     let scratch = Scratch::new();
     let user = open_in(&scratch, [1, 1]).unwrap();
-    user.set(b"key", NewEntry::new(b"value")).unwrap();
+    user.insert(b"key", b"value", None).unwrap();
     user.reset_stats();
     let file = user.file();
     for boot in [UNKNOWN, [2, 2]] {
@@ -40,7 +40,7 @@ fn a_file_in_use_is_not_adopted_whatever_its_boot() {
         drop(writer);
         let expected = if boot == UNKNOWN { before } else { boot };
         assert_eq!(recorded(&other), expected);
-        other.set(b"key", NewEntry::new(b"value")).unwrap();
+        other.insert(b"key", b"value", None).unwrap();
         assert_eq!(user.stats().recoveries, 0);
     }
 }
@@ -50,7 +50,7 @@ fn an_unused_file_is_adopted_although_the_boot_is_unknown() {
     for boot in [UNKNOWN, [2, 2]] {
         let scratch = Scratch::new();
         let user = open_in(&scratch, [1, 1]).unwrap();
-        user.set(b"key", NewEntry::new(b"value")).unwrap();
+        user.insert(b"key", b"value", None).unwrap();
         let shard = user.file().shard(0);
         let in_small = shard.small.live() > 0;
         let empty = if in_small { shard.main } else { shard.small };
@@ -83,7 +83,7 @@ fn processes_with_and_without_a_known_boot_can_share_a_file() {
                     while !done.load(Ordering::Relaxed) {
                         round += 1;
                         let cache = open_in(scratch, boot).unwrap();
-                        cache.set(&key, NewEntry::new(&value(&key, round, 60))).unwrap();
+                        cache.insert(&key, &value(&key, round, 60), None).unwrap();
                         assert_eq!(version(&key, &cache.get(&key).unwrap()), round);
                         assert_eq!((cache.stats().damages, cache.stats().timeouts), (0, 0));
                     }

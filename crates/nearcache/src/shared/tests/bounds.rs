@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::support::{End, spawn, wait};
 use crate::clock::SystemClock;
+use crate::shared::SharedCache;
 use crate::shared::adoption::boot_id;
 use crate::shared::evict::PASSED_RECORDS;
 use crate::shared::layout::{
@@ -20,7 +21,6 @@ use crate::shared::record::LEAD;
 use crate::shared::recount::SLOTS_PER_WRITE;
 use crate::shared::slot::{Slot, SlotState};
 use crate::shared::writer::{MOVED_RECORDS, Writer};
-use crate::shared::{NewEntry, SharedCache};
 
 const LARGE: u64 = 8 << 30;
 const SEED: u64 = 5;
@@ -95,9 +95,9 @@ fn a_death_under_the_lock_costs_the_next_writer_a_slice_of_a_recount() {
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let mut keys = keys_of_one_shard(&cache);
     let key = keys.next().unwrap();
-    cache.set(&key, NewEntry::new(b"value")).unwrap();
+    cache.insert(&key, b"value", None).unwrap();
     die_with_the_lock(&cache);
-    cache.set(&key, NewEntry::new(b"other")).unwrap();
+    cache.insert(&key, b"other", None).unwrap();
     assert_eq!(cache.stats().recoveries, 1);
     let next = || cache.file().shard(0).control[RECOUNT].load(Ordering::Relaxed);
     assert_eq!(
@@ -106,13 +106,13 @@ fn a_death_under_the_lock_costs_the_next_writer_a_slice_of_a_recount() {
         "the next slot, plus one, is wrong"
     );
     // Later writers continue the recount.
-    cache.set(&key, NewEntry::new(b"third")).unwrap();
+    cache.insert(&key, b"third", None).unwrap();
     assert_eq!(next(), 2 * SLOTS_PER_WRITE as u64 + 1);
     // Changes of slots that were counted already change the sums.
     for key in keys.take(300) {
-        cache.set(&key, NewEntry::new(b"value")).unwrap();
+        cache.insert(&key, b"value", None).unwrap();
         if key.len().is_multiple_of(2) {
-            cache.delete(&key).unwrap();
+            cache.remove(&key).unwrap();
         }
     }
     assert_ne!(next(), 0, "the recount has ended");
@@ -124,7 +124,7 @@ fn a_file_of_8_gb_is_opened_after_a_reboot_without_examining_entries() {
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let keys: Vec<_> = keys_of_one_shard(&cache).take(200).collect();
     for key in &keys {
-        cache.set(key, NewEntry::new(b"value")).unwrap();
+        cache.insert(key, b"value", None).unwrap();
     }
     drop(cache);
     let cache = {
@@ -141,7 +141,7 @@ fn a_file_of_8_gb_is_opened_after_a_reboot_without_examining_entries() {
     // The lower half of the word is the next slot to examine, plus one.
     let next = || shard.control[RECOUNT].load(Ordering::Relaxed) & u64::from(u32::MAX);
     for slices in 1..5 {
-        cache.set(&keys[0], NewEntry::new(b"other")).unwrap();
+        cache.insert(&keys[0], b"other", None).unwrap();
         assert!(
             next() <= slices * SLOTS_PER_WRITE as u64 + 1,
             "{} slots examined",
@@ -158,7 +158,7 @@ fn a_write_sweeps_one_slot_also_after_a_clear() {
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let keys: Vec<_> = keys_of_one_shard(&cache).take(201).collect();
     for key in &keys[..200] {
-        cache.set(key, NewEntry::new(b"value")).unwrap();
+        cache.insert(key, b"value", None).unwrap();
     }
     let shard = cache.file().shard(0);
     let sweep = || shard.control[SWEEP].load(Ordering::Relaxed);
@@ -166,7 +166,7 @@ fn a_write_sweeps_one_slot_also_after_a_clear() {
     let taken = || shard.index.iter().filter(is_taken).count();
     assert_eq!((sweep(), taken()), (200, 200));
     cache.clear();
-    cache.set(&keys[200], NewEntry::new(b"value")).unwrap();
+    cache.insert(&keys[200], b"value", None).unwrap();
     assert_eq!(sweep(), 201);
     // The new entry took an empty slot or a cleared one, and the sweep cleared one slot at most.
     assert!(taken() >= 199, "{} slots are left", taken());
@@ -188,7 +188,7 @@ fn words_without_records_are_passed_in_bounded_steps() {
     let small = cache.file().geometry.small as u64;
     leave_damage(&cache, SMALL, small);
     let tail = || cache.file().shard(0).small.tail().since(Position::START);
-    cache.set(&key, NewEntry::new(b"value")).unwrap();
+    cache.insert(&key, b"value", None).unwrap();
     // Space for the record, and the reserve.
     assert!(tail() <= 3 * 4096, "{} words passed at once", tail());
     assert_eq!(cache.get(&key).as_deref(), Some(&b"value"[..]));
@@ -205,7 +205,7 @@ fn space_for_a_large_value_is_made_in_slices() {
         cache.file().shard(0).small.limit(),
     );
     for key in keys.by_ref().take(40_000) {
-        cache.set(&key, NewEntry::new(&[1; 40])).unwrap();
+        cache.insert(&key, &[1; 40], None).unwrap();
     }
     let head = cache.file().shard(0).small.head().to_u64();
     let tail = head.saturating_sub(small);
@@ -218,7 +218,7 @@ fn space_for_a_large_value_is_made_in_slices() {
     let ring = cache.file().shard(0).small;
     assert!(!writer(&cache).make_some_space(&ring, value.len() / 8));
     assert!(writer(&cache).make_some_space(&ring, 1) || ring.tail().to_u64() > 0);
-    cache.set(&key, NewEntry::new(&value)).unwrap();
+    cache.insert(&key, &value, None).unwrap();
     assert_eq!(cache.get(&key), Some(value));
 }
 
@@ -227,7 +227,7 @@ fn a_bounded_number_of_entries_is_moved_to_make_space() {
     let sparse = Sparse::new("move");
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     for key in keys_of_one_shard(&cache).take(40_000) {
-        cache.set(&key, NewEntry::new(&[1; 40])).unwrap();
+        cache.insert(&key, &[1; 40], None).unwrap();
         // All entries have been read often enough to be moved to main.
         assert!((0..3).all(|_| cache.get(&key).is_some()));
     }
@@ -252,10 +252,10 @@ fn a_bounded_number_of_records_is_passed_to_find_space_in_main() {
     let cache = SharedCache::open(sparse.path(), LARGE).unwrap();
     let keys: Vec<_> = keys_of_one_shard(&cache).take(20_000).collect();
     for key in &keys {
-        cache.set(key, NewEntry::new(&[1; 40])).unwrap();
+        cache.insert(key, &[1; 40], None).unwrap();
     }
     for key in &keys {
-        cache.delete(key).unwrap();
+        cache.remove(key).unwrap();
     }
     // Both rings are full, and the records at their tails are unreferenced. Main is protected, so small is tried first.
     let shard = cache.file().shard(0);
@@ -290,7 +290,7 @@ fn a_check_of_a_large_index_lets_writers_in() {
         let mut longest = Duration::ZERO;
         while !check.is_finished() {
             let start = Instant::now();
-            cache.set(&key, NewEntry::new(b"value")).unwrap();
+            cache.insert(&key, b"value", None).unwrap();
             longest = longest.max(start.elapsed());
         }
         check.join().unwrap();

@@ -19,8 +19,8 @@ const INTEGER: u8 = 7;
 /// No operation has more stores than this.
 const MOST_STORES: u64 = 200_000;
 
-fn set(cache: &SharedCache, key: &[u8], version: u64, len: usize) {
-    cache.set(key, NewEntry::new(&value(key, version, len))).unwrap();
+fn insert(cache: &SharedCache, key: &[u8], version: u64, len: usize) {
+    cache.insert(key, &value(key, version, len), None).unwrap();
 }
 
 fn name(number: u64) -> Vec<u8> {
@@ -29,7 +29,7 @@ fn name(number: u64) -> Vec<u8> {
 
 fn others(cache: &SharedCache, len: usize, count: u64) {
     for number in 0..count {
-        set(cache, &name(number), OLD, len);
+        insert(cache, &name(number), OLD, len);
     }
 }
 
@@ -64,7 +64,7 @@ fn crash(stride: u64, intact: u64, setup: impl Fn(&SharedCache), act: impl Fn(&S
         });
         let end = wait(child, 0);
         // A write in the same shard, which takes the lock over.
-        set(&survivor, b"after", NEW, 40);
+        insert(&survivor, b"after", NEW, 40);
         for cache in [&survivor, &scratch.open()] {
             cache
                 .validate()
@@ -88,26 +88,24 @@ fn crash(stride: u64, intact: u64, setup: impl Fn(&SharedCache), act: impl Fn(&S
 }
 
 #[test]
-fn death_while_storing_a_new_key() {
+fn death_while_inserting_a_new_key() {
     crash(
         1,
         3,
         |cache| others(cache, 50, 3),
-        |cache| set(cache, KEY, NEW, 50),
+        |cache| insert(cache, KEY, NEW, 50),
     );
 }
 
 #[test]
-fn death_while_adding_and_replacing() {
+fn death_while_inserting_if_absent_and_replacing() {
     crash(
         1,
         3,
         |cache| others(cache, 50, 3),
         |cache| {
-            cache.add(KEY, NewEntry::new(&value(KEY, NEW, 50))).unwrap();
-            cache
-                .set_if_present(KEY, NewEntry::new(&value(KEY, NEW, 90)))
-                .unwrap();
+            cache.insert_if_absent(KEY, &value(KEY, NEW, 50), None).unwrap();
+            cache.insert_if_present(KEY, &value(KEY, NEW, 90), None).unwrap();
         },
     );
 }
@@ -119,9 +117,9 @@ fn death_while_overwriting_in_place() {
         3,
         |cache| {
             others(cache, 50, 3);
-            set(cache, KEY, OLD, 100);
+            insert(cache, KEY, OLD, 100);
         },
-        |cache| set(cache, KEY, NEW, 77),
+        |cache| insert(cache, KEY, NEW, 77),
     );
 }
 
@@ -132,9 +130,9 @@ fn death_while_replacing_by_a_longer_value() {
         3,
         |cache| {
             others(cache, 50, 3);
-            set(cache, KEY, OLD, 20);
+            insert(cache, KEY, OLD, 20);
         },
-        |cache| set(cache, KEY, NEW, 120),
+        |cache| insert(cache, KEY, NEW, 120),
     );
 }
 
@@ -146,7 +144,7 @@ fn death_while_incrementing() {
         |cache| {
             others(cache, 50, 3);
             cache
-                .set(b"integer", NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
+                .insert_entry(b"integer", NewEntry::new(&5_i64.to_ne_bytes()).kind(INTEGER))
                 .unwrap();
         },
         |cache| {
@@ -159,37 +157,37 @@ fn death_while_incrementing() {
                 ]
                 .contains(&counted)
             );
-            cache.delete(b"integer").unwrap();
+            cache.remove(b"integer").unwrap();
         },
     );
 }
 
 #[test]
-fn death_while_deleting_and_touching() {
+fn death_while_removing_and_touching() {
     crash(
         1,
         2,
         |cache| {
             others(cache, 50, 3);
-            set(cache, KEY, OLD, 100);
+            insert(cache, KEY, OLD, 100);
         },
         |cache| {
             cache.touch(KEY, Some(Duration::from_mins(1))).unwrap();
-            cache.delete(KEY).unwrap();
-            cache.delete(&name(0)).unwrap();
+            cache.remove(KEY).unwrap();
+            cache.remove(&name(0)).unwrap();
         },
     );
 }
 
 #[test]
-fn death_while_clearing_and_storing() {
+fn death_while_clearing_and_inserting() {
     crash(
         1,
         0,
         |cache| others(cache, 50, 20),
         |cache| {
             cache.clear();
-            set(cache, KEY, NEW, 50);
+            insert(cache, KEY, NEW, 50);
         },
     );
 }
@@ -201,9 +199,9 @@ fn death_while_rejecting_a_large_value() {
         3,
         |cache| {
             others(cache, 50, 3);
-            set(cache, KEY, OLD, 100);
+            insert(cache, KEY, OLD, 100);
         },
-        |cache| assert!(cache.set(KEY, NewEntry::new(&vec![0; 900_000])).is_err()),
+        |cache| assert!(cache.insert(KEY, &vec![0; 900_000], None).is_err()),
     );
 }
 
@@ -217,7 +215,7 @@ fn death_while_sweeping_expired_entries() {
             let past = Timestamp::from_unix_micros(1);
             for number in 100..400 {
                 cache
-                    .set(
+                    .insert_entry(
                         &name(number),
                         NewEntry::new(&value(&name(number), OLD, 20)).expires_at(past),
                     )
@@ -226,7 +224,7 @@ fn death_while_sweeping_expired_entries() {
         },
         |cache| {
             for _ in 0..3 {
-                set(cache, KEY, NEW, 20);
+                insert(cache, KEY, NEW, 20);
             }
         },
     );
@@ -296,14 +294,14 @@ fn death_while_claiming_and_releasing() {
         3,
         |cache| others(cache, 50, 3),
         |cache| {
-            cache.delete(KEY).unwrap();
+            cache.remove(KEY).unwrap();
             claim(cache, 1, false);
             assert!(cache.release(KEY, 1).unwrap());
-            cache.set(KEY, stale(cache, old)).unwrap();
+            cache.insert_entry(KEY, stale(cache, old)).unwrap();
             claim(cache, 2, false);
             assert!(cache.release(KEY, 2).unwrap());
             read_stale(cache);
-            assert!(!cache.delete(KEY).unwrap());
+            assert!(!cache.remove(KEY).unwrap());
         },
     );
 }
@@ -316,7 +314,7 @@ fn death_while_refreshing_a_plain_entry() {
         3,
         |cache| {
             others(cache, 50, 3);
-            set(cache, KEY, OLD, 50);
+            insert(cache, KEY, OLD, 50);
         },
         |cache| {
             claim(cache, 1, true);
@@ -356,7 +354,7 @@ fn death_while_evicting_and_moving() {
     // Enough writes to evict several entries from both rings and keep others.
     crash(7, 500, full, |cache| {
         for number in 0..6 {
-            set(cache, &[KEY, &[b'0' + number]].concat(), NEW, 600);
+            insert(cache, &[KEY, &[b'0' + number]].concat(), NEW, 600);
         }
     });
 }
@@ -369,14 +367,14 @@ fn death_while_moving_from_small_to_main() {
             let _ = (cache.get(&name(number)), cache.get(&name(number)));
         }
     };
-    crash(5, 500, setup, |cache| set(cache, KEY, NEW, 1500));
+    crash(5, 500, setup, |cache| insert(cache, KEY, NEW, 1500));
 }
 
 #[test]
 fn death_while_copying_a_record_over_itself() {
     let setup = |cache: &SharedCache| {
         for number in 0..28 {
-            set(cache, &name(number), OLD, 30_000);
+            insert(cache, &name(number), OLD, 30_000);
         }
         for number in (0..28).chain(0..28) {
             let _ = cache.get(&name(number));
@@ -386,9 +384,9 @@ fn death_while_copying_a_record_over_itself() {
     let cache = scratch.open();
     setup(&cache);
     let before = cache.stats().moved_bytes;
-    set(&cache, KEY, NEW, 30_000);
+    insert(&cache, KEY, NEW, 30_000);
     assert!(cache.stats().moved_bytes > before, "no large record was copied");
-    crash(1999, 20, setup, |cache| set(cache, KEY, NEW, 30_000));
+    crash(1999, 20, setup, |cache| insert(cache, KEY, NEW, 30_000));
 }
 
 /// Returns the heads of both rings.
@@ -404,10 +402,10 @@ fn death_while_using_free_space_in_main() {
             others(cache, len, count);
             // Some are in small, whose free space is not used again.
             for number in (0..count).filter(|number| number % 100 == 7) {
-                cache.delete(&name(number)).unwrap();
+                cache.remove(&name(number)).unwrap();
             }
         };
-        let act = |cache: &SharedCache| set(cache, KEY, NEW, len - 10);
+        let act = |cache: &SharedCache| insert(cache, KEY, NEW, len - 10);
         let scratch = Scratch::new();
         let cache = scratch.open();
         setup(&cache);
@@ -425,20 +423,20 @@ fn death_while_taking_over_from_a_dead_owner() {
         // Dies while it writes the record, holding the lock.
         let child = spawn(|| {
             die_before(12);
-            set(cache, b"dying", OLD, 50);
+            insert(cache, b"dying", OLD, 50);
         });
         assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
     };
-    crash(1, 3, setup, |cache| set(cache, KEY, NEW, 50));
+    crash(1, 3, setup, |cache| insert(cache, KEY, NEW, 50));
 }
 
 /// Lets a writer die while it overwrites the key.
 fn tear(cache: &SharedCache, len: usize) {
-    set(cache, KEY, OLD, len);
+    insert(cache, KEY, OLD, len);
     let child = spawn(|| {
         // After the stores of the lock and of the odd sequence.
         die_before(5);
-        set(cache, KEY, NEW, len);
+        insert(cache, KEY, NEW, len);
     });
     assert_eq!(wait(child, 0), End::Killed(libc::SIGKILL));
     assert_eq!(cache.validate().unwrap().torn, 1);
@@ -452,7 +450,7 @@ fn a_torn_record_that_the_tail_passes_is_no_longer_counted() {
         let cache = scratch.open();
         tear(&cache, len);
         for number in 0..1600 {
-            set(&cache, &name(number), OLD, other_len);
+            insert(&cache, &name(number), OLD, other_len);
             if number % 40 > 0 {
                 continue;
             }

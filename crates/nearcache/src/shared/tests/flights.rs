@@ -59,7 +59,7 @@ fn every_changed_bit_of_an_extension_is_noticed() {
         .cost(SECOND)
         .stale_until(cache.expiry(Some(SECOND)));
     cache
-        .set(KEY, entry.expires_at(cache.expiry(Some(1000 * SECOND))))
+        .insert_entry(KEY, entry.expires_at(cache.expiry(Some(1000 * SECOND))))
         .unwrap();
     assert_eq!(extension(&cache).len(), EXTENSION);
     for word in extension(&cache) {
@@ -89,7 +89,7 @@ fn a_claim_does_not_hide_damage() {
     for is_value in [false, true] {
         let scratch = Scratch::new();
         let cache = scratch.open();
-        cache.set(KEY, expired(&cache)).unwrap();
+        cache.insert_entry(KEY, expired(&cache)).unwrap();
         assert_eq!(stale(&cache).as_deref(), Some(VALUE));
         let (ring, record) = record(&cache);
         let value = ring.value(&record).words().next().unwrap();
@@ -125,7 +125,7 @@ fn a_damaged_flight_is_taken_over() {
         assert!(!cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
         assert!(leads(&cache, 2), "{process:?}");
         assert!(cache.complete(KEY, 2, NewEntry::new(VALUE)).unwrap());
-        assert!(cache.delete(KEY).unwrap());
+        assert!(cache.remove(KEY).unwrap());
     }
     // A placeholder whose flight is gone stands for nothing.
     assert!(leads(&cache, 3));
@@ -141,7 +141,9 @@ fn a_damaged_value_is_computed_again() {
     for cost in [Duration::ZERO, SECOND] {
         let scratch = Scratch::new();
         let cache = scratch.open();
-        cache.set(KEY, NewEntry::new(b"old value").cost(cost)).unwrap();
+        cache
+            .insert_entry(KEY, NewEntry::new(b"old value").cost(cost))
+            .unwrap();
         let (ring, record) = record(&cache);
         let word = ring.value(&record).words().next().unwrap();
         word.fetch_xor(1, Ordering::Relaxed);
@@ -159,7 +161,7 @@ fn a_damaged_value_is_computed_again() {
 fn a_record_torn_by_a_claim_is_no_flight() {
     let scratch = Scratch::new();
     let cache = scratch.open();
-    cache.set(KEY, expired(&cache)).unwrap();
+    cache.insert_entry(KEY, expired(&cache)).unwrap();
     assert!(leads(&cache, 1));
     let (ring, record) = record(&cache);
     ring.first_word_of(&record)
@@ -178,7 +180,7 @@ fn a_flight_from_before_a_reboot_is_taken_over_and_its_stale_value_stays() {
         builder.open_in([boot, 1]).unwrap()
     };
     let cache = opened_in(1);
-    cache.set(KEY, expired(&cache)).unwrap();
+    cache.insert_entry(KEY, expired(&cache)).unwrap();
     assert!(leads(&cache, 1));
     let before = cache.flight(KEY).unwrap();
     drop(cache);
@@ -199,7 +201,7 @@ fn without_waiting_a_held_lock_is_busy_and_nothing_changes() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     let trying = cache.with_lock_timeout(Duration::ZERO);
-    cache.set(b"plain", NewEntry::new(b"plain")).unwrap();
+    cache.insert(b"plain", b"plain", None).unwrap();
     assert!(leads(&cache, 1));
     let flight = cache.flight(KEY);
     let lock = &cache.file().shard(0).control[LOCK];

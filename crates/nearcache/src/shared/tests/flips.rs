@@ -31,7 +31,7 @@ fn work(cache: &SharedCache, mut seed: u64, until: Instant) {
                     version(&key, &found);
                 }
             }
-            4 => drop(cache.delete(&key).ok()),
+            4 => drop(cache.remove(&key).ok()),
             5 => drop(cache.touch(&key, None).ok()),
             6 => {
                 let mut found = Vec::new();
@@ -52,7 +52,9 @@ fn work(cache: &SharedCache, mut seed: u64, until: Instant) {
                 let value = value(&key, seed, len);
                 let entry = NewEntry::new(&value).cost(Duration::from_nanos(number % 3));
                 let entry = entry.expires_at(cache.expiry(TTL));
-                cache.set(&key, entry.stale_until(cache.expiry(None))).ok();
+                cache
+                    .insert_entry(&key, entry.stale_until(cache.expiry(None)))
+                    .ok();
             }
         }
     }
@@ -96,7 +98,7 @@ fn storm(
     for shard in 0..cache.file().geometry.shards {
         cache.file().shard(shard).control[0].store(0, Ordering::Relaxed);
     }
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     cache.validate().unwrap();
 }

@@ -82,7 +82,7 @@ fn entries_of_two_shards_with_equal_checksums_have_different_stamps() {
     let texts = colliding_texts(&cache, &keys);
     // Each is the first record of its shard: they have the same position, lengths and checksum.
     for (key, text) in keys.iter().zip(&texts) {
-        cache.set(key, NewEntry::new(text)).unwrap();
+        cache.insert(key, text, None).unwrap();
     }
     let mut keeper = Keeper::default();
     for (key, text) in keys.iter().zip(&texts) {
@@ -99,7 +99,7 @@ fn a_touch_changes_the_stamp() {
     let cache = open(&scratch).with_clock(&clock);
     let minute = std::time::Duration::from_secs(60);
     cache
-        .set(
+        .insert_entry(
             b"key",
             NewEntry::new(b"old").expires_at(cache.expiry(Some(minute))),
         )
@@ -110,7 +110,9 @@ fn a_touch_changes_the_stamp() {
     assert!(cache.touch(b"key", Some(minute * 2)).unwrap());
     let entry = NewEntry::new(b"new").expires_at(before.expires_at);
     assert!(
-        !cache.set_if_unchanged(b"key", entry, before.stamp).unwrap(),
+        !cache
+            .insert_entry_if_unchanged(b"key", entry, before.stamp)
+            .unwrap(),
         "the new expiry would be lost"
     );
 }

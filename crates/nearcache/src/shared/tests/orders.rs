@@ -19,9 +19,9 @@ use crate::shared::layout::{LOCK, MAIN, SHARD, SMALL, WORD};
 use crate::shared::lock::{self, Owner};
 use crate::shared::lookup::Lookup;
 use crate::shared::mapped_words::{AtomicU64, add};
+use crate::shared::payload::Payload;
 use crate::shared::record::NEVER;
 use crate::shared::ring::Ring;
-use crate::shared::set::Payload;
 use crate::shared::shard::Shard;
 use crate::shared::slot::Queue;
 use crate::shared::writer::{Requirement, Writer};
@@ -112,18 +112,18 @@ impl Heap {
             checksum: self.hashing.checksum(key.hash, bytes, kind)
                 ^ self.hashing.extension_checksum(key.hash, extension),
         };
-        let stored = self.write(0, |writer| writer.set(&key, &payload, Requirement::NONE));
-        assert!(matches!(stored, Ok(Ok(true))));
+        let inserted = self.write(0, |writer| writer.insert(&key, &payload, Requirement::NONE));
+        assert!(matches!(inserted, Ok(Ok(true))));
     }
 
-    fn set(&self, key: &[u8], version: u8) {
+    fn insert(&self, key: &[u8], version: u8) {
         self.store(key, &[version; LEN], 0);
     }
 
-    fn delete(&self, key: &[u8]) {
+    fn remove(&self, key: &[u8]) {
         let key = self.hashing.key(key);
         assert!(
-            self.write(0, |writer| writer.delete(&key, Requirement::NONE))
+            self.write(0, |writer| writer.remove(&key, Requirement::NONE))
                 .unwrap()
         );
     }
@@ -192,7 +192,7 @@ const ROOMY: (usize, usize) = (RECORD * 8, RECORD * 8);
 #[test]
 fn a_new_value_is_read_whole_or_missed() {
     let may_see = &[Seen::Missing, Seen::Version(1)];
-    model(4, ROOMY, |_| (), |heap| heap.set(b"A", 1), may_see);
+    model(4, ROOMY, |_| (), |heap| heap.insert(b"A", 1), may_see);
 }
 
 #[test]
@@ -201,22 +201,22 @@ fn a_value_overwritten_in_place_is_read_as_old_or_new() {
     model(
         3,
         ROOMY,
-        |heap| heap.set(b"A", 1),
-        |heap| heap.set(b"A", 2),
+        |heap| heap.insert(b"A", 1),
+        |heap| heap.insert(b"A", 2),
         may_see,
     );
 }
 
 #[test]
-fn a_deleted_and_stored_entry_is_never_another_keys() {
+fn a_removed_and_reinserted_entry_is_never_another_keys() {
     model(
         3,
         ROOMY,
-        |heap| heap.set(b"A", 1),
+        |heap| heap.insert(b"A", 1),
         |heap| {
-            heap.delete(b"A");
-            heap.set(b"B", 9);
-            heap.set(b"A", 2);
+            heap.remove(b"A");
+            heap.insert(b"B", 9);
+            heap.insert(b"A", 2);
         },
         &[Seen::Version(1), Seen::Version(2), Seen::Missing],
     );
@@ -230,11 +230,11 @@ fn a_record_that_replaces_another_is_not_read_as_that() {
     model(
         3,
         NARROW,
-        |heap| heap.set(b"A", 1),
+        |heap| heap.insert(b"A", 1),
         |heap| {
-            heap.set(b"B", 8);
+            heap.insert(b"B", 8);
             // Takes the place of A.
-            heap.set(b"C", 9);
+            heap.insert(b"C", 9);
         },
         &[Seen::Version(1), Seen::Missing],
     );
@@ -246,17 +246,17 @@ fn a_record_in_free_space_is_not_read_as_the_previous_one() {
         3,
         (RECORD * 3, RECORD * 3),
         |heap| {
-            heap.set(b"Z", 7);
-            heap.set(b"A", 1);
+            heap.insert(b"Z", 7);
+            heap.insert(b"A", 1);
             // Raise the frequency to its maximum: loom lets the compare-and-swap of a hit succeed on a slot that has been
             // replaced, which no machine does.
             assert!([(); 3].iter().all(|()| heap.get(b"A") == Seen::Version(1)));
         },
         |heap| {
-            heap.delete(b"A");
+            heap.remove(b"A");
             let head = heap.shard().main.head();
             // Takes the place of A.
-            heap.set(b"B", 9);
+            heap.insert(b"B", 9);
             assert_eq!(heap.shard().main.head(), head);
         },
         &[Seen::Version(1), Seen::Missing],
@@ -269,15 +269,15 @@ fn an_entry_that_moves_is_found_although_its_space_is_used_again() {
         3,
         (RECORD * 3, RECORD * 8),
         |heap| {
-            heap.set(b"Z", 7);
-            heap.set(b"A", 1);
+            heap.insert(b"Z", 7);
+            heap.insert(b"A", 1);
             assert!([(); 3].iter().all(|()| heap.get(b"A") == Seen::Version(1)));
         },
         |heap| {
             // Too large for the record of A.
             heap.store(b"A", &[2; LEN * 3], 0);
             let head = heap.shard().main.head();
-            heap.set(b"B", 9);
+            heap.insert(b"B", 9);
             assert_eq!(heap.shard().main.head(), head);
         },
         &[Seen::Version(1), Seen::Version(2)],
@@ -290,12 +290,12 @@ fn a_record_that_moves_from_small_to_main_is_always_found() {
         3,
         (RECORD * 4, RECORD * 4),
         |heap| {
-            heap.set(b"A", 1);
-            heap.set(b"B", 2);
-            heap.set(b"C", 3);
-            heap.set(b"D", 4);
+            heap.insert(b"A", 1);
+            heap.insert(b"B", 2);
+            heap.insert(b"C", 3);
+            heap.insert(b"D", 4);
         },
-        |heap| heap.set(b"E", 5),
+        |heap| heap.insert(b"E", 5),
         &[Seen::Version(1)],
     );
 }
@@ -307,11 +307,11 @@ fn a_record_that_is_copied_over_itself_is_found_or_interrupted() {
         // Three words are free when A is moved from main's tail to its head.
         (RECORD * 2, RECORD * 2 + 3),
         |heap| {
-            heap.set(b"A", 1);
-            heap.set(b"B", 2);
+            heap.insert(b"A", 1);
+            heap.insert(b"B", 2);
             assert_eq!([heap.get(b"A"), heap.get(b"A")], [Seen::Version(1); 2]);
         },
-        |heap| heap.set(b"C", 3),
+        |heap| heap.insert(b"C", 3),
         &[Seen::Version(1)],
     );
 }
@@ -321,11 +321,11 @@ fn a_cleared_entry_is_not_read_as_another_keys() {
     model(
         3,
         NARROW,
-        |heap| heap.set(b"A", 1),
+        |heap| heap.insert(b"A", 1),
         |heap| {
             add(&heap.epoch, 1, Ordering::SeqCst);
-            heap.set(b"B", 9);
-            heap.set(b"A", 2);
+            heap.insert(b"B", 9);
+            heap.insert(b"A", 2);
         },
         &[Seen::Version(1), Seen::Version(2), Seen::Missing],
     );

@@ -39,14 +39,14 @@ fn writes_time_out_if_the_lock_names_an_idle_process() {
         .lock_timeout(Duration::from_millis(30))
         .open()
         .unwrap();
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     let idle = scratch.open();
     let word = &cache.file().shard(0).control[LOCK];
     word.store(idle.process_id().unwrap().to_u64(), Ordering::Relaxed);
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     assert_eq!(cache.get(b"nothing"), None);
     let this = std::process::id();
-    let refused = cache.set(b"key", NewEntry::new(b"other")).unwrap_err();
+    let refused = cache.insert(b"key", b"other", None).unwrap_err();
     assert!(matches!(refused, SharedError::Busy { holder: Some(pid), .. } if pid == this));
     assert!(
         refused.to_string().contains(&format!("(pid {this})")),
@@ -54,7 +54,7 @@ fn writes_time_out_if_the_lock_names_an_idle_process() {
     );
     // When that process closes the file, the lock can be taken over.
     drop(idle);
-    cache.set(b"key", NewEntry::new(b"other")).unwrap();
+    cache.insert(b"key", b"other", None).unwrap();
     assert_eq!(cache.stats().recoveries, 1);
 }
 
@@ -62,7 +62,7 @@ fn writes_time_out_if_the_lock_names_an_idle_process() {
 fn reads_of_cleared_entries_do_not_wait_for_a_stopped_owner() {
     let scratch = Scratch::new();
     let cache = scratch.open();
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     cache.clear();
     // The child empties the shard, which leaves the key's slot unchanged, and stops.
     let child = stopped_owner(&cache);
@@ -79,7 +79,7 @@ fn readers_wait_only_for_the_entry_that_a_stopped_owner_is_writing() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     for key in [b"one", b"two"] {
-        cache.set(key, NewEntry::new(b"value")).unwrap();
+        cache.insert(key, b"value", None).unwrap();
     }
     let child = stopped_owner(&cache);
     // As after the first store of an in-place write.
@@ -130,21 +130,21 @@ fn a_stopped_owner_keeps_its_lock_and_reads_go_on() {
         .lock_timeout(timeout)
         .open()
         .unwrap();
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     let child = stopped_owner(&cache);
 
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     assert_eq!(cache.get(b"nothing"), None);
     let start = Instant::now();
     assert!(
-        matches!(cache.set(b"key", NewEntry::new(b"other")), Err(SharedError::Busy { waited, holder: Some(pid) }) if waited == timeout && pid.cast_signed() == child)
+        matches!(cache.insert(b"key", b"other", None), Err(SharedError::Busy { waited, holder: Some(pid) }) if waited == timeout && pid.cast_signed() == child)
     );
     assert!(start.elapsed() >= timeout && start.elapsed() < timeout * 10);
     assert_eq!(cache.stats().timeouts, 1);
     assert_eq!(cache.stats().recoveries, 0);
     let trying = cache.with_lock_timeout(Duration::ZERO);
     assert!(matches!(
-        trying.delete(b"key"),
+        trying.remove(b"key"),
         Err(SharedError::Busy {
             waited: Duration::ZERO,
             holder: None
@@ -153,7 +153,7 @@ fn a_stopped_owner_keeps_its_lock_and_reads_go_on() {
     assert_eq!(cache.stats().timeouts, 1, "a write that did not wait was counted");
 
     for _ in 0..100 {
-        let tried = trying.set(b"key", NewEntry::new(b"other"));
+        let tried = trying.insert(b"key", b"other", None);
         assert!(matches!(
             tried,
             Err(SharedError::Busy {
@@ -163,14 +163,14 @@ fn a_stopped_owner_keeps_its_lock_and_reads_go_on() {
         ));
     }
     assert!(trying.update::<()>(b"key", |_, _| Ok((0, Vec::new()))).is_err());
-    assert!(trying.incr(b"key", 1, INTEGER).is_err() && trying.delete(b"key").is_err());
+    assert!(trying.incr(b"key", 1, INTEGER).is_err() && trying.remove(b"key").is_err());
     assert_eq!(trying.get(b"key").as_deref(), Some(&b"value"[..]));
     assert_eq!(cache.stats().timeouts, 1, "a write that did not wait was counted");
 
     signal(child, libc::SIGCONT);
     assert_eq!(wait(child, 0), End::Exit(0));
-    trying.set(b"key", NewEntry::new(b"third")).unwrap();
-    cache.set(b"key", NewEntry::new(b"other")).unwrap();
+    trying.insert(b"key", b"third", None).unwrap();
+    cache.insert(b"key", b"other", None).unwrap();
     assert_eq!(cache.stats().recoveries, 0, "the lock was taken from its owner");
 }
 
@@ -181,7 +181,7 @@ fn the_lock_of_a_killed_owner_is_taken_over_by_a_waiter() {
     let child = stopped_owner(&cache);
     let waiter = {
         let cache = cache.clone();
-        thread::spawn(move || cache.set(b"key", NewEntry::new(b"value")))
+        thread::spawn(move || cache.insert(b"key", b"value", None))
     };
     thread::sleep(Duration::from_millis(50));
     signal(child, libc::SIGKILL);
@@ -197,13 +197,13 @@ fn a_lock_of_a_dead_owner_is_taken_over_only_by_a_handle_that_waits() {
     let cache = scratch.open();
     let trying = cache.with_lock_timeout(Duration::ZERO);
     assert_eq!(trying.with_clock(SystemClock).lock_timeout(), Duration::ZERO);
-    trying.set(b"key", NewEntry::new(b"value")).unwrap();
+    trying.insert(b"key", b"value", None).unwrap();
     let child = stopped_owner(&cache);
     signal(child, libc::SIGKILL);
     wait(child, 0);
-    assert!(trying.set(b"key", NewEntry::new(b"other")).is_err());
-    cache.set(b"key", NewEntry::new(b"other")).unwrap();
-    trying.set(b"key", NewEntry::new(b"third")).unwrap();
+    assert!(trying.insert(b"key", b"other", None).is_err());
+    cache.insert(b"key", b"other", None).unwrap();
+    trying.insert(b"key", b"third", None).unwrap();
     assert_eq!((cache.stats().recoveries, cache.stats().timeouts), (1, 0));
 }
 
@@ -228,7 +228,7 @@ fn a_dead_parent_is_not_alive_although_its_child_is() {
     });
     wait(child, 0);
     let start = Instant::now();
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     assert!(
         start.elapsed() < Duration::from_millis(500),
         "{:?}",
@@ -250,7 +250,7 @@ fn a_process_is_alive_until_it_dies() {
         let child = shared.process_id().expect("a process slot");
         assert!(child != me && shared.is_alive(me));
         let id = child.to_u64().to_ne_bytes();
-        shared.set(b"child", NewEntry::new(&id)).expect("space");
+        shared.insert(b"child", &id, None).expect("space");
         signal(std::process::id().cast_signed(), libc::SIGSTOP);
     });
     assert_eq!(wait(child, libc::WUNTRACED), End::Stopped);
@@ -270,7 +270,7 @@ fn an_entry_that_would_expire_after_the_year_10889_does_not_expire() {
     for (years, expires) in [(8_000.0, true), (10_000.0, false), (200_000.0, false)] {
         let ttl = Duration::from_secs_f64(years * year);
         let entry = NewEntry::new(b"value").expires_at(cache.expiry(Some(ttl)));
-        cache.set(b"key", entry).unwrap();
+        cache.insert_entry(b"key", entry).unwrap();
         let found = cache.expires_at(b"key").unwrap();
         assert_eq!(found != Timestamp::NEVER, expires, "{years} years: {found:?}");
         assert!(cache.touch(b"key", Some(ttl)).unwrap());
@@ -287,7 +287,7 @@ fn a_reset_of_the_statistics_records_its_time() {
     let created = cache.stats().since;
     let age = SystemClock.now().as_unix_micros() - created.as_unix_micros();
     assert!((0..60_000_000).contains(&age), "{age}");
-    cache.set(b"key", NewEntry::new(b"value")).expect("space");
+    cache.insert(b"key", b"value", None).expect("space");
     assert!(cache.get(b"key").is_some());
     cache.count_hit_as_unreadable();
     assert!(cache.peek_into(b"key", &mut Vec::new()).unwrap().is_some());
@@ -312,7 +312,7 @@ fn increments_of_parent_and_children_are_all_counted() {
     let scratch = Scratch::new();
     let cache = scratch.open();
     cache
-        .set(b"count", NewEntry::new(&0_i64.to_ne_bytes()).kind(INTEGER))
+        .insert_entry(b"count", NewEntry::new(&0_i64.to_ne_bytes()).kind(INTEGER))
         .unwrap();
     let children: Vec<_> = (0..CHILDREN)
         .map(|_| {
@@ -348,14 +348,14 @@ fn forks_during_writes_leave_parent_and_child_working() {
                 while !done.load(Ordering::Relaxed) {
                     round += 1;
                     let key = format!("{writer} {}", round % 300).into_bytes();
-                    cache.set(&key, NewEntry::new(&value(&key, round, 200))).unwrap();
+                    cache.insert(&key, &value(&key, round, 200), None).unwrap();
                 }
             });
         }
         for round in 0..60_u64 {
             let child = spawn(|| {
                 let key = b"child";
-                cache.set(key, NewEntry::new(&value(key, round, 60))).unwrap();
+                cache.insert(key, &value(key, round, 60), None).unwrap();
                 assert_eq!(version(key, &cache.get(key).unwrap()), round);
                 cache.validate().unwrap();
             });

@@ -5,10 +5,10 @@ use std::fs;
 use std::sync::atomic::Ordering;
 
 use super::support::{BYTES, Scratch, value, version};
+use crate::shared::SharedCache;
 use crate::shared::layout::{LOCK, MAIN, SHARD, SHARD_EPOCH, SMALL};
 use crate::shared::mapped_words::AtomicU64;
 use crate::shared::slot::{Queue, Slot, SlotState};
-use crate::shared::{NewEntry, SharedCache};
 
 const PAGE: usize = 4096;
 const KEYS: u64 = 400;
@@ -31,19 +31,17 @@ fn opened_in(scratch: &Scratch, boot: u64) -> SharedCache {
         .unwrap()
 }
 
-/// Writes and deletes at random, and records the latest version of each key.
+/// Inserts and removes at random, and records the latest version of each key.
 fn work(cache: &SharedCache, seed: &mut u64, count: u64, latest: &mut HashMap<Vec<u8>, Option<u64>>) {
     for _ in 0..count {
         let key = name(random(seed));
         if random(seed).is_multiple_of(8) {
-            cache.delete(&key).unwrap();
+            cache.remove(&key).unwrap();
             latest.insert(key, None);
         } else {
             let version = latest.len() as u64 + random(seed) % 1_000_000;
             let len = usize::try_from(random(seed) % 3000).unwrap();
-            cache
-                .set(&key, NewEntry::new(&value(&key, version, len)))
-                .unwrap();
+            cache.insert(&key, &value(&key, version, len), None).unwrap();
             latest.insert(key, Some(version));
         }
     }
@@ -104,21 +102,21 @@ fn a_long_key_that_is_in_the_index_twice_does_not_restore_an_old_value() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
     let key = vec![b'k'; 2000];
-    cache.set(&key, NewEntry::new(&value(&key, 1, 100))).unwrap();
+    cache.insert(&key, &value(&key, 1, 100), None).unwrap();
     let index = cache.file().shard(0).index;
     let is_taken = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
     let first = index.iter().find(is_taken).unwrap();
     // Another entry takes the slot, so that the key gets a second slot. The page with that change does not reach the disk.
     let old = first.swap(Slot::new(1, SlotState::Ghost, 0, 0).0, Ordering::Relaxed);
-    cache.set(&key, NewEntry::new(&value(&key, 2, 100))).unwrap();
+    cache.insert(&key, &value(&key, 2, 100), None).unwrap();
     assert_eq!(index.iter().filter(is_taken).count(), 2);
     first.store(old, Ordering::Relaxed);
     drop(cache);
     let cache = opened_in(&scratch, 2);
     // Completes the scrub.
     cache.validate().unwrap();
-    cache.set(&key, NewEntry::new(&value(&key, 3, 100))).unwrap();
-    cache.delete(&key).unwrap();
+    cache.insert(&key, &value(&key, 3, 100), None).unwrap();
+    cache.remove(&key).unwrap();
     assert_eq!(cache.get(&key), None);
 }
 
@@ -126,12 +124,11 @@ fn a_long_key_that_is_in_the_index_twice_does_not_restore_an_old_value() {
 fn a_record_that_crosses_the_head_is_not_overwritten() {
     let scratch = Scratch::new();
     let cache = opened_in(&scratch, 1);
-    let set =
-        |cache: &SharedCache, key: &[u8], len| cache.set(key, NewEntry::new(&value(key, 1, len))).unwrap();
-    (0..300).for_each(|number| set(&cache, &name(number), 8000));
+    let insert = |cache: &SharedCache, key: &[u8], len| cache.insert(key, &value(key, 1, len), None).unwrap();
+    (0..300).for_each(|number| insert(&cache, &name(number), 8000));
     // The page with tail and head on the disk is older than the records.
     let old = [MAIN, MAIN + 1].map(|at| control(&cache)[at].load(Ordering::Relaxed));
-    (300..KEYS).for_each(|number| set(&cache, &name(number), 8000));
+    (300..KEYS).for_each(|number| insert(&cache, &name(number), 8000));
     for (at, word) in [MAIN, MAIN + 1].into_iter().zip(old) {
         control(&cache)[at].store(word, Ordering::Relaxed);
     }
@@ -147,8 +144,8 @@ fn a_record_that_crosses_the_head_is_not_overwritten() {
     };
     let at = (0..shard.index.len()).find(crosses).unwrap();
     let key = shard.key_at(at, |_| true).unwrap().unwrap();
-    set(&cache, b"new", 30_000);
-    set(&cache, &key, 7990);
+    insert(&cache, b"new", 30_000);
+    insert(&cache, &key, 7990);
     assert_eq!(cache.get(b"new"), Some(value(b"new", 1, 30_000)));
     assert_eq!(cache.get(&key), Some(value(&key, 1, 7990)));
     cache.validate().unwrap();
@@ -168,7 +165,7 @@ fn slots_that_point_beyond_the_head_are_cleared_although_the_cache_is_cleared() 
     cache.clear();
     for number in 0..200 {
         let key = name(number);
-        cache.set(&key, NewEntry::new(&value(&key, number, 300))).unwrap();
+        cache.insert(&key, &value(&key, number, 300), None).unwrap();
     }
     assert!(cache.file().shard(0).main.position(slot).is_some());
     cache.validate().unwrap();
@@ -180,7 +177,7 @@ fn all_entries_survive_a_reboot_if_all_pages_were_written() {
     let cache = opened_in(&scratch, 1);
     for number in 0..200 {
         let key = name(number);
-        cache.set(&key, NewEntry::new(&value(&key, number, 500))).unwrap();
+        cache.insert(&key, &value(&key, number, 500), None).unwrap();
     }
     drop(cache);
     for boot in 2..5 {
@@ -192,7 +189,7 @@ fn all_entries_survive_a_reboot_if_all_pages_were_written() {
         // New entries evict old ones one by one.
         for number in 200..220 {
             cache
-                .set(&name(number), NewEntry::new(&value(&name(number), number, 500)))
+                .insert(&name(number), &value(&name(number), number, 500), None)
                 .unwrap();
         }
         let kept = (0..200).filter(|number| cache.contains(&name(*number))).count();
@@ -201,7 +198,7 @@ fn all_entries_survive_a_reboot_if_all_pages_were_written() {
         assert!(report.gap_bytes > 0, "the ring was not full");
         for number in 0..200 {
             let key = name(number);
-            cache.set(&key, NewEntry::new(&value(&key, number, 500))).unwrap();
+            cache.insert(&key, &value(&key, number, 500), None).unwrap();
         }
     }
 }
@@ -234,7 +231,7 @@ fn files_with_arbitrary_heads_and_tails_are_usable() {
         let cache = opened_in(&scratch, boot);
         for number in 0..KEYS {
             cache
-                .set(&name(number), NewEntry::new(&value(&name(number), number, 300)))
+                .insert(&name(number), &value(&name(number), number, 300), None)
                 .unwrap();
         }
         for ring in [SMALL, MAIN] {
@@ -271,7 +268,7 @@ fn a_ring_that_crosses_the_largest_position_is_emptied() {
     }
     drop(cache);
     let cache = opened_in(&scratch, 2);
-    cache.set(b"key", NewEntry::new(b"value")).unwrap();
+    cache.insert(b"key", b"value", None).unwrap();
     assert_eq!(cache.get(b"key").as_deref(), Some(&b"value"[..]));
     assert!(cache.file().shard(0).main.head().to_u64() < 1 << 62);
     cache.validate().unwrap();

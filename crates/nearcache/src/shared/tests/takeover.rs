@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 
 use super::failpoint::{die_before, live_on};
 use super::support::{End, Scratch, spawn, value, wait};
-use crate::shared::{NewEntry, SharedCache};
+use crate::shared::SharedCache;
 
 /// A waiter asks whether the owner is alive after a sleep of 2 ms, then every 10 ms.
 const SOON: Duration = Duration::from_millis(100);
 /// A busy machine may delay a write. It does not do so this many times in a row.
 const ATTEMPTS: u32 = 5;
 
-fn set(cache: &SharedCache, key: &[u8], len: usize) {
-    cache.set(key, NewEntry::new(&value(key, 1, len))).unwrap();
+fn insert(cache: &SharedCache, key: &[u8], len: usize) {
+    cache.insert(key, &value(key, 1, len), None).unwrap();
 }
 
 /// Lets a child die before a store of `act`; returns how the child ended, and how long the next write took.
 fn delay_after_death(store: u64, act: impl Fn(&SharedCache)) -> (End, Duration) {
     let scratch = Scratch::new();
     let survivor = scratch.open();
-    set(&survivor, b"key", 100);
+    insert(&survivor, b"key", 100);
     let child = spawn(|| {
         let cache = scratch.open();
         die_before(store);
@@ -30,7 +30,7 @@ fn delay_after_death(store: u64, act: impl Fn(&SharedCache)) -> (End, Duration) 
     });
     let end = wait(child, 0);
     let start = Instant::now();
-    set(&survivor, b"after", 40);
+    insert(&survivor, b"after", 40);
     (end, start.elapsed())
 }
 
@@ -49,16 +49,16 @@ fn writers_go_on_soon(act: impl Fn(&SharedCache)) {
 }
 
 #[test]
-fn writers_go_on_soon_after_a_death_while_storing() {
-    writers_go_on_soon(|cache| set(cache, b"new", 50));
+fn writers_go_on_soon_after_a_death_while_inserting() {
+    writers_go_on_soon(|cache| insert(cache, b"new", 50));
 }
 
 #[test]
 fn writers_go_on_soon_after_a_death_while_overwriting() {
-    writers_go_on_soon(|cache| set(cache, b"key", 90));
+    writers_go_on_soon(|cache| insert(cache, b"key", 90));
 }
 
 #[test]
-fn writers_go_on_soon_after_a_death_while_deleting() {
-    writers_go_on_soon(|cache| assert!(cache.delete(b"key").unwrap()));
+fn writers_go_on_soon_after_a_death_while_removing() {
+    writers_go_on_soon(|cache| assert!(cache.remove(b"key").unwrap()));
 }

@@ -1,22 +1,23 @@
-//! Storing a value.
+//! Inserting an entry, or replacing the one under its key.
 //!
 //! A value that fits into the record of its key overwrites it in place. Otherwise a new record is written, into free space
 //! within the main ring or at the head of a ring, and the slot is stored last: that store replaces the old value by the new
 //! one.
+
+use std::time::Duration;
 
 use super::cache::SharedCache;
 use super::choose_slot::ChosenSlot;
 use super::counters::Counter;
 use super::entry::NewEntry;
 use super::error::SharedError;
-use super::extension::{Cost, EXTENSION, Extension};
 use super::hashing::Keyed;
 use super::layout::WORD;
-use super::record::{MAX_SLACK, NEVER, Record, Stamp, words_for};
+use super::payload::Payload;
+use super::record::{MAX_SLACK, Record, Stamp, words_for};
 use super::ring::Ring;
 use super::shard::Entry;
 use super::slot::{Queue, Slot, SlotState};
-use super::time::expiry_to_millis;
 use super::writer::{Found, Requirement, Writer};
 use crate::clock::Clock;
 use crate::condition::Condition;
@@ -29,33 +30,10 @@ const LARGE_WORDS: usize = 1 << 16;
 /// The most slices for `LARGE_WORDS` of space. Small records take many.
 const SLICES: usize = 32;
 
-/// A value in the form in which it is stored.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Payload<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) kind: u8,
-    pub(super) expires_at: u64,
-    pub(super) extension: Option<Extension>,
-    /// The checksum of the bytes and the extension.
-    pub(super) checksum: u32,
-}
-
-impl Payload<'_> {
-    /// Returns how many words the extension has.
-    #[inline]
-    const fn extension_words(&self) -> usize {
-        if self.extension.is_some() { EXTENSION } else { 0 }
-    }
-
-    /// Returns how many words the record needs.
-    #[inline]
-    pub(super) const fn words(&self, key: &Keyed<'_>) -> usize {
-        words_for(key.bytes.len(), self.extension_words(), self.bytes.len())
-    }
-}
-
 impl<C: Clock> SharedCache<C> {
-    /// Stores a value, replacing the one that the key has.
+    /// Inserts a value, and replaces the one under the key, if any. It expires after `ttl`, or never if that is `None`.
+    ///
+    /// The entry's kind is 0. [`insert_entry`](Self::insert_entry) takes more.
     ///
     /// Takes the lock of one shard, for a bounded time.
     ///
@@ -63,57 +41,115 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// [`SharedError`]. If the value is too large ([`SharedError::Rejected`]), the old value has been removed; otherwise
     /// nothing has changed.
-    pub fn set(&self, key: &[u8], entry: NewEntry<'_>) -> Result<(), SharedError> {
-        self.set_if(key, entry, Condition::Always).map(|_| ())
+    pub fn insert(&self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<(), SharedError> {
+        self.insert_entry(key, self.new_entry(value, ttl))
     }
 
-    /// Stores a value if the key has no live entry, atomically; returns whether it did.
+    /// Inserts a value if the key has no live entry, atomically; returns whether it did.
+    ///
+    /// ```
+    /// # use nearcache::shared::SharedCache;
+    /// # let directory = std::env::temp_dir().join(format!("nearcache-absent-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&directory)?;
+    /// let cache = SharedCache::open(directory.join("pages"), 1 << 20)?;
+    /// assert!(cache.insert_if_absent(b"leader", b"a", None)?);
+    /// assert!(!cache.insert_if_absent(b"leader", b"b", None)?);
+    /// assert_eq!(cache.get(b"leader").as_deref(), Some(&b"a"[..]));
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set).
-    pub fn add(&self, key: &[u8], entry: NewEntry<'_>) -> Result<bool, SharedError> {
-        self.set_if(key, entry, Condition::IfAbsent)
+    /// As [`insert`](Self::insert).
+    pub fn insert_if_absent(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<bool, SharedError> {
+        self.insert_entry_if(key, self.new_entry(value, ttl), Condition::IfAbsent)
     }
 
-    /// Stores a value if the key has a live entry, atomically; returns whether it did.
+    /// Replaces the value of a live entry, atomically; returns whether there was one.
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set).
-    pub fn set_if_present(&self, key: &[u8], entry: NewEntry<'_>) -> Result<bool, SharedError> {
-        self.set_if(key, entry, Condition::IfPresent)
+    /// As [`insert`](Self::insert).
+    pub fn insert_if_present(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<bool, SharedError> {
+        self.insert_entry_if(key, self.new_entry(value, ttl), Condition::IfPresent)
     }
 
-    /// Stores a value if the condition holds, atomically; returns whether it did.
+    /// Inserts an entry, which may have a kind, an expiry time, a stale time and a cost, and replaces the one under the key,
+    /// if any.
+    ///
+    /// ```
+    /// use nearcache::shared::{NewEntry, SharedCache};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("nearcache-entry-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&directory)?;
+    /// let cache = SharedCache::open(directory.join("pages"), 1 << 20)?;
+    /// let minute = cache.expiry(Some(Duration::from_secs(60)));
+    /// cache.insert_entry(b"answer", NewEntry::new(b"42").kind(7).expires_at(minute))?;
+    /// let mut value = Vec::new();
+    /// let found = cache.get_into(b"answer", &mut value)?.unwrap();
+    /// assert_eq!((found.kind, &value[..]), (7, &b"42"[..]));
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set).
+    /// As [`insert`](Self::insert).
+    pub fn insert_entry(&self, key: &[u8], entry: NewEntry<'_>) -> Result<(), SharedError> {
+        self.insert_entry_if(key, entry, Condition::Always).map(drop)
+    }
+
+    /// Inserts an entry if the condition holds, atomically; returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert).
     #[inline]
-    pub fn set_if(&self, key: &[u8], entry: NewEntry<'_>, condition: Condition) -> Result<bool, SharedError> {
-        self.write(key, entry, Requirement::Condition(condition))
+    pub fn insert_entry_if(
+        &self,
+        key: &[u8],
+        entry: NewEntry<'_>,
+        condition: Condition,
+    ) -> Result<bool, SharedError> {
+        self.insert_required(key, entry, Requirement::Condition(condition))
     }
 
-    /// Stores a value if the entry still has this stamp, atomically; returns whether it did.
+    /// Replaces an entry if it still has this stamp, atomically; returns whether it did.
     ///
     /// A read returns the stamp in [`EntryInfo::stamp`](super::EntryInfo::stamp). Every write of the entry changes it, and
     /// so does [`touch`](Self::touch); it may also change when the cache moves the entry within the file.
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set).
-    pub fn set_if_unchanged(
+    /// As [`insert`](Self::insert).
+    pub fn insert_entry_if_unchanged(
         &self,
         key: &[u8],
         entry: NewEntry<'_>,
         stamp: Stamp,
     ) -> Result<bool, SharedError> {
-        self.write(key, entry, Requirement::Unchanged(stamp))
+        self.insert_required(key, entry, Requirement::Unchanged(stamp))
+    }
+
+    /// Makes an entry of kind 0.
+    fn new_entry<'a>(&self, value: &'a [u8], ttl: Option<Duration>) -> NewEntry<'a> {
+        NewEntry::new(value).expires_at(self.expiry(ttl))
     }
 
     #[inline]
-    pub(super) fn write(
+    pub(super) fn insert_required(
         &self,
         key: &[u8],
         entry: NewEntry<'_>,
@@ -121,11 +157,11 @@ impl<C: Clock> SharedCache<C> {
     ) -> Result<bool, SharedError> {
         let key = self.checked_key(key)?;
         let payload = self.payload(&key, entry);
-        self.write_payload(&key, &payload, requirement)
+        self.insert_payload(&key, &payload, requirement)
     }
 
     #[inline]
-    pub(super) fn write_payload(
+    pub(super) fn insert_payload(
         &self,
         key: &Keyed<'_>,
         payload: &Payload<'_>,
@@ -136,44 +172,7 @@ impl<C: Clock> SharedCache<C> {
             self.make_space_ahead(key, payload, requirement, words)?;
         }
         self.file().shard_of(key).prefetch(key);
-        let stored = self.lock(key)?.set(key, payload, requirement)?;
-        Ok(stored)
-    }
-
-    /// Returns an entry's value in the form in which it is stored.
-    #[inline]
-    pub(super) fn payload<'a>(&self, key: &Keyed<'_>, entry: NewEntry<'a>) -> Payload<'a> {
-        let payload = Payload {
-            bytes: entry.value,
-            kind: entry.kind,
-            expires_at: expiry_to_millis(entry.expires_at),
-            extension: None,
-            checksum: self.file().hashing.checksum(key.hash, entry.value, entry.kind),
-        };
-        if entry.stale_until.is_none() && entry.cost.is_zero() {
-            return payload;
-        }
-        let stale_until = entry.stale_until.map_or(0, expiry_to_millis);
-        let stale_millis = match stale_until {
-            NEVER => NEVER,
-            time => time.saturating_sub(payload.expires_at),
-        };
-        self.extended(key, payload, Extension::new(stale_millis, Cost::new(entry.cost)))
-    }
-
-    /// Adds an extension to a payload that has none.
-    pub(super) fn extended<'a>(
-        &self,
-        key: &Keyed<'_>,
-        payload: Payload<'a>,
-        extension: Extension,
-    ) -> Payload<'a> {
-        let extension = Some(extension);
-        Payload {
-            extension,
-            checksum: payload.checksum ^ self.file().hashing.extension_checksum(key.hash, extension),
-            ..payload
-        }
+        Ok(self.lock(key)?.insert(key, payload, requirement)?)
     }
 
     /// Makes space for a large record before it is written, in slices, so that the lock is held only briefly each time.
@@ -199,8 +198,8 @@ impl<C: Clock> SharedCache<C> {
 }
 
 impl<'a, C: Clock> Writer<'a, C> {
-    /// Stores a value if the requirement is met; returns whether it did.
-    pub(super) fn set(
+    /// Inserts a value if the requirement is met; returns whether it did.
+    pub(super) fn insert(
         &mut self,
         key: &Keyed<'_>,
         payload: &Payload<'_>,
@@ -214,7 +213,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         if words > self.max_record {
             return Err(self.reject(found.entry(), words));
         }
-        let is_in_place = self.store(&found, key, payload, words);
+        let is_in_place = self.write_value(&found, key, payload, words);
         match &found {
             // A write counts as a hit: a key that is often written must not be evicted.
             Found::Live(entry) if is_in_place => self.shard.count_hit(entry),
@@ -227,7 +226,7 @@ impl<'a, C: Clock> Writer<'a, C> {
 
     /// Writes a value to the record of its key or to a new one; returns whether it was the former. `found` is what is under
     /// the key.
-    pub(super) fn store(
+    pub(super) fn write_value(
         &mut self,
         found: &Found,
         key: &Keyed<'_>,
@@ -237,7 +236,7 @@ impl<'a, C: Clock> Writer<'a, C> {
         let fitting = found.entry().filter(|entry| fits(&entry.record, key, payload));
         match fitting {
             Some(entry) => self.overwrite(entry, payload),
-            None => self.insert(found.entry(), key, payload, words),
+            None => self.write_new(found.entry(), key, payload, words),
         }
         self.count(Counter::Written, words as u64);
         self.sweep();
@@ -290,7 +289,7 @@ impl<'a, C: Clock> Writer<'a, C> {
     }
 
     /// Writes a new record and stores its slot. If the key has an old entry, its slot is reused.
-    fn insert(&mut self, old: Option<&Entry>, key: &Keyed<'_>, payload: &Payload<'_>, words: usize) {
+    fn write_new(&mut self, old: Option<&Entry>, key: &Keyed<'_>, payload: &Payload<'_>, words: usize) {
         let (at, state) = match old {
             Some(old) => (old.at, self.state_of_replacement(old, words)),
             None => match self.choose_slot(key) {

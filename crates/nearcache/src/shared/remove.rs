@@ -1,4 +1,4 @@
-//! Deleting entries, and clearing the cache.
+//! Removing entries, and clearing the cache.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use super::writer::{Found, Requirement, Writer};
 use crate::clock::Clock;
 
 impl<C: Clock> SharedCache<C> {
-    /// Deletes an entry; returns whether there was a live one.
+    /// Removes an entry; returns whether there was a live one.
     ///
     /// Also removes an expired entry in its stale time, and ends a flight for the key.
     ///
@@ -22,27 +22,27 @@ impl<C: Clock> SharedCache<C> {
     ///
     /// # Errors
     ///
-    /// [`SharedError`] if the entry could not be deleted.
-    pub fn delete(&self, key: &[u8]) -> Result<bool, SharedError> {
-        self.delete_required(key, Requirement::NONE)
+    /// [`SharedError`] if the entry could not be removed.
+    pub fn remove(&self, key: &[u8]) -> Result<bool, SharedError> {
+        self.remove_required(key, Requirement::NONE)
     }
 
-    /// Deletes an entry if it still has this stamp, atomically; returns whether it did.
+    /// Removes an entry if it still has this stamp, atomically; returns whether it did.
     ///
     /// # Errors
     ///
-    /// As [`delete`](Self::delete).
-    pub fn delete_if_unchanged(&self, key: &[u8], stamp: Stamp) -> Result<bool, SharedError> {
-        self.delete_required(key, Requirement::Unchanged(stamp))
+    /// As [`remove`](Self::remove).
+    pub fn remove_if_unchanged(&self, key: &[u8], stamp: Stamp) -> Result<bool, SharedError> {
+        self.remove_required(key, Requirement::Unchanged(stamp))
     }
 
-    /// Deletes a live entry if `condition` holds for its kind and value, atomically; returns whether it did.
+    /// Removes a live entry if `condition` holds for its kind and value, atomically; returns whether it did.
     ///
     /// No lock is held while `condition` runs. It is called again if the entry was written meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`delete`](Self::delete).
+    /// As [`remove`](Self::remove).
     pub fn remove_if(
         &self,
         key: &[u8],
@@ -53,7 +53,7 @@ impl<C: Clock> SharedCache<C> {
             if !condition(found.kind, &value) {
                 return Ok(false);
             }
-            if self.delete_if_unchanged(key, found.stamp)? {
+            if self.remove_if_unchanged(key, found.stamp)? {
                 return Ok(true);
             }
         }
@@ -76,15 +76,15 @@ impl<C: Clock> SharedCache<C> {
         })
     }
 
-    fn delete_required(&self, key: &[u8], requirement: Requirement) -> Result<bool, SharedError> {
+    fn remove_required(&self, key: &[u8], requirement: Requirement) -> Result<bool, SharedError> {
         if key.len() > MAX_KEY {
             return Ok(false);
         }
         let key = self.file().hashing.key(key);
-        Ok(self.lock(&key)?.delete(&key, requirement))
+        Ok(self.lock(&key)?.remove(&key, requirement))
     }
 
-    /// Deletes all entries, for all processes.
+    /// Removes all entries, for all processes.
     ///
     /// Takes no lock, and the same time whatever the number of entries: it only marks the shards as outdated. Reads miss
     /// the entries from now on.
@@ -100,8 +100,8 @@ impl<C: Clock> SharedCache<C> {
 }
 
 impl<C: Clock> Writer<'_, C> {
-    /// Deletes the entry of a key if the requirement is met; returns whether there was a live one.
-    pub(super) fn delete(&self, key: &Keyed<'_>, requirement: Requirement) -> bool {
+    /// Removes the entry of a key if the requirement is met; returns whether there was a live one.
+    pub(super) fn remove(&self, key: &Keyed<'_>, requirement: Requirement) -> bool {
         let found = self.find_present(key);
         if !requirement.is_met(key, &found, &self.shard) {
             return false;
