@@ -10,6 +10,7 @@ import pytest
 from django.test import override_settings
 from django.utils import translation
 
+from nearcache.django import traced
 from nearcache.django.single_flight import background
 from support.flights import LONG, Calling, Computation, leading, waiters
 from support.isolated import run
@@ -144,6 +145,27 @@ class TestCallers:
         clock.advance(10)
         with leading(cache):
             assert cache.get_or_set("key", lambda: "own") == "old"
+
+
+class TestTracedClass:
+    def test_keeps_old_values_too(self, make_cache, clock):
+        cache = make_cache(backend=traced.LocalCache, CLOCK=clock.path)
+        assert cache.get_or_set("key", lambda: "old", **STALE) == "old"
+        clock.advance(10)
+        with leading(cache, **STALE) as (computation, leader):
+            assert cache.get_or_set("key", lambda: "own", **STALE) == "old"
+            assert asyncio.run(cache.aget_or_set("key", lambda: "own", **STALE)) == "old"
+            computation.finish()
+            assert leader.result == "leader's"
+
+    def test_whose_method_is_replaced_calls_that(self, make_cache, clock, monkeypatch):
+        cache, calls = make_cache(backend=traced.LocalCache, CLOCK=clock.path), []
+        add = traced.LocalCache.add
+        monkeypatch.setattr(
+            traced.LocalCache, "add", lambda *args, **by_name: calls.append(args[1]) or add(*args, **by_name)
+        )
+        assert cache.get_or_set("key", lambda: "computed", **STALE) == "computed"
+        assert calls == ["key"]
 
 
 class TestDeletion:

@@ -33,6 +33,8 @@ assert_type(caches.all(), list[Backend])
 assert_type(cache.get("key"), Any)
 assert_type(cache.set("key", 1, nx=True), bool)
 assert_type(cache.add("key", 1, timeout=None), bool)
+assert_type(cache.get_or_set("key", lambda: 1, 60, stale=300, refresh="background", store_if=bool), Any)
+assert_type(cache.get_or_set_many(["a"], lambda keys: dict.fromkeys(keys, 1), jitter=0.1), dict[str, Any])
 assert_type(cache.ttl("key"), int | None)
 assert_type(cache.keys("user:*"), list[str])
 assert_type(cache.delete_pattern("user:*", prefix="other"), int)
@@ -73,6 +75,8 @@ unreachable: type[RemoteError] = RemoteConnectionError
 
 async def use() -> None:
     assert_type(await cache.aget("key"), Any)
+    assert_type(await cache.aget_or_set("key", lambda: 1, early=1, lock_timeout=5), Any)
+    assert_type(await cache.aget_or_set_many([1], lambda keys: {}, distributed=True), dict[int, Any])
     assert_type(await cache.attl("key"), int | None)
     assert_type(await caches["default"].akeys("*"), list[str])
     async with cache.alock("key") as held:

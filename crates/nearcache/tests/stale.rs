@@ -1,4 +1,5 @@
 //! Stale values of the local cache, and flights that compute a new value while there is an old one.
+#![allow(clippy::unwrap_used)] // in helper functions, as in tests
 
 use std::thread;
 use std::time::Duration;

@@ -2,9 +2,9 @@
 
 Each calls the method of the same name in ``nearcache._core``. They are Python functions because tools inspect
 functions: `unittest.mock` binds ``self``, ``typing.get_type_hints`` reads the annotations, tracers replace
-the code, and Django 6.1 compares ``__func__``. ``get``, ``set``, ``add`` and ``delete`` are inherited from
-``nearcache._core`` directly, because a Python function around them would make every call slower.
-`nearcache.django.traced` defines those four as Python functions, too.
+the code, and Django 6.1 compares ``__func__``. ``get``, ``get_or_set``, ``set``, ``add`` and ``delete`` are
+inherited from ``nearcache._core`` directly, because a Python function around them would make every call
+slower. `nearcache.django.traced` defines those five as Python functions, too.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -41,11 +42,13 @@ class Options:
 
         Raises `TypeError` or `ValueError`.
         """
-        given = {name: value for name, value in (given or {}).items() if value is not None}
+        if not given:
+            return self
+        given = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(self, **check_options(given)) if given else self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """The arguments of a call of ``get_or_set``."""
 
@@ -57,3 +60,10 @@ class Call:
     options: Options
     # Whether values are stored and read by the cache's methods, since some of them are overridden.
     by_methods: bool = False
+    _deadline: float | None = None
+
+    def deadline(self) -> float:
+        """Returns until when the call waits, on the monotonic clock; it is set by the first question."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self.options.lock_timeout
+        return self._deadline

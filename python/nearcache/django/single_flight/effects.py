@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import inspect
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
@@ -56,7 +55,7 @@ class Join:
         return step
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Wait:
     """Waits for another caller's value, until a time of the monotonic clock; the result is a step."""
 
@@ -130,17 +129,25 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-@contextlib.contextmanager
-def within(flight: _core.Flight) -> Iterator[None]:
+class within:  # noqa: N801 (used as a function; faster than a contextlib.contextmanager)
     """Runs the block as part of a flight: if it needs the flight's own key, it does not wait for itself."""
-    token = CURRENT.set(flight)
-    try:
-        yield
-    finally:
-        CURRENT.reset(token)
+
+    __slots__ = ("flight", "token")
+
+    def __init__(self, flight: _core.Flight) -> None:
+        """Takes the flight."""
+        self.flight = flight
+
+    def __enter__(self) -> None:
+        """Begins the block."""
+        self.token = CURRENT.set(self.flight)
+
+    def __exit__(self, *raised: object) -> None:
+        """Ends the block."""
+        CURRENT.reset(self.token)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Lock:
     """Asks the server of a cache whether this machine computes; the result is a step.
 
@@ -165,7 +172,7 @@ class Lock:
         return step
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Pause:
     """Waits for some seconds."""
 
@@ -180,7 +187,7 @@ class Pause:
         await asyncio.sleep(self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Compute:
     """Computes the value; the result is the value."""
 
@@ -188,8 +195,12 @@ class Compute:
 
     def act(self, call: Call) -> Any:
         """See `Effect`."""
-        with within(self.flight):
+        # As `within`, in less time.
+        token = CURRENT.set(self.flight)
+        try:
             return call.default()
+        finally:
+            CURRENT.reset(token)
 
     async def aact(self, call: Call) -> Any:
         """See `Effect`. Awaits what the function returns, if that is an awaitable."""
@@ -198,7 +209,7 @@ class Compute:
             return await value if inspect.isawaitable(value) else value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Complete:
     """Stores a value, and hands it to the waiters; the result is whether it was stored."""
 
@@ -210,10 +221,13 @@ class Complete:
         """See `Effect`."""
         options = call.options
         # Pickling the value may use the cache.
-        with within(self.flight):
+        token = CURRENT.set(self.flight)
+        try:
             is_stored: bool = call.cache._complete(
                 self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
             )
+        finally:
+            CURRENT.reset(token)
         return is_stored
 
     async def aact(self, call: Any) -> bool:
@@ -226,7 +240,7 @@ class Complete:
         return is_stored
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Read:
     """Reads what another caller has stored meanwhile; the result is the value, or the default."""
 
@@ -241,7 +255,7 @@ class Read:
         return await call.cache.aget(call.key, self.default, version=call.version)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Store:
     """Stores a value by the cache's methods, as Django does; the result is what they return for the key."""
 
@@ -266,7 +280,7 @@ class Store:
             return await cache.aget(call.key, self.value, version=call.version)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Finish:
     """Hands a value that is not stored to the waiters."""
 
@@ -284,7 +298,7 @@ class Finish:
             call.cache._finish(self.flight, self.value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Background:
     """Runs a flow that nobody waits for; the result is whether it will be run."""
 

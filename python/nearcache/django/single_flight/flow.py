@@ -38,19 +38,19 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.02
 Flow = Generator[Effect, Any, Any]
 
 
-def get_or_compute(call: Call, step: Step | None) -> Flow:
-    """Returns the value of a key that was missed, or is to be computed early: then ``step`` is a leader's."""
-    deadline = time.monotonic() + call.options.lock_timeout
+def get_or_compute(call: Call, step: Step) -> Flow:
+    """Returns the value of a key that was missed, or is to be computed early, from the first step on."""
     while True:
-        kind, subject, old = (yield Join()) if step is None else step
+        kind, subject, old = step
         if kind == LEAD and call.options.distributed:
-            kind, subject, old = yield from lock(call, subject, old, deadline)
+            kind, subject, old = yield from lock(call, subject, old, call.deadline())
         if kind == LEAD:
-            return (yield from lead(call, subject, old))
+            leading = compute(call, subject, None) if old is None else refresh(call, subject, old)
+            return (yield from leading)
         if kind == WAIT:
-            step = yield Wait(subject, deadline)
+            step = yield Wait(subject, call.deadline())
         elif kind == AGAIN:
-            step = None
+            step = yield Join()
         else:
             if kind == STALE:
                 call.cache._count("stale_hits")
@@ -91,10 +91,8 @@ def recompute(call: Call, flight: _core.Flight) -> Flow:
     return (yield from compute(call, flight, None, replaces=True))
 
 
-def lead(call: Call, flight: _core.Flight, old: tuple[Any] | None) -> Flow:
-    """Computes the value of a key, or has it computed if there is an old one."""
-    if old is None:
-        return (yield from compute(call, flight, None))
+def refresh(call: Call, flight: _core.Flight, old: tuple[Any]) -> Flow:
+    """Computes the next value of a key that has an old one, or has it computed in the background."""
     call.cache._count("refreshes")
     computing = compute(call, flight, old)
     if call.options.refresh == "background" and (yield Background(computing)):
@@ -128,8 +126,12 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
 
 def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
     """Stores a value and hands it to the waiters; returns the value that the callers get."""
-    with within(flight):
-        is_kept = call.options.store_if is None or call.options.store_if(value)
+    store_if = call.options.store_if
+    if store_if is None:
+        is_kept = True
+    else:
+        with within(flight):
+            is_kept = store_if(value)
     if not is_kept:
         yield Finish(flight, value)
     elif call.by_methods:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _Flights = dict[Any, tuple[_core.Flight, "tuple[Any] | None"]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ManyCall:
     """The arguments of a call of ``get_or_set_many``; each key is there once."""
 
@@ -54,7 +54,7 @@ class ManyCall:
         return Call(self.cache, key, default, self.timeout, self.version, self.options, self.by_methods)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _ForKey:
     """An effect for one of the keys."""
 
@@ -68,7 +68,7 @@ class _ForKey:
         return await self.effect.aact(call.single(self.key))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
     """Runs a flow; the result is its value."""
 
@@ -105,7 +105,7 @@ def get_or_compute_many(call: ManyCall, found: dict[Any, Any]) -> Flow:
         while waits:
             key, wait = waits.popitem()
             step = yield _ForKey(key, Wait(wait, deadline))
-            if step[0] == AGAIN:
+            while step[0] == AGAIN:
                 step = yield _ForKey(key, Join())
             _sort(call, key, step, found, flights, waits)
             if call.options.distributed:
@@ -232,7 +232,7 @@ def _end_all(call: ManyCall, flights: _Flights, found: dict[Any, Any], error: Ex
     return is_raised
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _ComputeMany:
     """Computes the values of several keys; the result is a mapping."""
 

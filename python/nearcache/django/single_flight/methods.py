@@ -62,6 +62,8 @@ class SingleFlight(_core.Backend, BaseCache):
             self.add(key, default, timeout=timeout, version=version)
             return self.get(key, default, version=version)
         call = self._call(key, default, timeout, version, given)
+        if step is None:
+            step = self._join(key, version, call.options.stale, CURRENT.get())
         return run(call, get_or_compute(call, step))
 
     def _call(
@@ -83,9 +85,14 @@ class SingleFlight(_core.Backend, BaseCache):
 
     def _overrides_storing(self) -> bool:
         """Returns whether a subclass overrides ``get``, ``add`` or ``set``, or this instance has its own."""
-        kind, own = type(self), vars(self)
-        return any(
-            getattr(kind, name) is not method or name in own for name, method in self._plain_methods.items()
+        kind, own, plain = type(self), vars(self), self._plain_methods
+        return (
+            kind.get is not plain["get"]
+            or kind.add is not plain["add"]
+            or kind.set is not plain["set"]
+            or "get" in own
+            or "add" in own
+            or "set" in own
         )
 
     def get_or_set_many(
@@ -194,6 +201,8 @@ class AsyncSingleFlight(SingleFlight):
                 return step[2][0]
             await self.aadd(key, default, timeout=timeout, version=version)
             return await self.aget(key, default, version=version)
+        if step is None:
+            step = await self._ajoin(key, version, call.options.stale, CURRENT.get())
         return await arun(call, get_or_compute(call, step))
 
     async def aget_or_set_many(
