@@ -169,3 +169,25 @@ fn everybody_is_back_within_a_second() {
         thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[test]
+fn a_repeated_request_is_sent_until_it_is_dropped() {
+    let (send, receive) = mpsc::channel();
+    let send = std::sync::Mutex::new(send);
+    let fake = Fake::start(move |_, words| {
+        if words[0] == "GET" {
+            // The test may have ended.
+            let _ = send.lock().unwrap().send(());
+        }
+        echo(words)
+    });
+    let remote = remote(&fake.url());
+    let repeated = remote.repeat(request(&["GET", "key"], true), Duration::from_millis(1));
+    for _ in 0..3 {
+        receive.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    drop(repeated);
+    // Those that were on their way may still arrive; the stream ends.
+    while receive.recv_timeout(Duration::from_millis(200)).is_ok() {}
+    assert!(receive.try_recv().is_err());
+}
