@@ -70,6 +70,8 @@ intersphinx_mapping = (
 )
 # Without the inventories, names of other projects lead nowhere.
 nitpick_ignore_regex = [] if online else [(r"py:.*", r"(?!nearcache\b).*")]
+# Variables of types, which have no page.
+nitpick_ignore_regex.append((r"py:class", r"nearcache\.[\w.]+\._[A-Z]\w*"))
 
 # Base classes of the backends that are not for projects; the pages show `Backend`, which a project sees.
 nitpick_ignore = [
