@@ -317,7 +317,8 @@ impl<C: Clock> Writer<'_, C> {
             kind: 0,
             expires_at: 0,
             extension,
-            checksum: hashing.checksum(key.hash, &[], 0) ^ hashing.extension_checksum(key.hash, extension),
+            // Inverted: if its expiry is damaged, nobody takes it for an empty value.
+            checksum: !(hashing.checksum(key.hash, &[], 0) ^ hashing.extension_checksum(key.hash, extension)),
         };
         self.write_value(&Found::Nothing, key, &payload, payload.words(key));
     }
