@@ -37,17 +37,21 @@ requests = RequestFactory()
 @pytest.fixture(autouse=True, params=BACKENDS, ids=lambda backend: backend.__name__)
 def cache(request, monkeypatch, clock):
     """Configure a cache for pages and return it. Its clock stands still."""
-    if request.param is SharedCache:
-        monkeypatch.setattr(location, "SHARED_MEMORY", request.getfixturevalue("shared_memory"))
     clock.now = time.time()
     settings = {
         "BACKEND": BACKENDS[request.param],
         "LOCATION": new_location(),
         "OPTIONS": {"CLOCK": clock.path},
     }
+    if request.param is SharedCache:
+        monkeypatch.setattr(location, "SHARED_MEMORY", request.getfixturevalue("shared_memory"))
+        # A process never closes its files, so all tests use one.
+        settings["LOCATION"] = "pages"
+        settings["OPTIONS"]["MAX_MEMORY"] = "8MB"
     with override_settings(CACHES={"default": settings}, TEMPLATES=TEMPLATES, ALLOWED_HOSTS=["testserver"]):
         yield caches["default"]
         caches["default"].clear()
+        caches["default"].reset_stats()
 
 
 class Site:

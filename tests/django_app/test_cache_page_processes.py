@@ -25,7 +25,11 @@ fork = multiprocessing.get_context("fork")
 @pytest.fixture(autouse=True)
 def _cache(monkeypatch, shared_memory):
     monkeypatch.setattr(location, "SHARED_MEMORY", shared_memory)
-    settings = {"BACKEND": "nearcache.django.SharedCache", "LOCATION": new_location()}
+    settings = {
+        "BACKEND": "nearcache.django.SharedCache",
+        "LOCATION": new_location(),
+        "OPTIONS": {"MAX_MEMORY": "1MB"},
+    }
     with override_settings(CACHES={"default": settings}, ALLOWED_HOSTS=["testserver"]):
         yield
         caches["default"].clear()
