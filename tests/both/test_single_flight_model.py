@@ -133,6 +133,7 @@ class Schedule:
 
 @given(STEPS)
 def test_calls_return_what_the_specification_says(make_cache, clock, steps):
-    cache = make_cache(CLOCK=clock.path)
+    # One for all schedules: a process never closes the file of a SharedCache.
+    cache = make_cache(CLOCK=clock.path, LOCATION="schedules")
     cache.clear()
     asyncio.run(Schedule(cache, clock).run(steps))
