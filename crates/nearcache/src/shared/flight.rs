@@ -273,17 +273,17 @@ impl<C: Clock> Writer<'_, C> {
 
     /// Ends a flight; returns whether it was in progress.
     fn release(&self, key: &Keyed<'_>, flight: FlightId) -> bool {
-        let found = self.find_present(key);
-        let Some(entry) = found
-            .entry()
-            .filter(|_| found.flight(&self.shard) == Some(flight))
-        else {
+        // Not an entry that was written since, even if it seems to be expired: the caller's clock may be that of the claim.
+        let Some((entry, extension)) = self.find(key).and_then(|entry| {
+            let extension = self.shard.extension(&entry)?;
+            (extension.flight() == Some(flight)).then_some((entry, extension))
+        }) else {
             return false;
         };
-        if is_usable(&entry.record, self.shard.extension(entry), self.clock) {
-            self.set_flight(key, entry, None);
+        if is_usable(&entry.record, Some(extension), self.clock) {
+            self.set_flight(key, &entry, None);
         } else {
-            self.remove_expired(entry);
+            self.remove_expired(&entry);
         }
         true
     }

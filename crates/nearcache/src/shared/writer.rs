@@ -262,7 +262,7 @@ impl<C: Clock> Writer<'_, C> {
 impl<C: Clock> Writer<'_, C> {
     /// Finds the entry of a key, expired or not. On the way, removes torn entries and, after a reboot, a second entry of
     /// the key.
-    fn find(&self, key: &Keyed<'_>) -> Option<Entry> {
+    pub(super) fn find(&self, key: &Keyed<'_>) -> Option<Entry> {
         let fingerprint = key.fingerprint();
         let mut found: Option<Entry> = None;
         for bucket in key.buckets(self.shard.index.len() / BUCKET) {
