@@ -43,8 +43,8 @@ REDIS = {
     ),
 }
 
-# Django's aget_or_set() compares the `__func__` of get_or_set(), and so does this test. Ours has none, because
-# it is a C method, for speed; our aget_or_set() does not need it. In nearcache.django.traced it is a function.
+# Django's aget_or_set() compares the `__func__` of get_or_set(), and so does this test. Ours has none, as
+# it is a C method, for speed; our aget_or_set() does not need it. In nearcache.django.traced, it has one.
 _SPECIALIZED = "test_get_or_set_async_uses_specialized_implementation"
 LOCMEM_C = {f"cache.tests.LocMemCacheTests.{_SPECIALIZED}": "reads `get_or_set.__func__`"}
 REDIS_C = {f"cache.tests.RedisCacheTests.{_SPECIALIZED}": "reads `get_or_set.__func__`"}
