@@ -134,7 +134,7 @@ impl<'py> Operation<'_, 'py> {
         })
     }
 
-    /// Starts a flight whatever the key has now.
+    /// Starts a flight even if the key has a value or a flight.
     pub(crate) fn overtake(
         &self,
         key: Any<'_, 'py>,

@@ -117,7 +117,8 @@ pub(crate) trait EntryStore {
     /// Joins the flight of a key that the caller has just missed. An old value may be up to `stale` seconds too old.
     fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], stale: f64) -> PyResult<Joined>;
 
-    /// Starts a flight whatever the key has now. It overtakes the one in progress; in a file, only this one if it is given.
+    /// Starts a flight even if the key has a value. It overtakes the one in progress; in a file, only the given one if there
+    /// is one.
     fn overtake(
         &'static self,
         context: &CallContext<'_, '_>,

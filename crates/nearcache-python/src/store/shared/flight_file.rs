@@ -37,7 +37,7 @@ impl SharedStore {
         })
     }
 
-    /// Ends the flight of a key, whoever leads it. One lookup, if there is none.
+    /// Ends the flight of a key, also if another process leads it. One lookup if there is none.
     pub(crate) fn end_flight(&self, py: Python<'_>, key: &[u8]) {
         if self.with(Now::System, |cache| cache.flight(key)).is_some() {
             // If it fails, another process holds the lock and does not go on; the flight ends by its timeout.

@@ -93,7 +93,7 @@ impl SharedStore {
         Ok(Joined::Leader(self.lead_alone(key)?, None))
     }
 
-    /// Starts a flight whatever the key has now. If a flight is given, only this one is overtaken.
+    /// Starts a flight even if the key has a value or a flight. If a flight is given, only this one is overtaken.
     pub(crate) fn overtake_flight(
         &'static self,
         context: &CallContext<'_, '_>,

@@ -62,7 +62,7 @@ impl TieredStore {
             .map(Step::from)
     }
 
-    /// Asks for the lock first, and then for the value: so whoever gets the lock sees what its last holder has stored.
+    /// Asks for the lock first, and then for the value. So the new holder of the lock sees what its last holder has stored.
     fn plan_lock_or_value(
         &'static self,
         context: &CallContext<'_, '_>,

@@ -49,7 +49,7 @@ struct Terms {
     token: Vec<u8>,
 }
 
-/// What is kept beside the entry: the header, for how many milliseconds, and whether with the value.
+/// What is stored beside the entry, and for how many milliseconds.
 struct SideKey {
     header: Header,
     millis: u64,

@@ -1,8 +1,8 @@
 //! The lock on the server by which one of all machines computes the value of a key (`distributed=True`).
 //!
 //! Its value is the holder's token. While the holder computes, the runtime's thread extends it, so that it does not end before
-//! the computation, and ends soon if the machine dies. The value is stored by a script that finds the token in the same step: whoever
-//! deletes the lock, such as a `delete` of the key on any machine, thereby makes that value not be stored.
+//! the computation, and ends soon if the machine dies. The value is stored by a script that looks for the token in the
+//! same step. So if the lock has been deleted, as by a `delete` of the key on any machine, the value is not stored.
 
 use std::process;
 use std::time::Duration;

@@ -117,7 +117,7 @@ impl TieredStore {
         }))
     }
 
-    /// Starts a flight whatever the key has now.
+    /// Starts a flight even if the key has a value or a flight.
     pub(super) fn overtake_flight(
         &'static self,
         context: &CallContext<'_, '_>,

@@ -49,8 +49,8 @@ impl<V> RawCache<V> {
         }
     }
 
-    /// Computes a value anew, whatever the key has now. A flight in progress is overtaken: its value may be older than the
-    /// caller wants.
+    /// Starts a flight even if the key has a value. It overtakes the one in progress, whose value may be older than the caller
+    /// wants.
     pub fn overtake(&self, key: &[u8]) -> Leader<'_, V> {
         let key = self.hasher.key(key);
         self.with_shard(key.hash, |shard| shard.flights.overtake(key));

@@ -239,7 +239,7 @@ fn stale(cache: &SharedCache, bytes: &'static [u8]) -> NewEntry<'static> {
         .stale_until(now.after(Duration::from_hours(1)))
 }
 
-/// Claims the key, whoever led before. A dead leader's flight is taken over, and one that is alive overtaken.
+/// Claims the key, also if it has a flight. A dead leader's flight is taken over, and one that is alive overtaken.
 fn claim(cache: &SharedCache, number: u64, is_refresh: bool) {
     let mut request = ClaimRequest::new(number);
     if is_refresh {
