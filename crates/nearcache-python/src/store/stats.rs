@@ -172,7 +172,8 @@ impl Stats {
         }
         format(format_args!(
             "Stats(hits={}, misses={}, hit_ratio={ratio}, sets={}, deletes={}, evictions={}, expirations={}, \
-             rejections={}, entries={}, memory={}, max_entries={}, max_memory={}, age={:.3}{})",
+             rejections={}, flights={}, waits={}, stale_hits={}, refreshes={}, failed_refreshes={}, time_saved={:.3}, \
+             entries={}, memory={}, max_entries={}, max_memory={}, age={:.3}{})",
             self.hits.0,
             self.misses.0,
             self.sets.0,
@@ -180,6 +181,12 @@ impl Stats {
             self.evictions.0,
             self.expirations.0,
             self.rejections.0,
+            self.flights.0,
+            self.waits.0,
+            self.stale_hits.0,
+            self.refreshes.0,
+            self.failed_refreshes.0,
+            self.time_saved.0,
             self.entries.0,
             self.memory.0,
             whole(self.max_entries)?,
