@@ -146,8 +146,8 @@ class TestCounts:
         text, _, age = repr(cache.stats()).rpartition(", age=")
         assert text == (
             "Stats(hits=1, misses=2, hit_ratio=0.3333, sets=1, deletes=0, evictions=0, expirations=0, "
-            "rejections=0, flights=0, waits=0, stale_hits=0, refreshes=0, failed_refreshes=0, time_saved=0.000, "
-            f"entries=1, memory={memory}, max_entries=None, max_memory=67108864"
+            "rejections=0, flights=0, waits=0, stale_hits=0, refreshes=0, failed_refreshes=0, "
+            f"time_saved=0.000, entries=1, memory={memory}, max_entries=None, max_memory=67108864"
         )
         assert float(age.removesuffix(")")) >= 0
 
