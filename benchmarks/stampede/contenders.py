@@ -39,7 +39,7 @@ def get_or_set(**options: Any) -> Callable[[Query], Read]:
 
 
 def barrier(query: Query) -> Read:
-    """Read with diskcache's `barrier` between two `memoize`, so that a caller looks again when it has the lock."""
+    """Read with diskcache's `barrier` between two `memoize`: a caller that gets the lock looks again."""
     disk = cache().cache("recipes")
     diskcache = import_module("diskcache")
     memoized = disk.memoize(expire=TIMEOUT, name=KEY)
