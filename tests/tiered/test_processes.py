@@ -83,7 +83,10 @@ def copy(processes, key, value):
 class TestListenerOfTheMachine:
     def test_processes_share_copies_and_listener(self, two, server, proxied):
         first, second = two
-        first.call("set", "a", 1)
+        # The push of this write must not be taken for that of the next one.
+        with proxied.watch(PUSH) as pushes:
+            first.call("set", "a", 1)
+            pushes.wait_passed()
         assert hits_near(first, "a") == (1, False)
         assert hits_near(second, "a") == (1, True)
         with proxied.watch(PUSH) as pushes:
