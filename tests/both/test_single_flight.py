@@ -96,6 +96,14 @@ class TestManyCallers:
         assert cache.get("key") == {"a": []}
 
 
+@pytest.fixture
+def handled():
+    """Let SIGUSR1 raise `KeyboardInterrupt`, as SIGINT does where it is not ignored."""
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
 class TestWaiters:
     def test_get_the_leader_s_value(self, cache):
         with leading(cache) as (computation, leader):
@@ -159,13 +167,13 @@ class TestWaiters:
             asyncio.run(use())
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no pthread_kill")
-    def test_are_interrupted_by_a_signal(self, cache):
+    def test_are_interrupted_by_a_signal(self, cache, handled):
         with leading(cache) as (computation, leader):
             wait, main = wait_for_waits(cache, 1), threading.get_ident()
 
             def interrupt():
                 wait()
-                signal.pthread_kill(main, signal.SIGINT)
+                signal.pthread_kill(main, signal.SIGUSR1)
 
             helper = Calling(interrupt)
             with pytest.raises(KeyboardInterrupt):

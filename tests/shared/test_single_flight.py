@@ -36,7 +36,9 @@ def test_threads_and_tasks_of_eight_processes_compute_each_key_once(cache, count
         values = []
 
         def ask():
-            values.extend(cache.get_or_set(key, lambda key=key: counted(key.upper()), None) for key in keys)
+            for key in keys:
+                value = cache.get_or_set(key, lambda key=key: counted(key.upper()), None, lock_timeout=LONG)
+                values.append(value)
 
         several = [threading.Thread(target=ask) for _ in range(16)]
         for thread in several:
@@ -50,7 +52,10 @@ def test_threads_and_tasks_of_eight_processes_compute_each_key_once(cache, count
 
         async def ask():
             return [
-                await cache.aget_or_set(key, lambda key=key: counted.task(key.upper()), None) for key in keys
+                await cache.aget_or_set(
+                    key, lambda key=key: counted.task(key.upper()), None, lock_timeout=LONG
+                )
+                for key in keys
             ]
 
         async def main():

@@ -54,11 +54,11 @@ def two(machine):
 
 def ask_in_threads(cache, keys, counted, count, **options):
     """Call `get_or_set` for each key in several threads; return the distinct answers."""
-    answers = set()
+    answers, kept = set(), {"lock_timeout": LONG, **options}
 
     def ask():
         for key in keys:
-            answers.add((key, cache.get_or_set(key, lambda key=key: counted(key.upper()), LONG, **options)))
+            answers.add((key, cache.get_or_set(key, lambda key=key: counted(key.upper()), LONG, **kept)))
 
     threads = [threading.Thread(target=ask) for _ in range(count)]
     for thread in threads:
