@@ -9,13 +9,16 @@ FIRST, LAST = 10_000, 21_999
 BUS = 10_000
 
 _random = random.SystemRandom()
+# A cache lives as long as its process, so one of an earlier test may still try to reach the server that it had.
+_used = set()
 
 
 def free_port():
-    """Return a port that is free, and whose bus port is."""
+    """Return a port that is free, whose bus port is, and that no server of this process has had."""
     while True:
         port = _random.randint(FIRST, LAST)
-        if _is_free(port) and _is_free(port + BUS):
+        if port not in _used and _is_free(port) and _is_free(port + BUS):
+            _used.add(port)
             return port
 
 
