@@ -9,7 +9,7 @@ FIRST, LAST = 10_000, 21_999
 BUS = 10_000
 
 _random = random.SystemRandom()
-# A cache lives as long as its process, so one of an earlier test may still try to reach the server that it had.
+# A cache lives as long as its process, so one of an earlier test may still try to reach its server.
 _used = set()
 
 
