@@ -209,6 +209,24 @@ fn values_that_are_computed_together_do_not_wait_for_each_other() {
     assert!(matches!(raw.join(b"second", &SystemClock), Joined::Waiter(_)));
 }
 
+/// Whether a caller computes for itself is decided when it begins, and not by what overtakes its flight later.
+#[test]
+fn only_a_caller_that_would_wait_for_itself_leads_alone() {
+    let cache = cache();
+    let raw = cache.raw();
+    let lead = || match raw.join(KEY, &SystemClock) {
+        Joined::Leader(leader) => leader,
+        other => panic!("{other:?}"),
+    };
+    let first = lead();
+    let within = first.id().within(lead);
+    assert!(!first.is_alone() && within.is_alone());
+    assert!(first.is_current() && !within.is_current());
+    let second = raw.overtake(KEY);
+    assert!(!first.is_alone() && !second.is_alone());
+    assert!(!first.is_current() && second.is_current());
+}
+
 /// Lets `threads` threads compute a key each, and then ask for the next one's, which closes a circle.
 fn circle(caches: &[Cache<u64>]) {
     let computed = AtomicU64::new(0);

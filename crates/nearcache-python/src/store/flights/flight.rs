@@ -71,7 +71,13 @@ impl Lead {
         self.process.id()
     }
 
-    /// Returns whether later callers wait for this flight. It is not if waiting would close a circle.
+    /// Returns whether the caller computes for itself, because waiting would have closed a circle.
+    #[cfg(shared)]
+    pub(crate) const fn is_alone(&self) -> bool {
+        self.process.is_alone()
+    }
+
+    /// Returns whether later callers wait for this flight.
     #[cfg(unix)]
     pub(crate) fn is_current(&self) -> bool {
         self.process.is_current()

@@ -186,8 +186,9 @@ impl SharedStore {
     fn wait_for(&'static self, key: &[u8], flight: FlightId, now: Now) -> PyResult<Joined> {
         let held = HeldFlight::new(self, owned(key)?, flight, now);
         Ok(match self.flights.join(&name_of(key, flight)?) {
-            // To wait would close a circle.
-            Joined::Leader(lead, _) if !lead.is_current() => Joined::Leader(lead, None),
+            // Not one whose flight is not current any more: the real leader overtakes it here if it has claimed the file only just
+            // before.
+            Joined::Leader(lead, _) if lead.is_alone() => Joined::Leader(lead, None),
             joined => {
                 self.with(Now::System, |cache| cache.count(Event::Wait));
                 match joined {

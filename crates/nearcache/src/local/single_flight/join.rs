@@ -75,7 +75,7 @@ impl<V: Clone> RawCache<V> {
                 Some(Role::Leader(_)) => {}
                 Some(Role::Waiter(..)) => shard.stats.waits += 1,
             }
-            Err(role.map_or_else(|| shard.flights.start(key, id).map(|()| Role::Leader(id)), Ok))
+            Err(role.map_or_else(|| shard.flights.start(key, id).map(|_| Role::Leader(id)), Ok))
         });
         match joined {
             Ok(value) => Joined::Hit(value),
@@ -84,7 +84,7 @@ impl<V: Clone> RawCache<V> {
                 let waiter = Waiter::new(self, key.hash, id, seat);
                 Self::wait_or_lead(waiter)
             }
-            Err(Err(_)) => Joined::Leader(Leader::new(self, key.hash, FlightId::NONE, None)),
+            Err(Err(_)) => Joined::Leader(Leader::new_alone(self, key.hash, FlightId::NONE, None)),
         }
     }
 
@@ -115,16 +115,18 @@ impl<V> RawCache<V> {
         self.new_leader(key.hash, id, started)
     }
 
-    /// Returns the leader of a flight. If there was no memory for the flight, it computes for itself.
+    /// Returns the leader of a flight that was started. It computes for itself if the flight is not current, or if there was no
+    /// memory for it.
     pub(super) fn new_leader(
         &self,
         hash: KeyHash,
         id: FlightId,
-        started: Result<(), OutOfMemory>,
+        is_current: Result<bool, OutOfMemory>,
     ) -> Leader<'_, V> {
-        match started {
-            Ok(()) => Leader::new(self, hash, id, edge_to(id)),
-            Err(OutOfMemory) => Leader::new(self, hash, FlightId::NONE, None),
+        match is_current {
+            Ok(true) => Leader::new(self, hash, id, edge_to(id)),
+            Ok(false) => Leader::new_alone(self, hash, id, edge_to(id)),
+            Err(OutOfMemory) => Leader::new_alone(self, hash, FlightId::NONE, None),
         }
     }
 }

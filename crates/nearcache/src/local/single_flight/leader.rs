@@ -56,6 +56,7 @@ pub struct Leader<'a, V> {
     hash: KeyHash,
     /// [`FlightId::NONE`] if there was no memory for a flight.
     id: FlightId,
+    is_alone: bool,
     /// The need of the computation that this one is a part of.
     _edge: Option<Edge>,
     /// The flight that this value is computed with.
@@ -68,9 +69,22 @@ impl<'a, V> Leader<'a, V> {
             raw,
             hash,
             id,
+            is_alone: false,
             _edge: edge,
             together: None,
         }
+    }
+
+    /// Makes a leader that computes for itself, in a flight that is not current.
+    pub(super) const fn new_alone(
+        raw: &'a RawCache<V>,
+        hash: KeyHash,
+        id: FlightId,
+        edge: Option<Edge>,
+    ) -> Self {
+        let mut leader = Self::new(raw, hash, id, edge);
+        leader.is_alone = true;
+        leader
     }
 
     /// Notes that the value is computed together with that of another flight, within which the computation runs: it then does not wait
@@ -87,9 +101,18 @@ impl<'a, V> Leader<'a, V> {
         self.id
     }
 
-    /// Returns whether new callers for the key wait for this flight. O(1), one shard lock.
+    /// Returns whether the caller computes for itself: the key had another flight when this one began, but waiting for it would
+    /// have closed a circle, or there was no memory for a flight. Nobody waits for this flight, and its value is not stored.
     ///
-    /// A caller that leads because waiting would close a circle leads a flight that is not current.
+    /// Unlike [`is_current`](Self::is_current), this never changes.
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// Returns whether new callers for the key wait for this flight now. O(1), one shard lock.
+    ///
+    /// It is not if it began [alone](Self::is_alone), or if it was overtaken, or the key written, since.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.raw

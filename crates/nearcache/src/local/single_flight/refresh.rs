@@ -21,7 +21,7 @@ pub enum Refresh<'a, V> {
 enum Found {
     Changed,
     InProgress,
-    Started(Result<(), OutOfMemory>),
+    Started(Result<bool, OutOfMemory>),
 }
 
 impl<V> RawCache<V> {
@@ -45,7 +45,7 @@ impl<V> RawCache<V> {
         match found {
             Found::Changed => Refresh::Changed,
             Found::InProgress => Refresh::InProgress,
-            Found::Started(started) => Refresh::Leader(self.new_leader(key.hash, id, started)),
+            Found::Started(is_current) => Refresh::Leader(self.new_leader(key.hash, id, is_current)),
         }
     }
 

@@ -159,12 +159,12 @@ impl<V> Flights<V> {
         Some(Role::Waiter(flight.id, Seat(flight.seats)))
     }
 
-    /// Starts a flight. It is current if the key has no other current one.
+    /// Starts a flight. It is current if the key has no other current one; returns whether it is.
     ///
     /// # Errors
     ///
     /// [`OutOfMemory`] if there is none for the flight.
-    pub(super) fn start(&mut self, key: Key<'_>, id: FlightId) -> Result<(), OutOfMemory> {
+    pub(super) fn start(&mut self, key: Key<'_>, id: FlightId) -> Result<bool, OutOfMemory> {
         self.0.try_reserve(1)?;
         let is_current = !self.0.iter().any(|flight| flight.is_current_for(key));
         self.0.push(Flight {
@@ -177,7 +177,7 @@ impl<V> Flights<V> {
             seats: 0,
             sleepers: Vec::new(),
         });
-        Ok(())
+        Ok(is_current)
     }
 
     /// Takes a waiter's sleeper, to wake it later, and puts back the one that it had before. Returns false, and takes nothing, if the

@@ -138,7 +138,7 @@ impl<'a, V: Clone> Waiter<'a, V> {
                 hash: self.hash,
             }),
             // The flight is the parent's, or there is no memory: the value is not stored.
-            Ok(None) | Err(_) => Leader::new(self.raw, self.hash, FlightId::NONE, None),
+            Ok(None) | Err(_) => Leader::new_alone(self.raw, self.hash, FlightId::NONE, None),
         }
     }
 
