@@ -64,7 +64,7 @@ def in_all_processes(view):
         with ThreadPoolExecutor(THREADS) as pool:
             results.put(sorted(pool.map(call, range(THREADS))))
 
-    children = [fork.Process(target=work) for _ in range(PROCESSES)]
+    children = [fork.Process(target=work, daemon=True) for _ in range(PROCESSES)]
     for child in children:
         child.start()
     for child in children:
@@ -107,7 +107,7 @@ def test_a_leader_that_is_killed_keeps_no_other_process_waiting(calls):
             os.kill(os.getpid(), 9)
         return HttpResponse("page")
 
-    killed = fork.Process(target=lambda: view(requests.get("/")))
+    killed = fork.Process(target=lambda: view(requests.get("/")), daemon=True)
     killed.start()
     killed.join(SECONDS)
     assert killed.exitcode == -9

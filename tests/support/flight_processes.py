@@ -86,7 +86,9 @@ def waiting(cache, default, **options):
         target=lambda: values.append(cache.get_or_set("key", default, None, **options)), daemon=True
     )
     thread.start()
+    deadline = time.monotonic() + LONG
     while cache.stats().waits == before:
+        assert time.monotonic() < deadline, "the call does not wait"
         time.sleep(0.001)
     yield values
     thread.join(LONG)
