@@ -16,10 +16,15 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from asgiref.sync import _restore_context
+from asgiref import sync
 from django.conf import settings
 
 from nearcache.django.single_flight.run import arun, run
+
+# From asgiref 3.13 on, a Local is seen by the thread that set it alone, unless asgiref itself moves it to
+# another one. Django keeps the language and the time zone in Locals. asgiref has no public function for that.
+# If this one is removed, refreshes run with the default language.
+_move_locals: Callable[[contextvars.Context], None] | None = getattr(sync, "_restore_context", None)
 
 # Threads of a process, and refreshes that may wait for one.
 THREADS = 4
@@ -77,9 +82,8 @@ def start_thread(call: Any, flow: Generator[Any, Any, Any]) -> bool:
 
 
 def _run_and_close(context: contextvars.Context, call: Any, flow: Generator[Any, Any, Any]) -> None:
-    # From asgiref 3.13 on, a Local is seen by the thread that set it alone, unless asgiref itself moves it to
-    # another one. Django keeps the language and the time zone in Locals.
-    _restore_context(context)
+    if _move_locals is not None:
+        _move_locals(context)
     # A cache that is imported before the settings are read does not load models.
     from django.db import connections  # noqa: PLC0415
 
