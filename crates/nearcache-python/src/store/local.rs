@@ -71,7 +71,8 @@ impl EntryStore for LocalStore {
     }
 
     fn get_early(&'static self, context: &CallContext<'_, '_>, key: &[u8], beta: f64) -> PyResult<EarlyRead> {
-        let (py, now) = (context.py(), context.now()?);
+        // The clock is read once.
+        let (py, now) = (context.py(), context.now()?.now());
         let found = self.get_with_expiry(key, &now, |stored, expires_at| (stored.clone_ref(py), expires_at));
         let Some((stored, expires_at)) = found else {
             return Ok(EarlyRead::Missing);
@@ -79,7 +80,7 @@ impl EntryStore for LocalStore {
         let cost = stored.timing().cost_micros();
         self.counts.count_saved(cost);
         let value = stored.decode(py)?;
-        if is_due(now.now(), expires_at, cost, beta)
+        if is_due(now, expires_at, cost, beta)
             && let Refresh::Leader(leader) = self.refresh(key, expires_at)
         {
             return Ok(EarlyRead::Due(value, Lead::new(leader)));
