@@ -84,7 +84,6 @@ def _join(backend: Backend, place: Place, options: Options, deadline: float) -> 
 
 def _lead(rules: PageRules, view: View, request: HttpRequest, backend: Backend, flight: PageFlight) -> Flow:
     """Renders a page, unless another process has, or has found that it is not stored."""
-    rendering = Rendering(rules, view, request, flight)
     try:
         page = None if flight.place.is_page else rules.find(request)
         is_unstored = page is None and backend.has_key(flight.place.unstored_key)
@@ -93,7 +92,11 @@ def _lead(rules: PageRules, view: View, request: HttpRequest, backend: Backend, 
         raise
     if page is not None or is_unstored:
         flight.finish(stored=not is_unstored)
-    return page if page is not None else (yield from rendering.run())
+    if page is not None:
+        return page
+    # In no variable: CPython 3.10 may keep this frame until it collects garbage, and a response that is
+    # dropped is to end its flight at once.
+    return (yield from Rendering(rules, view, request, flight).run())
 
 
 def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFlight, old: OldPage) -> Flow:
