@@ -284,10 +284,11 @@ class Backend:
     def _join(self, key: Any, version: Any, stale: float, within: Flight | None) -> _Step:
         """Joins the flight of a key that was missed.
 
-        ``within`` is the flight that the caller computes for, if any.
+        ``within`` is the flight that the caller computes for, if any: a wait for one that needs it would not
+        end.
         """
 
-    def _overtake(self, key: Any, version: Any, within: Flight | None) -> _Step:
+    def _overtake(self, key: Any, version: Any) -> _Step:
         """Starts a flight that overtakes the one in progress."""
 
     def _complete(
@@ -350,6 +351,9 @@ class Flight:
 
     def compute_with(self, other: Flight) -> None:
         """Notes that the value is computed with that of another flight, within which the code runs."""
+
+    def needed_by(self, other: Flight) -> None:
+        """Notes that the computation of another flight needs this one, so that circles are found."""
 
     def abandon(self) -> None:
         """Lets a waiter lead. Has no effect if the flight is over."""

@@ -329,6 +329,44 @@ class TestLeader:
         assert one.result in (["b within"], [["a within"]])
         assert two.result in (["a within"], [["b within"]])
 
+    def test_that_computes_early_for_a_flight_does_not_wait_for_it(self, cache):
+        cache.get_or_set("b", lambda: time.sleep(0.001) or "old b")
+
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        value = Calling(cache.get_or_set, "a", lambda: "a of " + cache.get_or_set("b", compute_b, early=1e9))
+        assert (value.result, cache.get("b")) == ("a of b of inner a", "b of inner a")
+
+    def test_task_that_computes_early_for_a_flight_does_not_wait_for_it(self, cache):
+        cache.get_or_set("b", lambda: time.sleep(0.001) or "old b")
+
+        async def compute_b():
+            return "b of " + await cache.aget_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        async def compute_a():
+            return "a of " + await cache.aget_or_set("b", compute_b, early=1e9)
+
+        value = Calling(lambda: asyncio.run(cache.aget_or_set("a", compute_a)))
+        assert (value.result, cache.get("b")) == ("a of b of inner a", "b of inner a")
+
+    def test_that_overtakes_for_a_flight_does_not_wait_for_it(self, cache):
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        def compute_a():
+            return "a of " + cache.get_or_set("b", compute_b, lock_timeout=0)
+
+        with leading(cache, "b"):
+            assert Calling(cache.get_or_set, "a", compute_a).result == "a of b of inner a"
+
+    def test_that_refreshes_for_a_flight_does_not_wait_for_it(self, cache):
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        value = Calling(cache.get_or_set, "a", lambda: "a of " + cache._refresh("b", compute_b))
+        assert value.result == "a of b of inner a"
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
     def test_that_forks_ends_in_both_processes(self, cache):
         def compute():

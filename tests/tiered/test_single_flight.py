@@ -11,6 +11,7 @@ import uuid
 import pytest
 
 from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
+from support.flights import Calling
 from support.redis_servers.messages import REPLY, REQUEST
 from support.redis_servers.waiting import wait_until
 from support.tiered import cluster_url
@@ -217,6 +218,41 @@ def test_a_leader_that_asks_for_its_own_key_computes_at_once(cache):
         == "inner outer"
     )
     assert cache.get("key") == "inner outer"
+
+
+def compute_within_a_flight(cache, **options):
+    """Compute "a", which asks for "b" with these options, which asks for "a"; return the value."""
+
+    def compute_b():
+        return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+    def compute_a():
+        return "a of " + cache.get_or_set("b", compute_b, **options)
+
+    return Calling(cache.get_or_set, "a", compute_a).result
+
+
+def test_a_leader_that_computes_early_for_a_flight_does_not_wait_for_it(cache):
+    cache.get_or_set("b", lambda: time.sleep(0.001) or "old b", early=1)
+    assert compute_within_a_flight(cache, early=1e9) == "a of b of inner a"
+
+
+def test_a_task_that_computes_early_for_a_flight_does_not_wait_for_it(cache):
+    cache.get_or_set("b", lambda: time.sleep(0.001) or "old b", early=1)
+
+    async def compute_b():
+        return "b of " + await cache.aget_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+    async def compute_a():
+        return "a of " + await cache.aget_or_set("b", compute_b, early=1e9)
+
+    value = Calling(lambda: asyncio.run(cache.aget_or_set("a", compute_a)))
+    assert value.result == "a of b of inner a"
+
+
+def test_a_leader_that_overtakes_for_a_flight_does_not_wait_for_it(cache):
+    with Leader(cache, key="b"):
+        assert compute_within_a_flight(cache, lock_timeout=0) == "a of b of inner a"
 
 
 def test_a_long_key_has_a_flight_of_the_process(cache, counted):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nearcache import _core
 from nearcache.django.greenlets import green_wait
 from nearcache.django.single_flight import background
-from nearcache.django.single_flight.call import CURRENT, Call, Step
+from nearcache.django.single_flight.call import CURRENT, Call, Step, begin
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -140,7 +140,7 @@ class within:  # noqa: N801 (used as a function; faster than a contextlib.contex
 
     def __enter__(self) -> None:
         """Begins the block."""
-        self.token = CURRENT.set(self.flight)
+        self.token = begin(self.flight)
 
     def __exit__(self, *raised: object) -> None:
         """Ends the block."""
@@ -196,7 +196,7 @@ class Compute:
     def act(self, call: Call) -> Any:
         """See `Effect`."""
         # As `within`, in less time.
-        token = CURRENT.set(self.flight)
+        token = begin(self.flight)
         try:
             return call.default()
         finally:
@@ -221,7 +221,7 @@ class Complete:
         """See `Effect`."""
         options = call.options
         # Pickling the value may use the cache.
-        token = CURRENT.set(self.flight)
+        token = begin(self.flight)
         try:
             is_stored: bool = call.cache._complete(
                 self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early

@@ -112,6 +112,10 @@ impl Lead {
         self.process.compute_with(flight);
     }
 
+    fn needed_by(&mut self, flight: FlightId) {
+        self.process.needed_by(flight);
+    }
+
     fn fail(self, raised: Py<PyBaseException>) {
         let failure: Failure = Arc::new(Raised(raised));
         self.release_machine().fail(failure);
@@ -186,6 +190,15 @@ impl Flight {
             && let Some(lead) = lead.as_mut()
         {
             lead.compute_with(other.get().id);
+        }
+    }
+
+    /// Notes that the computation of another flight needs this one, so that circles of waits through both are found.
+    fn needed_by(&self, other: &Bound<'_, Self>) {
+        if let Ok(mut lead) = self.lead.try_lock()
+            && let Some(lead) = lead.as_mut()
+        {
+            lead.needed_by(other.get().id);
         }
     }
 
