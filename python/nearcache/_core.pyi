@@ -364,7 +364,7 @@ class FlightWait:
 
     @property
     def looks(self) -> bool:
-        """Whether the leader is in another process, which wakes nobody: the waiter looks now and then."""
+        """Whether the leader is in another process, which wakes nobody: the waiter has to look often."""
 
     def sleep(self, seconds: float) -> bool:
         """Blocks the thread for at most so long, without the GIL; returns whether the leader is done."""

@@ -39,6 +39,8 @@ _SIGNALS = 0.2
 # Seconds between two looks of a greenlet, and of a waiter whose leader is in another process: from the first
 # on, twice as long each time.
 _FIRST_LOOK, _LAST_LOOK = 0.0005, 0.01
+# Seconds after which a task looks that is woken by another waiter: its event loop may be blocked.
+_CHECK = 1.0
 
 
 class Join:
@@ -92,6 +94,8 @@ class Wait:
                 if self.wait.looks:
                     # The leader is in another process: nobody wakes this one.
                     left, pause = min(left, pause), min(2 * pause, _LAST_LOOK)
+                else:
+                    left = min(left, _CHECK)
                 timer = loop.call_later(left, _wake, future)
                 try:
                     await future
