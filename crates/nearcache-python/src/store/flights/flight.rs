@@ -101,10 +101,12 @@ impl Lead {
 
     /// Hands a value to the waiters, if there are any, without storing it.
     pub(crate) fn finish(self, value: Any<'_, '_>, pickle_protocol: Option<i32>) -> PyResult<()> {
-        if self.process.has_waiters() {
-            let encoded = Encoded::new(value, pickle_protocol)?;
-            self.release_machine().finish(encoded.stored);
-        }
+        let Err(process) = self.process.end_unless_awaited() else {
+            return Ok(());
+        };
+        let awaited = Self { process, ..self };
+        let encoded = Encoded::new(value, pickle_protocol)?;
+        awaited.release_machine().finish(encoded.stored);
         Ok(())
     }
 

@@ -196,11 +196,24 @@ impl<'a, V> Leader<'a, V> {
         aftermath.run();
     }
 
-    /// Returns whether other callers wait for the value now.
-    #[must_use]
-    pub fn has_waiters(&self) -> bool {
-        self.raw
-            .with_shard(self.hash, |shard| shard.flights.has_waiters(self.id))
+    /// Ends the flight without a value if nobody waits for it. Otherwise returns the leader, whose value the waiters are to get.
+    ///
+    /// For embedders for which a value takes time to make: nobody joins the flight between the check and its end.
+    ///
+    /// # Errors
+    ///
+    /// The leader itself, if there are waiters.
+    pub fn end_unless_awaited(mut self) -> Result<(), Self> {
+        let aftermath = self.raw.with_shard(self.hash, |shard| {
+            let is_awaited = shard.flights.has_waiters(self.id);
+            (!is_awaited).then(|| shard.flights.complete(self.id, None))
+        });
+        let Some(aftermath) = aftermath else {
+            return Err(self);
+        };
+        self.id = FlightId::NONE;
+        aftermath.run();
+        Ok(())
     }
 
     /// Ends the flight with an error, which the waiters get.
