@@ -110,6 +110,7 @@ class TestLeaderInAnotherProcess:
             assert leader.finish() == ("raised", None)
         assert (values, counted.number) == (["own"], 1)
 
+    @pytest.mark.overtakes
     def test_takes_too_long(self, cache, counted):
         with Leader(cache) as leader:
             leader.child.join(0)
@@ -275,6 +276,7 @@ def test_a_task_that_waits_for_another_process_does_not_block_its_event_loop(cac
         assert asyncio.run(main(leader)) == "leader's"
 
 
+@pytest.mark.overtakes
 def test_processes_that_wait_for_each_other_end_with_the_timeout(cache):
     began, values = FORK.Barrier(2), FORK.Queue()
 
