@@ -134,6 +134,15 @@ class TestWaiters:
             computation.finish()
             assert leader.result == "own"
 
+    @pytest.mark.overtakes
+    def test_all_compute_after_their_timeout_and_the_first_one_s_value_is_stored(self, cache):
+        with leading(cache):
+            waits = [cache._join("key", None, 0, None)[1] for _ in range(2)]
+            first, second = (cache._lead(wait, True)[1] for wait in waits)
+            assert not cache._complete(second, "second", None, 0, 0, 0, 0)
+            assert cache._complete(first, "first", None, 0, 0, 0, 0)
+        assert cache.get("key") == "first"
+
     def test_in_the_thread_of_an_event_loop_do_not_block_it(self, cache):
         """The leader is a task of the same loop, so that waiting for it would be in vain."""
 
