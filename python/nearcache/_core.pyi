@@ -284,10 +284,11 @@ class Backend:
     def _join(self, key: Any, version: Any, stale: float, within: Flight | None) -> _Step:
         """Joins the flight of a key that was missed.
 
-        ``within`` is the flight that the caller computes for, if any.
+        ``within`` is the flight that the caller computes for, if any: a wait for one that needs it would not
+        end.
         """
 
-    def _overtake(self, key: Any, version: Any, within: Flight | None) -> _Step:
+    def _overtake(self, key: Any, version: Any) -> _Step:
         """Starts a flight that overtakes the one in progress."""
 
     def _complete(
@@ -351,6 +352,9 @@ class Flight:
     def compute_with(self, other: Flight) -> None:
         """Notes that the value is computed with that of another flight, within which the code runs."""
 
+    def needed_by(self, other: Flight) -> None:
+        """Notes that the computation of another flight needs this one, so that circles are found."""
+
     def abandon(self) -> None:
         """Lets a waiter lead. Has no effect if the flight is over."""
 
@@ -360,7 +364,7 @@ class FlightWait:
 
     @property
     def looks(self) -> bool:
-        """Whether the leader is in another process, which wakes nobody: the waiter looks now and then."""
+        """Whether the leader is in another process, which wakes nobody: the waiter has to look often."""
 
     def sleep(self, seconds: float) -> bool:
         """Blocks the thread for at most so long, without the GIL; returns whether the leader is done."""

@@ -176,6 +176,7 @@ class TestFlights:
             with pytest.raises(KeyboardInterrupt):
                 _ = leader.result
 
+    @pytest.mark.overtakes
     def test_timeout_lets_it_compute(self, cache):
         with leading(cache, "b"):
             many = Many()

@@ -114,6 +114,7 @@ class TestWaiters:
             assert leader.result == "leader's"
             assert own.calls == 0
 
+    @pytest.mark.overtakes
     @pytest.mark.parametrize("lock_timeout", [0, 0.01])
     def test_compute_after_their_timeout(self, cache, lock_timeout):
         with leading(cache) as (computation, leader):
@@ -124,6 +125,7 @@ class TestWaiters:
             assert leader.result == "own"
         assert cache.get("key") == "own"
 
+    @pytest.mark.overtakes
     @pytest.mark.parametrize("lock_timeout", [0, 0.01])
     def test_that_are_tasks_compute_after_their_timeout(self, cache, lock_timeout):
         with leading(cache) as (computation, leader):
@@ -131,6 +133,15 @@ class TestWaiters:
             assert asyncio.run(call) == "own"
             computation.finish()
             assert leader.result == "own"
+
+    @pytest.mark.overtakes
+    def test_all_compute_after_their_timeout_and_the_first_one_s_value_is_stored(self, cache):
+        with leading(cache):
+            waits = [cache._join("key", None, 0, None)[1] for _ in range(2)]
+            first, second = (cache._lead(wait, True)[1] for wait in waits)
+            assert not cache._complete(second, "second", None, 0, 0, 0, 0)
+            assert cache._complete(first, "first", None, 0, 0, 0, 0)
+        assert cache.get("key") == "first"
 
     def test_in_the_thread_of_an_event_loop_do_not_block_it(self, cache):
         """The leader is a task of the same loop, so that waiting for it would be in vain."""
@@ -329,6 +340,45 @@ class TestLeader:
         assert one.result in (["b within"], [["a within"]])
         assert two.result in (["a within"], [["b within"]])
 
+    def test_that_computes_early_for_a_flight_does_not_wait_for_it(self, cache):
+        cache.get_or_set("b", lambda: time.sleep(0.001) or "old b")
+
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        value = Calling(cache.get_or_set, "a", lambda: "a of " + cache.get_or_set("b", compute_b, early=1e9))
+        assert (value.result, cache.get("b")) == ("a of b of inner a", "b of inner a")
+
+    def test_task_that_computes_early_for_a_flight_does_not_wait_for_it(self, cache):
+        cache.get_or_set("b", lambda: time.sleep(0.001) or "old b")
+
+        async def compute_b():
+            return "b of " + await cache.aget_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        async def compute_a():
+            return "a of " + await cache.aget_or_set("b", compute_b, early=1e9)
+
+        value = Calling(lambda: asyncio.run(cache.aget_or_set("a", compute_a)))
+        assert (value.result, cache.get("b")) == ("a of b of inner a", "b of inner a")
+
+    @pytest.mark.overtakes
+    def test_that_overtakes_for_a_flight_does_not_wait_for_it(self, cache):
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        def compute_a():
+            return "a of " + cache.get_or_set("b", compute_b, lock_timeout=0)
+
+        with leading(cache, "b"):
+            assert Calling(cache.get_or_set, "a", compute_a).result == "a of b of inner a"
+
+    def test_that_refreshes_for_a_flight_does_not_wait_for_it(self, cache):
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        value = Calling(cache.get_or_set, "a", lambda: "a of " + cache._refresh("b", compute_b))
+        assert value.result == "a of b of inner a"
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
     def test_that_forks_ends_in_both_processes(self, cache):
         def compute():
@@ -353,8 +403,8 @@ class TestLeader:
         with leading(cache):
             child = os.fork()
             if child == 0:
-                value = cache.get_or_set("key", lambda: "child's", lock_timeout=LONG)
-                os._exit(0 if value == "child's" else 1)
+                call = Calling(cache.get_or_set, "key", lambda: "child's", lock_timeout=LONG)
+                os._exit(0 if outcome(call) == "child's" else 1)
             assert os.waitpid(child, 0)[1] == 0
 
 
@@ -557,6 +607,7 @@ class TestOptions:
             with pytest.raises(TypeError, match="nonsense"):
                 call()
 
+    @pytest.mark.overtakes
     def test_of_the_cache_are_the_defaults(self, make_cache):
         cache = make_cache(GET_OR_SET={"lock_timeout": 0, "store_if": lambda value: value != "refused"})
         assert cache.get_or_set("other", lambda: "refused") == "refused"

@@ -115,6 +115,21 @@ class TestCallers:
         with leading(expired, **STALE):
             assert expired.get_or_set("key", lambda: "own", **STALE) == ["old"]
 
+    @pytest.mark.parametrize("stale", [0.1, 0.75, 100_000, 1e8])
+    def test_want_it_no_longer_than_it_was_stored_for(self, cache, clock, stale):
+        cache.get_or_set("key", lambda: "old", 10, stale=stale)
+        clock.advance(10 + stale * 0.9999)
+        assert cache.get_or_set("key", Computation(FailedError()), 10, stale=2 * stale) == "old"
+        clock.advance(stale * 0.0002)
+        with pytest.raises(FailedError):
+            cache.get_or_set("key", Computation(FailedError()), 10, stale=2 * stale)
+
+    @pytest.mark.parametrize("stale", [1e12, 1e20, 1e300])
+    def test_want_it_forever(self, cache, clock, stale):
+        cache.get_or_set("key", lambda: "old", 10, stale=stale)
+        clock.advance(1e9)
+        assert cache.get_or_set("key", Computation(FailedError()), 10, stale=stale) == "old"
+
     def test_may_accept_less_than_was_stored(self, expired, clock):
         clock.advance(50)
         assert expired.get_or_set("key", lambda: "new", timeout=10, stale=50) == "new"

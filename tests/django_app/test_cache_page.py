@@ -376,6 +376,7 @@ def test_an_error_in_a_template_keeps_nobody_waiting():
     assert {type(result) for result in at_once(view, several())} == {ZeroDivisionError}
 
 
+@pytest.mark.overtakes
 def test_a_waiter_renders_after_lock_timeout():
     free = threading.Event()
 

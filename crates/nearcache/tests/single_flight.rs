@@ -209,6 +209,23 @@ fn values_that_are_computed_together_do_not_wait_for_each_other() {
     assert!(matches!(raw.join(b"second", &SystemClock), Joined::Waiter(_)));
 }
 
+/// A flight that began outside of the computation that needs it asks for the key of that computation.
+#[test]
+fn circles_through_flights_that_began_elsewhere_are_found() {
+    let cache = cache();
+    let raw = cache.raw();
+    let lead = |key: &[u8]| match raw.join(key, &SystemClock) {
+        Joined::Leader(leader) => leader,
+        other => panic!("{other:?}"),
+    };
+    let (outer, mut inner) = (lead(b"outer"), raw.overtake(b"inner"));
+    let ask = || inner.id().within(|| raw.join(b"outer", &SystemClock));
+    assert!(matches!(ask(), Joined::Waiter(_)));
+    inner.needed_by(outer.id());
+    let ask = || inner.id().within(|| raw.join(b"outer", &SystemClock));
+    assert!(matches!(ask(), Joined::Leader(_)));
+}
+
 /// Whether a caller computes for itself is decided when it begins, and not by what overtakes its flight later.
 #[test]
 fn only_a_caller_that_would_wait_for_itself_leads_alone() {

@@ -595,16 +595,13 @@ impl Backend {
     }
 
     /// Starts a flight that overtakes the one in progress; returns a step.
-    #[pyo3(signature = (key, version, within))]
+    #[pyo3(signature = (key, version))]
     fn _overtake<'py>(
         slf: &Bound<'py, Self>,
         key: Any<'_, 'py>,
         version: Version<'_, 'py>,
-        within: Option<&Bound<'py, Flight>>,
     ) -> PyResult<FlightStep> {
-        Self::run(slf, |operation| {
-            operation.overtake(key, version, within.map(Bound::get))
-        })
+        Self::run(slf, |operation| operation.overtake(key, version))
     }
 
     /// Ends a flight with its value, which is stored unless the flight was overtaken; returns whether it was stored.

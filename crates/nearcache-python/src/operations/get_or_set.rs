@@ -116,7 +116,7 @@ impl<'py> Operation<'_, 'py> {
         })
     }
 
-    /// Joins the flight of a key that was just missed.
+    /// Joins the flight of a key that was just missed. `within` is the flight that the caller computes for.
     pub(crate) fn join(
         &self,
         key: Any<'_, 'py>,
@@ -135,18 +135,9 @@ impl<'py> Operation<'_, 'py> {
     }
 
     /// Starts a flight even if the key has a value or a flight.
-    pub(crate) fn overtake(
-        &self,
-        key: Any<'_, 'py>,
-        version: Version<'_, 'py>,
-        within: Option<&Flight>,
-    ) -> PyResult<Step> {
+    pub(crate) fn overtake(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Step> {
         self.context.keys().with_key(key, version, |key| {
-            let overtake = || self.entries().overtake(&self.context, key, None);
-            let lead = match within {
-                Some(flight) => flight.id().within(overtake)?,
-                None => overtake()?,
-            };
+            let lead = self.entries().overtake(&self.context, key, None)?;
             self.step(key, Joined::Leader(lead, None))
         })
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.http.response import HttpResponse, HttpResponseBase
 
-from nearcache.django.single_flight.call import CURRENT, Call, Options
+from nearcache.django.single_flight.call import Call, Options
 from nearcache.django.single_flight.effects import Complete, Finish
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class PageStore(NamedTuple):
 
     def store(self, key: str, page: HttpResponseBase, timeout: float) -> bool:
         """Stores a page that was not rendered in a flight for its key; returns whether it is stored."""
-        _, flight, _ = self.cache._overtake(key, None, CURRENT.get())
+        _, flight, _ = self.cache._overtake(key, None)
         return self.complete(flight, key, page, timeout)
 
 

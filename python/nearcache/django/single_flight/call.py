@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 # The flight that the running code computes for. A key that it needs is checked for circles of waits.
 CURRENT: ContextVar[_core.Flight | None] = ContextVar("nearcache_flight", default=None)
+
+
+def begin(flight: _core.Flight) -> Token[_core.Flight | None]:
+    """Begins a part of a flight's computation; returns the token that ends it, for ``CURRENT.reset``.
+
+    If this is itself part of a computation, that one needs the flight.
+    """
+    outer = CURRENT.get()
+    if outer is not None and outer is not flight:
+        flight.needed_by(outer)
+    return CURRENT.set(flight)
+
 
 # What a step says, in its first item. `nearcache._core` has the same numbers.
 HIT, STALE, LEAD, WAIT, AGAIN = range(5)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nearcache import _core
 from nearcache.django.greenlets import green_wait
 from nearcache.django.single_flight import background
-from nearcache.django.single_flight.call import CURRENT, Call, Step
+from nearcache.django.single_flight.call import CURRENT, Call, Step, begin
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -39,6 +39,8 @@ _SIGNALS = 0.2
 # Seconds between two looks of a greenlet, and of a waiter whose leader is in another process: from the first
 # on, twice as long each time.
 _FIRST_LOOK, _LAST_LOOK = 0.0005, 0.01
+# Seconds after which a task looks that is woken by another waiter: its event loop may be blocked.
+_CHECK = 1.0
 
 
 class Join:
@@ -92,6 +94,8 @@ class Wait:
                 if self.wait.looks:
                     # The leader is in another process: nobody wakes this one.
                     left, pause = min(left, pause), min(2 * pause, _LAST_LOOK)
+                else:
+                    left = min(left, _CHECK)
                 timer = loop.call_later(left, _wake, future)
                 try:
                     await future
@@ -140,7 +144,7 @@ class within:  # noqa: N801 (used as a function; faster than a contextlib.contex
 
     def __enter__(self) -> None:
         """Begins the block."""
-        self.token = CURRENT.set(self.flight)
+        self.token = begin(self.flight)
 
     def __exit__(self, *raised: object) -> None:
         """Ends the block."""
@@ -196,7 +200,7 @@ class Compute:
     def act(self, call: Call) -> Any:
         """See `Effect`."""
         # As `within`, in less time.
-        token = CURRENT.set(self.flight)
+        token = begin(self.flight)
         try:
             return call.default()
         finally:
@@ -221,7 +225,7 @@ class Complete:
         """See `Effect`."""
         options = call.options
         # Pickling the value may use the cache.
-        token = CURRENT.set(self.flight)
+        token = begin(self.flight)
         try:
             is_stored: bool = call.cache._complete(
                 self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early

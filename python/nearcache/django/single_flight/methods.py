@@ -149,7 +149,7 @@ class SingleFlight(_core.Backend, BaseCache):
     ) -> Any:
         """Computes and stores a value even if the key has one; returns it. Overtakes a flight in progress."""
         call = self._call(key, default, timeout, version, given)
-        _, flight, _ = self._overtake(key, version, CURRENT.get())
+        _, flight, _ = self._overtake(key, version)
         return run(call, recompute(call, flight))
 
 
@@ -245,7 +245,7 @@ class AsyncSingleFlight(SingleFlight):
     ) -> Any:
         """Asynchronous `_refresh`."""
         call = self._call(key, default, timeout, version, given)
-        _, flight, _ = await self._aovertake(key, version, CURRENT.get())
+        _, flight, _ = await self._aovertake(key, version)
         return await arun(call, recompute(call, flight))
 
     # These may wait for a server in a TieredCache.
@@ -256,8 +256,8 @@ class AsyncSingleFlight(SingleFlight):
     async def _ajoin(self, key: Any, version: Any, stale: float, within: _core.Flight | None) -> Step:
         return self._join(key, version, stale, within)
 
-    async def _aovertake(self, key: Any, version: Any, within: _core.Flight | None) -> Step:
-        return self._overtake(key, version, within)
+    async def _aovertake(self, key: Any, version: Any) -> Step:
+        return self._overtake(key, version)
 
     async def _acomplete(  # noqa: PLR0917 (the arguments of _complete)
         self,

@@ -63,7 +63,7 @@ pub(crate) struct Computed<'a, 'py> {
 
 impl Computed<'_, '_> {
     pub(crate) fn timing(&self) -> Timing {
-        let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         Timing::new(duration(self.cost), duration(self.stale))
     }
 }

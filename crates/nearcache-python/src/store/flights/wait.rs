@@ -73,7 +73,7 @@ impl Wait {
         }
     }
 
-    /// Returns whether the waiter has to look from time to time, because nobody wakes it.
+    /// Returns whether the waiter has to look often, because nobody wakes it.
     const fn looks(&self) -> bool {
         match self {
             Self::Process(_) => false,
@@ -89,7 +89,10 @@ impl Wait {
         match self {
             Self::Process(waiter) => py.detach(|| waiter.sleep(Some(timeout))),
             #[cfg(shared)]
-            Self::Machine(waiter, _) => py.detach(|| waiter.sleep(Some(timeout))),
+            // The watcher may be a task of an event loop that is blocked.
+            Self::Machine(waiter, held) => {
+                py.detach(|| waiter.sleep(Some(timeout)) || held.has_ended_elsewhere())
+            }
             #[cfg(shared)]
             Self::Watcher(watcher) => watcher.sleep(py, timeout),
         }
@@ -101,10 +104,13 @@ impl Wait {
         let waited = match self {
             Self::Process(waiter) => waiter.poll(context),
             #[cfg(shared)]
-            Self::Machine(waiter, _) => match waiter.poll(context) {
+            Self::Machine(waiter, held) => match waiter.poll(context) {
                 // The others of this process ask again, too: the file says who leads.
                 Poll::Ready(Waited::Leader(leader)) => {
                     leader.fail(Retry::failure());
+                    return Ok(Some(Outcome::Joined(Joined::Again)));
+                }
+                Poll::Pending if held.has_ended_elsewhere() => {
                     return Ok(Some(Outcome::Joined(Joined::Again)));
                 }
                 other => other,
@@ -205,7 +211,7 @@ impl FlightWait {
         self.sleep_for(py, Duration::try_from_secs_f64(seconds).unwrap_or_default())
     }
 
-    /// Whether the waiter has to look from time to time, because nobody wakes it.
+    /// Whether the waiter has to look often, because nobody wakes it.
     #[getter]
     fn looks(&self) -> bool {
         self.wait

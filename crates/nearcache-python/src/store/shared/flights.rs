@@ -184,7 +184,9 @@ impl SharedStore {
 
     /// Waits for a flight by way of this process's flight of that name.
     fn wait_for(&'static self, key: &[u8], flight: FlightId, now: Now) -> PyResult<Joined> {
-        let held = HeldFlight::new(self, owned(key)?, flight, now);
+        let own = self.with(Now::System, |cache| cache.own_flight(flight.number));
+        let is_led_elsewhere = own.is_ok_and(|own| own != flight);
+        let held = HeldFlight::new(self, owned(key)?, flight, now, is_led_elsewhere);
         Ok(match self.flights.join(&name_of(key, flight)?) {
             // Not one whose flight is not current any more: the real leader overtakes it here if it has claimed the file only just
             // before.

@@ -28,9 +28,9 @@ use crate::values::bytes::EncodedBytes;
 use access::WriteFailure;
 
 pub(crate) use access::SharedStore;
-pub(crate) use file::{FileSize, option_of};
+pub(crate) use file::{FileSize, SharedFile, option_of};
 pub(crate) use log::log;
-pub(crate) use object_cache::Kept;
+pub(crate) use object_cache::{Kept, ObjectCache};
 
 impl EntryStore for SharedStore {
     fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {

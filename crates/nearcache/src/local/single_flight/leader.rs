@@ -58,7 +58,7 @@ pub struct Leader<'a, V> {
     id: FlightId,
     is_alone: bool,
     /// The need of the computation that this one is a part of.
-    _edge: Option<Edge>,
+    edge: Option<Edge>,
     /// The flight that this value is computed with.
     together: Option<Edge>,
 }
@@ -70,7 +70,7 @@ impl<'a, V> Leader<'a, V> {
             hash,
             id,
             is_alone: false,
-            _edge: edge,
+            edge,
             together: None,
         }
     }
@@ -92,6 +92,16 @@ impl<'a, V> Leader<'a, V> {
     pub fn compute_with(&mut self, flight: FlightId) {
         if self.id != FlightId::NONE {
             self.together = Edge::add(self.id, flight);
+        }
+    }
+
+    /// Notes that the computation of another flight needs this one, unless that is known: a flight that begins
+    /// [`within`](FlightId::within) another one knows it. To be called before the computation begins.
+    ///
+    /// O(edges). Without room for an edge, a circle of waits through this flight may not be found.
+    pub fn needed_by(&mut self, flight: FlightId) {
+        if self.edge.is_none() && self.id != FlightId::NONE {
+            self.edge = Edge::add(flight, self.id);
         }
     }
 
@@ -186,11 +196,24 @@ impl<'a, V> Leader<'a, V> {
         aftermath.run();
     }
 
-    /// Returns whether other callers wait for the value now.
-    #[must_use]
-    pub fn has_waiters(&self) -> bool {
-        self.raw
-            .with_shard(self.hash, |shard| shard.flights.has_waiters(self.id))
+    /// Ends the flight without a value if nobody waits for it. Otherwise returns the leader, whose value the waiters are to get.
+    ///
+    /// For embedders for which a value takes time to make: nobody joins the flight between the check and its end.
+    ///
+    /// # Errors
+    ///
+    /// The leader itself, if there are waiters.
+    pub fn end_unless_awaited(mut self) -> Result<(), Self> {
+        let aftermath = self.raw.with_shard(self.hash, |shard| {
+            let is_awaited = shard.flights.has_waiters(self.id);
+            (!is_awaited).then(|| shard.flights.complete(self.id, None))
+        });
+        let Some(aftermath) = aftermath else {
+            return Err(self);
+        };
+        self.id = FlightId::NONE;
+        aftermath.run();
+        Ok(())
     }
 
     /// Ends the flight with an error, which the waiters get.

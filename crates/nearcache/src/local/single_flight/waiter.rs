@@ -100,7 +100,9 @@ impl<'a, V: Clone> Waiter<'a, V> {
     /// Blocks the thread until the leader has finished, for at most `timeout`. Afterwards the caller leads.
     ///
     /// A caller that leads after the timeout overtakes the flight: later callers wait for the new one, and the old one's value is not
-    /// stored. In asynchronous code use [`poll`](Self::poll), because the leader may be a task of the same thread.
+    /// stored. If another caller has overtaken it before and still computes, this caller's value is not stored, either.
+    ///
+    /// In asynchronous code use [`poll`](Self::poll), because the leader may be a task of the same thread.
     #[must_use]
     pub fn wait(mut self, timeout: Option<Duration>) -> Waited<'a, V> {
         let deadline = deadline(timeout);
@@ -120,7 +122,8 @@ impl<'a, V: Clone> Waiter<'a, V> {
     }
 
     /// Leads a flight of its own instead of waiting. If it `overtakes`, later callers wait for the new flight, and the old one's value
-    /// is not stored; otherwise it is the new one's that is not stored.
+    /// is not stored. Otherwise the new one's is not stored. Nor is it if another caller has overtaken the old one before and still
+    /// computes.
     pub fn lead(mut self, overtakes: bool) -> Leader<'a, V> {
         self.start_own(overtakes)
     }
