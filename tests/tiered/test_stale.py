@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 
@@ -22,8 +23,24 @@ def own_directory(tmp_path, monkeypatch):
 
 
 @pytest.fixture(params=[None, "local", "shared"])
-def cache(request, make_tiered, server):
-    return make_tiered(server.url, NEAR=request.param)
+def near(request):
+    return request.param
+
+
+@pytest.fixture
+def cache(near, make_tiered, server):
+    return make_tiered(server.url, NEAR=near)
+
+
+@pytest.fixture
+def read_near(near):
+    """Return a function that reads a value until a near copy of it is there, if the cache keeps any."""
+
+    def hits_near(cache, value):
+        hits = cache.stats().remote.near_hits
+        return cache.get("key") == value and (near is None or cache.stats().remote.near_hits > hits)
+
+    return lambda cache, value: wait_until(lambda: hits_near(cache, value), "a near copy")
 
 
 @pytest.fixture
@@ -41,6 +58,11 @@ def expire(server):
 
 def fail():
     raise ZeroDivisionError
+
+
+def slow():
+    time.sleep(0.002)
+    return "old"
 
 
 def test_an_old_value_is_returned_if_computing_fails(cache, expire, caplog):
@@ -216,6 +238,82 @@ class TestEarly:
     def test_a_failure_keeps_the_value(self, cache):
         cache.get_or_set("key", lambda: "old", LONG, early=1)
         assert cache.get_or_set("key", fail, LONG, early=1e12) == "old"
+
+    @pytest.mark.parametrize("days", [None, 25, 30, 50])
+    def test_a_far_end_is_not_near(self, cache, days):
+        timeout = None if days is None else days * 24 * 60 * 60
+        numbers = itertools.count()
+        values = [cache.get_or_set("key", lambda: next(numbers), timeout, early=1) for _ in range(5)]
+        assert values == [0] * 5
+
+
+class TestNotDue:
+    """A value that was not computed by `get_or_set` is not computed again before its time."""
+
+    @pytest.fixture(autouse=True)
+    def computed(self, cache):
+        cache.get_or_set("key", slow, LONG, early=1e-9)
+
+    def assert_is_kept(self, cache, value):
+        assert cache.get_or_set("key", lambda: "new", LONG, early=1e12) == value
+        assert cache.get("key", fresh=True) == value
+
+    @pytest.mark.parametrize("write", ["set", "set_many", "xx", "add"])
+    def test_after_a_write(self, cache, read_near, write):
+        if write == "set_many":
+            cache.set_many({"key": "written"}, LONG)
+        elif write == "add":
+            cache.delete("key")
+            cache.add("key", "written", LONG)
+        else:
+            cache.set("key", "written", LONG, xx=write == "xx")
+        read_near(cache, "written")
+        self.assert_is_kept(cache, "written")
+
+    def test_after_incr(self, cache, read_near):
+        cache.delete("key")
+        cache.get_or_set("key", lambda: len(slow()), LONG, early=1e-9)
+        cache.incr("key")
+        read_near(cache, 4)
+        self.assert_is_kept(cache, 4)
+
+    @pytest.mark.parametrize("delete", ["delete", "clear"])
+    def test_after_a_deletion(self, cache, server, read_near, delete):
+        cache.clear() if delete == "clear" else cache.delete("key")
+        server.command("SET", KEY, 7, "EX", LONG)
+        read_near(cache, 7)
+        self.assert_is_kept(cache, 7)
+
+    def test_after_its_expiry_was_removed(self, cache, read_near):
+        read_near(cache, "old")
+        cache.persist("key")
+        read_near(cache, "old")
+        self.assert_is_kept(cache, "old")
+
+    def test_after_another_client_removed_its_expiry(self, cache, server):
+        server.command("PERSIST", KEY)
+        assert cache.get("key", fresh=True) == "old"
+        self.assert_is_kept(cache, "old")
+
+
+def test_the_end_of_an_older_value_is_not_that_of_a_newer_one(cache, server, read_near, expire):
+    cache.get_or_set("key", slow, 0.05, early=1e-9)
+    expire()
+    server.command("SET", KEY, 7)
+    read_near(cache, 7)
+    assert cache.get_or_set("key", lambda: "new", LONG, early=1) == 7
+
+
+def test_the_end_of_an_older_value_is_not_that_of_a_shared_copy(make_tiered, server, tmp_path, expire):
+    options = {"NEAR": "shared", "NEAR_LOCATION": str(tmp_path / "near")}
+    first, second = (make_tiered(server.url, SOCKET_TIMEOUT=seconds, **options) for seconds in (5, 6))
+    first.get_or_set("key", slow, 0.05, early=1e-9)
+    expire()
+    server.command("SET", KEY, 7)
+    wait_until(lambda: second.get("key") == 7 and second.stats().remote.near_hits, "a copy in the file")
+    hits = first.stats().remote.near_hits
+    assert first.get_or_set("key", lambda: "new", LONG, early=1) == 7
+    assert first.stats().remote.near_hits > hits
 
 
 def test_hits_save_time(cache):
