@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import threading
 import time
 
 import pytest
@@ -155,6 +156,27 @@ class TestDeleted:
         server.command("DEL", KEY)
         assert server.command("EXISTS", SIDE) == 1
         self.assert_is_gone(cache)
+        wait_until(lambda: server.command("EXISTS", SIDE) == 0, "a deleted side key")
+
+    def test_by_a_foreign_client_found_by_a_waiter(self, cache, server):
+        server.command("DEL", KEY)
+        began, go = threading.Event(), threading.Event()
+
+        def compute():
+            began.set()
+            go.wait()
+
+        leader = threading.Thread(target=cache.get_or_set, args=("key", compute, 5))
+        waiter = threading.Thread(target=cache.get_or_set, args=("key", fail, 5), kwargs={"stale": LONG})
+        leader.start()
+        began.wait()
+        waiter.start()
+        try:
+            wait_until(lambda: server.command("EXISTS", SIDE) == 0, "a deleted side key")
+        finally:
+            go.set()
+            leader.join()
+            waiter.join()
 
     def test_by_redis_cache(self, cache, django_cache):
         assert django_cache.delete("key")
@@ -180,6 +202,55 @@ class TestDeleted:
     def test_but_not_by_a_write_without_effect(self, cache, server):
         assert not cache.add("key", "newer")
         assert server.command("EXISTS", SIDE) == 1
+
+
+class TestTouched:
+    """The stale time of a value follows its timeout, whatever changes that."""
+
+    def assert_is_old(self, cache):
+        assert cache.get_or_set("key", fail, 5, stale=LONG) == "old"
+
+    @pytest.fixture(autouse=True)
+    def stored(self, cache):
+        cache.get_or_set("key", lambda: "old", LONG, stale=LONG)
+
+    @pytest.mark.parametrize("method", ["touch", "pexpire", "pexpire_at"])
+    def test_to_end_sooner(self, cache, expire, method):
+        timeouts = {"touch": 0.05, "pexpire": 50, "pexpire_at": round((time.time() + 0.5) * 1000)}
+        assert getattr(cache, method)("key", timeouts[method])
+        expire()
+        self.assert_is_old(cache)
+
+    def test_by_a_task(self, cache, expire):
+        assert asyncio.run(cache.atouch("key", 0.05))
+        expire()
+        self.assert_is_old(cache)
+
+    @pytest.mark.parametrize("timeout", [2 * LONG, 10**12])
+    def test_to_end_later(self, cache, server, timeout):
+        assert cache.touch("key", timeout)
+        assert server.command("PTTL", SIDE) - server.command("PTTL", KEY) == pytest.approx(
+            1000 * LONG, abs=100
+        )
+
+    @pytest.mark.parametrize("method", ["touch", "persist"])
+    def test_to_stay(self, cache, server, method):
+        assert cache.persist("key") if method == "persist" else cache.touch("key", None)
+        assert cache.ttl("key") is None
+        assert server.command("EXISTS", SIDE) == 0
+
+    def test_a_missing_key_keeps_its_old_value(self, cache, expire):
+        cache.touch("key", 0.05)
+        expire()
+        assert not cache.touch("key", 5)
+        assert not cache.touch("key", None)
+        assert not cache.persist("key")
+        self.assert_is_old(cache)
+
+    def test_a_side_key_of_another_form_is_left(self, cache, server):
+        server.command("SET", SIDE, "of another form", "PX", 1000 * LONG)
+        assert cache.touch("key", 5 * LONG)
+        assert server.command("PTTL", SIDE) <= 1000 * LONG
 
 
 def test_an_old_number_is_not_used_after_incr(cache, server):
