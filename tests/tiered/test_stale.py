@@ -14,6 +14,7 @@ from support.redis_servers.waiting import wait_until
 
 KEY = ":1:key"
 SIDE = ":nearcache-stale:{:1:key}"
+LOCK = ":nearcache-lock:{:1:key}"
 LONG = 60
 
 
@@ -309,6 +310,13 @@ class TestEarly:
     def test_a_failure_keeps_the_value(self, cache):
         cache.get_or_set("key", lambda: "old", LONG, early=1)
         assert cache.get_or_set("key", fail, LONG, early=1e12) == "old"
+
+    def test_a_value_that_another_machine_computes_has_not_expired(self, cache, server):
+        cache.get_or_set("key", slow, LONG, early=1e-9)
+        server.command("SET", LOCK, "another machine", "PX", 1000 * LONG)
+        assert cache.get_or_set("key", fail, LONG, early=1e12, distributed=True) == "old"
+        stats = cache.stats()
+        assert (stats.flights, stats.stale_hits) == (2, 0)
 
     @pytest.mark.parametrize("days", [None, 25, 30, 50])
     def test_a_far_end_is_not_near(self, cache, days):
