@@ -32,7 +32,7 @@ __version__: str
 _T = TypeVar("_T")
 
 # What a caller of `Backend.get_or_set` finds: the kind, the value, flight or wait, and a leader's old value.
-_Step: TypeAlias = tuple[int, Any, tuple[Any] | None]
+_Step: TypeAlias = tuple[int, Any, tuple[Any, bool] | None]
 
 def fast_types(
     proxy: type, handler: type, find_place: Callable[[Any], tuple[Any, type] | None]

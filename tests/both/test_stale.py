@@ -420,6 +420,8 @@ class TestEarly:
         assert filled.get_or_set("key", lambda: "new", refresh="background", **self.EARLY) == "old"
         wait_for_refreshes()
         assert filled.get("key") == "new"
+        stats = filled.stats()
+        assert (stats.refreshes, stats.stale_hits) == (1, 0)
 
     def test_0_never_computes_early(self, filled, clock):
         clock.advance(999)

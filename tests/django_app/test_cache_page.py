@@ -532,6 +532,17 @@ def test_one_caller_renders_a_page_early(monkeypatch):
     assert {response["Cache-Control"] for response in responses} == {"max-age=60"}
 
 
+def test_a_page_that_is_rendered_early_in_the_background_has_not_expired(cache):
+    site = Site(wait=0)
+    view = cache_page(60, early=10**12, refresh="background")(site)
+    view(requests.get("/"))
+    assert view(requests.get("/")).content == b"page 1"
+    while cache_page(60)(site)(requests.get("/")).content == b"page 1":
+        time.sleep(0.01)
+    stats = cache.stats()
+    assert (stats.refreshes, stats.stale_hits) == (1, 0)
+
+
 def test_jitter_shortens_the_time_in_the_cache(cache):
     keys = []
     for number in range(50):

@@ -23,8 +23,8 @@ enum Kind {
     Again = 4,
 }
 
-/// A tuple of the kind, the value, flight or wait, and a tuple with the old value, if a leader has one.
-pub(crate) type Step = (u8, Option<Py<PyAny>>, Option<(Py<PyAny>,)>);
+/// A tuple of the kind, the value, flight or wait, and, if a leader has an old value, that and whether it has expired.
+pub(crate) type Step = (u8, Option<Py<PyAny>>, Option<(Py<PyAny>, bool)>);
 
 /// What the read of `get_or_set` finds.
 pub(crate) enum GetOrStep<'py> {
@@ -99,7 +99,10 @@ impl<'py> Operation<'_, 'py> {
         Ok(match found {
             EarlyRead::Missing => None,
             EarlyRead::Value(value) => Some((Kind::Hit as u8, Some(value), None)),
-            EarlyRead::Due(value, lead) => Some(self.step(key, Joined::Leader(lead, Some(value)))?),
+            EarlyRead::Due(value, lead) => {
+                let (kind, flight, _) = self.step(key, Joined::Leader(lead, None))?;
+                Some((kind, flight, Some((value, false))))
+            }
         })
     }
 
@@ -206,7 +209,7 @@ pub(crate) fn flight_step(py: Python<'_>, key: &[u8], joined: Joined) -> PyResul
         Joined::Leader(lead, old) => {
             let flight = Py::new(py, Flight::new(lead, owned(key)?));
             let flight = object(flight.map(Py::into_any))?;
-            (Kind::Lead as u8, flight, old.map(|old| (old,)))
+            (Kind::Lead as u8, flight, old.map(|old| (old, true)))
         }
         Joined::Waiter(wait) => {
             let wait = Py::new(py, FlightWait::new(wait, owned(key)?));

@@ -108,7 +108,8 @@ def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFli
     if rules.options.refresh == "background" and can_be_rendered_in_background(rules, old.page):
         rendering.request = for_background(request)
         if (yield Background(_in_background(rendering))):
-            backend._count("stale_hits")
+            if old.is_stale:
+                backend._count("stale_hits")
             return rules.served(request, old.page, is_stale=old.is_stale)
         rendering.request = request
     return (yield from rendering.run())

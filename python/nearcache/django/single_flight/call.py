@@ -33,8 +33,11 @@ def begin(flight: _core.Flight) -> Token[_core.Flight | None]:
 # What a step says, in its first item. `nearcache._core` has the same numbers.
 HIT, STALE, LEAD, WAIT, AGAIN = range(5)
 
-# The kind, the value, flight or wait, and a tuple with the old value, if a leader has one.
-Step = tuple[int, Any, "tuple[Any] | None"]
+# An old value, and whether it has expired: it has not if it is computed early.
+Old = tuple[Any, bool]
+
+# The kind, the value, flight or wait, and the old value, if a leader has one.
+Step = tuple[int, Any, "Old | None"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Generator
 from typing import Any
 
 from nearcache import _core
-from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Step
+from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Old, Step
 from nearcache.django.single_flight.effects import (
     Background,
     Complete,
@@ -57,10 +57,10 @@ def get_or_compute(call: Call, step: Step) -> Flow:
             return subject
 
 
-def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: float) -> Flow:
+def lock(call: Call, flight: _core.Flight, old: Old | None, deadline: float) -> Flow:
     """Waits until this machine computes, or another one has computed; returns a step.
 
-    If another machine computes, an old value is used at once.
+    If another machine computes, an old value is used at once, expired or not.
     """
     pause = _FIRST_PAUSE
     try:
@@ -72,7 +72,8 @@ def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: flo
                 return HIT, value, None
             if old is not None:
                 flight.abandon()
-                return STALE, old[0], None
+                value, has_expired = old
+                return STALE if has_expired else HIT, value, None
             yield Pause(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(2 * pause, _LAST_PAUSE)
     except BaseException:
@@ -91,17 +92,19 @@ def recompute(call: Call, flight: _core.Flight) -> Flow:
     return (yield from compute(call, flight, None, replaces=True))
 
 
-def refresh(call: Call, flight: _core.Flight, old: tuple[Any]) -> Flow:
+def refresh(call: Call, flight: _core.Flight, old: Old) -> Flow:
     """Computes the next value of a key that has an old one, or has it computed in the background."""
     call.cache._count("refreshes")
     computing = compute(call, flight, old)
     if call.options.refresh == "background" and (yield Background(computing)):
-        call.cache._count("stale_hits")
-        return old[0]
+        value, has_expired = old
+        if has_expired:
+            call.cache._count("stale_hits")
+        return value
     return (yield from computing)
 
 
-def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: bool = False) -> Flow:
+def compute(call: Call, flight: _core.Flight, old: Old | None, replaces: bool = False) -> Flow:
     """Computes the value of a key, stores it, and hands it to the waiters.
 
     If that fails, they get the exception, unless there is an old value. If this caller is cancelled, one of

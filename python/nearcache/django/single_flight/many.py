@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nearcache import _core
-from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Options, Step
+from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Old, Options, Step
 from nearcache.django.single_flight.effects import (
     Background,
     Compute,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nearcache.django.backend import Backend
 
 # A key's flight, and the old value of the key, if there is one.
-_Flights = dict[Any, tuple[_core.Flight, "tuple[Any] | None"]]
+_Flights = dict[Any, tuple[_core.Flight, "Old | None"]]
 
 
 @dataclass(slots=True, eq=False)

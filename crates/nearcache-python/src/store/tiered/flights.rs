@@ -95,7 +95,7 @@ impl TieredStore {
                 Ok((read, old)) => {
                     let value = self.value_of(py, &key, read, fill, &capacity)?;
                     let old = match old {
-                        Some(old) if value.is_none() => old.decode(py, stale)?,
+                        Some(old) if value.is_none() => self.old_value(py, &key, &old, stale)?,
                         _ => None,
                     };
                     Ok(Reread { value, old })
@@ -109,9 +109,10 @@ impl TieredStore {
     fn plan_stale(&'static self, key: &[u8], stale: f64) -> PyResult<Plan<Option<Py<PyAny>>>> {
         let mut request = Request::default();
         self.ask_stale(key, &mut request)?;
+        let key = concat([key])?;
         Ok(Plan::new(request, move |py, outcome| {
             match outcome.and_then(|replies| StaleValue::read(&mut Reader::new(replies))) {
-                Ok(old) => old.map_or(Ok(None), |old| old.decode(py, stale)),
+                Ok(old) => old.map_or(Ok(None), |old| self.old_value(py, &key, &old, stale)),
                 Err(error) => self.on_failure(py, &error, || Ok(None)),
             }
         }))

@@ -119,7 +119,8 @@ impl EntryStore for TieredStore {
     }
 
     fn persist(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        self.run(context.py(), self.plan_persist(context.py(), key))
+        let step = self.plan_persist(context.py(), key)?;
+        self.run(context.py(), step)
     }
 
     fn acquire_lock(

@@ -3,7 +3,7 @@
 //! They begin with the cache's prefix, so that `clear` finds them and rules for access that allow the prefix allow them, but
 //! where a key has its version they have a word, so that no pattern of keys matches them. They have the hash slot of the key.
 
-use nearcache_remote::{Request, Route};
+use nearcache_remote::{Request, Route, number_with_slot_of};
 use pyo3::prelude::*;
 
 use super::tiered_store::TieredStore;
@@ -40,19 +40,14 @@ impl TieredStore {
         if !self.is_cluster() || Route::key(&tagged) == slot {
             return Ok(tagged);
         }
-        // Braces that are no hash tag: a number whose hash has the slot becomes one.
-        for number in 0u32.. {
-            let tag = format(format_args!("{{{number}}}"))?;
-            if Route::key(tag.as_bytes()) == slot {
-                return if prefix.contains(&b'{') {
-                    // The first brace counts. `clear` does not find this name.
-                    concat([tag.as_bytes(), prefix, word, key])
-                } else {
-                    concat([prefix, word, tag.as_bytes(), key])
-                };
-            }
+        // Braces that are no hash tag: a number that has the slot becomes one.
+        let tag = format(format_args!("{{{}}}", number_with_slot_of(key)))?;
+        if prefix.contains(&b'{') {
+            // The first brace counts. `clear` does not find this name.
+            concat([tag.as_bytes(), prefix, word, key])
+        } else {
+            concat([prefix, word, tag.as_bytes(), key])
         }
-        Ok(tagged)
     }
 
     /// Returns whether a stored key is the name of what another key has beside its entry.

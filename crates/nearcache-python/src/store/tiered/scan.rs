@@ -119,6 +119,7 @@ impl TieredStore {
         let py = context.py();
         self.invalidate_all();
         self.flights.end_all(py);
+        self.costs.forget_all();
         let cleared = if self.flush_database {
             self.flush(py)
         } else {

@@ -299,10 +299,13 @@ impl Written {
         self.keys.iter().for_each(|key| self.store.invalidate(key));
     }
 
-    /// Ends the flights of the keys: their values may be computed from what was there before.
+    /// Ends the flights of the keys, whose values may be computed from what was there before, and forgets the costs.
     fn end_flights(&self, py: Python<'_>) {
         if self.ends_flights {
-            self.keys.iter().for_each(|key| self.store.flights.end(py, key));
+            for key in &self.keys {
+                self.store.flights.end(py, key);
+                self.store.costs.forget(key);
+            }
         }
     }
 }
