@@ -3,7 +3,7 @@
 use super::circles::{self, Edge};
 use super::leader::{FlightId, Leader};
 use super::table::Role;
-use super::waiter::Waiter;
+use super::waiter::{Waited, Waiter};
 use crate::clock::Clock;
 use crate::error::OutOfMemory;
 use crate::key::{Key, KeyHash};
@@ -26,7 +26,7 @@ impl<V: Clone> RawCache<V> {
     ///
     /// A hit costs as much as that of `get`, and touches nothing else. A miss takes the shard's lock twice and searches the flights of
     /// the shard. If there is no memory for a flight, or if waiting would close a circle, the caller leads: it never waits for
-    /// itself.
+    /// itself. A waiter whose flight has ended in the meantime gets its result at once.
     ///
     /// ```
     /// use nearcache::{Eviction, SystemClock, Timestamp};
@@ -97,7 +97,11 @@ impl<V: Clone> RawCache<V> {
         let edge = Edge::add(current, waiter.id());
         if edge.is_none() || circles::needs(waiter.id(), current) {
             drop(edge);
-            return Joined::Leader(waiter.start_own(false));
+            return match waiter.stop_waiting(false) {
+                Waited::Leader(leader) => Joined::Leader(leader),
+                // The flight has ended since, so that waiting ends at once.
+                Waited::Value(_) | Waited::Failed(_) => Joined::Waiter(waiter),
+            };
         }
         waiter.set_edge(edge);
         Joined::Waiter(waiter)

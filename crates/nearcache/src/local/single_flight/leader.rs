@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use super::circles::{self, Edge};
+use super::table::Aftermath;
 use crate::clock::Clock;
 use crate::condition::Condition;
 use crate::error::WriteError;
 use crate::key::{Key, KeyHash};
 use crate::local::capacity::Capacity;
+use crate::local::deferred_drops::DeferredDrops;
 use crate::local::insert::NewEntry;
 use crate::local::raw_cache::RawCache;
+use crate::local::shard::Shard;
 
 /// Identifies a flight in this process.
 ///
@@ -101,8 +104,9 @@ impl<'a, V> Leader<'a, V> {
         self.id
     }
 
-    /// Returns whether the caller computes for itself: the key had another flight when this one began, but waiting for it would
-    /// have closed a circle, or there was no memory for a flight. Nobody waits for this flight, and its value is not stored.
+    /// Returns whether the caller computes for itself: the key had another current flight when this one began, but waiting for that would
+    /// have closed a circle or had taken too long, or there was no memory for a flight. Nobody waits for this flight, and its value
+    /// is not stored.
     ///
     /// Unlike [`is_current`](Self::is_current), this never changes.
     #[must_use]
@@ -154,36 +158,38 @@ impl<'a, V> Leader<'a, V> {
         V: Clone,
     {
         let (id, hash) = (self.id, self.hash);
-        let (inserted, aftermath) = self.raw.write(hash, capacity, clock, |writer| {
+        let raw = self.raw;
+        let mut deferred = DeferredDrops::new();
+        // Dropped before `deferred`, also if reading the clock panics: no waiter waits for the destructors of evicted values.
+        let mut aftermath = Aftermath::NOTHING;
+        let inserted = raw.write_deferring(raw.shard_of(hash), &mut deferred, capacity, clock, |writer| {
             let has_waiters = writer.shard.flights.has_waiters(id);
             let for_waiters = has_waiters.then(|| new.value.clone());
-            // After the clone, which may panic: the next leader needs the key.
+            // After the clone: if that panics, the flight is given up, and the next leader needs the key.
             let key = writer.shard.flights.take_key(id);
-            let aftermath = writer.shard.flights.complete(id, for_waiters);
+            aftermath = writer.shard.flights.complete(id, for_waiters);
+            self.id = FlightId::NONE;
             let Some(bytes) = key else {
                 writer.deferred.push_value(new.value);
-                return (None, aftermath);
+                return None;
             };
             let key = Key { bytes: &bytes, hash };
             let insertion = writer.insert_if(key, new, Condition::Always);
-            (Some((bytes, insertion)), aftermath)
+            Some((bytes, insertion))
         });
-        // Not before: if cloning the value panics, the flight is given up.
-        self.id = FlightId::NONE;
-        aftermath.run();
+        drop(aftermath);
+        drop(deferred);
         inserted.map_or(Ok(false), |(bytes, insertion)| {
             let key = Key { bytes: &bytes, hash };
-            self.raw.after_insertion(key, insertion, capacity, clock)
+            raw.after_insertion(key, insertion, capacity, clock)
         })
     }
 
     /// Hands the value to the waiters without storing it.
     pub fn finish(mut self, value: V) {
         let id = std::mem::replace(&mut self.id, FlightId::NONE);
-        let aftermath = self
-            .raw
-            .with_shard(self.hash, |shard| shard.flights.complete(id, Some(value)));
-        aftermath.run();
+        let complete = |shard: &mut Shard<V>| shard.flights.complete(id, Some(value));
+        drop(self.raw.with_shard(self.hash, complete));
     }
 
     /// Returns whether other callers wait for the value now.
@@ -196,18 +202,16 @@ impl<'a, V> Leader<'a, V> {
     /// Ends the flight with an error, which the waiters get.
     pub fn fail(mut self, error: Arc<dyn Any + Send + Sync>) {
         let id = std::mem::replace(&mut self.id, FlightId::NONE);
-        self.raw
-            .with_shard(self.hash, |shard| shard.flights.fail(id, error))
-            .run();
+        let fail = |shard: &mut Shard<V>| shard.flights.fail(id, error);
+        drop(self.raw.with_shard(self.hash, fail));
     }
 }
 
 impl<V> Drop for Leader<'_, V> {
     fn drop(&mut self) {
         if self.id != FlightId::NONE {
-            self.raw
-                .with_shard(self.hash, |shard| shard.flights.abandon(self.id))
-                .run();
+            let abandon = |shard: &mut Shard<V>| shard.flights.abandon(self.id);
+            drop(self.raw.with_shard(self.hash, abandon));
         }
     }
 }
