@@ -79,12 +79,12 @@ impl<V: Clone> RawCache<V> {
         });
         match joined {
             Ok(value) => Joined::Hit(value),
-            Err(Ok(Role::Leader(id))) => Joined::Leader(Leader::new(self, key.hash, id, edge_to(id))),
+            Err(Ok(Role::Leader(id))) => Joined::Leader(self.new_leader(key.hash, id, Ok(true))),
             Err(Ok(Role::Waiter(id, seat))) => {
                 let waiter = Waiter::new(self, key.hash, id, seat);
                 Self::wait_or_lead(waiter)
             }
-            Err(Err(_)) => Joined::Leader(Leader::new_alone(self, key.hash, FlightId::NONE, None)),
+            Err(Err(OutOfMemory)) => Joined::Leader(self.new_leader(key.hash, id, Err(OutOfMemory))),
         }
     }
 
@@ -109,18 +109,8 @@ impl<V: Clone> RawCache<V> {
 }
 
 impl<V> RawCache<V> {
-    /// Starts a flight, which is current if the key has no other current one.
-    pub(super) fn lead(&self, key: Key<'_>) -> Leader<'_, V> {
-        let id = FlightId::next();
-        let started = self.with_shard(key.hash, |shard| {
-            shard.stats.flights += 1;
-            shard.flights.start(key, id)
-        });
-        self.new_leader(key.hash, id, started)
-    }
-
-    /// Returns the leader of a flight that was started. It computes for itself if the flight is not current, or if there was no
-    /// memory for it.
+    /// Returns the leader of a flight. It computes for itself if the flight is not current, or if there was no memory for it or no room
+    /// for its edge.
     pub(super) fn new_leader(
         &self,
         hash: KeyHash,
@@ -128,18 +118,8 @@ impl<V> RawCache<V> {
         is_current: Result<bool, OutOfMemory>,
     ) -> Leader<'_, V> {
         match is_current {
-            Ok(true) => Leader::new(self, hash, id, edge_to(id)),
-            Ok(false) => Leader::new_alone(self, hash, id, edge_to(id)),
-            Err(OutOfMemory) => Leader::new_alone(self, hash, FlightId::NONE, None),
+            Ok(is_current) => Leader::new(self, hash, id, !is_current).needed_by(circles::current()),
+            Err(OutOfMemory) => Leader::without_flight(self, hash),
         }
     }
-}
-
-/// Adds the need of the computation, if any, that a new flight is a part of.
-fn edge_to(id: FlightId) -> Option<Edge> {
-    let current = circles::current();
-    if current == FlightId::NONE {
-        return None;
-    }
-    Edge::add(current, id)
 }

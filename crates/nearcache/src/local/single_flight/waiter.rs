@@ -167,9 +167,10 @@ impl<'a, V: Clone> Waiter<'a, V> {
             Found::Vacant(sleeper) => {
                 drop(sleeper);
                 self.is_member = false;
-                Waited::Leader(Leader::new(self.raw, self.hash, self.id, self.edge.take()))
+                let leader = Leader::new(self.raw, self.hash, self.id, false);
+                Waited::Leader(leader.with_edge(self.edge.take()))
             }
-            Found::Gone => Waited::Leader(Leader::new_alone(self.raw, self.hash, FlightId::NONE, None)),
+            Found::Gone => Waited::Leader(Leader::without_flight(self.raw, self.hash)),
         }
     }
 }
