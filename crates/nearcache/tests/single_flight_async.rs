@@ -322,6 +322,19 @@ fn waiters_are_woken_before_evicted_values_are_dropped() {
 }
 
 #[test]
+fn a_waiter_keeps_its_place_when_it_is_polled_again() {
+    let cache = RawCache::<u64>::new(Eviction::default(), 1).unwrap();
+    let leader = lead(&cache);
+    let bells = [false; 3].map(Bell::new);
+    let [mut oldest, mut other] = [wait(&cache), wait(&cache)];
+    register(&mut oldest, &bells[0]);
+    register(&mut other, &bells[1]);
+    register(&mut oldest, &bells[2]);
+    drop(leader);
+    assert_eq!(bells.map(|bell| bell.has_rung()), [false, false, true]);
+}
+
+#[test]
 fn tasks_and_threads_wait_for_each_other() {
     for leader_is_task in [false, true] {
         let (cache, computed) = (cache(), Arc::new(AtomicU64::new(0)));

@@ -218,10 +218,15 @@ impl<V> Flights<V> {
         if !matches!(flight.state, State::Computing) {
             return Ok(false);
         }
+        // A waiter that is registered keeps its place: the oldest one is woken to lead.
+        if let Some((_, old)) = flight.sleepers.iter_mut().find(|(sleeping, _)| *sleeping == seat) {
+            if let Some(new) = sleeper {
+                std::mem::swap(old, new);
+            }
+            return Ok(true);
+        }
         flight.sleepers.try_reserve(1)?;
-        let old = flight.take_sleeper(seat);
-        let new = std::mem::replace(sleeper, old);
-        flight.sleepers.extend(new.map(|sleeper| (seat, sleeper)));
+        flight.sleepers.extend(sleeper.take().map(|new| (seat, new)));
         Ok(true)
     }
 
