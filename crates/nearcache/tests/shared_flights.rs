@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nearcache::shared::{Claim, ClaimRequest, FlightId, Incremented, NewEntry, SharedCache, SharedError};
 use nearcache::{Clock, ManualClock, Timestamp};
@@ -178,6 +178,32 @@ fn an_increment_ends_the_flight_of_a_refresh_and_a_touch_does_not() {
     assert_eq!(cache.flight(KEY), None);
     assert!(!cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
     assert_eq!(cache.get(KEY), Some(1_i64.to_ne_bytes().to_vec()));
+}
+
+#[test]
+fn a_touch_with_a_time_that_has_passed_removes_the_entry_and_ends_its_flight() {
+    let touches: [End; 2] = [
+        |cache| assert!(cache.touch(KEY, Some(Duration::ZERO)).unwrap()),
+        |cache| {
+            let past = Timestamp::from_unix_micros(1_600_000_000_000_000);
+            assert!(cache.expire_at(KEY, past).unwrap());
+        },
+    ];
+    for touch in touches {
+        let fixture = Fixture::new();
+        let cache = &fixture.cache;
+        let entry = fixture.mortal(b"old").stale_until(Timestamp::NEVER);
+        cache.insert_entry(KEY, entry).unwrap();
+        let refresh = cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap();
+        assert_eq!(refresh, Claim::Leader);
+        touch(cache);
+        assert_eq!((cache.flight(KEY), fixture.stale()), (None, None));
+        assert!(!cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
+        assert_eq!(cache.get(KEY), None);
+        let counts = cache.stats().counts;
+        assert_eq!((counts.entries, counts.expirations, counts.removals), (0, 1, 0));
+        cache.validate().unwrap();
+    }
 }
 
 #[test]
@@ -411,7 +437,9 @@ fn the_flight_of_a_killed_process_is_taken_over_at_once() {
         thread::sleep(100 * SECOND);
         0
     });
+    let begin = Instant::now();
     while words[0].load(Ordering::SeqCst) == 0 {
+        assert!(begin.elapsed() < 60 * SECOND, "the child does not lead");
         thread::yield_now();
     }
     let flight = fixture.cache.flight(KEY).unwrap();

@@ -157,7 +157,8 @@ impl SharedStore {
             .kind(value.kind)
             .expires_at(expires_at)
             .cost(Duration::try_from_secs_f64(computed.cost).unwrap_or_default());
-        if computed.stale > 0.0 && expires_at != Timestamp::NEVER {
+        // A value that has expired at once is never used, as if it was deleted.
+        if computed.stale > 0.0 && expires_at != Timestamp::NEVER && !now.has_passed(expires_at) {
             entry = entry.stale_until(later(expires_at, computed.stale));
         }
         let mut lead = flight.take(py)?;
