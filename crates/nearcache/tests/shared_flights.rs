@@ -206,6 +206,38 @@ fn a_touch_with_a_time_that_has_passed_removes_the_entry_and_ends_its_flight() {
     }
 }
 
+/// A flight's beginning replaces the time of writing, which may be all that says that the entry has expired.
+#[test]
+fn a_claim_revives_no_entry_after_the_clock_was_set_back() {
+    for overtakes in [false, true] {
+        let fixture = Fixture::new();
+        let (cache, start) = (&fixture.cache, fixture.clock.now());
+        let entry = fixture.mortal(b"old").stale_until(start.after(100 * SECOND));
+        cache.insert_entry(KEY, entry).unwrap();
+        fixture.clock.advance(50 * SECOND);
+        let before = if overtakes { cache.clone() } else { fixture.other() };
+        assert!(leads(&before, 1));
+        let flight = own(&before, 1);
+        drop(before);
+        // For all that is known, the entry was written in the future, because that is when the flight began.
+        fixture.clock.set(start.after(5 * SECOND));
+        assert_eq!((cache.get(KEY), fixture.stale()), (None, None));
+        let request = ClaimRequest::new(2);
+        let request = if overtakes {
+            request.overtake(flight)
+        } else {
+            request
+        };
+        assert_eq!(cache.claim(KEY, request).unwrap(), Claim::Leader);
+        assert_eq!((cache.get(KEY), fixture.stale()), (None, None));
+        assert!(cache.complete(KEY, 2, NewEntry::new(VALUE)).unwrap());
+        assert_eq!(cache.get(KEY).as_deref(), Some(VALUE));
+        let counts = cache.stats().counts;
+        assert_eq!((counts.entries, counts.expirations), (1, 1));
+        cache.validate().unwrap();
+    }
+}
+
 #[test]
 fn a_stale_value_stays_during_a_flight_and_after_its_failure() {
     let fixture = Fixture::new();
