@@ -313,7 +313,10 @@ class Backend:
         """Does the same as `_outcome`; if it returns None, ``wake`` will be called in the event loop."""
 
     def _lead(self, wait: FlightWait, overtakes: bool) -> _Step:
-        """Lets a waiter compute instead of waiting. With ``overtakes``, its value is stored."""
+        """Ends a wait: returns what the waiter has waited for, or lets it compute if that is not there yet.
+
+        With ``overtakes``, the value of a waiter that computes is the one that is stored.
+        """
 
     def _count(self, what: Literal["stale_hits", "refreshes", "failed_refreshes"]) -> None:
         """Counts what `get_or_set` did."""

@@ -1,17 +1,20 @@
 """Single flight: of all threads and tasks that miss a key at the same time, one computes its value."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
-from nearcache.django.single_flight.call import WAIT
+from nearcache.django.single_flight.call import HIT, WAIT
+from nearcache.django.single_flight.effects import Wait
 from support.flights import LONG, Calling, Computation, leading, outcome, wait_for_waits, waiters
 
 pytestmark = pytest.mark.memory_only("a TieredCache has tests of its own")
@@ -142,6 +145,28 @@ class TestWaiters:
             assert not cache._complete(second, "second", None, 0, 0, 0, 0)
             assert cache._complete(first, "first", None, 0, 0, 0, 0)
         assert cache.get("key") == "first"
+
+    @pytest.mark.parametrize("error", [None, FailedError()], ids=["value", "exception"])
+    @pytest.mark.parametrize("way", ["thread", "task", "thread of an event loop"])
+    def test_whose_timeout_is_over_when_they_look_again_miss_no_result(self, cache, way, error):
+        call = SimpleNamespace(cache=cache)
+
+        async def act():
+            return Wait(wait, deadline=0).act(call)
+
+        with leading(cache) as (computation, leader):
+            kind, wait, _ = cache._join("key", None, 0, None)
+            assert kind == WAIT
+            computation.finish(*([error] if error else []))
+            assert outcome(leader) == (error or "leader's")
+            with pytest.raises(FailedError) if error else contextlib.nullcontext():
+                effect = Wait(wait, deadline=0)
+                if way == "thread":
+                    step = effect.act(call)
+                else:
+                    step = asyncio.run(effect.aact(call) if way == "task" else act())
+                assert step == (HIT, "leader's", None)
+        assert cache.get("key") == (None if error else "leader's")
 
     def test_in_the_thread_of_an_event_loop_do_not_block_it(self, cache):
         """The leader is a task of the same loop, so that waiting for it would be in vain."""

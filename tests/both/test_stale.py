@@ -12,6 +12,7 @@ from django.utils import translation
 
 from nearcache.django import traced
 from nearcache.django.single_flight import background
+from nearcache.django.single_flight.call import LEAD
 from support.flights import LONG, Calling, Computation, leading, waiters
 from support.isolated import run
 
@@ -191,6 +192,34 @@ class TestDeletion:
             assert leader.result == "leader's"
         assert "key" not in expired
         assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+
+class TestTimeoutThatHasPassed:
+    """It deletes the value: nobody gets it as an old one."""
+
+    @pytest.mark.parametrize("method", ["touch", "expire"])
+    def test_of_a_live_value_leaves_no_old_one(self, cache, method):
+        cache.get_or_set("key", lambda: "old", **STALE)
+        assert getattr(cache, method)("key", 0)
+        assert cache.get_or_set("key", lambda: "new", refresh="background", **STALE) == "new"
+        assert cache.stats().stale_hits == 0
+
+    @pytest.mark.parametrize("method", ["touch", "expire"])
+    def test_during_a_refresh_keeps_the_new_value_out(self, cache, method):
+        cache.set("key", "old", 10)
+        kind, flight, _ = cache._overtake("key", None, None)
+        assert kind == LEAD
+        assert getattr(cache, method)("key", 0)
+        assert not cache._complete(flight, "new", 10, 0, 0, 0, 0)
+        assert cache.get("key") is None
+
+    @pytest.mark.parametrize("timeout", [0, -1])
+    def test_of_a_computed_value_stores_none(self, cache, timeout):
+        for value in "first", "second":
+            found = cache.get_or_set(
+                "key", lambda value=value: value, timeout, stale=100, refresh="background"
+            )
+            assert found == value
 
 
 class TestFailure:

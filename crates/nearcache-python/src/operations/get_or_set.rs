@@ -11,7 +11,7 @@ use crate::objects::interned;
 use crate::open_cache::Operation;
 #[cfg(unix)]
 use crate::store::Locked;
-use crate::store::{Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, OwnLead};
+use crate::store::{Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, Stopped};
 
 /// What Python learns, as the first item of a tuple. `nearcache.django.single_flight` has the same numbers.
 #[derive(Clone, Copy)]
@@ -140,7 +140,7 @@ impl<'py> Operation<'_, 'py> {
     /// Starts a flight even if the key has a value or a flight.
     pub(crate) fn overtake(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Step> {
         self.context.keys().with_key(key, version, |key| {
-            let lead = self.entries().overtake(&self.context, key, None)?;
+            let lead = self.entries().overtake(&self.context, key)?;
             self.step(key, Joined::Leader(lead, None))
         })
     }
@@ -165,16 +165,17 @@ impl<'py> Operation<'_, 'py> {
         }
     }
 
-    /// Lets a waiter compute instead of waiting.
+    /// Ends a wait: returns what the waiter has waited for, or lets it compute if that is not there yet.
     pub(crate) fn lead(&self, wait: &FlightWait, overtakes: bool) -> PyResult<Step> {
-        let lead = match wait.take_lead(self.context.py(), overtakes)? {
-            OwnLead::Ready(lead) => lead,
+        let joined = match wait.stop(self.context.py(), overtakes)? {
+            Stopped::Found(Outcome::Joined(joined)) => joined,
+            Stopped::Found(Outcome::Raised(raised)) => return Err(raised),
             #[cfg(shared)]
-            OwnLead::Claim(held) => self
+            Stopped::Claim(held) => self
                 .entries()
-                .overtake(&self.context, &wait.key, Some(held.flight))?,
+                .overtake_held(&self.context, &wait.key, held.flight)?,
         };
-        self.step(&wait.key, Joined::Leader(lead, None))
+        self.step(&wait.key, joined)
     }
 
     /// Counts an event. Fails with `ValueError` for an unknown one.

@@ -4,7 +4,9 @@ use nearcache::local::Keys as LocalKeys;
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
-use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
+#[cfg(shared)]
+use super::flights::MachineFlightId;
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -117,14 +119,20 @@ pub(crate) trait EntryStore {
     /// Joins the flight of a key that the caller has just missed. An old value may be up to `stale` seconds too old.
     fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], stale: f64) -> PyResult<Joined>;
 
-    /// Starts a flight even if the key has a value. It overtakes the one in progress; in a file, only the given one if there
-    /// is one.
-    fn overtake(
+    /// Starts a flight even if the key has a value. It overtakes the one in progress.
+    fn overtake(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead>;
+
+    /// Starts a flight in place of the one that a waiter has waited for, in a file, unless that has ended. A store without a file
+    /// has no such waiters.
+    #[cfg(shared)]
+    fn overtake_held(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
-    ) -> PyResult<Lead>;
+        _: MachineFlightId,
+    ) -> PyResult<Joined> {
+        Ok(Joined::Leader(self.overtake(context, key)?, None))
+    }
 
     /// Stores what a leader has computed, if the flight was not overtaken, and hands it to the waiters. Returns whether it
     /// was stored.

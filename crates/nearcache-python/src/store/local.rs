@@ -9,9 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
-use super::flights::{
-    Computed, EarlyRead, Flight, FlightCounts, FlightEvent, Joined, Lead, MachineFlightId, Wait, is_due,
-};
+use super::flights::{Computed, EarlyRead, Flight, FlightCounts, FlightEvent, Joined, Lead, Wait, is_due};
 use super::stats::Stats;
 use super::weight::weight;
 use crate::arguments::{Any, Argument};
@@ -110,12 +108,7 @@ impl EntryStore for LocalStore {
         })
     }
 
-    fn overtake(
-        &'static self,
-        _: &CallContext<'_, '_>,
-        key: &[u8],
-        _: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
+    fn overtake(&'static self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
         Ok(Lead::new(self.cache.overtake(key)))
     }
 

@@ -145,6 +145,8 @@ impl<C: Clock> SharedCache<C> {
     }
 
     /// Returns the size of the largest value that can be stored under a key of `key` bytes.
+    ///
+    /// A stale time and a cost take 24 bytes together; a value that leaves no room for them is stored without them.
     #[must_use]
     pub fn max_value_bytes(&self, key: usize) -> usize {
         (self.file.geometry.max_record() * WORD).saturating_sub(words_for(key, 0, 0) * WORD)

@@ -138,6 +138,7 @@ pub(crate) struct Flight {
     lead: Mutex<Option<Lead>>,
     /// The stored key.
     pub(crate) key: Box<[u8]>,
+    /// The leader's id at the start.
     id: FlightId,
 }
 
@@ -151,9 +152,11 @@ impl Flight {
         }
     }
 
-    /// Returns the id, for callers that run as part of the computation.
-    pub(crate) const fn id(&self) -> FlightId {
-        self.id
+    /// Returns the id, for callers that run as part of the computation. The leader gets another one if there is no room for an edge.
+    pub(crate) fn id(&self) -> FlightId {
+        let lead = self.lead.try_lock().ok();
+        lead.and_then(|lead| lead.as_ref().map(Lead::id))
+            .unwrap_or(self.id)
     }
 
     /// Takes the leader. Fails with `RuntimeError` if the flight is over.
@@ -191,7 +194,7 @@ impl Flight {
         if let Ok(mut lead) = self.lead.try_lock()
             && let Some(lead) = lead.as_mut()
         {
-            lead.compute_with(other.get().id);
+            lead.compute_with(other.get().id());
         }
     }
 
@@ -200,7 +203,7 @@ impl Flight {
         if let Ok(mut lead) = self.lead.try_lock()
             && let Some(lead) = lead.as_mut()
         {
-            lead.needed_by(other.get().id);
+            lead.needed_by(other.get().id());
         }
     }
 

@@ -154,13 +154,17 @@ impl EntryStore for SharedStore {
         self.join_flight(context, key, stale)
     }
 
-    fn overtake(
+    fn overtake(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+        self.overtake_flight(context, key)
+    }
+
+    fn overtake_held(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
-        self.overtake_flight(context, key, flight)
+        held: MachineFlightId,
+    ) -> PyResult<Joined> {
+        self.overtake_held_flight(context, key, held)
     }
 
     fn complete(

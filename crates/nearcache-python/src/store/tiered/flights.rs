@@ -12,7 +12,9 @@ use super::stale_value::StaleValue;
 use super::tiered_store::TieredStore;
 use crate::context::CallContext;
 use crate::memory::concat;
-use crate::store::flights::{Joined, Lead, MachineFlightId};
+#[cfg(shared)]
+use crate::store::flights::MachineFlightId;
+use crate::store::flights::{Joined, Lead};
 
 /// What a key has that was missed: its value, if that was stored since, or its old value.
 #[derive(Default)]
@@ -123,11 +125,25 @@ impl TieredStore {
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
     ) -> PyResult<Lead> {
-        let mut lead = self.flights.overtake(context, key, flight)?;
-        lead.remote.replaces = flight.is_none();
+        let mut lead = self.flights.overtake(context, key)?;
+        lead.remote.replaces = true;
         self.flights.process.counts.flights.fetch_add(1, Relaxed);
         Ok(lead)
+    }
+
+    /// Starts a flight in place of the one that a waiter has waited for, unless that has ended.
+    #[cfg(shared)]
+    pub(super) fn overtake_held_flight(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        held: MachineFlightId,
+    ) -> PyResult<Joined> {
+        let joined = self.flights.overtake_held(context, key, held)?;
+        if matches!(joined, Joined::Leader(..)) {
+            self.flights.process.counts.flights.fetch_add(1, Relaxed);
+        }
+        Ok(joined)
     }
 }

@@ -16,7 +16,9 @@ use nearcache_remote::near::BootTime;
 use pyo3::prelude::*;
 
 use crate::context::CallContext;
-use crate::store::flights::{Joined, Lead, MachineFlightId, ProcessFlights};
+#[cfg(shared)]
+use crate::store::flights::MachineFlightId;
+use crate::store::flights::{Joined, Lead, ProcessFlights};
 #[cfg(shared)]
 use crate::store::{
     registry,
@@ -71,16 +73,24 @@ impl Flights {
         }
     }
 
-    /// Starts a flight that overtakes the one in progress, or exactly the given one.
-    pub(super) fn overtake(
+    /// Starts a flight that overtakes the one in progress.
+    pub(super) fn overtake(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+        match self.open(context.py()).filter(|_| SharedStore::takes(key)) {
+            Some(file) => file.overtake_flight(context, key),
+            None => Ok(self.process.overtake(key)),
+        }
+    }
+
+    /// Starts a flight in place of a given one of the file, unless that has ended.
+    pub(super) fn overtake_held(
         &self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
-        match self.open(context.py()).filter(|_| SharedStore::takes(key)) {
-            Some(file) => file.overtake_flight(context, key, flight),
-            None => Ok(self.process.overtake(key)),
+        held: MachineFlightId,
+    ) -> PyResult<Joined> {
+        match self.opened() {
+            Some(file) => file.overtake_held_flight(context, key, held),
+            None => Ok(Joined::Leader(self.process.overtake(key), None)),
         }
     }
 
@@ -178,12 +188,7 @@ impl Flights {
     }
 
     /// Starts a flight that overtakes the one in progress.
-    pub(super) fn overtake(
-        &self,
-        _: &CallContext<'_, '_>,
-        key: &[u8],
-        _: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
+    pub(super) fn overtake(&self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
         Ok(self.process.overtake(key))
     }
 

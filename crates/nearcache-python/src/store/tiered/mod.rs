@@ -38,7 +38,9 @@ use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
 use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
-use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
+#[cfg(shared)]
+use super::flights::MachineFlightId;
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -170,13 +172,18 @@ impl EntryStore for TieredStore {
         self.run(context.py(), step)
     }
 
-    fn overtake(
+    fn overtake(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+        self.overtake_flight(context, key)
+    }
+
+    #[cfg(shared)]
+    fn overtake_held(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
-        self.overtake_flight(context, key, flight)
+        held: MachineFlightId,
+    ) -> PyResult<Joined> {
+        self.overtake_held_flight(context, key, held)
     }
 
     fn complete(
