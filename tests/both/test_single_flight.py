@@ -414,6 +414,8 @@ class TestWrites:
     WRITES = {  # noqa: RUF012
         "delete": lambda cache: cache.delete("key"),
         "delete_many": lambda cache: cache.delete_many(["key"]),
+        "delete_pattern": lambda cache: cache.delete_pattern("k*"),
+        "adelete_pattern": lambda cache: asyncio.run(cache.adelete_pattern("k*")),
         "clear": lambda cache: cache.clear(),
     }
 

@@ -8,7 +8,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nearcache::shared::{EntryInfo, Event, Incremented, NewEntry, SharedCache, SharedError};
+use nearcache::shared::{
+    Claim, ClaimRequest, EntryInfo, Event, Incremented, NewEntry, SharedCache, SharedError,
+};
 use nearcache::{Clock, ManualClock, Timestamp};
 use support::Scratch;
 
@@ -294,6 +296,22 @@ fn an_update_keeps_cost_and_stale_time_and_an_increment_does_too() {
     );
     assert!(after.cost.abs_diff(7 * SECOND) < 7 * SECOND / 4096);
     assert_eq!(fixture.cache.get(KEY), Some(5_i64.to_ne_bytes().to_vec()));
+}
+
+#[test]
+fn all_keys_are_those_of_live_and_stale_entries_and_of_flights() {
+    let fixture = Fixture::expired();
+    let cache = &fixture.cache;
+    cache.insert(b"live", VALUE, None).unwrap();
+    cache.claim(b"flight", ClaimRequest::new(1)).unwrap();
+    let mut keys: Vec<_> = cache.all_keys().map(Result::unwrap).collect();
+    keys.sort();
+    assert_eq!(keys, [b"flight".to_vec(), b"live".to_vec(), KEY.to_vec()]);
+    let removed: Vec<_> = keys.iter().map(|key| cache.remove(key).unwrap()).collect();
+    assert_eq!(removed, [false, true, false]);
+    assert!(fixture.stale(KEY).is_none());
+    assert!(!cache.complete(b"flight", 1, NewEntry::new(VALUE)).unwrap());
+    assert_eq!(cache.all_keys().count(), 0);
 }
 
 #[test]
