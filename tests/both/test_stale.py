@@ -184,6 +184,16 @@ class TestTracedClass:
 
 
 class TestDeletion:
+    @pytest.mark.parametrize("delete", ["touch", "expire", "expire_at"])
+    def test_by_an_expiry_in_the_past_deletes_the_old_value_too(self, cache, delete):
+        cache.get_or_set("key", lambda: "old", **STALE)
+        with leading(cache, early=1e15, **STALE) as (computation, _):
+            assert getattr(cache, delete)("key", 0)
+            with pytest.raises(FailedError):
+                cache.get_or_set("key", Computation(FailedError()), **STALE)
+            computation.finish()
+        assert "key" not in cache
+
     def test_during_a_refresh_keeps_the_new_value_out(self, expired):
         with leading(expired, **STALE) as (computation, leader):
             expired.delete("key")

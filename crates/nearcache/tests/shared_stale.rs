@@ -299,6 +299,20 @@ fn an_update_keeps_cost_and_stale_time_and_an_increment_does_too() {
 }
 
 #[test]
+fn an_expiry_in_the_past_removes_the_stale_value_too() {
+    let fixture = Fixture::new();
+    fixture.cache.insert_entry(KEY, fixture.entry(VALUE)).unwrap();
+    assert_eq!(
+        fixture.cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap(),
+        Claim::Leader
+    );
+    assert!(fixture.cache.expire_at(KEY, fixture.clock.now()).unwrap());
+    assert!(fixture.stale(KEY).is_none());
+    assert_eq!(fixture.cache.flight(KEY), None);
+    assert_eq!(fixture.cache.all_keys().count(), 0);
+}
+
+#[test]
 fn all_keys_are_those_of_live_and_stale_entries_and_of_flights() {
     let fixture = Fixture::expired();
     let cache = &fixture.cache;
