@@ -279,23 +279,32 @@ fn costs_are_returned_and_hits_save_them() {
 }
 
 #[test]
-fn an_update_keeps_cost_and_stale_time_and_an_increment_does_too() {
-    let fixture = Fixture::new();
-    let entry = fixture.entry(&[0; 8]).cost(7 * SECOND);
-    fixture.cache.insert_entry(KEY, entry).unwrap();
-    let before = fixture.cache.peek(KEY).unwrap();
-    let updated = fixture
-        .cache
-        .update::<Infallible>(KEY, |kind, _| Ok((kind, vec![0; 8])));
-    assert!(updated.unwrap());
-    assert_eq!(fixture.cache.incr(KEY, 5, 0).unwrap(), Incremented::Value(5));
-    let after = fixture.cache.peek(KEY).unwrap();
-    assert_eq!(
-        (after.cost, after.stale_until, after.expires_at),
-        (before.cost, before.stale_until, before.expires_at)
-    );
-    assert!(after.cost.abs_diff(7 * SECOND) < 7 * SECOND / 4096);
-    assert_eq!(fixture.cache.get(KEY), Some(5_i64.to_ne_bytes().to_vec()));
+fn a_value_that_is_updated_or_incremented_has_neither_cost_nor_stale_time() {
+    let increment = |cache: &SharedCache<Arc<ManualClock>>| {
+        assert_eq!(cache.incr(KEY, 5, 0).unwrap(), Incremented::Value(5));
+    };
+    let update = |cache: &SharedCache<Arc<ManualClock>>| {
+        let new = 5_i64.to_ne_bytes().to_vec();
+        let updated = cache.update::<Infallible>(KEY, |kind, _| Ok((kind, new.clone())));
+        assert!(updated.unwrap());
+    };
+    for write in [increment, update] {
+        let fixture = Fixture::new();
+        let entry = fixture.entry(&[0; 8]).cost(7 * SECOND);
+        fixture.cache.insert_entry(KEY, entry).unwrap();
+        let before = fixture.cache.peek(KEY).unwrap();
+        assert!(before.cost.abs_diff(7 * SECOND) < 7 * SECOND / 4096);
+        write(&fixture.cache);
+        let after = fixture.cache.peek(KEY).unwrap();
+        assert_eq!(
+            (after.cost, after.stale_until, after.expires_at),
+            (Duration::ZERO, None, before.expires_at)
+        );
+        assert_eq!(fixture.cache.get(KEY), Some(5_i64.to_ne_bytes().to_vec()));
+        fixture.cache.validate().unwrap();
+        fixture.clock.advance(10 * SECOND);
+        assert!(fixture.stale(KEY).is_none());
+    }
 }
 
 #[test]
