@@ -12,7 +12,7 @@ from django.utils import translation
 
 from nearcache.django import traced
 from nearcache.django.single_flight import background
-from support.flights import LONG, Calling, Computation, leading, waiters
+from support.flights import LONG, Calling, Computation, leading, wait_for_refreshes, waiters
 from support.isolated import run
 
 pytestmark = pytest.mark.memory_only("a TieredCache has tests of its own")
@@ -212,7 +212,7 @@ class TestFailure:
         assert "'key'" in record.getMessage()
         assert record.exc_info[0] is FailedError
         stats = expired.stats()
-        assert (stats.refreshes, stats.failed_refreshes) == (1, 1)
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (1, 1, 1)
 
     def test_of_a_task_keeps_the_old_value(self, expired, caplog):
         async def fail():
@@ -246,14 +246,6 @@ class TestFailure:
 BACKGROUND = {**STALE, "refresh": "background"}
 
 
-def wait_for_refreshes():
-    """Return when the refreshes that have been started are over."""
-    pool = background._pool
-    for _ in range(background.THREADS + background.WAITING):
-        assert pool.places.acquire(timeout=LONG)
-    pool.places.release(background.THREADS + background.WAITING)
-
-
 class TestBackground:
     def test_caller_gets_the_old_value_and_a_thread_computes(self, expired):
         computation = Computation("new", held=True)
@@ -265,6 +257,12 @@ class TestBackground:
         assert expired.get("key") == "new"
         stats = expired.stats()
         assert (stats.stale_hits, stats.refreshes) == (2, 1)
+
+    def test_failure_is_no_second_stale_hit(self, expired):
+        assert expired.get_or_set("key", Computation(FailedError()), **BACKGROUND) == ["old"]
+        wait_for_refreshes()
+        stats = expired.stats()
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (1, 1, 1)
 
     def test_first_value_is_computed_by_the_caller(self, cache):
         assert cache.get_or_set("key", threading.get_ident, **BACKGROUND) == threading.get_ident()
@@ -425,6 +423,9 @@ class TestEarly:
         assert filled.get_or_set("key", Computation(FailedError()), **self.EARLY) == "old"
         assert len(caplog.records) == 1
         assert filled.get("key") == "old"
+        # It has not expired.
+        stats = filled.stats()
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (0, 1, 1)
 
     def test_background_computes(self, filled):
         assert filled.get_or_set("key", lambda: "new", refresh="background", **self.EARLY) == "old"
