@@ -184,11 +184,19 @@ class TestTracedClass:
 
 
 class TestDeletion:
-    @pytest.mark.parametrize("delete", ["touch", "expire", "expire_at"])
+    DELETIONS = {  # noqa: RUF012
+        "touch": lambda cache: cache.touch("key", 0),
+        "expire": lambda cache: cache.expire("key", 0),
+        "expire_at": lambda cache: cache.expire_at("key", 1),
+        "set": lambda cache: cache.set("key", "unused", 0),
+        "set_many": lambda cache: cache.set_many({"key": "unused"}, 0),
+    }
+
+    @pytest.mark.parametrize("delete", DELETIONS)
     def test_by_an_expiry_in_the_past_deletes_the_old_value_too(self, cache, delete):
         cache.get_or_set("key", lambda: "old", **STALE)
         with leading(cache, early=1e15, **STALE) as (computation, _):
-            assert getattr(cache, delete)("key", 0)
+            self.DELETIONS[delete](cache)
             with pytest.raises(FailedError):
                 cache.get_or_set("key", Computation(FailedError()), **STALE)
             computation.finish()

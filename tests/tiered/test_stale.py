@@ -197,6 +197,12 @@ class TestDeleted:
         cache.touch("key", 0)
         assert server.command("EXISTS", SIDE) == 0
 
+    @pytest.mark.parametrize("method", ["set", "set_many"])
+    def test_by_another_process_that_stores_with_a_timeout_of_0(self, make_tiered, server, method):
+        other = make_tiered(server.url, NEAR=None, SOCKET_TIMEOUT=7)
+        getattr(other, method)(*({"key": 1},) if method == "set_many" else ("key", 1), timeout=0)
+        assert server.command("EXISTS", SIDE) == 0
+
     @pytest.mark.parametrize("write", ["set", "add", "set_many", "xx"])
     def test_by_a_write(self, cache, server, write):
         if write == "add":
