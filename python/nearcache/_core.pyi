@@ -276,7 +276,14 @@ class Backend:
         """
 
     def delete_pattern(self, pattern: str, version: Any = None, itersize: int | None = None) -> int:
-        """Deletes the entries whose keys match a glob; returns how many. ``itersize`` has no effect."""
+        """Deletes the entries whose keys match a glob; returns how many. ``itersize`` has no effect.
+
+        As `delete` does, it also deletes the old values of these keys, and lets no value be stored whose
+        computation began before the call.
+        """
+
+    def _keys_to_delete(self, pattern: str, version: Any) -> KeyIterator:
+        """Returns an iterator over the keys that `delete_pattern` deletes."""
 
     def _get_early(self, key: Any, version: Any, beta: float) -> _Step | None:
         """Reads a value, and decides whether it is to be computed already; returns None if there is none."""

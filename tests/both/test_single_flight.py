@@ -439,6 +439,8 @@ class TestWrites:
     WRITES = {  # noqa: RUF012
         "delete": lambda cache: cache.delete("key"),
         "delete_many": lambda cache: cache.delete_many(["key"]),
+        "delete_pattern": lambda cache: cache.delete_pattern("k*"),
+        "adelete_pattern": lambda cache: asyncio.run(cache.adelete_pattern("k*")),
         "clear": lambda cache: cache.clear(),
     }
 
@@ -668,6 +670,21 @@ class TestStats:
         stats = cache.stats()
         assert (stats.flights, stats.waits) == (1, 3)
         assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (0, 0, 0)
+
+    @pytest.mark.parametrize("delta", [1, 0.5, 2**63])
+    @pytest.mark.memory_only("the costs of a TieredCache are those that a process knows")
+    def test_a_sum_saves_no_time(self, cache, delta):
+        def compute():
+            time.sleep(0.001)
+            return 1
+
+        cache.get_or_set("key", compute)
+        cache.get("key")
+        assert cache.stats().time_saved > 0
+        cache.incr("key", delta)
+        cache.reset_stats()
+        assert cache.get("key") == 1 + delta
+        assert cache.stats().time_saved == 0
 
     def test_time_saved_is_the_sum_over_the_hits(self, cache):
         def compute():

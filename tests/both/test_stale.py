@@ -13,7 +13,7 @@ from django.utils import translation
 from nearcache.django import traced
 from nearcache.django.single_flight import background
 from nearcache.django.single_flight.call import LEAD
-from support.flights import LONG, Calling, Computation, leading, waiters
+from support.flights import LONG, Calling, Computation, leading, wait_for_refreshes, waiters
 from support.isolated import run
 
 pytestmark = pytest.mark.memory_only("a TieredCache has tests of its own")
@@ -185,6 +185,24 @@ class TestTracedClass:
 
 
 class TestDeletion:
+    DELETIONS = {  # noqa: RUF012
+        "touch": lambda cache: cache.touch("key", 0),
+        "expire": lambda cache: cache.expire("key", 0),
+        "expire_at": lambda cache: cache.expire_at("key", 1),
+        "set": lambda cache: cache.set("key", "unused", 0),
+        "set_many": lambda cache: cache.set_many({"key": "unused"}, 0),
+    }
+
+    @pytest.mark.parametrize("delete", DELETIONS)
+    def test_by_an_expiry_in_the_past_deletes_the_old_value_too(self, cache, delete):
+        cache.get_or_set("key", lambda: "old", **STALE)
+        with leading(cache, early=1e15, **STALE) as (computation, _):
+            self.DELETIONS[delete](cache)
+            with pytest.raises(FailedError):
+                cache.get_or_set("key", Computation(FailedError()), **STALE)
+            computation.finish()
+        assert "key" not in cache
+
     def test_during_a_refresh_keeps_the_new_value_out(self, expired):
         with leading(expired, **STALE) as (computation, leader):
             expired.delete("key")
@@ -231,7 +249,7 @@ class TestFailure:
         assert "'key'" in record.getMessage()
         assert record.exc_info[0] is FailedError
         stats = expired.stats()
-        assert (stats.refreshes, stats.failed_refreshes) == (1, 1)
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (1, 1, 1)
 
     def test_of_a_task_keeps_the_old_value(self, expired, caplog):
         async def fail():
@@ -265,14 +283,6 @@ class TestFailure:
 BACKGROUND = {**STALE, "refresh": "background"}
 
 
-def wait_for_refreshes():
-    """Return when the refreshes that have been started are over."""
-    pool = background._pool
-    for _ in range(background.THREADS + background.WAITING):
-        assert pool.places.acquire(timeout=LONG)
-    pool.places.release(background.THREADS + background.WAITING)
-
-
 class TestBackground:
     def test_caller_gets_the_old_value_and_a_thread_computes(self, expired):
         computation = Computation("new", held=True)
@@ -284,6 +294,12 @@ class TestBackground:
         assert expired.get("key") == "new"
         stats = expired.stats()
         assert (stats.stale_hits, stats.refreshes) == (2, 1)
+
+    def test_failure_is_no_second_stale_hit(self, expired):
+        assert expired.get_or_set("key", Computation(FailedError()), **BACKGROUND) == ["old"]
+        wait_for_refreshes()
+        stats = expired.stats()
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (1, 1, 1)
 
     def test_first_value_is_computed_by_the_caller(self, cache):
         assert cache.get_or_set("key", threading.get_ident, **BACKGROUND) == threading.get_ident()
@@ -444,6 +460,9 @@ class TestEarly:
         assert filled.get_or_set("key", Computation(FailedError()), **self.EARLY) == "old"
         assert len(caplog.records) == 1
         assert filled.get("key") == "old"
+        # It has not expired.
+        stats = filled.stats()
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (0, 1, 1)
 
     def test_background_computes(self, filled):
         assert filled.get_or_set("key", lambda: "new", refresh="background", **self.EARLY) == "old"

@@ -23,6 +23,7 @@ from django.views.decorators.vary import vary_on_cookie, vary_on_headers
 
 from nearcache.django import LocalCache, SharedCache, cache_page, location
 from support.caches import new_location
+from support.flights import wait_for_refreshes
 from support.manual_clock import CLOCK
 
 CALLERS = 12
@@ -532,15 +533,31 @@ def test_one_caller_renders_a_page_early(monkeypatch):
     assert {response["Cache-Control"] for response in responses} == {"max-age=60"}
 
 
-def test_a_page_that_is_rendered_early_in_the_background_has_not_expired(cache):
+@pytest.mark.parametrize("refresh", ["caller", "background"])
+def test_an_old_page_that_is_handed_out_is_counted_once(cache, monkeypatch, refresh):
     site = Site(wait=0)
-    view = cache_page(60, early=10**12, refresh="background")(site)
+    view = cache_page(60, stale=60, refresh=refresh)(site)
     view(requests.get("/"))
-    assert view(requests.get("/")).content == b"page 1"
-    while cache_page(60)(site)(requests.get("/")).content == b"page 1":
-        time.sleep(0.01)
+    site._respond = failing(ZeroDivisionError)
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        if refresh == "background":
+            wait_for_refreshes()
     stats = cache.stats()
-    assert (stats.refreshes, stats.stale_hits) == (1, 0)
+    assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_page_that_is_rendered_early_in_the_background_is_not_stale(cache, fails):
+    site = Site()
+    view = cache_page(60, early=10**6, refresh="background")(site)
+    view(requests.get("/"))
+    if fails:
+        site._respond = failing(ZeroDivisionError)
+    CLOCK.advance(30)
+    assert view(requests.get("/")).content == b"page 1"
+    wait_for_refreshes()
+    assert (cache.stats().stale_hits, cache.stats().refreshes) == (0, 1)
 
 
 def test_jitter_shortens_the_time_in_the_cache(cache):
@@ -555,7 +572,7 @@ def test_jitter_shortens_the_time_in_the_cache(cache):
     assert len(set(lifetimes)) > 1
 
 
-def test_a_page_is_rendered_in_the_background(monkeypatch):
+def test_a_page_is_rendered_in_the_background(cache, monkeypatch):
     free, rendered = threading.Event(), threading.Event()
 
     def respond(request, number):
@@ -572,6 +589,7 @@ def test_a_page_is_rendered_in_the_background(monkeypatch):
         first = requests.get("/")
         assert view(first).content == b"page 1"
         assert view(requests.get("/")).content == b"page 1"
+        assert cache.stats().stale_hits == 2
         free.set()
         assert rendered.wait(SECONDS)
         while (page := view(requests.get("/")).content) == b"page 1":

@@ -189,6 +189,12 @@ class TestWrittenMeanwhile:
             assert leader.finish() == ("value", "leader's")
         assert cache.get("key") is None
 
+    def test_a_key_deleted_by_a_pattern_is_not_stored(self, cache):
+        with Leader(cache) as leader, Leader(cache, key="other") as other:
+            assert cache.delete_pattern("k*") == 0
+            assert leader.finish() == other.finish() == ("value", "leader's")
+        assert (cache.get("key"), cache.get("other")) == (None, "leader's")
+
     def test_a_caller_after_the_deletion_does_not_get_the_old_value(self, cache, counted):
         with Leader(cache) as leader:
             cache.delete("key")

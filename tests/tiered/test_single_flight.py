@@ -169,6 +169,12 @@ class TestWrittenMeanwhile:
             assert leader.finish() == ("value", "leader's")
         assert cache.get("key") is None
 
+    def test_a_key_deleted_by_a_pattern_is_not_stored(self, cache):
+        with Leader(cache) as leader, Leader(cache, key="other") as other:
+            assert cache.delete_pattern("k*") == 0
+            assert leader.finish() == other.finish() == ("value", "leader's")
+        assert (cache.get("key"), cache.get("other")) == (None, "leader's")
+
     def test_a_caller_after_the_deletion_does_not_get_the_old_value(self, cache, counted):
         with Leader(cache) as leader:
             cache.delete_many(["key"])
@@ -457,6 +463,12 @@ class TestDistributed:
             assert leader.finish() == ("value", "leader's")
         assert two[1].get("key") is None
 
+    def test_a_key_deleted_by_a_pattern_on_another_machine_is_not_stored(self, two):
+        with Leader(two[0]) as leader, Leader(two[0], key="other") as other:
+            assert two[1].delete_pattern("k*") == 0
+            assert leader.finish() == other.finish() == ("value", "leader's")
+        assert (two[1].get("key"), two[1].get("other")) == (None, "leader's")
+
     def test_a_value_whose_lock_was_evicted_is_not_stored(self, two, server):
         with Leader(two[0]) as leader:
             server.command("DEL", LOCK)
@@ -523,3 +535,7 @@ def test_in_a_cluster(machine, cluster, monkeypatch, key):
     assert caches[0].keys("*") == [key]
     assert caches[0].delete(key)
     assert not caches[0].delete(key)
+    with Leader(caches[0], key=key, **options) as leader:
+        assert caches[1].delete_pattern("*") == 0
+        leader.finish()
+    assert caches[1].keys("*") == []

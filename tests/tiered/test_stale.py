@@ -149,6 +149,16 @@ class TestDeleted:
         assert cache.delete_pattern("k*") == 1
         assert server.command("EXISTS", SIDE) == 0
 
+    @pytest.mark.parametrize("pattern", ["*", "key", "k?y", "[k]ey", "*y"])
+    def test_by_delete_pattern_after_its_expiry(self, cache, server, pattern):
+        server.command("PEXPIRE", SIDE, LONG * 1000 - 1)
+        server.command("DEL", KEY)
+        assert cache.get_or_set("key", fail, 5, stale=LONG) == "old"
+        assert cache.delete_pattern("other*") == cache.delete_pattern("*", version=2) == 0
+        assert cache.get_or_set("key", fail, 5, stale=LONG) == "old"
+        assert cache.delete_pattern(pattern) == 0
+        self.assert_is_gone(cache)
+
     def test_by_clear(self, cache, server):
         cache.clear()
         assert server.command("DBSIZE") == 0
@@ -185,6 +195,12 @@ class TestDeleted:
 
     def test_by_a_timeout_of_0(self, cache, server):
         cache.touch("key", 0)
+        assert server.command("EXISTS", SIDE) == 0
+
+    @pytest.mark.parametrize("method", ["set", "set_many"])
+    def test_by_another_process_that_stores_with_a_timeout_of_0(self, make_tiered, server, method):
+        other = make_tiered(server.url, NEAR=None, SOCKET_TIMEOUT=7)
+        getattr(other, method)(*({"key": 1},) if method == "set_many" else ("key", 1), timeout=0)
         assert server.command("EXISTS", SIDE) == 0
 
     @pytest.mark.parametrize("write", ["set", "add", "set_many", "xx"])
@@ -273,6 +289,26 @@ def test_the_entry_is_what_redis_cache_reads(cache, django_cache, server):
     assert LONG < server.command("TTL", SIDE) <= 2 * LONG
     django_cache.set("key", 5)
     assert cache.get("key", fresh=True) == 5
+
+
+@pytest.mark.parametrize("prefix", ["", "site", "{site}", "}"])
+@pytest.mark.parametrize("key", ["key", "{key}", "{key", "key}", "{}key", "a{b}c", "nearcache-stale:x"])
+def test_delete_pattern_finds_old_values_of_keys_with_braces(make_tiered, server, prefix, key):
+    cache = make_tiered(server.url, NEAR=None, KEY_PREFIX=prefix)
+    cache.get_or_set(key, lambda: "old", LONG, stale=LONG)
+    server.command("DEL", f"{prefix}:1:{key}")
+    assert server.command("DBSIZE") == 1
+    assert cache.delete_pattern("*") == 0
+    assert server.command("DBSIZE") == 0
+
+
+def test_delete_pattern_finds_old_values_under_a_prefix_that_was_assigned(cache, server):
+    for prefix in ("", "mine"):
+        cache.key_prefix = prefix
+        cache.get_or_set("key", lambda: "old", LONG, stale=LONG)
+        server.command("DEL", cache.make_key("key"))
+    assert cache.delete_pattern("k*") == 0
+    assert server.command("KEYS", "*") == [SIDE.encode()]
 
 
 def test_patterns_do_not_find_what_is_beside_an_entry(cache):

@@ -355,6 +355,28 @@ fn a_removal_alone_leaves_the_key_absent() {
 }
 
 #[test]
+fn all_keys_are_those_of_entries_and_of_current_flights() {
+    let cache = cache();
+    cache.insert(b"entry", 1, None).unwrap();
+    let all = || {
+        let mut keys: Vec<_> = cache.all_keys().map(Result::unwrap).collect();
+        keys.sort();
+        keys
+    };
+    let entry: Box<[u8]> = Box::from(*b"entry");
+    cache.get_or_insert_with(KEY, None, || {
+        let keys = all();
+        assert_eq!(keys, [entry.clone(), Box::from(KEY)]);
+        for key in &keys {
+            cache.remove(key);
+        }
+        assert!(all().is_empty(), "the flight is not current any more");
+        2
+    });
+    assert!(cache.is_empty());
+}
+
+#[test]
 fn a_removal_of_another_key_changes_nothing() {
     let cache = Cache::builder().shards(1).build();
     cache.get_or_insert_with(KEY, None, || {

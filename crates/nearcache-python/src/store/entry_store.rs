@@ -146,8 +146,14 @@ pub(crate) trait EntryStore {
     /// Counts what `get_or_set` did.
     fn count_flight(&'static self, event: FlightEvent);
 
-    /// Returns an iterator over the keys of all live entries that may match a pattern, or over all.
-    fn keys(&'static self, now: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys>;
+    /// Returns an iterator over the keys of a scope that may match a pattern, or over all.
+    fn keys(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        now: Now,
+        scope: ScanScope,
+        pattern: &ScanPattern<'_>,
+    ) -> PyResult<StoredKeys>;
 
     fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats>;
 
@@ -160,7 +166,16 @@ pub(crate) trait EntryStore {
 /// A stored key.
 pub(crate) type StoredKey = Box<[u8]>;
 
-/// Which keys a scan looks for: a store may leave out others.
+/// Which keys a scan returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScanScope {
+    /// Those of live entries. Each comes once.
+    Live,
+    /// Those of all that [`delete`](EntryStore::delete) ends: entries, old values and flights. A key may come more than once.
+    All,
+}
+
+/// What the keys that a scan looks for are like: a store may leave out others.
 pub(crate) struct ScanPattern<'a> {
     /// What the stored keys begin with.
     pub(crate) prefix: &'a [u8],
@@ -185,7 +200,7 @@ impl Extension {
     }
 }
 
-/// An iterator over the keys of all live entries.
+/// An iterator over stored keys.
 pub(crate) enum StoredKeys {
     Local(LocalKeys<'static, Stored>),
     #[cfg(shared)]

@@ -13,7 +13,7 @@ use super::entry::ProcessId;
 use super::error::{OpenError, SharedError};
 use super::file_state::FileState;
 use super::hashing::Keyed;
-use super::keys::Keys;
+use super::keys::{Keys, Scope};
 use super::layout::WORD;
 use super::record::{MAX_KEY, words_for};
 use super::stats::{self, SharedStats};
@@ -226,7 +226,19 @@ impl<C: Clock> SharedCache<C> {
     where
         C: Clone,
     {
-        Keys::new(self.clone())
+        Keys::new(self.clone(), Scope::Live)
+    }
+
+    /// Iterates over the keys of all entries, also of expired ones, and of all flights, without a lock.
+    ///
+    /// A caller that [removes](Self::remove) each key that it wants to be rid of leaves neither a stale value nor a computation
+    /// that began before and would store its value.
+    #[must_use]
+    pub fn all_keys(&self) -> Keys<C>
+    where
+        C: Clone,
+    {
+        Keys::new(self.clone(), Scope::All)
     }
 
     /// Returns the statistics of all processes. O(processes + shards).

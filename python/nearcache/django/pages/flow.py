@@ -62,8 +62,6 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
                 return (yield from _refresh(rules, view, request, flight, OldPage(place.key, old[0], True)))
             return (yield from _lead(rules, view, request, backend, flight))
         if isinstance(subject, HttpResponseBase):
-            if kind == STALE:
-                backend._count("stale_hits")
             return rules.served(request, subject, is_stale=kind == STALE)
         if subject == NOT_STORED:
             break
@@ -106,12 +104,10 @@ def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFli
     backend._count("refreshes")
     rendering = Rendering(rules, view, request, flight, old)
     if rules.options.refresh == "background" and can_be_rendered_in_background(rules, old.page):
-        rendering.request = for_background(request)
+        rendering.request, rendering.has_caller = for_background(request), False
         if (yield Background(_in_background(rendering))):
-            if old.is_stale:
-                backend._count("stale_hits")
             return rules.served(request, old.page, is_stale=old.is_stale)
-        rendering.request = request
+        rendering.request, rendering.has_caller = request, True
     return (yield from rendering.run())
 
 

@@ -55,6 +55,8 @@ class Rendering:
         self._rules = rules
         self._view = view
         self.request = request
+        # Not in the background.
+        self.has_caller = True
         self._flight = flight
         self._old = old
         self._begin = time.perf_counter()
@@ -147,6 +149,8 @@ class Rendering:
     def _hand_out_old_page(self) -> HttpResponseBase:
         assert self._old is not None
         self._finish(stored=False)
+        if not self.has_caller:
+            return self._old.page
         return self._rules.served(self.request, self._old.page, is_stale=self._old.is_stale)
 
     def _delete_old_page(self) -> None:

@@ -95,20 +95,25 @@ def recompute(call: Call, flight: _core.Flight) -> Flow:
 def refresh(call: Call, flight: _core.Flight, old: Old) -> Flow:
     """Computes the next value of a key that has an old one, or has it computed in the background."""
     call.cache._count("refreshes")
-    computing = compute(call, flight, old)
-    if call.options.refresh == "background" and (yield Background(computing)):
-        value, has_expired = old
-        if has_expired:
-            call.cache._count("stale_hits")
-        return value
-    return (yield from computing)
+    if call.options.refresh == "background":
+        computing = compute(call, flight, old, has_caller=False)
+        if (yield Background(computing)):
+            return hand_out(call, old)
+    return (yield from compute(call, flight, old))
 
 
-def compute(call: Call, flight: _core.Flight, old: Old | None, replaces: bool = False) -> Flow:
+def compute(
+    call: Call,
+    flight: _core.Flight,
+    old: Old | None,
+    *,
+    replaces: bool = False,
+    has_caller: bool = True,
+) -> Flow:
     """Computes the value of a key, stores it, and hands it to the waiters.
 
     If that fails, they get the exception, unless there is an old value. If this caller is cancelled, one of
-    them takes over.
+    them takes over. In the background, there is no caller that gets the result.
     """
     try:
         start = time.perf_counter()
@@ -121,7 +126,7 @@ def compute(call: Call, flight: _core.Flight, old: Old | None, replaces: bool = 
             raise
         flight.abandon()
         keep_old(call, call.key, error)
-        return old[0]
+        return hand_out(call, old) if has_caller else None
     except BaseException:
         flight.abandon()
         raise
@@ -143,6 +148,14 @@ def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: b
     elif not (yield Complete(flight, value, cost)):
         # As Django does: if another caller has written the key meanwhile, its value is returned.
         return (yield Read(value))
+    return value
+
+
+def hand_out(call: Any, old: Old) -> Any:
+    """Returns an old value to a caller that does not get the new one."""
+    value, has_expired = old
+    if has_expired:
+        call.cache._count("stale_hits")
     return value
 
 

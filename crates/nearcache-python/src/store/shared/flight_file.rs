@@ -1,6 +1,6 @@
 //! The file as one of flights: for those of its own entries, and for those of a `TieredCache`, whose entries are elsewhere.
 
-use nearcache::shared::{FlightId, SharedCache, SharedError};
+use nearcache::shared::{FlightId, Keys, SharedCache, SharedError};
 use pyo3::prelude::*;
 
 use super::super::flights::FlightFile;
@@ -41,6 +41,11 @@ impl SharedStore {
             let own = cache.own_flight(number).ok();
             own.is_some() && cache.flight(key) == own
         })
+    }
+
+    /// Iterates over the keys that may have a flight.
+    pub(crate) fn flight_keys(&self) -> Keys<Now> {
+        self.with(Now::System, SharedCache::all_keys)
     }
 
     /// Ends the flight of a key, also if another process leads it. One lookup if there is none.

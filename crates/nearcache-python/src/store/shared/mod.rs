@@ -18,7 +18,7 @@ use nearcache::shared::{Event, NewEntry, SharedCache};
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
-use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
+use super::entry_store::{EntryStore, Extension, ScanPattern, ScanScope, SetOutcome, StoredKeys};
 use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
@@ -185,9 +185,18 @@ impl EntryStore for SharedStore {
         self.with(Now::System, |cache| cache.count(event));
     }
 
-    fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {
-        let keys = self.with(Now::System, |cache| cache.with_clock(now).keys());
-        Ok(StoredKeys::Shared(keys))
+    fn keys(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        now: Now,
+        scope: ScanScope,
+        _: &ScanPattern<'_>,
+    ) -> PyResult<StoredKeys> {
+        let cache = self.with(Now::System, |cache| cache.with_clock(now));
+        Ok(StoredKeys::Shared(match scope {
+            ScanScope::Live => cache.keys(),
+            ScanScope::All => cache.all_keys(),
+        }))
     }
 
     fn stats(&'static self, _: &CallContext<'_, '_>) -> PyResult<Stats> {

@@ -16,6 +16,8 @@ use nearcache_remote::near::BootTime;
 use pyo3::prelude::*;
 
 use crate::context::CallContext;
+use crate::memory::no_memory;
+use crate::store::entry_store::StoredKey;
 #[cfg(shared)]
 use crate::store::flights::MachineFlightId;
 use crate::store::flights::{Joined, Lead, ProcessFlights};
@@ -120,6 +122,18 @@ impl Flights {
         self.process.end_all();
     }
 
+    /// Returns an iterator over the keys that may have a flight now.
+    pub(super) fn keys(&self, py: Python<'_>) -> impl Iterator<Item = PyResult<StoredKey>> + Send + use<> {
+        let file = self.existing(py).map(SharedStore::flight_keys);
+        let of_file = file
+            .into_iter()
+            .flatten()
+            .map(|key| key.map(Vec::into_boxed_slice));
+        of_file
+            .chain(self.process.names())
+            .map(|key| key.map_err(no_memory))
+    }
+
     fn opened(&self) -> Option<&'static SharedStore> {
         self.file.get().copied().flatten()
     }
@@ -205,5 +219,10 @@ impl Flights {
     /// Ends all flights.
     pub(super) fn end_all(&self, _: Python<'_>) {
         self.process.end_all();
+    }
+
+    /// Returns an iterator over the keys that have a flight now.
+    pub(super) fn keys(&self, _: Python<'_>) -> impl Iterator<Item = PyResult<StoredKey>> + Send + use<> {
+        self.process.names().map(|key| key.map_err(no_memory))
     }
 }

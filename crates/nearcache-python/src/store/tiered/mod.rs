@@ -37,7 +37,7 @@ mod writes;
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
-use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
+use super::entry_store::{EntryStore, Extension, ScanPattern, ScanScope, SetOutcome, StoredKey, StoredKeys};
 #[cfg(shared)]
 use super::flights::MachineFlightId;
 use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead};
@@ -201,9 +201,19 @@ impl EntryStore for TieredStore {
         self.flights.process.counts.count(event);
     }
 
-    fn keys(&'static self, _: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys> {
-        let keys = RemoteKeys::new(self, pattern)?;
-        Ok(StoredKeys::Remote(Box::new(keys)))
+    fn keys(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        _: Now,
+        scope: ScanScope,
+        pattern: &ScanPattern<'_>,
+    ) -> PyResult<StoredKeys> {
+        let keys = RemoteKeys::new(self, scope, pattern)?;
+        Ok(StoredKeys::Remote(match scope {
+            ScanScope::Live => Box::new(keys),
+            // The flights first: of one that ends meanwhile, the server has the value before it is read.
+            ScanScope::All => Box::new(self.flights.keys(context.py()).chain(keys)),
+        }))
     }
 
     fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats> {

@@ -180,15 +180,17 @@ impl TieredStore {
         let has_side_keys = self.has_side_keys.load(Relaxed);
         for (key, value) in entries {
             let stored = wire::encode(&value, context.settings.pickle_protocol)?;
-            let command = match context.lifetime(timeout, context.settings.jitter)? {
+            let lifetime = context.lifetime(timeout, context.settings.jitter)?;
+            if has_side_keys || matches!(lifetime, Lifetime::Expired) {
+                // First, as for a deletion.
+                self.unlink_beside(&[&key], Route::key(&key), &mut request)?;
+            }
+            let command = match lifetime {
                 Lifetime::Expired => on_key("UNLINK", &key),
                 Lifetime::Forever => set_command(&key, &stored, None, Condition::Always),
                 Lifetime::Millis(millis) => set_command(&key, &stored, Some(millis), Condition::Always),
             };
             request.add(command, Route::key(&key), true);
-            if has_side_keys {
-                self.unlink_beside(&[&key], Route::key(&key), &mut request)?;
-            }
             keys.push(key);
         }
         let (count, replies) = (keys.len(), request.commands.len());

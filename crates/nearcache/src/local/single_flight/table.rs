@@ -285,6 +285,19 @@ impl<V> Flights<V> {
         Some(std::mem::take(&mut flight.key))
     }
 
+    /// Adds the keys of the current flights to `keys`.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is none for the copies.
+    pub(in crate::local) fn copy_keys(&self, keys: &mut Vec<Box<[u8]>>) -> Result<(), OutOfMemory> {
+        keys.try_reserve(self.0.len())?;
+        for flight in self.0.iter().filter(|flight| flight.is_current) {
+            keys.push(try_copy(&flight.key)?);
+        }
+        Ok(())
+    }
+
     /// Returns whether a key has a current flight.
     pub(super) fn is_flying(&self, key: Key<'_>) -> bool {
         self.0.iter().any(|flight| flight.is_current_for(key))
