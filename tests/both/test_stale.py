@@ -1,6 +1,7 @@
 """Old values that `get_or_set` returns after they have expired, and who computes the new ones."""
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import textwrap
@@ -295,6 +296,35 @@ class TestBackground:
         wait_for_refreshes()
         assert computation.calls == most
         assert set(cache.get_many(keys).values()) == {"new", "own"}
+
+    def test_that_no_thread_can_be_started_for_is_computed_once_by_the_caller(
+        self, cache, clock, monkeypatch
+    ):
+        monkeypatch.setattr(background, "_pool", None)
+        for key in ["busy", "key"]:
+            cache.get_or_set(key, lambda: "old", **STALE)
+        clock.advance(10)
+        # The pool has one thread, which is busy until the caller computes.
+        busy = Computation("new", held=True)
+        assert cache.get_or_set("busy", busy, **BACKGROUND) == "old"
+        assert busy.began.wait(LONG)
+        monkeypatch.setattr(threading.Thread, "start", Computation(RuntimeError("can't start new thread")))
+        calls = []
+
+        def compute():
+            calls.append(threading.get_ident())
+            busy.finish()
+            # Returns when the thread has done everything that was queued before.
+            drained = threading.Event()
+            with contextlib.suppress(RuntimeError):
+                background._pool.executor.submit(drained.set)
+            assert drained.wait(LONG)
+            return "own"
+
+        assert cache.get_or_set("key", compute, **BACKGROUND) == "own"
+        assert calls == [threading.get_ident()]
+        assert cache.get("key") == "own"
+        wait_for_refreshes()
 
     @override_settings(NEARCACHE_BACKGROUND_REFRESH=False)
     def test_can_be_switched_off(self, expired):

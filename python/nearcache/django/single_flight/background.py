@@ -39,16 +39,36 @@ class _Pool:
         self.places = threading.BoundedSemaphore(THREADS + WAITING)
 
     def start(self, work: Callable[[], None]) -> bool:
-        """Starts work in a thread; returns False if there is too much, or the interpreter exits."""
+        """Starts work in a thread; returns False if there is too much, or no thread can be started."""
         if not self.places.acquire(blocking=False):
             return False
+        untaken = [work]
+
+        def do_work() -> None:
+            taken = _take(untaken)
+            if taken is not None:
+                try:
+                    taken()
+                finally:
+                    self.places.release()
+
         try:
-            future = self.executor.submit(work)
+            self.executor.submit(do_work)
         except RuntimeError:
-            self.places.release()
-            return False
-        future.add_done_callback(lambda _: self.places.release())
+            # `submit` queues the work before it starts a thread. If that fails, a thread that was started
+            # earlier may take the work.
+            if _take(untaken) is not None:
+                self.places.release()
+                return False
         return True
+
+
+def _take(untaken: list[Callable[[], None]]) -> Callable[[], None] | None:
+    """Returns the work for the first caller, None for all others."""
+    try:
+        return untaken.pop()
+    except IndexError:
+        return None
 
 
 _pool: _Pool | None = None
