@@ -13,7 +13,7 @@ from django.utils import translation
 
 from nearcache.django import traced
 from nearcache.django.single_flight import background
-from support.flights import LONG, Calling, Computation, leading, waiters
+from support.flights import LONG, Calling, Computation, leading, wait_for_refreshes, waiters
 from support.isolated import run
 
 pytestmark = pytest.mark.memory_only("a TieredCache has tests of its own")
@@ -222,14 +222,6 @@ class TestFailure:
 BACKGROUND = {**STALE, "refresh": "background"}
 
 
-def wait_for_refreshes():
-    """Return when the refreshes that have been started are over."""
-    pool = background._pool
-    for _ in range(background.THREADS + background.WAITING):
-        assert pool.places.acquire(timeout=LONG)
-    pool.places.release(background.THREADS + background.WAITING)
-
-
 class TestBackground:
     def test_caller_gets_the_old_value_and_a_thread_computes(self, expired):
         computation = Computation("new", held=True)
@@ -279,6 +271,55 @@ class TestBackground:
         assert len(caplog.records) == 1
         assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
         assert expired.stats().failed_refreshes == 1
+
+    def test_end_without_a_value_is_logged(self, expired, caplog):
+        assert expired.get_or_set("key", Computation(SystemExit("why")), **BACKGROUND) == ["old"]
+        wait_for_refreshes()
+        (record,) = caplog.records
+        assert "'key'" in record.getMessage()
+        assert record.exc_info[0] is SystemExit
+        assert expired.stats().failed_refreshes == 1
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+    def test_end_of_several_keys_without_values_is_logged(self, cache, clock, caplog):
+        def titles(keys):
+            return {key: key.title() for key in keys}
+
+        def leave(keys):
+            raise SystemExit
+
+        keys = ["emma", "persuasion"]
+        assert cache.get_or_set_many(keys, titles, **STALE) == titles(keys)
+        clock.advance(10)
+        assert cache.get_or_set_many(keys, leave, **BACKGROUND) == titles(keys)
+        wait_for_refreshes()
+        assert [record.exc_info[0] for record in caplog.records] == [SystemExit] * 2
+        assert cache.stats().failed_refreshes == 2
+
+    def test_end_of_a_task_without_a_value_is_logged(self, expired, caplog):
+        class Left(BaseException):
+            pass
+
+        async def use():
+            assert await expired.aget_or_set("key", Computation(Left()), **BACKGROUND) == ["old"]
+            (task,) = background._tasks
+            with pytest.raises(Left):
+                await task
+
+        asyncio.run(use())
+        (record,) = caplog.records
+        assert record.exc_info[0] is Left
+        assert expired.stats().failed_refreshes == 1
+
+    def test_failure_before_computing_is_logged(self, expired, caplog, monkeypatch):
+        failing = Computation(FailedError())
+        monkeypatch.setattr(background, "_move_locals", lambda context: failing())
+        assert expired.get_or_set("key", lambda: "new", **BACKGROUND) == ["old"]
+        wait_for_refreshes()
+        (record,) = caplog.records
+        assert record.exc_info[0] is FailedError
+        assert expired.stats().failed_refreshes == 1
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
 
     def test_threads_and_refreshes_that_wait_are_bounded(self, cache, clock):
         most = background.THREADS + background.WAITING

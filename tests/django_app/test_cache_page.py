@@ -23,6 +23,7 @@ from django.views.decorators.vary import vary_on_cookie, vary_on_headers
 
 from nearcache.django import LocalCache, SharedCache, cache_page, location
 from support.caches import new_location
+from support.flights import wait_for_refreshes
 from support.manual_clock import CLOCK
 
 CALLERS = 12
@@ -565,6 +566,24 @@ def test_a_page_is_rendered_in_the_background(monkeypatch):
         while (page := view(requests.get("/")).content) == b"page 1":
             time.sleep(0.01)
         assert page == b"page 2"
+
+
+def test_a_view_that_ends_its_thread_in_the_background_is_logged(monkeypatch, caplog):
+    def respond(request, number):
+        if number == 2:
+            raise SystemExit
+        return HttpResponse(f"page {number}")
+
+    view = cache_page(60, stale=60, refresh="background")(Site(respond, wait=0))
+    view(requests.get("/"))
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        wait_for_refreshes()
+        (record,) = caplog.records
+        assert record.exc_info[0] is SystemExit
+        assert view(requests.get("/")).content == b"page 1"
+        wait_for_refreshes()
+        assert view(requests.get("/")).content == b"page 3"
 
 
 def test_a_template_response_is_not_rendered_in_the_background(monkeypatch):

@@ -104,7 +104,7 @@ def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFli
     rendering = Rendering(rules, view, request, flight, old)
     if rules.options.refresh == "background" and can_be_rendered_in_background(rules, old.page):
         rendering.request = for_background(request)
-        if (yield Background(_in_background(rendering))):
+        if (yield Background(_in_background(rendering), rendering.fail_in_background)):
             backend._count("stale_hits")
             return rules.served(request, old.page, is_stale=old.is_stale)
         rendering.request = request

@@ -120,6 +120,11 @@ class Rendering:
         if self._flight is not None:
             self._flight.abandon()
 
+    def fail_in_background(self, error: BaseException) -> None:
+        """Logs that the page could not be rendered again, and lets another caller lead."""
+        self.abandon()
+        self._log("Refreshing the page %s failed", error)
+
     def _effect(self, render: Callable[[], Any]) -> Render:
         return Render(render, self._flight.flight if self._flight else None)
 
@@ -154,7 +159,7 @@ class Rendering:
         if self._old is not None and self._rules.backend is not None:
             self._rules.backend.delete(self._old.key)
 
-    def _log(self, message: str, error: Exception | None) -> None:
+    def _log(self, message: str, error: BaseException | None) -> None:
         if self._rules.backend is not None:
             self._rules.backend._count("failed_refreshes")
         _LOG.error(message, self.request.get_full_path(), exc_info=error)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import os
 import threading
 from collections.abc import Callable, Generator
@@ -20,6 +21,9 @@ from asgiref import sync
 from django.conf import settings
 
 from nearcache.django.single_flight.run import arun, run
+
+# Called with the exception that ended a refresh. A flow handles each `Exception` of a computation itself.
+OnFailure = Callable[[BaseException], None]
 
 # From asgiref 3.13 on, a Local is seen by the thread that set it alone, unless asgiref itself moves it to
 # another one. Django keeps the language and the time zone in Locals. asgiref has no public function for that.
@@ -90,7 +94,7 @@ def _is_off() -> bool:
     return not getattr(settings, "NEARCACHE_BACKGROUND_REFRESH", True)
 
 
-def start_thread(call: Any, flow: Generator[Any, Any, Any]) -> bool:
+def start_thread(call: Any, flow: Generator[Any, Any, Any], on_failure: OnFailure) -> bool:
     """Runs a flow in another thread, in a copy of this context; returns whether it will be run."""
     global _pool  # noqa: PLW0603 (one pool a process)
     if _is_off():
@@ -98,12 +102,23 @@ def start_thread(call: Any, flow: Generator[Any, Any, Any]) -> bool:
     if _pool is None:
         _pool = _Pool()
     context = contextvars.copy_context()
-    return _pool.start(lambda: context.run(_run_and_close, context, call, flow))
+    return _pool.start(lambda: context.run(_run_in_thread, context, call, flow, on_failure))
 
 
-def _run_and_close(context: contextvars.Context, call: Any, flow: Generator[Any, Any, Any]) -> None:
-    if _move_locals is not None:
-        _move_locals(context)
+def _run_in_thread(
+    context: contextvars.Context, call: Any, flow: Generator[Any, Any, Any], on_failure: OnFailure
+) -> None:
+    try:
+        if _move_locals is not None:
+            _move_locals(context)
+        _run_and_close(call, flow)
+    except BaseException as error:
+        # If it has not begun, it has the flight, and the traceback keeps it.
+        flow.close()
+        on_failure(error)
+
+
+def _run_and_close(call: Any, flow: Generator[Any, Any, Any]) -> None:
     # A cache that is imported before the settings are read does not load models.
     from django.db import connections  # noqa: PLC0415
 
@@ -113,12 +128,20 @@ def _run_and_close(context: contextvars.Context, call: Any, flow: Generator[Any,
         connections.close_all()
 
 
-def start_task(call: Any, flow: Generator[Any, Any, Any]) -> bool:
+def start_task(call: Any, flow: Generator[Any, Any, Any], on_failure: OnFailure) -> bool:
     """Runs a flow in another task of the event loop; returns whether it will be run."""
     if _is_off():
         return False
     task = asyncio.get_running_loop().create_task(arun(call, flow))
     # The event loop keeps only weak references.
     _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    task.add_done_callback(functools.partial(_end_task, on_failure))
     return True
+
+
+def _end_task(on_failure: OnFailure, task: asyncio.Task[Any]) -> None:
+    _tasks.discard(task)
+    # The end of the event loop cancels it.
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        on_failure(error)

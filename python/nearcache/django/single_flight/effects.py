@@ -303,11 +303,12 @@ class Background:
     """Runs a flow that nobody waits for; the result is whether it will be run."""
 
     flow: Generator[Any, Any, Any]
+    on_failure: background.OnFailure
 
     def act(self, call: Any) -> bool:
         """See `Effect`."""
-        return background.start_thread(call, self.flow)
+        return background.start_thread(call, self.flow, self.on_failure)
 
     async def aact(self, call: Any) -> bool:
         """See `Effect`."""
-        return background.start_task(call, self.flow)
+        return background.start_task(call, self.flow, self.on_failure)

@@ -7,6 +7,7 @@ differ only in how `effects` carries out an effect.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Generator
@@ -95,7 +96,8 @@ def refresh(call: Call, flight: _core.Flight, old: tuple[Any]) -> Flow:
     """Computes the next value of a key that has an old one, or has it computed in the background."""
     call.cache._count("refreshes")
     computing = compute(call, flight, old)
-    if call.options.refresh == "background" and (yield Background(computing)):
+    on_failure = functools.partial(keep_old, call, call.key)
+    if call.options.refresh == "background" and (yield Background(computing, on_failure)):
         call.cache._count("stale_hits")
         return old[0]
     return (yield from computing)
@@ -143,7 +145,7 @@ def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: b
     return value
 
 
-def keep_old(call: Any, key: Any, error: Exception) -> None:
+def keep_old(call: Any, key: Any, error: BaseException) -> None:
     """Logs that a value could not be computed again, so that the old one is used."""
     call.cache._count("failed_refreshes")
     _LOG.error(

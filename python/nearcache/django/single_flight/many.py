@@ -176,10 +176,15 @@ def _lead_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow
     stale_flights: _Flights = dict(stale)
     for _ in stale:
         call.cache._count("refreshes")
+
+    def on_failure(error: BaseException) -> None:
+        for key in stale:
+            keep_old(call, key, error)
+
     if (
         stale
         and call.options.refresh == "background"
-        and (yield Background(_compute_many(call, stale_flights, {})))
+        and (yield Background(_compute_many(call, stale_flights, {}), on_failure))
     ):
         for key, (_, old) in stale.items():
             del flights[key]
