@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import math
 import pickle
 import sys
 import threading
@@ -685,6 +686,13 @@ class TestRefused:
             (lambda a: a, "several functions may have the name django_app.test_cached.TestRefused.<lambda>"),
             (with_variables(5), "or uses variables of the function around it; give @cached a key"),
             (functools.partial(len), "has no name to make keys of; give @cached a key"),
+            (
+                Shop(1).__cache_key__,
+                "Shop.__cache_key__ is bound to an object, which its keys would not show",
+            ),
+            (Shop(1).price, "Shop.price is bound to an object"),
+            (Shop.class_cached, "Shop.class_cached is bound to an object"),
+            (functools.wraps(Shop(1).__cache_key__)(lambda: 1), "Shop.__cache_key__ is bound to an object"),
         ],
     )
     def test_functions(self, function, message):
@@ -694,6 +702,11 @@ class TestRefused:
     def test_functions_without_a_name_of_their_own_by_a_template(self):
         assert cached(key="t:{a}")(with_variables(5))(2) == 10
         assert cached(key="p:{a}")(functools.partial(with_variables(3)))(1) == 3
+        assert cached(key="b:{item}")(Shop(1).price)("tea") == "1 tea EUR"
+
+    def test_function_in_c(self):
+        assert cached(math.sqrt)(4) == 2
+        assert cached(math.sqrt).key(4) == "math:sqrt(4)"
 
     @pytest.mark.parametrize(
         ("options", "error", "message"),
