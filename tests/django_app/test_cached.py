@@ -6,7 +6,9 @@ import inspect
 import math
 import pickle
 import sys
+import textwrap
 import threading
+import types
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -213,6 +215,27 @@ class TestCall:
         assert inspect.unwrap(bare) is bare.uncached is bare.__wrapped__
         assert not inspect.iscoroutinefunction(bare)
         assert repr(bare).startswith(f"<cached function {__name__}.bare at 0x")
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated with the function")
+    def test_annotations_are_not_evaluated(self):
+        module = types.ModuleType("annotated")
+        source = """
+            from nearcache.django import cached
+
+            class Place:
+                @cached(key="{self}:{other}")
+                def distance(self, other: Place, unit: Unit = "km") -> Length:
+                    return f"5 {unit}"
+
+                def __str__(self):
+                    return "place"
+        """
+        exec(textwrap.dedent(source), vars(module))
+        place = module.Place()
+        assert place.distance(place) == "5 km"
+        assert place.distance.key(place) == "place:place"
+        module.Unit, module.Length = str, int
+        assert inspect.signature(place.distance).return_annotation is int
 
     def test_pickle(self):
         assert pickle.loads(pickle.dumps(bare)) is bare

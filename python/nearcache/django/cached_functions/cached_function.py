@@ -31,7 +31,7 @@ class _BoundCached(functools.partial):
     @property
     def __signature__(self):
         """The signature of the function without its first parameter, for `inspect.signature`."""
-        return inspect.signature(types.MethodType(self.func, self.args[0]))
+        return inspect.signature(types.MethodType(self.__func__, self.args[0]))
 
     @property
     def key(self):
