@@ -20,6 +20,10 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.cache import CacheKeyWarning, InvalidCacheBackendError
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.db.migrations.autodetector import MigrationAutodetector
+from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.writer import MigrationWriter
 from django.test import override_settings
 
 from nearcache.django import LocalCache, cache, cached, caches
@@ -428,6 +432,40 @@ class TestManagement:
         assert [bare.key.__name__, bare.invalidate.__qualname__] == ["key", "bare.invalidate"]
         with pytest.raises(TypeError, match=r"bare.key\(\) missing 1 required"):
             bare.key()
+
+
+class TestMigration:
+    """A cached function as the default, or the choices, of a model's field."""
+
+    @staticmethod
+    def changes(in_migration, in_model):
+        """Return the changes from a field in a migration to that in the model."""
+        before, after = ProjectState(), ProjectState()
+        before.add_model(ModelState("app", "Thing", [("field", in_migration)]))
+        after.add_model(ModelState("app", "Thing", [("field", in_model)]))
+        return MigrationAutodetector(before, after)._detect_changes()
+
+    @pytest.mark.parametrize("option", ["default", "choices"])
+    @pytest.mark.parametrize(
+        ("function", "name"),
+        [(bare, "bare"), (pair, "pair"), (coroutine, "coroutine"), (Shop.cached_class, "Shop.cached_class")],
+    )
+    def test_names_the_function(self, option, function, name):
+        field = models.IntegerField(**{option: function})
+        text, imports = MigrationWriter.serialize(field)
+        assert text == f"models.IntegerField({option}=copy.copy({__name__}.{name}))"
+        space = {"models": models}
+        exec("\n".join(imports), space)
+        in_migration = eval(text, space)
+        assert in_migration.deconstruct()[3] == {option: function}
+        assert self.changes(in_migration, field) == {}
+
+    def test_of_a_function_in_a_function_is_refused(self):
+        def function():
+            return 1
+
+        with pytest.raises(ValueError, match="Could not find function"):
+            MigrationWriter.serialize(cached(function))
 
 
 class TestTemplate:

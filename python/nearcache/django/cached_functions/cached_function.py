@@ -118,6 +118,15 @@ class _Cached(functools.partial):
         """Pickles the function by its name, as other functions."""
         return self.__qualname__
 
+    def deconstruct(self):
+        """Lets Django write the function into a migration, for example as the default of a field.
+
+        Django writes a call. This one returns the function that its argument names, also if that is no longer
+        decorated. A `functools.partial` would differ from the function in the model, so that each
+        ``makemigrations`` would make another migration.
+        """
+        return "copy.copy", (self.func,), {}
+
     def __repr__(self):
         """Returns a text with the name of the function."""
         return f"<cached function {self.__module__}.{self.__qualname__} at {id(self):#x}>"
