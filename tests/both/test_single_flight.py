@@ -1,11 +1,13 @@
 """Single flight: of all threads and tasks that miss a key at the same time, one computes its value."""
 
 import asyncio
+import contextvars
 import os
 import signal
 import sys
 import threading
 import time
+import types
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -270,6 +272,17 @@ class TestLeader:
 
         assert asyncio.run(use()) == ["second's"] * 4
         assert len(calls) == 2
+
+    def test_coroutine_that_is_closed_in_another_context_is_replaced_by_a_waiter(self, cache):
+        @types.coroutine
+        def pause():
+            yield
+
+        leader = cache.aget_or_set("key", pause, LONG)
+        contextvars.copy_context().run(leader.send, None)
+        (waiter,) = waiters(cache, 1)
+        leader.close()
+        assert waiter.result == "waiter's"
 
     def test_that_needs_its_own_key_computes_it(self, cache):
         def compute(depth=0):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearcache.django.pages.page_flight import page_call
 from nearcache.django.single_flight.call import CURRENT, Options, Step
-from nearcache.django.single_flight.effects import Join
+from nearcache.django.single_flight.effects import Join, within
 
 if TYPE_CHECKING:
     from nearcache import _core
@@ -40,16 +40,10 @@ class Render:
 
     def act(self, call: Any) -> Any:
         """Calls it in a thread."""
-        token = CURRENT.set(self._flight or CURRENT.get())
-        try:
+        with within(self._flight or CURRENT.get()):
             return self._view()
-        finally:
-            CURRENT.reset(token)
 
     async def aact(self, call: Any) -> Any:
         """Calls it in a task."""
-        token = CURRENT.set(self._flight or CURRENT.get())
-        try:
+        with within(self._flight or CURRENT.get()):
             return await self._view()
-        finally:
-            CURRENT.reset(token)

@@ -134,8 +134,8 @@ class within:  # noqa: N801 (used as a function; faster than a contextlib.contex
 
     __slots__ = ("flight", "token")
 
-    def __init__(self, flight: _core.Flight) -> None:
-        """Takes the flight."""
+    def __init__(self, flight: _core.Flight | None) -> None:
+        """Takes the flight. None: outside of any."""
         self.flight = flight
 
     def __enter__(self) -> None:
@@ -144,7 +144,12 @@ class within:  # noqa: N801 (used as a function; faster than a contextlib.contex
 
     def __exit__(self, *raised: object) -> None:
         """Ends the block."""
-        CURRENT.reset(self.token)
+        try:  # noqa: SIM105 (faster than contextlib.suppress)
+            CURRENT.reset(self.token)
+        except ValueError:
+            # The coroutine around the block is closed in another context, where the variable was not set: for
+            # example by the garbage collector, after its event loop has ended.
+            pass
 
 
 @dataclass(slots=True, eq=False)
