@@ -253,6 +253,27 @@ class TestBackground:
         assert expired.get("key") == "new"
         assert tenant.get() == "own"
 
+    def test_thread_does_not_change_the_caller_s_language(self, expired):
+        with translation.override("fr"):
+            expired.get_or_set("key", lambda: translation.activate("de") or "new", **BACKGROUND)
+            wait_for_refreshes()
+            assert expired.get("key") == "new"
+            assert translation.get_language() == "fr"
+
+    def test_context_may_have_values_that_cannot_be_compared(self, expired):
+        class Array:
+            def __eq__(self, other):
+                raise ValueError
+
+            __hash__ = None
+
+        array, variable = Array(), contextvars.ContextVar("array")
+        token = variable.set(array)
+        expired.get_or_set("key", lambda: variable.get() is array, **BACKGROUND)
+        variable.reset(token)
+        wait_for_refreshes()
+        assert expired.get("key") is True
+
     @pytest.mark.parametrize("result", ["new", FailedError()], ids=["value", "error"])
     def test_thread_closes_its_connections(self, expired, monkeypatch, result):
         closed = []

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from asgiref import sync
+from asgiref import local, sync
 from django.conf import settings
 
 from nearcache.django.single_flight.run import arun, run
@@ -25,10 +25,12 @@ from nearcache.django.single_flight.run import arun, run
 # Called with the exception that ended a refresh. A flow handles each `Exception` of a computation itself.
 OnFailure = Callable[[BaseException], None]
 
-# From asgiref 3.13 on, a Local is seen by the thread that set it alone, unless asgiref itself moves it to
-# another one. Django keeps the language and the time zone in Locals. asgiref has no public function for that.
-# If this one is removed, refreshes run with the default language.
-_move_locals: Callable[[contextvars.Context], None] | None = getattr(sync, "_restore_context", None)
+# Django keeps the language and the time zone in Locals of asgiref. Until asgiref 3.12 a copy of a context has
+# them. From 3.13 on, only the thread that set them sees them, unless asgiref moves them to another one.
+# It has no public function for that. If this one is removed, refreshes run with the default language.
+_move_locals: Callable[[contextvars.Context], None] | None = (
+    getattr(sync, "_restore_context", None) if hasattr(local, "_Storage") else None
+)
 
 # Threads of a process, and refreshes that may wait for one.
 THREADS = 4
