@@ -8,6 +8,8 @@ import textwrap
 import threading
 
 import pytest
+from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 from django.test import override_settings
 from django.utils import translation
 
@@ -285,6 +287,18 @@ class TestBackground:
         wait_for_refreshes()
         assert computation.calls == len(closed) == 1
         assert closed[0] != threading.get_ident()
+
+    @override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}})
+    def test_thread_has_cache_objects_of_its_own_and_closes_them(self, expired, monkeypatch):
+        used, closed = [], []
+        monkeypatch.setattr(LocMemCache, "close", lambda self, **kwargs: closed.append(self))
+        own = caches["default"]
+        expired.get_or_set("key", lambda: used.append(caches["default"]) or "new", **BACKGROUND)
+        wait_for_refreshes()
+        assert expired.get("key") == "new"
+        assert used[0] is not own
+        assert closed == used
+        assert caches["default"] is own
 
     def test_failure_keeps_the_old_value_and_is_logged(self, expired, caplog):
         assert expired.get_or_set("key", Computation(FailedError()), **BACKGROUND) == ["old"]

@@ -1,9 +1,9 @@
 """Refreshes that nobody waits for: in a few threads, or in asyncio in tasks.
 
 A refresh runs in a copy of the caller's context, so that it sees the same language, time zone and tenant. A
-thread closes its database connections afterwards. When the interpreter exits, the refreshes that have been
-started are finished. If there are too many, or ``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller
-computes.
+thread has cache objects of its own, and closes them and its database connections afterwards. When the
+interpreter exits, the refreshes that have been started are finished. If there are too many, or
+``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller computes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from asgiref import local, sync
 from django.conf import settings
+from django.core.cache import caches
 
 from nearcache.django.single_flight.run import arun, run
 
@@ -124,10 +126,21 @@ def _run_and_close(call: Any, flow: Generator[Any, Any, Any]) -> None:
     # A cache that is imported before the settings are read does not load models.
     from django.db import connections  # noqa: PLC0415
 
-    try:
+    _forget_caches()
+    with ExitStack() as at_end:
+        at_end.callback(connections.close_all)
+        at_end.callback(caches.close_all)
         run(call, flow)
-    finally:
-        connections.close_all()
+
+
+def _forget_caches() -> None:
+    """Lets this context have cache objects of its own, as each thread has: they need not be thread-safe.
+
+    The caller's context keeps those that it has.
+    """
+    for alias in caches:
+        with suppress(AttributeError):  # The caller has not used this one.
+            del caches[alias]
 
 
 def start_task(call: Any, flow: Generator[Any, Any, Any], on_failure: OnFailure) -> bool:
