@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import contextvars
+import gc
 import logging
+import os
 import textwrap
 import threading
 
@@ -440,6 +442,31 @@ class TestBackground:
 
         asyncio.run(use())
         assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+    def test_task_of_the_parent_is_not_ended_in_a_child(self, expired):
+        events = []
+
+        async def compute():
+            events.append("began")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                events.append("ended")
+
+        async def use():
+            assert await expired.aget_or_set("key", compute, **BACKGROUND) == ["old"]
+            await asyncio.sleep(0)
+            assert events == ["began"]
+            child = os.fork()
+            if not child:
+                gc.collect()
+                os._exit(events.count("ended"))
+            _, status = os.waitpid(child, 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+
+        asyncio.run(use())
+        assert events == ["began", "ended"]
 
     def test_refresh_that_was_started_is_finished_at_exit(self, tmp_path):
         program = """

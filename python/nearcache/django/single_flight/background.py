@@ -83,15 +83,17 @@ _pool: _Pool | None = None
 _tasks: set[asyncio.Task[Any]] = set()
 
 
-def _forget() -> None:
-    """Forgets the threads and tasks of the parent, in a child of ``fork``."""
+def _forget_pool() -> None:
+    """Forgets the threads of the parent, in a child of ``fork``.
+
+    The parent's tasks are kept: dropping one would run the ``finally`` blocks of its coroutine in the child.
+    """
     global _pool  # noqa: PLW0603 (one pool a process)
     _pool = None
-    _tasks.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_forget_pool)
 
 
 def _is_off() -> bool:
