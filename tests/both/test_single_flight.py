@@ -466,6 +466,23 @@ class TestDefault:
             cache.get_or_set("key", lambda: next(iter([])))
         assert cache.get_or_set("key", lambda: "next") == "next"
 
+    @pytest.mark.parametrize("many", [False, True])
+    def test_may_raise_stop_iteration_for_all(self, cache, many):
+        computation = Computation(StopIteration(), held=True)
+        if many:
+            leader = Calling(cache.get_or_set_many, ["key"], lambda keys: computation())
+        else:
+            leader = Calling(cache.get_or_set, "key", computation)
+        assert computation.began.wait(LONG)
+        (thread,) = waiters(cache, 1)
+        wait = wait_for_waits(cache, 1)
+        task = Calling(lambda: asyncio.run(cache.aget_or_set("key", Computation(), lock_timeout=LONG)))
+        wait()
+        computation.finish()
+        # A coroutine cannot raise StopIteration: Python replaces it.
+        outcomes = [type(outcome(one)) for one in (leader, thread, task)]
+        assert outcomes == [StopIteration, StopIteration, RuntimeError]
+
     def test_value_that_cannot_be_pickled_is_an_error_for_all(self, cache):
         with leading(cache) as (computation, leader):
             calls = waiters(cache, 4)
@@ -502,6 +519,11 @@ class TestStoreIf:
     def test_that_raises_is_an_error_of_the_computation(self, cache):
         with pytest.raises(ZeroDivisionError):
             cache.get_or_set("key", lambda: 1, store_if=lambda _: 1 / 0)
+        assert "key" not in cache
+
+    def test_may_raise_stop_iteration(self, cache):
+        with pytest.raises(StopIteration):
+            cache.get_or_set("key", lambda: 1, store_if=lambda _: next(iter([])))
         assert "key" not in cache
 
     def test_may_use_the_cache(self, cache):

@@ -288,15 +288,16 @@ def failing(error):
     return respond
 
 
-def test_waiters_for_the_same_page_get_the_leader_s_error(cache):
+@pytest.mark.parametrize("error", [ZeroDivisionError, StopIteration])
+def test_waiters_for_the_same_page_get_the_leader_s_error(cache, error):
     site = Site(lambda request, number: HttpResponse("x"))
     view = cache_page(60)(site)
     view(requests.get("/"))
     cache.delete(get_cache_key(requests.get("/"), cache=cache))
-    site._respond = failing(ZeroDivisionError("x"))
+    site._respond = failing(error("x"))
     site._wait = 0.5
     results = at_once(view, several())
-    assert {type(result) for result in results} == {ZeroDivisionError}
+    assert {type(result) for result in results} == {error}
     assert site.calls == 2
 
 
@@ -468,8 +469,9 @@ def test_django_s_decorator_does_not_find_a_stale_page(monkeypatch):
         assert django_cache_page(60)(site)(requests.get("/")).content == b"page 2"
 
 
-def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog):
-    error = ZeroDivisionError("of the view")
+@pytest.mark.parametrize("kind", [ZeroDivisionError, StopIteration])
+def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog, kind):
+    error = kind("of the view")
     site = Site(wait=0)
     view = cache_page(60, stale=60)(site)
     view(requests.get("/?q"))

@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from nearcache.django.pages.effects import Render
 from nearcache.django.pages.page_flight import PageFlight
 from nearcache.django.pages.rules import PageRules
+from nearcache.django.single_flight.run import raised_by
 
 _LOG = logging.getLogger("nearcache")
 
@@ -112,7 +113,7 @@ class Rendering:
             self._log("Refreshing the page %s failed", error)
             return self._hand_out_old_page()
         if self._flight is not None:
-            self._flight.fail(error)
+            self._flight.fail(raised_by(error))
         raise error
 
     def abandon(self) -> None:
@@ -162,7 +163,7 @@ class Rendering:
     def _log(self, message: str, error: BaseException | None) -> None:
         if self._rules.backend is not None:
             self._rules.backend._count("failed_refreshes")
-        _LOG.error(message, self.request.get_full_path(), exc_info=error)
+        _LOG.error(message, self.request.get_full_path(), exc_info=error and raised_by(error))
 
     def _finish(self, *, stored: bool, remember: bool = False) -> None:
         if self._flight is not None:

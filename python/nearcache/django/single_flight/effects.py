@@ -215,6 +215,24 @@ class Compute:
 
 
 @dataclass(slots=True, eq=False)
+class StoreIf:
+    """Calls ``store_if``; the result is whether to store the value."""
+
+    flight: _core.Flight
+    store_if: Callable[[Any], bool]
+    value: Any
+
+    def act(self, call: Any) -> bool:
+        """See `Effect`."""
+        with within(self.flight):
+            return bool(self.store_if(self.value))
+
+    async def aact(self, call: Any) -> bool:
+        """See `Effect`."""
+        return self.act(call)
+
+
+@dataclass(slots=True, eq=False)
 class Complete:
     """Stores a value, and hands it to the waiters; the result is whether it was stored."""
 

@@ -26,10 +26,10 @@ from nearcache.django.single_flight.effects import (
     Pause,
     Read,
     Store,
+    StoreIf,
     Wait,
-    within,
 )
-from nearcache.django.single_flight.run import Stopped
+from nearcache.django.single_flight.run import raised_by
 
 _LOG = logging.getLogger("nearcache")
 
@@ -116,7 +116,7 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
         return (yield from store(call, flight, value, cost, replaces or old is not None))
     except Exception as error:
         if old is None:
-            flight.fail(error.stop if isinstance(error, Stopped) else error)
+            flight.fail(raised_by(error))
             raise
         flight.abandon()
         keep_old(call, call.key, error)
@@ -129,12 +129,7 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
 def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
     """Stores a value and hands it to the waiters; returns the value that the callers get."""
     store_if = call.options.store_if
-    if store_if is None:
-        is_kept = True
-    else:
-        with within(flight):
-            is_kept = store_if(value)
-    if not is_kept:
+    if store_if is not None and not (yield StoreIf(flight, store_if, value)):
         yield Finish(flight, value)
     elif call.by_methods:
         value = yield Store(flight, value, replaces)
@@ -151,5 +146,5 @@ def keep_old(call: Any, key: Any, error: BaseException) -> None:
     _LOG.error(
         "nearcache: the value of the key %r could not be computed again; its old value was returned",
         key,
-        exc_info=error,
+        exc_info=raised_by(error),
     )

@@ -19,7 +19,7 @@ from nearcache.django.single_flight.effects import (
     Wait,
 )
 from nearcache.django.single_flight.flow import Flow, keep_old, lock, store
-from nearcache.django.single_flight.run import arun, run
+from nearcache.django.single_flight.run import arun, raised_by, run
 
 if TYPE_CHECKING:
     from nearcache.django.backend import Backend
@@ -228,7 +228,7 @@ def _end_all(call: ManyCall, flights: _Flights, found: dict[Any, Any], error: Ex
     is_raised = False
     for key, (flight, old) in flights.items():
         if old is None:
-            flight.fail(error)
+            flight.fail(raised_by(error))
             is_raised |= key not in found
         elif key not in found:
             flight.abandon()
