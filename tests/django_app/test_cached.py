@@ -76,6 +76,11 @@ def fibonacci(n):
 
 
 @cached
+def descend(path, depth):
+    return descend(path, depth + 1)
+
+
+@cached
 async def coroutine(a, b=2):
     """Return both."""
     calls.append((a, b))
@@ -209,6 +214,17 @@ class TestCall:
     def test_recursive(self):
         assert fibonacci(20) == 6765
         assert len(calls) == 21
+
+    @pytest.mark.parametrize("spare", range(20))
+    def test_recursion_without_end(self, spare):
+        """Wherever the stack ends, in the function or in the code around it."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + spare)
+        try:
+            with pytest.raises(RecursionError):
+                descend(("a",), 0)
+        finally:
+            sys.setrecursionlimit(limit)
 
     def test_looks_like_the_function(self):
         assert (bare.__name__, bare.__qualname__, bare.__module__) == ("bare", "bare", __name__)

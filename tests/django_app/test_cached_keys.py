@@ -413,7 +413,7 @@ class TestUnencodable:
     def test_collection_that_contains_itself(self):
         value = []
         value.append(value)
-        with pytest.raises(TypeError, match=r"argument 'a' .*: it contains itself, or is nested too deeply"):
+        with pytest.raises(RecursionError):
             function.key(value)
 
     def test_zones(self):
