@@ -47,6 +47,24 @@ class Access(Flag):
     WRITE = 2
 
 
+class Labelled(Enum):
+    RED = 1
+    GREEN = 2
+
+    @property
+    def name(self):
+        return "colour"
+
+
+class Granted(Flag):
+    READ = 1
+    WRITE = 2
+
+    @property
+    def value(self):
+        return 0
+
+
 class Point:
     def __init__(self, *key):
         self.key = key
@@ -124,6 +142,8 @@ EXAMPLES = [
     (Colour.SCARLET, f"{HERE}:Colour['RED']"),
     (Number.ONE, f"{HERE}:Number['ONE']"),
     (Access.READ | Access.WRITE, f"{HERE}:Access[3]"),
+    (Labelled.GREEN, f"{HERE}:Labelled['GREEN']"),
+    (Granted.WRITE, f"{HERE}:Granted[2]"),
     ((), "()"),
     ((1,), "(1)"),
     ([1, [2]], "[1,[2]]"),

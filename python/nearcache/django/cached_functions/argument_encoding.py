@@ -134,12 +134,13 @@ def _find_encoder(kind: type) -> Callable[[Any], str]:
     if hasattr(kind, "__cache_key__"):
         name = _name_of(kind)
         return lambda value: f"{name}({encode(value.__cache_key__())})"
+    # A class may define `name` and `value` in another way, for example as labels.
     if issubclass(kind, Flag):
         name = _name_of(kind)
-        return lambda value: f"{name}[{encode(value.value)}]"
+        return lambda value: f"{name}[{encode(value._value_)}]"
     if issubclass(kind, Enum):
         name = _name_of(kind)
-        return lambda value: f"{name}[{value.name!a}]"
+        return lambda value: f"{name}[{value._name_!a}]"
     if issubclass(kind, Model):
         return _encode_model
     raise UnencodableError(f"an object of the class {_shown(kind)}, which has no encoding")
