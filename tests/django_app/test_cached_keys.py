@@ -15,7 +15,7 @@ from collections import OrderedDict, namedtuple
 from enum import Enum, Flag, IntEnum
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
@@ -154,6 +154,8 @@ EXAMPLES = [
     (Point(1, "a"), f"{HERE}:Point((1,'a'))"),
     (saved(User, 5), "auth.User(5)"),
     (SimpleLazyObject(lambda: saved(User, 5)), "auth.User(5)"),
+    (AnonymousUser(), "django.contrib.auth.models:AnonymousUser()"),
+    (SimpleLazyObject(AnonymousUser), "django.contrib.auth.models:AnonymousUser()"),
     (SimpleLazyObject(lambda: "a"), "'a'"),
 ]
 
@@ -169,8 +171,9 @@ def test_examples(value, text):
 
 def test_examples_differ():
     values = [value for value, _ in EXAMPLES]
-    same = [(Colour.RED, Colour.SCARLET), (saved(User, 5), EXAMPLES[-2][0])]
-    assert len({function.key(value) for value in values}) == len(values) - len(same)
+    # Of RED and SCARLET, of a user, and of an anonymous user, each as it is and as a lazy object.
+    repeated = 3
+    assert len({function.key(value) for value in values}) == len(values) - repeated
 
 
 @pytest.mark.parametrize(
@@ -409,6 +412,7 @@ class TestUnencodable:
             (bytearray(b"1"), "builtins.bytearray"),
             (User(pk=5), "an unsaved auth.User, which has no primary key in the database yet"),
             (saved(User, None), "an unsaved auth.User"),
+            (type("Guest", (AnonymousUser,), {})(), "Guest, which has no encoding"),
             (User.objects, "UserManager"),
             (lambda: 1, "builtins.function"),
             ([1, {"a": (Plain(),)}], f"it is or contains an object of the class {HERE}.Plain"),

@@ -124,13 +124,8 @@ ENCODERS = _Encoders(
 
 def _find_encoder(kind: type) -> Callable[[Any], str]:
     """Returns the function that encodes the instances of a class. Raises `UnencodableError`."""
-    from django.db.models import Model  # noqa: PLC0415 (slow, and only models need it)
-    from django.utils.functional import LazyObject  # noqa: PLC0415
-
     if issubclass(kind, type):
         return _encode_class
-    if issubclass(kind, LazyObject):
-        return _encode_lazy
     if hasattr(kind, "__cache_key__"):
         name = _name_of(kind)
         return lambda value: f"{name}({encode(value.__cache_key__())})"
@@ -141,8 +136,20 @@ def _find_encoder(kind: type) -> Callable[[Any], str]:
     if issubclass(kind, Enum):
         name = _name_of(kind)
         return lambda value: f"{name}[{value._name_!a}]"
+    return _find_encoder_of_django_class(kind)
+
+
+def _find_encoder_of_django_class(kind: type) -> Callable[[Any], str]:
+    from django.db.models import Model  # noqa: PLC0415 (slow, and only models need it)
+    from django.utils.functional import LazyObject  # noqa: PLC0415
+
+    if issubclass(kind, LazyObject):
+        return _encode_lazy
     if issubclass(kind, Model):
         return _encode_model
+    if kind is getattr(sys.modules.get("django.contrib.auth.models"), "AnonymousUser", None):
+        name = _name_of(kind)
+        return lambda value: f"{name}()"
     raise UnencodableError(f"an object of the class {_shown(kind)}, which has no encoding")
 
 
