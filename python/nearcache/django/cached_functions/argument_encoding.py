@@ -163,7 +163,7 @@ def _encode_lazy(value: Any) -> str:
 def _encode_model(value: Any) -> str:
     meta = value._meta
     if value._state.adding or value.pk is None:
-        raise UnencodableError(f"an unsaved {meta.label}, which has no primary key in the database yet")
+        raise UnencodableError(f"an unsaved or deleted {meta.label}, without a primary key in the database")
     return f"{meta.label}({encode(value.pk)})"
 
 
