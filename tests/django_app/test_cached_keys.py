@@ -16,6 +16,7 @@ from enum import Enum, Flag, IntEnum
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
+from django.db import models
 from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
@@ -65,6 +66,15 @@ class Granted(Flag):
         return 0
 
 
+class Größe(Enum):  # noqa: PLC2401
+    KLEIN = 1
+
+
+class Straße(models.Model):  # noqa: PLC2401
+    class Meta:
+        app_label = "orte"
+
+
 class Point:
     def __init__(self, *key):
         self.key = key
@@ -92,6 +102,11 @@ def function(a, *args, **kwargs):
 
 @cached
 def two(a, b):
+    return None
+
+
+@cached
+def größe(a):  # noqa: PLC2401
     return None
 
 
@@ -152,6 +167,8 @@ EXAMPLES = [
     (frozenset({"a"}), "frozenset('a')"),
     (Plain, f"class({HERE}:Plain)"),
     (Point(1, "a"), f"{HERE}:Point((1,'a'))"),
+    (Größe.KLEIN, f"'{HERE}':'Gr\\xf6\\xdfe'['KLEIN']"),
+    (saved(Straße, 5), "'orte.Stra\\xdfe'(5)"),
     (saved(User, 5), "auth.User(5)"),
     (SimpleLazyObject(lambda: saved(User, 5)), "auth.User(5)"),
     (AnonymousUser(), "django.contrib.auth.models:AnonymousUser()"),
@@ -167,6 +184,10 @@ def test_examples(value, text):
         assert function.key(value) != function.key(value + 1)
     else:
         assert encoding(value) == text
+
+
+def test_function_with_a_name_that_is_not_ascii():
+    assert größe.key(1) == f"'{HERE}':'gr\\xf6\\xdfe'(1)"
 
 
 def test_examples_differ():

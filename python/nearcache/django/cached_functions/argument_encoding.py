@@ -146,7 +146,7 @@ def _find_encoder_of_django_class(kind: type) -> Callable[[Any], str]:
     if issubclass(kind, LazyObject):
         return _encode_lazy
     if issubclass(kind, Model):
-        return _encode_model
+        return _model_encoder(kind)
     if kind is getattr(sys.modules.get("django.contrib.auth.models"), "AnonymousUser", None):
         name = _name_of(kind)
         return lambda value: f"{name}()"
@@ -160,11 +160,17 @@ def _encode_lazy(value: Any) -> str:
     return encode(value._wrapped)
 
 
-def _encode_model(value: Any) -> str:
-    meta = value._meta
+def _model_encoder(kind: Any) -> Callable[[Any], str]:
+    label = kind._meta.label
+    shown = label if label.isascii() else ascii(label)
+    return lambda value: f"{shown}({encode(_primary_key(value))})"
+
+
+def _primary_key(value: Any) -> object:
     if value._state.adding or value.pk is None:
-        raise UnencodableError(f"an unsaved or deleted {meta.label}, without a primary key in the database")
-    return f"{meta.label}({encode(value.pk)})"
+        label = value._meta.label
+        raise UnencodableError(f"an unsaved or deleted {label}, without a primary key in the database")
+    return value.pk
 
 
 def _name_of(kind: type) -> str:

@@ -29,7 +29,9 @@ def unique_name(function: Any) -> str:
             f"@cached: several functions may have the name {module}.{name}, and so the same keys: it is a "
             "lambda, or uses variables of the function around it; give @cached a key"
         )
-    return f"{module}:{name}"
+    text = f"{module}:{name}"
+    # Keys are printable ASCII, except for spaces, whatever the arguments are.
+    return text if text.isascii() and text.isprintable() else f"{module!a}:{name!a}"
 
 
 def _is_bound(function: Any) -> bool:
