@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 import types
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -611,6 +613,25 @@ class TestOptions:
     def test_none_is_the_default(self, cache):
         names = ("stale", "refresh", "early", "jitter", "lock_timeout", "store_if", "distributed")
         assert cache.get_or_set("key", lambda: 1, **dict.fromkeys(names)) == 1
+
+    @pytest.mark.parametrize("kind", [Decimal, Fraction])
+    def test_may_be_any_real_number(self, cache, kind):
+        options = {"stale": kind(1), "early": kind(1), "jitter": kind(1) / 2}
+        with leading(cache, **options) as (computation, leader):
+            (waiter,) = waiters(cache, 1, lock_timeout=kind(LONG))
+            assert cache.get_or_set("key", lambda: "own", lock_timeout=kind(0)) == "own"
+            computation.finish()
+            assert {leader.result, waiter.result} <= {"leader's", "own"}
+
+    @pytest.mark.parametrize(
+        ("early", "error"), [("1", TypeError), (object(), TypeError), (float("nan"), ValueError)]
+    )
+    def test_early_is_checked_by_a_hit(self, cache, early, error):
+        cache.set("key", "stored")
+        with pytest.raises(error, match=r"early .*a number, 0 or more"):
+            cache.get_or_set("key", "own", early=early)
+        with pytest.raises(error, match=r"early .*a number, 0 or more"):
+            asyncio.run(cache.aget_or_set("key", "own", early=early))
 
     def test_distributed_has_no_effect_here(self, cache):
         assert cache.get_or_set("key", lambda: 1, distributed=True) == 1

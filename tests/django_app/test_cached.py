@@ -356,8 +356,15 @@ class TestCache:
             assert bare(1) == "found"
         get_or_set.assert_called_once_with(bare.key(1), mock.ANY, DEFAULT_TIMEOUT, None)
 
+    def test_none_is_the_default_of_an_option(self):
+        names = ("stale", "refresh", "early", "jitter", "lock_timeout", "store_if", "distributed")
+        function = cached(key="none:{a}", **dict.fromkeys(names))(lambda a: a)
+        with mock.patch.object(LocalCache, "get_or_set", return_value=0) as get_or_set:
+            function(5)
+        get_or_set.assert_called_once_with("none:5", mock.ANY, DEFAULT_TIMEOUT, None)
+
     def test_options_that_were_given(self):
-        options = {"stale": 5, "refresh": "background", "jitter": 0, "store_if": None}
+        options = {"stale": 5, "refresh": "background", "jitter": 0, "store_if": bool}
         function = cached(timeout=60, version=2, key="k:{a}", **options)(lambda a: [a])
         with mock.patch.object(LocalCache, "get_or_set", return_value="found") as get_or_set:
             assert function(1) == "found"
@@ -799,7 +806,6 @@ class TestRefused:
             ({"early": -1}, ValueError, "early is -1"),
             ({"early": float("nan")}, ValueError, "early is nan"),
             ({"jitter": 1}, ValueError, "jitter is 1"),
-            ({"lock_timeout": None}, TypeError, "lock_timeout is None"),
             ({"store_if": 5}, TypeError, "store_if is 5"),
             ({"distributed": 1}, TypeError, "distributed is 1"),
         ],

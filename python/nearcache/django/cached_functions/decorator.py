@@ -96,14 +96,14 @@ def cached(
     the results cannot be kept, as is true of generators.
     """
     _check_arguments(timeout, key, cache)
-    check_options(options)
+    given = check_options(options)
 
     def decorate(decorated: Any) -> Any:
         is_descriptor = isinstance(decorated, (staticmethod, classmethod))
         function = decorated.__func__ if is_descriptor else decorated
         _check_function(function)
         is_coroutine = iscoroutinefunction(function)
-        code = _code(function, key, is_coroutine, options)
+        code = _code(function, key, is_coroutine, given)
         kind = CachedCoroutineFunction if is_coroutine else CachedFunction
         return kind(decorated, code.compiled(alias=cache, timeout=timeout, version=version))
 

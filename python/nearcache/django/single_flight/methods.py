@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from nearcache import _core
+from nearcache.django.get_or_set_options import check_early
 from nearcache.django.single_flight.call import CURRENT, LEAD, Call, Options, Step
 from nearcache.django.single_flight.flow import get_or_compute, recompute
 from nearcache.django.single_flight.many import ManyCall, get_or_compute_many
@@ -41,7 +42,7 @@ class SingleFlight(_core.Backend, BaseCache):
         """Reads the options of single flight from the settings of a cache. Raises `ImproperlyConfigured`."""
         options = params.get("OPTIONS", {})
         self._get_or_set_options = read_get_or_set(options)
-        self._early = float(self._get_or_set_options.early)
+        self._early = self._get_or_set_options.early
         self._jitter = read_jitter(options)
 
     def _get_or_set(  # noqa: PLR0917 (called by the extension module)
@@ -173,7 +174,7 @@ class AsyncSingleFlight(SingleFlight):
     ) -> Any:
         """Asynchronous ``get_or_set``. Awaits ``default`` if it is, or returns, an awaitable."""
         step = None
-        beta = self._early if early is None else early
+        beta = self._early if early is None else check_early("early", early)
         if beta and not self._overrides_storing():
             step = await self._aget_early(key, version, beta)
             if step is not None and step[0] != LEAD:
