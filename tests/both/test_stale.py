@@ -539,6 +539,19 @@ class TestEarly:
         wait_for_refreshes()
         assert filled.get("key") == "new"
 
+    def test_flight_ends_with_the_error_of_an_option(self, filled):
+        # The error has the traceback, which has the flight.
+        with pytest.raises(TypeError) as raised:
+            filled.get_or_set("key", lambda: "own", stale="5", **self.EARLY)
+        assert filled.get_or_set("key", lambda: "new", **self.EARLY) == "new"
+        assert raised
+
+    def test_flight_of_a_task_ends_with_the_error_of_an_option(self, filled):
+        with pytest.raises(TypeError) as raised:
+            asyncio.run(filled.aget_or_set("key", lambda: "own", stale="5", **self.EARLY))
+        assert filled.get_or_set("key", lambda: "new", **self.EARLY) == "new"
+        assert raised
+
     def test_0_never_computes_early(self, filled, clock):
         clock.advance(999)
         own = Computation("own")

@@ -62,15 +62,30 @@ class SingleFlight(_core.Backend, BaseCache):
             # As Django does: if another caller added the key first, its value is returned.
             self.add(key, default, timeout=timeout, version=version)
             return self.get(key, default, version=version)
-        call = self._call(key, default, timeout, version, given)
+        call = self._call(key, default, timeout, version, given, step)
         if step is None:
             step = self._join(key, version, call.options.stale, CURRENT.get())
         return run(call, get_or_compute(call, step))
 
-    def _call(
-        self, key: Any, default: Any, timeout: Any, version: Any, given: Mapping[str, Any] | None
+    def _call(  # noqa: PLR0917 (those of get_or_set)
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any,
+        version: Any,
+        given: Mapping[str, Any] | None,
+        step: Step | None = None,
     ) -> Call:
-        options, by_methods = self._options(given)
+        """Returns the arguments of a call. If an option is invalid, the step's flight ends, if it has one.
+
+        Otherwise the flight would go on for as long as the traceback of the error exists.
+        """
+        try:
+            options, by_methods = self._options(given)
+        except BaseException:
+            if step is not None:
+                step[1].abandon()
+            raise
         return Call(cast("Backend", self), key, default, timeout, version, options, by_methods)
 
     def _options(self, given: Mapping[str, Any] | None) -> tuple[Options, bool]:
@@ -193,9 +208,9 @@ class AsyncSingleFlight(SingleFlight):
             "distributed": distributed,
         }
         if inspect.isawaitable(default):
-            call = self._call(key, lambda: default, timeout, version, given)
+            call = self._call(key, lambda: default, timeout, version, given, step)
         elif callable(default):
-            call = self._call(key, default, timeout, version, given)
+            call = self._call(key, default, timeout, version, given, step)
         else:
             if step is not None and step[2] is not None:
                 step[1].abandon()
