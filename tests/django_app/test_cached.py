@@ -27,6 +27,7 @@ from django.db.migrations.writer import MigrationWriter
 from django.test import override_settings
 
 from nearcache.django import LocalCache, cache, cached, caches
+from nearcache.django.cached_functions import BoundCachedCoroutineFunction, BoundCachedFunction
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 SETTINGS = {
@@ -629,6 +630,12 @@ class TestMethods:
         assert str(inspect.signature(shop.price)) == "(item, currency='EUR')"
         assert str(inspect.signature(shop.price.key)) == "(item, currency='EUR') -> str"
         assert (shop.price.__name__, shop.price.__self__) == ("price", shop)
+        for method in (shop.price, shop.stock, Shop.cached_class):
+            assert method.__doc__ == method.uncached.__doc__
+            assert method.__module__ == __name__
+        assert inspect.getdoc(shop.price) == "Return a price."
+        assert isinstance(shop.price, BoundCachedFunction)
+        assert isinstance(shop.stock, BoundCachedCoroutineFunction)
         assert shop.price.__func__ is Shop.price is vars(Shop)["price"]
         assert shop.price == shop.price != Shop(1).price
         assert hash(shop.price) == hash(shop.price)

@@ -103,6 +103,10 @@ class _Cached(functools.partial):
         self.uncached = function
         self._decorated = decorated
         self._binds = not isinstance(decorated, (staticmethod, classmethod))
+        # The documentation and module of a bound method are those of its class: attributes of its own would
+        # have to be set at every access to the method.
+        names = {"__slots__": (), "__doc__": self.__doc__, "__module__": self.__module__}
+        self._bound = type(cls._bound.__name__, (cls._bound,), names)
         self.func._cached_function = self
         return self
 
