@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import signal
 import sys
 import threading
 import time
+import types
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -307,6 +311,17 @@ class TestLeader:
         assert asyncio.run(use()) == ["second's"] * 4
         assert len(calls) == 2
 
+    def test_coroutine_that_is_closed_in_another_context_is_replaced_by_a_waiter(self, cache):
+        @types.coroutine
+        def pause():
+            yield
+
+        leader = cache.aget_or_set("key", pause, LONG)
+        contextvars.copy_context().run(leader.send, None)
+        (waiter,) = waiters(cache, 1)
+        leader.close()
+        assert waiter.result == "waiter's"
+
     def test_that_needs_its_own_key_computes_it(self, cache):
         def compute(depth=0):
             return depth if depth == 3 else cache.get_or_set("key", lambda: compute(depth + 1))
@@ -530,6 +545,23 @@ class TestDefault:
             cache.get_or_set("key", lambda: next(iter([])))
         assert cache.get_or_set("key", lambda: "next") == "next"
 
+    @pytest.mark.parametrize("many", [False, True])
+    def test_may_raise_stop_iteration_for_all(self, cache, many):
+        computation = Computation(StopIteration(), held=True)
+        if many:
+            leader = Calling(cache.get_or_set_many, ["key"], lambda keys: computation())
+        else:
+            leader = Calling(cache.get_or_set, "key", computation)
+        assert computation.began.wait(LONG)
+        (thread,) = waiters(cache, 1)
+        wait = wait_for_waits(cache, 1)
+        task = Calling(lambda: asyncio.run(cache.aget_or_set("key", Computation(), lock_timeout=LONG)))
+        wait()
+        computation.finish()
+        # A coroutine cannot raise StopIteration: Python replaces it.
+        outcomes = [type(outcome(one)) for one in (leader, thread, task)]
+        assert outcomes == [StopIteration, StopIteration, RuntimeError]
+
     def test_value_that_cannot_be_pickled_is_an_error_for_all(self, cache):
         with leading(cache) as (computation, leader):
             calls = waiters(cache, 4)
@@ -566,6 +598,11 @@ class TestStoreIf:
     def test_that_raises_is_an_error_of_the_computation(self, cache):
         with pytest.raises(ZeroDivisionError):
             cache.get_or_set("key", lambda: 1, store_if=lambda _: 1 / 0)
+        assert "key" not in cache
+
+    def test_may_raise_stop_iteration(self, cache):
+        with pytest.raises(StopIteration):
+            cache.get_or_set("key", lambda: 1, store_if=lambda _: next(iter([])))
         assert "key" not in cache
 
     def test_may_use_the_cache(self, cache):
@@ -654,6 +691,25 @@ class TestOptions:
     def test_none_is_the_default(self, cache):
         names = ("stale", "refresh", "early", "jitter", "lock_timeout", "store_if", "distributed")
         assert cache.get_or_set("key", lambda: 1, **dict.fromkeys(names)) == 1
+
+    @pytest.mark.parametrize("kind", [Decimal, Fraction])
+    def test_may_be_any_real_number(self, cache, kind):
+        options = {"stale": kind(1), "early": kind(1), "jitter": kind(1) / 2}
+        with leading(cache, **options) as (computation, leader):
+            (waiter,) = waiters(cache, 1, lock_timeout=kind(LONG))
+            assert cache.get_or_set("key", lambda: "own", lock_timeout=kind(0)) == "own"
+            computation.finish()
+            assert {leader.result, waiter.result} <= {"leader's", "own"}
+
+    @pytest.mark.parametrize(
+        ("early", "error"), [("1", TypeError), (object(), TypeError), (float("nan"), ValueError)]
+    )
+    def test_early_is_checked_by_a_hit(self, cache, early, error):
+        cache.set("key", "stored")
+        with pytest.raises(error, match=r"early .*a number, 0 or more"):
+            cache.get_or_set("key", "own", early=early)
+        with pytest.raises(error, match=r"early .*a number, 0 or more"):
+            asyncio.run(cache.aget_or_set("key", "own", early=early))
 
     def test_distributed_has_no_effect_here(self, cache):
         assert cache.get_or_set("key", lambda: 1, distributed=True) == 1

@@ -288,15 +288,16 @@ def failing(error):
     return respond
 
 
-def test_waiters_for_the_same_page_get_the_leader_s_error(cache):
+@pytest.mark.parametrize("error", [ZeroDivisionError, StopIteration])
+def test_waiters_for_the_same_page_get_the_leader_s_error(cache, error):
     site = Site(lambda request, number: HttpResponse("x"))
     view = cache_page(60)(site)
     view(requests.get("/"))
     cache.delete(get_cache_key(requests.get("/"), cache=cache))
-    site._respond = failing(ZeroDivisionError("x"))
+    site._respond = failing(error("x"))
     site._wait = 0.5
     results = at_once(view, several())
-    assert {type(result) for result in results} == {ZeroDivisionError}
+    assert {type(result) for result in results} == {error}
     assert site.calls == 2
 
 
@@ -469,8 +470,9 @@ def test_django_s_decorator_does_not_find_a_stale_page(monkeypatch):
         assert django_cache_page(60)(site)(requests.get("/")).content == b"page 2"
 
 
-def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog):
-    error = ZeroDivisionError("of the view")
+@pytest.mark.parametrize("kind", [ZeroDivisionError, StopIteration])
+def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog, kind):
+    error = kind("of the view")
     site = Site(wait=0)
     view = cache_page(60, stale=60)(site)
     view(requests.get("/?q"))
@@ -595,6 +597,24 @@ def test_a_page_is_rendered_in_the_background(cache, monkeypatch):
         while (page := view(requests.get("/")).content) == b"page 1":
             time.sleep(0.01)
         assert page == b"page 2"
+
+
+def test_a_view_that_ends_its_thread_in_the_background_is_logged(monkeypatch, caplog):
+    def respond(request, number):
+        if number == 2:
+            raise SystemExit
+        return HttpResponse(f"page {number}")
+
+    view = cache_page(60, stale=60, refresh="background")(Site(respond, wait=0))
+    view(requests.get("/"))
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        wait_for_refreshes()
+        (record,) = caplog.records
+        assert record.exc_info[0] is SystemExit
+        assert view(requests.get("/")).content == b"page 1"
+        wait_for_refreshes()
+        assert view(requests.get("/")).content == b"page 3"
 
 
 def test_a_template_response_is_not_rendered_in_the_background(monkeypatch):

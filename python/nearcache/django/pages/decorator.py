@@ -49,7 +49,7 @@ def cache_page(
         "lock_timeout": lock_timeout,
         "distributed": distributed,
     }
-    given = check_options({name: value for name, value in options.items() if value is not None})
+    given = check_options(options)
 
     def decorate(view: Any) -> Any:
         rules = DecoratorRules(view, timeout, cache, key_prefix, given)

@@ -105,7 +105,7 @@ def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFli
     rendering = Rendering(rules, view, request, flight, old)
     if rules.options.refresh == "background" and can_be_rendered_in_background(rules, old.page):
         rendering.request, rendering.has_caller = for_background(request), False
-        if (yield Background(_in_background(rendering))):
+        if (yield Background(_in_background(rendering), rendering.fail_in_background)):
             return rules.served(request, old.page, is_stale=old.is_stale)
         rendering.request, rendering.has_caller = request, True
     return (yield from rendering.run())

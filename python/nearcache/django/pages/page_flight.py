@@ -83,7 +83,7 @@ class PageFlight:
         call = page_call(self._cache, self.place.key)
         Finish(flight, STORED if stored else NOT_STORED).act(call)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Lets the waiters raise an exception. Those for a URL render instead: their pages may be others."""
         if not self.place.is_page:
             self.finish(stored=False)

@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from nearcache.django.pages.effects import Render
 from nearcache.django.pages.page_flight import PageFlight
 from nearcache.django.pages.rules import PageRules
+from nearcache.django.single_flight.run import raised_by
 
 _LOG = logging.getLogger("nearcache")
 
@@ -114,13 +115,18 @@ class Rendering:
             self._log("Refreshing the page %s failed", error)
             return self._hand_out_old_page()
         if self._flight is not None:
-            self._flight.fail(error)
+            self._flight.fail(raised_by(error))
         raise error
 
     def abandon(self) -> None:
         """Lets a waiter lead, because this caller has been cancelled."""
         if self._flight is not None:
             self._flight.abandon()
+
+    def fail_in_background(self, error: BaseException) -> None:
+        """Logs that the page could not be rendered again, and lets another caller lead."""
+        self.abandon()
+        self._log("Refreshing the page %s failed", error)
 
     def _effect(self, render: Callable[[], Any]) -> Render:
         return Render(render, self._flight.flight if self._flight else None)
@@ -158,10 +164,10 @@ class Rendering:
         if self._old is not None and self._rules.backend is not None:
             self._rules.backend.delete(self._old.key)
 
-    def _log(self, message: str, error: Exception | None) -> None:
+    def _log(self, message: str, error: BaseException | None) -> None:
         if self._rules.backend is not None:
             self._rules.backend._count("failed_refreshes")
-        _LOG.error(message, self.request.get_full_path(), exc_info=error)
+        _LOG.error(message, self.request.get_full_path(), exc_info=error and raised_by(error))
 
     def _finish(self, *, stored: bool, remember: bool = False) -> None:
         if self._flight is not None:

@@ -57,10 +57,8 @@ class Options:
 
         Raises `TypeError` or `ValueError`.
         """
-        if not given:
-            return self
-        given = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(self, **check_options(given)) if given else self
+        checked = check_options(given) if given else None
+        return dataclasses.replace(self, **checked) if checked else self
 
 
 @dataclass(slots=True, eq=False)

@@ -148,7 +148,12 @@ class within:  # noqa: N801 (used as a function; faster than a contextlib.contex
 
     def __exit__(self, *raised: object) -> None:
         """Ends the block."""
-        CURRENT.reset(self.token)
+        try:  # noqa: SIM105 (faster than contextlib.suppress)
+            CURRENT.reset(self.token)
+        except ValueError:
+            # The coroutine around the block is closed in another context, where the variable was not set: for
+            # example by the garbage collector, after its event loop has ended.
+            pass
 
 
 @dataclass(slots=True, eq=False)
@@ -211,6 +216,24 @@ class Compute:
         with within(self.flight):
             value = call.default()
             return await value if inspect.isawaitable(value) else value
+
+
+@dataclass(slots=True, eq=False)
+class StoreIf:
+    """Calls ``store_if``; the result is whether to store the value."""
+
+    flight: _core.Flight
+    store_if: Callable[[Any], bool]
+    value: Any
+
+    def act(self, call: Any) -> bool:
+        """See `Effect`."""
+        with within(self.flight):
+            return bool(self.store_if(self.value))
+
+    async def aact(self, call: Any) -> bool:
+        """See `Effect`."""
+        return self.act(call)
 
 
 @dataclass(slots=True, eq=False)
@@ -307,11 +330,12 @@ class Background:
     """Runs a flow that nobody waits for; the result is whether it will be run."""
 
     flow: Generator[Any, Any, Any]
+    on_failure: background.OnFailure
 
     def act(self, call: Any) -> bool:
         """See `Effect`."""
-        return background.start_thread(call, self.flow)
+        return background.start_thread(call, self.flow, self.on_failure)
 
     async def aact(self, call: Any) -> bool:
         """See `Effect`."""
-        return background.start_task(call, self.flow)
+        return background.start_task(call, self.flow, self.on_failure)

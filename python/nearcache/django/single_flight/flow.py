@@ -7,6 +7,7 @@ differ only in how `effects` carries out an effect.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Generator
@@ -25,10 +26,10 @@ from nearcache.django.single_flight.effects import (
     Pause,
     Read,
     Store,
+    StoreIf,
     Wait,
-    within,
 )
-from nearcache.django.single_flight.run import Stopped
+from nearcache.django.single_flight.run import raised_by
 
 _LOG = logging.getLogger("nearcache")
 
@@ -97,7 +98,8 @@ def refresh(call: Call, flight: _core.Flight, old: Old) -> Flow:
     call.cache._count("refreshes")
     if call.options.refresh == "background":
         computing = compute(call, flight, old, has_caller=False)
-        if (yield Background(computing)):
+        on_failure = functools.partial(keep_old, call, call.key)
+        if (yield Background(computing, on_failure)):
             return hand_out(call, old)
     return (yield from compute(call, flight, old))
 
@@ -122,7 +124,7 @@ def compute(
         return (yield from store(call, flight, value, cost, replaces or old is not None))
     except Exception as error:
         if old is None:
-            flight.fail(error.stop if isinstance(error, Stopped) else error)
+            flight.fail(raised_by(error))
             raise
         flight.abandon()
         keep_old(call, call.key, error)
@@ -135,12 +137,7 @@ def compute(
 def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
     """Stores a value and hands it to the waiters; returns the value that the callers get."""
     store_if = call.options.store_if
-    if store_if is None:
-        is_kept = True
-    else:
-        with within(flight):
-            is_kept = store_if(value)
-    if not is_kept:
+    if store_if is not None and not (yield StoreIf(flight, store_if, value)):
         yield Finish(flight, value)
     elif call.by_methods:
         value = yield Store(flight, value, replaces)
@@ -159,11 +156,11 @@ def hand_out(call: Any, old: Old) -> Any:
     return value
 
 
-def keep_old(call: Any, key: Any, error: Exception) -> None:
+def keep_old(call: Any, key: Any, error: BaseException) -> None:
     """Logs that a value could not be computed again, so that the old one is used."""
     call.cache._count("failed_refreshes")
     _LOG.error(
         "nearcache: the value of the key %r could not be computed again; its old value was returned",
         key,
-        exc_info=error,
+        exc_info=raised_by(error),
     )

@@ -19,7 +19,7 @@ from nearcache.django.single_flight.effects import (
     Wait,
 )
 from nearcache.django.single_flight.flow import Flow, hand_out, keep_old, lock, store
-from nearcache.django.single_flight.run import arun, run
+from nearcache.django.single_flight.run import arun, raised_by, run
 
 if TYPE_CHECKING:
     from nearcache.django.backend import Backend
@@ -176,10 +176,15 @@ def _lead_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow
     stale_flights: _Flights = dict(stale)
     for _ in stale:
         call.cache._count("refreshes")
+
+    def on_failure(error: BaseException) -> None:
+        for key in stale:
+            keep_old(call, key, error)
+
     if (
         stale
         and call.options.refresh == "background"
-        and (yield Background(_compute_many(call, stale_flights, {}, has_caller=False)))
+        and (yield Background(_compute_many(call, stale_flights, {}, has_caller=False), on_failure))
     ):
         for key, (_, old) in stale.items():
             del flights[key]
@@ -229,7 +234,7 @@ def _end_all(
     is_raised = any(old is None and key not in found for key, (_, old) in flights.items())
     for key, (flight, old) in flights.items():
         if old is None:
-            flight.fail(error)
+            flight.fail(raised_by(error))
         elif key not in found:
             flight.abandon()
             keep_old(call, key, error)
