@@ -408,6 +408,33 @@ def test_other_caches_have_django_s_behaviour():
         assert [view(requests.get("/")).content for _ in range(2)] == [b"page 1"] * 2
 
 
+class Wrapping(LocalCache):
+    """Stores values in a form of its own."""
+
+    def set(self, key, value, *args, **options):
+        super().set(key, ("wrapped", value), *args, **options)
+
+    def add(self, key, value, *args, **options):
+        return super().add(key, ("wrapped", value), *args, **options)
+
+    def get(self, key, default=None, *args, **options):
+        found = super().get(key, None, *args, **options)
+        return default if found is None else found[1]
+
+
+def test_the_methods_of_a_subclass_store_and_read_pages():
+    with override_settings(
+        CACHES={"default": {"BACKEND": f"{__name__}.Wrapping", "LOCATION": new_location()}}
+    ):
+        site = Site()
+        view = cache_page(60, stale=60, early=10**6)(site)
+        assert contents(at_once(view, several())) == {"page 1"}
+        assert contents(at_once(view, several())) == {"page 1"}
+        assert site.calls == 1
+        caches["default"].delete(get_cache_key(requests.get("/"), cache=caches["default"]))
+        assert contents(at_once(view, several())) == {"page 2"}
+
+
 # Stale pages
 
 

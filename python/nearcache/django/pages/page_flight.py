@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.http.response import HttpResponse, HttpResponseBase
 
 from nearcache.django.single_flight.call import CURRENT, Call, Options
-from nearcache.django.single_flight.effects import Complete, Finish
+from nearcache.django.single_flight.effects import Complete, Finish, within
 
 if TYPE_CHECKING:
     from nearcache import _core
@@ -47,6 +47,12 @@ class PageStore(NamedTuple):
     def complete(self, flight: _core.Flight, key: str, page: HttpResponseBase, timeout: float) -> bool:
         """Ends a flight with a page; returns whether it is stored."""
         call = page_call(self.cache, key, self.options, timeout)
+        if self.cache._overrides_storing():
+            # As `get_or_set` does: the cache's own methods see every page, and may change it.
+            with within(flight):
+                self.cache.set(key, page, timeout)
+            Finish(flight, page).act(call)
+            return True
         return Complete(flight, page, self.cost).act(call)
 
     def store(self, key: str, page: HttpResponseBase, timeout: float) -> bool:

@@ -46,9 +46,9 @@ class PageRules:
 
     @property
     def options(self) -> Options:
-        """Returns the options, with the defaults of the cache."""
+        """Returns the options, with the defaults of the cache. Those without effect in it are 0."""
         backend = self.backend
-        return Options() if backend is None else backend._get_or_set_options.replaced(self.given)
+        return Options() if backend is None else backend._options(self.given)[0]
 
     def find(self, request: HttpRequest) -> HttpResponseBase | None:
         """Returns the stored page for a request, or None."""
@@ -65,7 +65,7 @@ class PageRules:
 
     def _early(self, backend: Backend) -> float:
         beta: float = self.given.get("early", backend._early)
-        return beta
+        return 0 if beta and backend._overrides_storing() else beta
 
     def served(
         self, request: HttpRequest, page: HttpResponseBase, *, is_stale: bool = False
