@@ -359,6 +359,41 @@ def test_waiters_of_a_template_response_wait_until_it_is_rendered():
     assert rendered.calls == 1
 
 
+@pytest.mark.parametrize("prefix", [None, "outer"])
+def test_a_template_response_in_two_decorators_is_rendered_once(prefix):
+    site = Site()
+    inner = cache_page(60)(template_view(site))
+    assert contents(at_once(cache_page(60, key_prefix=prefix)(inner), several())) == {"page 1"}
+    assert contents(at_once(inner, several())) == {"page 1"}
+    assert site.calls == 1
+
+
+SUBCLASSES = []
+
+
+class Registered(TemplateResponse):
+    """A response whose subclasses need a name, and which must be of its own class to be rendered."""
+
+    def __init_subclass__(cls, *, name):
+        SUBCLASSES.append(name)
+
+    def render(self):
+        assert type(self) is Named
+        return super().render()
+
+
+class Named(Registered, name="named"):
+    pass
+
+
+def test_a_template_response_is_rendered_as_one_of_its_own_class():
+    template = engines["django"].from_string("page")
+    view = cache_page(60)(lambda request: Named(request, template))
+    assert view(requests.get("/")).render().content == b"page"
+    assert type(view(requests.get("/"))) is Named
+    assert SUBCLASSES == ["named"]
+
+
 def test_a_template_response_that_is_dropped_keeps_nobody_waiting():
     site = Site(wait=0)
     view = cache_page(60, lock_timeout=10**6)(template_view(site))

@@ -141,7 +141,7 @@ class Rendering:
         """Leaves the flight open until Django renders a `TemplateResponse`, after the view's decorators."""
         response.add_post_render_callback(self.store)
         # Nothing here refers to the response: if it is dropped, so is this object, which ends the flight.
-        vars(response)[_RENDERING] = self
+        vars(response).setdefault(_RENDERING, []).append(self)
         response.__class__ = _deferred_class(response.__class__)
 
     def _hand_out_old_page(self) -> HttpResponseBase:
@@ -175,18 +175,30 @@ def take_rendering(request: HttpRequest) -> Rendering | None:
     return rendering
 
 
-@lru_cache(maxsize=256)
-def _deferred_class(kind: Any) -> Any:
-    """Returns a subclass of a response class whose ``render`` tells the `Rendering` of an error."""
+class _Deferred:
+    """Mixed into the class of a response that is still to be rendered: `Rendering` hears of an error."""
 
-    def render(self: Any) -> Any:
-        """Renders the response, which is then of its own class again, and can be stored."""
-        rendering: Rendering = vars(self).pop(_RENDERING)
-        self.__class__ = kind
+    def __init_subclass__(cls) -> None:
+        """Does not call that of the response's class, which knows nothing of the subclasses made here."""
+
+    def render(self) -> Any:
+        """Renders the response. It is of its own class again before, since it can be stored then."""
+        renderings: list[Rendering] = vars(self)[_RENDERING]
+        # The last one is that of the outermost decorator.
+        rendering = renderings.pop()
+        if not renderings:
+            del vars(self)[_RENDERING]
+            self.__class__ = type(self).__bases__[1]
         return rendering.render(self.render)
 
+
+@lru_cache(maxsize=256)
+def _deferred_class(kind: Any) -> Any:
+    """Returns a subclass of a response class that is `_Deferred`, too."""
+    if issubclass(kind, _Deferred):
+        return kind
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (kind,), {"render": render, **names})
+    return type(kind)(kind.__name__, (_Deferred, kind), names)
 
 
 def for_background(request: HttpRequest) -> HttpRequest:
