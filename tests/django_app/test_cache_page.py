@@ -582,6 +582,51 @@ def test_the_old_page_is_deleted_if_the_view_has_none_any_more(monkeypatch, cach
     assert cache.get(get_cache_key(requests.get("/"), cache=cache)) is None
 
 
+def not_modified(request, number):
+    return HttpResponse(status=304 if request.headers.get("If-None-Match") else 200)
+
+
+@pytest.mark.parametrize("options", [{"stale": 60}, {"early": 10**6}], ids=["stale", "early"])
+def test_the_old_page_stays_if_the_leader_s_client_has_it(monkeypatch, cache, options):
+    view = cache_page(60, **options)(Site(not_modified, wait=0))
+    view(requests.get("/"))
+    key = get_cache_key(requests.get("/"), cache=cache)
+    with later(monkeypatch, 61 if "stale" in options else 30):
+        assert view(requests.get("/", headers={"If-None-Match": '"x"'})).status_code == 304
+        assert not cache.has_key(f"{key}.unstored")
+        assert cache._join(key, None, 60, None)[2] if "stale" in options else cache.has_key(key)
+
+
+def test_a_fresh_page_stays_if_it_cannot_be_rendered_early(cache):
+    site = Site(wait=0)
+    view = cache_page(60, early=10**6)(site)
+    view(requests.get("/"))
+    CLOCK.advance(30)
+    site._respond = lambda request, number: HttpResponse(status=403)
+    assert view(requests.get("/")).status_code == 403
+    assert cache.get(get_cache_key(requests.get("/"), cache=cache)).content == b"page 1"
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_leader_does_not_delete_the_page_that_was_stored_meanwhile(monkeypatch, cache, status):
+    site = Site(wait=0)
+    view = cache_page(60, stale=60)(site)
+    view(requests.get("/"))
+    key = get_cache_key(requests.get("/"), cache=cache)
+
+    def respond(request, number):
+        if number == 2:
+            cache.delete(key)
+            assert view(requests.get("/")).content == b"page 3"
+            return HttpResponse("from old data", status=status)
+        return HttpResponse(f"page {number}")
+
+    site._respond = respond
+    with later(monkeypatch, 61):
+        view(requests.get("/"))
+        assert cache.get(key).content == b"page 3"
+
+
 def test_one_caller_renders_a_page_early(monkeypatch):
     site = Site()
     view = cache_page(60, early=10**6)(site)

@@ -41,7 +41,7 @@ def respond(rules: PageRules, view: View, request: HttpRequest, elected: Any) ->
     if elected is not None and backend is not None:
         key, flight, page = elected
         page_flight = PageFlight(backend, Place(key, True), flight)
-        return _refresh(rules, view, request, page_flight, OldPage(key, page, is_stale=False))
+        return _refresh(rules, view, request, page_flight, OldPage(page, is_stale=False))
     if backend is None or not vars(request).get("_cache_update_cache"):
         return Rendering(rules, view, request).run()
     return _miss(rules, view, request, backend)
@@ -59,7 +59,7 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
         if kind == LEAD:
             flight = PageFlight(backend, place, subject)
             if old is not None:
-                return (yield from _refresh(rules, view, request, flight, OldPage(place.key, old[0], True)))
+                return (yield from _refresh(rules, view, request, flight, OldPage(old[0], is_stale=True)))
             return (yield from _lead(rules, view, request, backend, flight))
         if isinstance(subject, HttpResponseBase):
             if kind == STALE:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 # What the waiters of a flight get that has no page for them.
 STORED = "stored"
 NOT_STORED = "not stored"
-# For so many seconds nobody waits for a page that was not stored.
-REMEMBERED_SECONDS = 10
+# For so many seconds nobody waits for a page that was not stored: the second number is for errors. It gives
+# the waiters in other processes the time to see that nobody stores the page, and keeps the notes of a client
+# that asks for many URLs that do not exist from filling the cache.
+UNSTORED_SECONDS, ERROR_SECONDS = 10, 1
 
 
 class Place(NamedTuple):
@@ -79,20 +81,33 @@ class PageFlight:
         self.flight = None
         return is_stored
 
-    def finish(self, *, stored: bool, remember: bool = False) -> None:
-        """Tells the waiters whether a page was stored. With ``remember``, later callers do not wait."""
+    def finish(self, *, stored: bool) -> None:
+        """Tells the waiters whether a page was stored."""
+        flight = self._take()
+        if flight is not None:
+            self._finish(flight, STORED if stored else NOT_STORED)
+
+    def refuse(self, seconds: float, *, delete: bool = False) -> None:
+        """Tells the waiters that no page is stored. For some seconds, later callers do not wait.
+
+        With ``delete``, deletes the old page, unless another caller has written or deleted it meanwhile.
+        """
         flight = self._take()
         if flight is None:
             return
-        if remember:
-            self._cache.set(self.place.unstored_key, True, REMEMBERED_SECONDS)
-        call = page_call(self._cache, self.place.key)
-        Finish(flight, STORED if stored else NOT_STORED).act(call)
+        # Before the flight ends, so that whoever leads the next one finds it.
+        self._note_unstored(seconds)
+        if not delete:
+            self._finish(flight, NOT_STORED)
+        elif Complete(flight, NOT_STORED, 0).act(page_call(self._cache, self.place.key, timeout=0)):
+            # A value that has expired takes the place of the old page. In a TieredCache, a stale one is kept
+            # beside it.
+            self._cache.delete(self.place.key)
 
     def fail(self, error: Exception) -> None:
         """Lets the waiters raise an exception. Those for a URL render instead: their pages may be others."""
         if not self.place.is_page:
-            self.finish(stored=False)
+            self.refuse(ERROR_SECONDS)
         flight = self._take()
         if flight is not None:
             flight.fail(error)
@@ -102,6 +117,12 @@ class PageFlight:
         flight = self._take()
         if flight is not None:
             flight.abandon()
+
+    def _note_unstored(self, seconds: float) -> None:
+        self._cache.set(self.place.unstored_key, True, seconds)
+
+    def _finish(self, flight: _core.Flight, value: str) -> None:
+        Finish(flight, value).act(page_call(self._cache, self.place.key))
 
     def _take(self) -> _core.Flight | None:
         flight, self.flight = self.flight, None

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Generator
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
@@ -15,7 +16,7 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 
 from nearcache.django.pages.effects import Render
-from nearcache.django.pages.page_flight import PageFlight
+from nearcache.django.pages.page_flight import ERROR_SECONDS, UNSTORED_SECONDS, PageFlight
 from nearcache.django.pages.rules import PageRules
 
 _LOG = logging.getLogger("nearcache")
@@ -23,7 +24,6 @@ _LOG = logging.getLogger("nearcache")
 # The exceptions that Django turns into responses with a status of 400 to 404. They are answers to one
 # request, for which another one may get a page.
 ANSWERS = (BadRequest, Http404, MultiPartParserError, PermissionDenied, SuspiciousOperation)
-SERVER_ERROR = 500
 # The attribute of a response that is still to be rendered, or of a request whose response is still to be
 # stored.
 _RENDERING = "_nearcache_rendering"
@@ -35,7 +35,6 @@ View = Callable[[HttpRequest], Any]
 class OldPage(NamedTuple):
     """A page that is handed out while it is rendered again, or if that fails."""
 
-    key: str
     page: HttpResponseBase
     is_stale: bool
 
@@ -95,18 +94,17 @@ class Rendering:
             return self._hand_out_old_page()
         cost = time.perf_counter() - self._begin
         response, stored = (rules or self._rules).store(self.request, response, self._flight, cost)
-        # After an error, the next caller leads again.
-        is_answer = response.status_code < SERVER_ERROR
-        if not stored and is_answer:
-            self._delete_old_page()
-        self._finish(stored=stored, remember=not stored and is_answer)
+        if stored or response.status_code == HTTPStatus.NOT_MODIFIED:
+            # "Not modified" is for this client, and says nothing of the page.
+            self._finish(stored=stored)
+        else:
+            self._refuse(response.status_code)
         return response
 
     def fail(self, error: Exception) -> HttpResponseBase:
         """Returns the old page if there is one; otherwise raises the error of the view."""
         if isinstance(error, ANSWERS):
-            self._delete_old_page()
-            self._finish(stored=False, remember=True)
+            self._refuse(HTTPStatus.NOT_FOUND)
             raise error
         if self._old is not None:
             self._log("Refreshing the page %s failed", error)
@@ -125,7 +123,7 @@ class Rendering:
 
     def _has_failed(self, response: HttpResponseBase) -> bool:
         """Returns whether to hand out the old page instead of a response. Logs it if so."""
-        has_failed = response.status_code >= SERVER_ERROR and self._old is not None
+        has_failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and self._old is not None
         if has_failed:
             self._log(f"Refreshing the page %s failed: status {response.status_code}", None)
         return has_failed
@@ -149,19 +147,27 @@ class Rendering:
         self._finish(stored=False)
         return self._rules.served(self.request, self._old.page, is_stale=self._old.is_stale)
 
-    def _delete_old_page(self) -> None:
-        """Deletes the old page, because the view now gives a response that must not be stored."""
-        if self._old is not None and self._rules.backend is not None:
-            self._rules.backend.delete(self._old.key)
+    def _refuse(self, status: int) -> None:
+        """Ends the flight without a page, because the view gives a response that must not be stored.
+
+        A stale page is deleted then. A fresh one stays: it was to be rendered early.
+        """
+        if self._flight is None:
+            return
+        if self._old is not None and not self._old.is_stale:
+            self._flight.finish(stored=False)
+        else:
+            seconds = ERROR_SECONDS if status >= HTTPStatus.BAD_REQUEST else UNSTORED_SECONDS
+            self._flight.refuse(seconds, delete=self._old is not None)
 
     def _log(self, message: str, error: Exception | None) -> None:
         if self._rules.backend is not None:
             self._rules.backend._count("failed_refreshes")
         _LOG.error(message, self.request.get_full_path(), exc_info=error)
 
-    def _finish(self, *, stored: bool, remember: bool = False) -> None:
+    def _finish(self, *, stored: bool) -> None:
         if self._flight is not None:
-            self._flight.finish(stored=stored, remember=remember)
+            self._flight.finish(stored=stored)
 
 
 def is_rendered(response: Any) -> bool:
