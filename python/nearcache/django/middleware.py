@@ -45,7 +45,8 @@ class UpdateCacheMiddleware(PageRules, django_cache.UpdateCacheMiddleware):  # t
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         try:
             response: Any = await cast("Any", self.get_response(request))
-            return self._update(request, response)
+            updated: HttpResponseBase = await self.acall(self._update, request, response)
+            return updated
         finally:
             _end_flight(request)
 
@@ -73,7 +74,7 @@ class _FindingMiddleware(PageRules):
         return run(self, respond(self, self.get_response, request, elected))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        page, elected = self.find_early(request)
+        page, elected = await self.afind_early(request)
         if page is not None and elected is None:
             return page
         response: HttpResponseBase = await arun(self, respond(self, self.get_response, request, elected))

@@ -14,6 +14,7 @@
   store reaches only the request that it was made for, and so does one that varies.
 - If nothing was stored in a flight, all its waiters render at once. None of them leads another flight, so
   they never render one after the other.
+- A task uses a cache that may wait for a server only in a thread.
 - A flight ends however its leader ends: when it returns, raises, is cancelled, or drops a response that is
   still to be rendered.
 """

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from nearcache.django.backend import Backend
-from nearcache.django.pages.effects import JoinPage
+from nearcache.django.pages.effects import JoinPage, UseCache
 from nearcache.django.pages.page_flight import NOT_STORED, PageFlight, Place
 from nearcache.django.pages.rendering import (
     ANSWERS,
@@ -52,8 +52,8 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
     options = rules.options
     deadline = time.monotonic() + options.lock_timeout
     for _ in range(MOST_FLIGHTS):
-        place = rules.place(request, backend)
-        if backend.has_key(place.unstored_key):
+        place = yield UseCache(lambda: rules.place(request, backend))
+        if place is None:
             break
         kind, subject, old = yield from _join(backend, place, options, deadline)
         if kind == LEAD:
@@ -67,7 +67,7 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
             return rules.served(request, subject, is_stale=kind == STALE)
         if subject == NOT_STORED:
             break
-        page = rules.find(request)
+        page: HttpResponseBase | None = yield UseCache(lambda: rules.find(request))
         if page is not None:
             return page
     return (yield from Rendering(rules, view, request).run())
@@ -84,10 +84,15 @@ def _join(backend: Backend, place: Place, options: Options, deadline: float) -> 
 
 def _lead(rules: PageRules, view: View, request: HttpRequest, backend: Backend, flight: PageFlight) -> Flow:
     """Renders a page, unless another process has, or has found that it is not stored."""
+    place = flight.place
+
+    def look_again() -> tuple[Any, bool]:
+        page = None if place.is_page else rules.find(request)
+        return page, page is None and backend.has_key(place.unstored_key)
+
     rendering = Rendering(rules, view, request, flight)
     try:
-        page = None if flight.place.is_page else rules.find(request)
-        is_unstored = page is None and backend.has_key(flight.place.unstored_key)
+        page, is_unstored = yield UseCache(look_again)
     except BaseException:
         flight.abandon()
         raise

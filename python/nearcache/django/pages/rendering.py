@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Generator
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 
-from nearcache.django.pages.effects import Render
+from nearcache.django.pages.effects import Render, UseCache
 from nearcache.django.pages.page_flight import ERROR_SECONDS, UNSTORED_SECONDS, PageFlight
 from nearcache.django.pages.rules import PageRules
 
@@ -72,11 +72,13 @@ class Rendering:
             if self._rules.stores_later:
                 return self._hand_over(response)
             if is_rendered(response):
-                return self.store(response)
+                response = yield UseCache(lambda: self.store(response))
+                return response
             self._defer(response)
             return response
         except Exception as error:
-            return self.fail(error)
+            old: HttpResponseBase = yield UseCache(partial(self.fail, error))
+            return old
         except BaseException:
             self.abandon()
             raise
