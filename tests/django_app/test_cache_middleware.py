@@ -1,6 +1,7 @@
 """The cache middleware for a whole site renders a page once, and stores what Django's would store."""
 
 import asyncio
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,14 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.http import HttpResponse
 from django.template import engines
 from django.template.response import TemplateResponse
-from django.test import AsyncClient, Client, override_settings
+from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 from django.utils.asyncio import async_unsafe
 from django.utils.deprecation import MiddlewareMixin
 from django.views.decorators.cache import cache_control
 
 from nearcache.django import LocalCache
+from nearcache.django.middleware import FetchFromCacheMiddleware
 from support.caches import new_location
 
 CALLERS = 12
@@ -174,6 +176,17 @@ def test_the_single_class():
         assert contents(at_once("/plain")) == {"page 1"}
         assert contents(gather("/asynchronous")) == {"page 2"}
     assert CALLS.count == 2
+
+
+def test_a_request_that_is_dropped_keeps_nobody_waiting():
+    fetch = FetchFromCacheMiddleware(lambda request: HttpResponse("x"))
+    gc.disable()
+    try:
+        for _ in range(2):
+            fetch(RequestFactory().get("/"))
+    finally:
+        gc.enable()
+    assert caches["default"].stats().waits == 0
 
 
 class MayWait:

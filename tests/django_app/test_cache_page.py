@@ -22,6 +22,8 @@ from django.views.decorators.cache import cache_page as django_cache_page
 from django.views.decorators.vary import vary_on_cookie, vary_on_headers
 
 from nearcache.django import LocalCache, SharedCache, cache_page, location
+from nearcache.django.single_flight import background
+from nearcache.django.single_flight.run import run
 from support.caches import new_location
 from support.manual_clock import CLOCK
 
@@ -402,6 +404,19 @@ def test_a_template_response_that_is_dropped_keeps_nobody_waiting():
     assert view(requests.get("/")).render().content == b"page 2"
 
 
+def test_if_a_template_response_is_dropped_one_waiter_leads(cache):
+    site = Site(wait=0)
+    view = cache_page(60, lock_timeout=10**6)(template_view(site))
+    leader = requests.get("/")
+    response = view(leader)
+    with ThreadPoolExecutor(CALLERS) as pool:
+        waiters = [pool.submit(lambda request: view(request).render().content, one) for one in several()]
+        while cache.stats().waits < CALLERS:
+            time.sleep(0.01)
+        del response
+        assert {waiter.result(SECONDS) for waiter in waiters} == {b"page 2"}
+
+
 def test_an_error_in_a_template_keeps_nobody_waiting():
     template = engines["django"].from_string("{{ value }}")
     site = Site(failing(ZeroDivisionError))
@@ -681,6 +696,33 @@ def test_a_template_response_is_not_rendered_in_the_background(monkeypatch):
     view(requests.get("/")).render()
     with later(monkeypatch, 61):
         assert view(requests.get("/")).render().content == b"page 2"
+
+
+def test_a_template_response_that_takes_the_place_of_a_page_is_rendered_by_the_next_request(monkeypatch):
+    site = Site(wait=0)
+    options = {"stale": 60, "refresh": "background"}
+    cache_page(60, **options)(site)(requests.get("/"))
+    monkeypatch.setattr(background, "start_thread", lambda call, flow: run(call, flow) or True)
+    view = cache_page(60, **options)(template_view(site))
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        assert [view(requests.get("/")).render().content for _ in range(2)] == [b"page 3"] * 2
+
+
+def test_the_cost_of_a_page_does_not_include_the_wait_for_a_thread(monkeypatch, cache):
+    def start(call, flow):
+        time.sleep(0.5)
+        run(call, flow)
+        return True
+
+    monkeypatch.setattr(background, "start_thread", start)
+    view = cache_page(60, stale=60, refresh="background")(Site(wait=0))
+    view(requests.get("/"))
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        cache.reset_stats()
+        assert view(requests.get("/")).content == b"page 2"
+    assert cache.stats().time_saved < 0.5
 
 
 def test_options_have_the_cache_s_defaults(monkeypatch):

@@ -119,10 +119,12 @@ def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFli
 def _in_background(rendering: Rendering) -> Generator[Any, Any, None]:
     """Renders a page that nobody waits for."""
     try:
-        yield from rendering.run()
+        response = yield from rendering.run()
     except ANSWERS:
         # There is no page any more, and the old one is deleted; the next request gets this answer.
         return
+    if not is_rendered(response):
+        yield UseCache(rendering.give_up)
 
 
 def can_be_rendered_in_background(rules: PageRules, page: Any) -> bool:

@@ -85,23 +85,26 @@ class PageFlight:
         """Tells the waiters whether a page was stored."""
         flight = self._take()
         if flight is not None:
-            self._finish(flight, STORED if stored else NOT_STORED)
+            Finish(flight, STORED if stored else NOT_STORED).act(page_call(self._cache, self.place.key))
 
     def refuse(self, seconds: float, *, delete: bool = False) -> None:
         """Tells the waiters that no page is stored. For some seconds, later callers do not wait.
 
-        With ``delete``, deletes the old page, unless another caller has written or deleted it meanwhile.
+        With ``delete``, deletes the old page, too.
         """
-        flight = self._take()
-        if flight is None:
+        if self.flight is None:
             return
         # Before the flight ends, so that whoever leads the next one finds it.
-        self._note_unstored(seconds)
-        if not delete:
-            self._finish(flight, NOT_STORED)
-        elif Complete(flight, NOT_STORED, 0).act(page_call(self._cache, self.place.key, timeout=0)):
-            # A value that has expired takes the place of the old page. In a TieredCache, a stale one is kept
-            # beside it.
+        self._cache.set(self.place.unstored_key, True, seconds)
+        if delete:
+            self.delete_page()
+        self.finish(stored=False)
+
+    def delete_page(self) -> None:
+        """Deletes the old page, unless another caller has written or deleted it meanwhile."""
+        # A value that has expired takes the place of the old page, if the flight is current. In a
+        # TieredCache, a stale page is kept beside it.
+        if self._complete(NOT_STORED):
             self._cache.delete(self.place.key)
 
     def fail(self, error: Exception) -> None:
@@ -118,11 +121,11 @@ class PageFlight:
         if flight is not None:
             flight.abandon()
 
-    def _note_unstored(self, seconds: float) -> None:
-        self._cache.set(self.place.unstored_key, True, seconds)
-
-    def _finish(self, flight: _core.Flight, value: str) -> None:
-        Finish(flight, value).act(page_call(self._cache, self.place.key))
+    def _complete(self, value: str) -> bool:
+        """Hands a value to the waiters that has expired; returns whether the flight was current."""
+        flight = self._take()
+        call = page_call(self._cache, self.place.key, timeout=0)
+        return flight is not None and Complete(flight, value, 0).act(call)
 
     def _take(self) -> _core.Flight | None:
         flight, self.flight = self.flight, None

@@ -56,14 +56,15 @@ class Rendering:
         self.request = request
         self._flight = flight
         self._old = old
-        self._begin = time.perf_counter()
+        self._begin = 0.0
 
     def __del__(self) -> None:
-        """Ends the flight of a response that was dropped before it was rendered."""
-        self._finish(stored=False)
+        """Lets a waiter lead if the response was dropped before it was rendered."""
+        self.abandon()
 
     def run(self) -> Flow:
         """Calls the view; returns its response, or the old page if it failed."""
+        self._begin = time.perf_counter()
         if self._old is not None:
             # Django's middleware has found a page, so that it would not store another one.
             self.request._cache_update_cache = True  # type: ignore[attr-defined]
@@ -120,6 +121,11 @@ class Rendering:
         if self._flight is not None:
             self._flight.abandon()
 
+    def give_up(self) -> None:
+        """Deletes the old page: its view now gives a `TemplateResponse`, which only a request can render."""
+        if self._flight is not None:
+            self._flight.delete_page()
+
     def _effect(self, render: Callable[[], Any]) -> Render:
         return Render(render, self._flight.flight if self._flight else None)
 
@@ -135,6 +141,8 @@ class Rendering:
         if self._has_failed(response):
             return self._hand_out_old_page()
         vars(self.request)[_RENDERING] = self
+        # Nothing here refers to the request: if it is dropped, so is this object, which ends the flight.
+        del self.request
         return response
 
     def _defer(self, response: Any) -> None:
@@ -180,6 +188,8 @@ def is_rendered(response: Any) -> bool:
 def take_rendering(request: HttpRequest) -> Rendering | None:
     """Returns what `Rendering` left in a request to be stored, once."""
     rendering: Rendering | None = vars(request).pop(_RENDERING, None)
+    if rendering is not None:
+        rendering.request = request
     return rendering
 
 
