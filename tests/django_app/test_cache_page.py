@@ -6,8 +6,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from decimal import Decimal
 
 import pytest
+from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, StreamingHttpResponse
@@ -40,7 +42,7 @@ requests = RequestFactory()
 def cache(request, monkeypatch, clock):
     """Configure a cache for pages and return it. Its clock stands still."""
     clock.now = time.time()
-    settings = {
+    params = {
         "BACKEND": BACKENDS[request.param],
         "LOCATION": new_location(),
         "OPTIONS": {"CLOCK": clock.path},
@@ -48,9 +50,9 @@ def cache(request, monkeypatch, clock):
     if request.param is SharedCache:
         monkeypatch.setattr(location, "SHARED_MEMORY", request.getfixturevalue("shared_memory"))
         # A process never closes its files, so all tests use one.
-        settings["LOCATION"] = "pages"
-        settings["OPTIONS"]["MAX_MEMORY"] = "8MB"
-    with override_settings(CACHES={"default": settings}, TEMPLATES=TEMPLATES, ALLOWED_HOSTS=["testserver"]):
+        params["LOCATION"] = "pages"
+        params["OPTIONS"]["MAX_MEMORY"] = "8MB"
+    with override_settings(CACHES={"default": params}, TEMPLATES=TEMPLATES, ALLOWED_HOSTS=["testserver"]):
         yield caches["default"]
         caches["default"].clear()
         caches["default"].reset_stats()
@@ -726,13 +728,13 @@ def test_the_cost_of_a_page_does_not_include_the_wait_for_a_thread(monkeypatch, 
 
 
 def test_options_have_the_cache_s_defaults(monkeypatch):
-    settings = {
+    params = {
         "BACKEND": BACKENDS[LocalCache],
         "LOCATION": new_location(),
         "OPTIONS": {"CLOCK": CLOCK.path, "GET_OR_SET": {"stale": 60}},
     }
     site = Site(wait=0)
-    with override_settings(CACHES={"default": settings}):
+    with override_settings(CACHES={"default": params}):
         view = cache_page(60)(site)
         view(requests.get("/"))
         site._respond = failing(ZeroDivisionError)
@@ -756,6 +758,36 @@ def test_a_page_that_is_deleted_while_it_is_rendered_is_not_stored(cache):
     site._respond = respond
     assert view(requests.get("/")).content == b"old"
     assert cache.get(key) is None
+
+
+def test_a_page_is_not_stored_if_the_cache_is_cleared_while_it_is_rendered(cache):
+    site = Site(lambda request, number: HttpResponse("old" if number > 1 or cache.clear() else "new"), wait=0)
+    view = cache_page(60)(site)
+    view(requests.get("/"))
+    assert get_cache_key(requests.get("/"), cache=cache) is not None
+    assert cache.get(get_cache_key(requests.get("/"), cache=cache)) is None
+
+
+def test_the_list_of_headers_outlives_the_stale_page(cache):
+    params = settings.CACHES["default"]
+    jittered = {**params, "OPTIONS": {**params["OPTIONS"], "JITTER": 0.9}}
+    with override_settings(CACHES={"default": jittered}):
+        for number in range(50):
+            path = f"/{number}"
+            cache_page(600, stale=300)(Site(wait=0))(requests.get(path))
+    lists = [key for key in caches["default"].keys("*") if "cache_header" in key]
+    assert len(lists) == 50
+    assert min(map(caches["default"].ttl, lists)) >= 960
+
+
+def test_a_page_with_a_negative_timeout_leaves_nothing(cache):
+    cache_page(-1)(Site(wait=0))(requests.get("/"))
+    assert cache.keys("*") == []
+
+
+def test_times_of_several_types(cache):
+    view = cache_page(60.5, stale=Decimal(5))(Site(wait=0))
+    assert [view(requests.get("/")).content for _ in range(2)] == [b"page 1"] * 2
 
 
 # Asynchronous views

@@ -112,6 +112,23 @@ def test_processes_do_not_wait_one_after_the_other_for_what_is_not_stored(calls,
     assert calls.stat().st_size == PROCESSES * THREADS
 
 
+def test_nobody_waits_for_a_page_that_is_too_large_for_the_file():
+    everyone = None
+
+    @cache_page(60, lock_timeout=10**6)
+    def view(request):
+        if everyone is not None:
+            everyone.wait(SECONDS)
+        return HttpResponse(bytes(3_000_000))
+
+    view(requests.get("/"))
+    view(requests.get("/"))
+    everyone = threading.Barrier(THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
+        responses = list(pool.map(lambda _: view(requests.get("/")), range(THREADS)))
+    assert {len(response.content) for response in responses} == {3_000_000}
+
+
 def test_a_leader_that_is_killed_keeps_no_other_process_waiting(calls):
     @cache_page(60, lock_timeout=10**6)
     def view(request):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.http.response import HttpResponse, HttpResponseBase
 
+from nearcache.django.shared import SharedCache
 from nearcache.django.single_flight.call import CURRENT, Call, Options
 from nearcache.django.single_flight.effects import Complete, Finish, within
 
@@ -62,6 +63,18 @@ class PageStore(NamedTuple):
         _, flight, _ = self.cache._overtake(key, None, CURRENT.get())
         return self.complete(flight, key, page, timeout)
 
+    def is_too_large(self, key: str, page: HttpResponseBase) -> bool:
+        """Returns whether the file of a SharedCache has no room for a page.
+
+        Finds out by storing it under another key. Processes would render it one after the other.
+        """
+        if not isinstance(self.cache, SharedCache):
+            return False
+        trial = f"{key}.trial"
+        is_stored = self.cache.add(trial, page, ERROR_SECONDS)
+        self.cache.delete(trial)
+        return not is_stored
+
 
 class PageFlight:
     """A flight that the caller leads. Each method ends it, or does nothing if it has ended."""
@@ -79,7 +92,21 @@ class PageFlight:
         # If this raises, the flight goes on, until `fail`.
         is_stored = store.complete(self.flight, self.place.key, page, timeout)
         self.flight = None
+        if not is_stored and store.is_too_large(self.place.key, page):
+            self._cache.set(self.place.unstored_key, True, UNSTORED_SECONDS)
         return is_stored
+
+    def confirm(self, key: str) -> bool:
+        """Ends the flight, for which a page was stored under another key; returns whether it stays there.
+
+        If the flight is not current, the cache was cleared, or another caller leads: the page is deleted.
+        """
+        if self.flight is None or self._cache._overrides_storing():
+            return True
+        is_current = self._complete(STORED)
+        if not is_current:
+            self._cache.delete(key)
+        return is_current
 
     def finish(self, *, stored: bool) -> None:
         """Tells the waiters whether a page was stored."""
