@@ -16,8 +16,9 @@ from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.template import engines
 from django.template.response import TemplateResponse
 from django.test import RequestFactory, override_settings
-from django.utils.cache import get_cache_key
+from django.utils.cache import get_cache_key, patch_cache_control
 from django.utils.decorators import method_decorator
+from django.utils.http import http_date, parse_http_date
 from django.views import View
 from django.views.decorators.cache import cache_control
 from django.views.decorators.cache import cache_page as django_cache_page
@@ -296,8 +297,14 @@ def test_waiters_for_the_same_page_get_the_leader_s_error(cache):
     view = cache_page(60)(site)
     view(requests.get("/"))
     cache.delete(get_cache_key(requests.get("/"), cache=cache))
-    site._respond = failing(ZeroDivisionError("x"))
-    site._wait = 0.5
+    before = cache.stats().waits
+
+    def fail_when_all_wait(request, number):
+        while cache.stats().waits < before + CALLERS - 1:
+            time.sleep(0.01)
+        raise ZeroDivisionError
+
+    site._respond = fail_when_all_wait
     results = at_once(view, several())
     assert {type(result) for result in results} == {ZeroDivisionError}
     assert site.calls == 2
@@ -530,6 +537,24 @@ def test_browsers_do_not_keep_a_stale_page(monkeypatch):
         assert int(page["Age"]) in {65, 66}
 
 
+def test_no_header_of_the_view_lets_browsers_keep_a_stale_page(monkeypatch):
+    tomorrow = time.time() + 86400
+
+    def respond(request, number):
+        if number == 2:
+            raise ZeroDivisionError
+        response = HttpResponse("x", headers={"Expires": http_date(tomorrow)})
+        patch_cache_control(response, public=True, s_maxage=600, stale_while_revalidate=600, immutable=True)
+        return response
+
+    view = cache_page(60, stale=60)(Site(respond, wait=0))
+    assert "s-maxage=600" in view(requests.get("/"))["Cache-Control"]
+    with later(monkeypatch, 65):
+        page = view(requests.get("/"))
+        assert page["Cache-Control"] == "public, max-age=0"
+        assert parse_http_date(page["Expires"]) <= time.time()
+
+
 def test_a_page_is_not_handed_out_after_its_stale_time(monkeypatch):
     site = Site(wait=0)
     view = cache_page(60, stale=30)(site)
@@ -556,7 +581,7 @@ def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog):
         assert view(requests.get("/?q")).content == b"page 1"
     (record,) = caplog.records
     assert record.exc_info[1] is error
-    assert record.getMessage() == "Refreshing the page /?q failed"
+    assert record.getMessage() == "nearcache: refreshing the page / failed"
 
 
 def test_the_old_page_is_handed_out_if_the_view_returns_an_error(monkeypatch, caplog):
@@ -566,7 +591,9 @@ def test_the_old_page_is_handed_out_if_the_view_returns_an_error(monkeypatch, ca
     site._respond = lambda request, number: HttpResponse(status=503)
     with later(monkeypatch, 61), caplog.at_level(logging.ERROR, "nearcache"):
         assert view(requests.get("/")).content == b"page 1"
-    assert [record.getMessage() for record in caplog.records] == ["Refreshing the page / failed: status 503"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "nearcache: refreshing the page / failed: status 503"
+    ]
 
 
 def test_the_old_page_is_handed_out_if_its_template_fails(monkeypatch, caplog):
@@ -583,7 +610,7 @@ def test_the_old_page_is_handed_out_if_its_template_fails(monkeypatch, caplog):
     view(requests.get("/")).render()
     with later(monkeypatch, 61):
         assert [view(requests.get("/")).render().content for _ in range(3)] == [b"1", b"3", b"3"]
-    assert [record.getMessage() for record in caplog.records] == ["Refreshing the page / failed"]
+    assert [record.getMessage() for record in caplog.records] == ["nearcache: refreshing the page / failed"]
 
 
 @pytest.mark.parametrize("gone", [failing(Http404()), lambda request, number: HttpResponse(status=410)])

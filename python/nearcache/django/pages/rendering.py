@@ -110,7 +110,7 @@ class Rendering:
             self._refuse(HTTPStatus.NOT_FOUND)
             raise error
         if self._old is not None:
-            self._log("Refreshing the page %s failed", error)
+            self._log("nearcache: refreshing the page %s failed", error)
             return self._hand_out_old_page()
         if self._flight is not None:
             self._flight.fail(error)
@@ -133,7 +133,7 @@ class Rendering:
         """Returns whether to hand out the old page instead of a response. Logs it if so."""
         has_failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and self._old is not None
         if has_failed:
-            self._log(f"Refreshing the page %s failed: status {response.status_code}", None)
+            self._log(f"nearcache: refreshing the page %s failed: status {response.status_code}", None)
         return has_failed
 
     def _hand_over(self, response: HttpResponseBase) -> HttpResponseBase:
@@ -173,7 +173,8 @@ class Rendering:
     def _log(self, message: str, error: Exception | None) -> None:
         if self._rules.backend is not None:
             self._rules.backend._count("failed_refreshes")
-        _LOG.error(message, self.request.get_full_path(), exc_info=error)
+        # Without the query string, which may have a token.
+        _LOG.error(message, self.request.path, exc_info=error)
 
     def _finish(self, *, stored: bool) -> None:
         if self._flight is not None:

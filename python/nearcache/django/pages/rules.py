@@ -11,10 +11,11 @@ from django.core.cache import caches
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.cache import CacheMiddleware
-from django.utils.cache import get_cache_key, patch_cache_control
+from django.utils.cache import get_cache_key
 
 from nearcache.django.backend import Backend
 from nearcache.django.local import LocalCache
+from nearcache.django.pages.expire import expire
 from nearcache.django.pages.page_access import EarlyReader, HeaderReader, OnePage, PageWriter
 from nearcache.django.pages.page_flight import PageFlight, PageStore, Place
 from nearcache.django.shared import SharedCache
@@ -91,7 +92,7 @@ class PageRules:
         """Returns a page as Django does. Browsers and proxies do not keep it if it is stale."""
         self._with(OnePage(page)).process_request(request)
         if is_stale:
-            patch_cache_control(page, max_age=0)
+            expire(page)
         return page
 
     def store(
