@@ -189,6 +189,26 @@ def test_a_request_that_is_dropped_keeps_nobody_waiting():
     assert caches["default"].stats().waits == 0
 
 
+class Refusing(LocalCache):
+    """Cannot store pages."""
+
+    def set(self, key, value, *args, **options):
+        if isinstance(value, HttpResponse):
+            raise TypeError("cannot store this")
+        super().set(key, value, *args, **options)
+
+
+def test_all_waiters_get_the_error_of_a_cache_that_cannot_store_the_page():
+    cache = {"default": {"BACKEND": f"{__name__}.Refusing", "LOCATION": new_location()}}
+    with override_settings(CACHES=cache):
+        # The second time, the headers that the page varies by are known.
+        assert {response.status_code for response in at_once("/plain")} == {500}
+        calls = CALLS.count
+        caches["default"].delete_pattern("*.unstored")
+        assert {response.status_code for response in at_once("/plain")} == {500}
+        assert CALLS.count == calls + 1
+
+
 class MayWait:
     """Refuses to be used in the thread of an event loop, as a database does."""
 

@@ -54,7 +54,8 @@ class UpdateCacheMiddleware(PageRules, django_cache.UpdateCacheMiddleware):  # t
         rendering = take_rendering(request)
         if rendering is None:
             return self.process_response(request, response)
-        return rendering.store(response, self)
+        updated: HttpResponseBase = rendering.go_on(lambda: rendering.store(response, self))
+        return updated
 
 
 class _FindingMiddleware(PageRules):

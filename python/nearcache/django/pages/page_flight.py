@@ -61,7 +61,12 @@ class PageStore(NamedTuple):
     def store(self, key: str, page: HttpResponseBase, timeout: float) -> bool:
         """Stores a page that was not rendered in a flight for its key; returns whether it is stored."""
         _, flight, _ = self.cache._overtake(key, None, CURRENT.get())
-        return self.complete(flight, key, page, timeout)
+        try:
+            return self.complete(flight, key, page, timeout)
+        except BaseException:
+            # The traceback keeps the flight, so that dropping it would not end it.
+            flight.abandon()
+            raise
 
     def is_too_large(self, key: str, page: HttpResponseBase) -> bool:
         """Returns whether the file of a SharedCache has no room for a page.

@@ -84,10 +84,10 @@ class Rendering:
             self.abandon()
             raise
 
-    def render(self, render: Callable[[], Any]) -> Any:
-        """Renders the response that the view has returned; returns it, or the old page if that fails."""
+    def go_on(self, step: Callable[[], Any]) -> Any:
+        """Renders or stores the response that the view has returned; returns the old page if that fails."""
         try:
-            return self._effect(render).act(None)
+            return self._effect(step).act(None)
         except Exception as error:
             return self.fail(error)
 
@@ -208,7 +208,7 @@ class _Deferred:
         if not renderings:
             del vars(self)[_RENDERING]
             self.__class__ = type(self).__bases__[1]
-        return rendering.render(self.render)
+        return rendering.go_on(self.render)
 
 
 @lru_cache(maxsize=256)
