@@ -1,20 +1,25 @@
 """The cache middleware for a whole site renders a page once, and stores what Django's would store."""
 
 import asyncio
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 from django.http import HttpResponse
 from django.template import engines
 from django.template.response import TemplateResponse
-from django.test import AsyncClient, Client, override_settings
+from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
+from django.utils.asyncio import async_unsafe
 from django.utils.deprecation import MiddlewareMixin
 from django.views.decorators.cache import cache_control
 
+from nearcache.django import LocalCache
+from nearcache.django.middleware import FetchFromCacheMiddleware
 from support.caches import new_location
 
 CALLERS = 12
@@ -171,3 +176,67 @@ def test_the_single_class():
         assert contents(at_once("/plain")) == {"page 1"}
         assert contents(gather("/asynchronous")) == {"page 2"}
     assert CALLS.count == 2
+
+
+def test_a_request_that_is_dropped_keeps_nobody_waiting():
+    fetch = FetchFromCacheMiddleware(lambda request: HttpResponse("x"))
+    gc.disable()
+    try:
+        for _ in range(2):
+            fetch(RequestFactory().get("/"))
+    finally:
+        gc.enable()
+    assert caches["default"].stats().waits == 0
+
+
+class Refusing(LocalCache):
+    """Cannot store pages."""
+
+    def set(self, key, value, *args, **options):
+        if isinstance(value, HttpResponse):
+            raise TypeError("cannot store this")
+        super().set(key, value, *args, **options)
+
+
+def test_all_waiters_get_the_error_of_a_cache_that_cannot_store_the_page():
+    cache = {"default": {"BACKEND": f"{__name__}.Refusing", "LOCATION": new_location()}}
+    with override_settings(CACHES=cache):
+        # The second time, the headers that the page varies by are known.
+        assert {response.status_code for response in at_once("/plain")} == {500}
+        calls = CALLS.count
+        caches["default"].delete_pattern("*.unstored")
+        assert {response.status_code for response in at_once("/plain")} == {500}
+        assert CALLS.count == calls + 1
+
+
+class MayWait:
+    """Refuses to be used in the thread of an event loop, as a database does."""
+
+    get = async_unsafe(lambda self, *args, **options: super().get(*args, **options))
+    set = async_unsafe(lambda self, *args, **options: super().set(*args, **options))
+
+
+class OtherCache(MayWait, LocMemCache):
+    pass
+
+
+class OwnCache(MayWait, LocalCache):
+    pass
+
+
+@pytest.mark.parametrize("kind", [OtherCache, OwnCache])
+@pytest.mark.parametrize(
+    "middleware", [MIDDLEWARE, ["nearcache.django.middleware.CacheMiddleware"]], ids=["pair", "single class"]
+)
+def test_a_cache_that_may_wait_is_used_outside_of_the_event_loop(kind, middleware):
+    cache = {"default": {"BACKEND": f"{__name__}.{kind.__name__}", "LOCATION": new_location()}}
+    with override_settings(CACHES=cache, MIDDLEWARE=middleware):
+        pages = contents(gather("/asynchronous")) | contents(gather("/asynchronous"))
+        assert pages == {"page 1"} or kind is OtherCache
+        calls = CALLS.count
+        assert {response.status_code for response in gather("/asynchronous")} == {200}
+        assert CALLS.count == calls
+        # What is not stored, and an exception.
+        assert {response.status_code for response in gather("/private")} == {200}
+        with pytest.raises(ZeroDivisionError):
+            gather("/failing")

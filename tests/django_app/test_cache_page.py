@@ -6,22 +6,27 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from decimal import Decimal
 
 import pytest
+from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.template import engines
 from django.template.response import TemplateResponse
 from django.test import RequestFactory, override_settings
-from django.utils.cache import get_cache_key
+from django.utils.cache import get_cache_key, patch_cache_control
 from django.utils.decorators import method_decorator
+from django.utils.http import http_date, parse_http_date
 from django.views import View
 from django.views.decorators.cache import cache_control
 from django.views.decorators.cache import cache_page as django_cache_page
 from django.views.decorators.vary import vary_on_cookie, vary_on_headers
 
 from nearcache.django import LocalCache, SharedCache, cache_page, location
+from nearcache.django.single_flight import background
+from nearcache.django.single_flight.run import run
 from support.caches import new_location
 from support.flights import wait_for_refreshes
 from support.manual_clock import CLOCK
@@ -39,7 +44,7 @@ requests = RequestFactory()
 def cache(request, monkeypatch, clock):
     """Configure a cache for pages and return it. Its clock stands still."""
     clock.now = time.time()
-    settings = {
+    params = {
         "BACKEND": BACKENDS[request.param],
         "LOCATION": new_location(),
         "OPTIONS": {"CLOCK": clock.path},
@@ -47,9 +52,9 @@ def cache(request, monkeypatch, clock):
     if request.param is SharedCache:
         monkeypatch.setattr(location, "SHARED_MEMORY", request.getfixturevalue("shared_memory"))
         # A process never closes its files, so all tests use one.
-        settings["LOCATION"] = "pages"
-        settings["OPTIONS"]["MAX_MEMORY"] = "8MB"
-    with override_settings(CACHES={"default": settings}, TEMPLATES=TEMPLATES, ALLOWED_HOSTS=["testserver"]):
+        params["LOCATION"] = "pages"
+        params["OPTIONS"]["MAX_MEMORY"] = "8MB"
+    with override_settings(CACHES={"default": params}, TEMPLATES=TEMPLATES, ALLOWED_HOSTS=["testserver"]):
         yield caches["default"]
         caches["default"].clear()
         caches["default"].reset_stats()
@@ -294,8 +299,14 @@ def test_waiters_for_the_same_page_get_the_leader_s_error(cache, error):
     view = cache_page(60)(site)
     view(requests.get("/"))
     cache.delete(get_cache_key(requests.get("/"), cache=cache))
-    site._respond = failing(error("x"))
-    site._wait = 0.5
+    before = cache.stats().waits
+
+    def fail_when_all_wait(request, number):
+        while cache.stats().waits < before + CALLERS - 1:
+            time.sleep(0.01)
+        raise error("x")
+
+    site._respond = fail_when_all_wait
     results = at_once(view, several())
     assert {type(result) for result in results} == {error}
     assert site.calls == 2
@@ -361,12 +372,60 @@ def test_waiters_of_a_template_response_wait_until_it_is_rendered():
     assert rendered.calls == 1
 
 
+@pytest.mark.parametrize("prefix", [None, "outer"])
+def test_a_template_response_in_two_decorators_is_rendered_once(prefix):
+    site = Site()
+    inner = cache_page(60)(template_view(site))
+    assert contents(at_once(cache_page(60, key_prefix=prefix)(inner), several())) == {"page 1"}
+    assert contents(at_once(inner, several())) == {"page 1"}
+    assert site.calls == 1
+
+
+SUBCLASSES = []
+
+
+class Registered(TemplateResponse):
+    """A response whose subclasses need a name, and which must be of its own class to be rendered."""
+
+    def __init_subclass__(cls, *, name):
+        SUBCLASSES.append(name)
+
+    def render(self):
+        assert type(self) is Named
+        return super().render()
+
+
+class Named(Registered, name="named"):
+    pass
+
+
+def test_a_template_response_is_rendered_as_one_of_its_own_class():
+    template = engines["django"].from_string("page")
+    view = cache_page(60)(lambda request: Named(request, template))
+    assert view(requests.get("/")).render().content == b"page"
+    assert type(view(requests.get("/"))) is Named
+    assert SUBCLASSES == ["named"]
+
+
 def test_a_template_response_that_is_dropped_keeps_nobody_waiting():
     site = Site(wait=0)
     view = cache_page(60, lock_timeout=10**6)(template_view(site))
     view(requests.get("/"))
     assert view(requests.get("/")).render().content == b"page 2"
     assert view(requests.get("/")).render().content == b"page 2"
+
+
+def test_if_a_template_response_is_dropped_one_waiter_leads(cache):
+    site = Site(wait=0)
+    view = cache_page(60, lock_timeout=10**6)(template_view(site))
+    leader = requests.get("/")
+    response = view(leader)
+    with ThreadPoolExecutor(CALLERS) as pool:
+        waiters = [pool.submit(lambda request: view(request).render().content, one) for one in several()]
+        while cache.stats().waits < CALLERS:
+            time.sleep(0.01)
+        del response
+        assert {waiter.result(SECONDS) for waiter in waiters} == {b"page 2"}
 
 
 def test_an_error_in_a_template_keeps_nobody_waiting():
@@ -409,6 +468,33 @@ def test_other_caches_have_django_s_behaviour():
         site = Site(wait=0)
         view = cache_page(60, stale=60)(site)
         assert [view(requests.get("/")).content for _ in range(2)] == [b"page 1"] * 2
+
+
+class Wrapping(LocalCache):
+    """Stores values in a form of its own."""
+
+    def set(self, key, value, *args, **options):
+        super().set(key, ("wrapped", value), *args, **options)
+
+    def add(self, key, value, *args, **options):
+        return super().add(key, ("wrapped", value), *args, **options)
+
+    def get(self, key, default=None, *args, **options):
+        found = super().get(key, None, *args, **options)
+        return default if found is None else found[1]
+
+
+def test_the_methods_of_a_subclass_store_and_read_pages():
+    with override_settings(
+        CACHES={"default": {"BACKEND": f"{__name__}.Wrapping", "LOCATION": new_location()}}
+    ):
+        site = Site()
+        view = cache_page(60, stale=60, early=10**6)(site)
+        assert contents(at_once(view, several())) == {"page 1"}
+        assert contents(at_once(view, several())) == {"page 1"}
+        assert site.calls == 1
+        caches["default"].delete(get_cache_key(requests.get("/"), cache=caches["default"]))
+        assert contents(at_once(view, several())) == {"page 2"}
 
 
 # Stale pages
@@ -454,6 +540,24 @@ def test_browsers_do_not_keep_a_stale_page(monkeypatch):
         assert int(page["Age"]) in {65, 66}
 
 
+def test_no_header_of_the_view_lets_browsers_keep_a_stale_page(monkeypatch):
+    tomorrow = time.time() + 86400
+
+    def respond(request, number):
+        if number == 2:
+            raise ZeroDivisionError
+        response = HttpResponse("x", headers={"Expires": http_date(tomorrow)})
+        patch_cache_control(response, public=True, s_maxage=600, stale_while_revalidate=600, immutable=True)
+        return response
+
+    view = cache_page(60, stale=60)(Site(respond, wait=0))
+    assert "s-maxage=600" in view(requests.get("/"))["Cache-Control"]
+    with later(monkeypatch, 65):
+        page = view(requests.get("/"))
+        assert page["Cache-Control"] == "public, max-age=0"
+        assert parse_http_date(page["Expires"]) <= time.time()
+
+
 def test_a_page_is_not_handed_out_after_its_stale_time(monkeypatch):
     site = Site(wait=0)
     view = cache_page(60, stale=30)(site)
@@ -481,7 +585,7 @@ def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog, kind
         assert view(requests.get("/?q")).content == b"page 1"
     (record,) = caplog.records
     assert record.exc_info[1] is error
-    assert record.getMessage() == "Refreshing the page /?q failed"
+    assert record.getMessage() == "nearcache: refreshing the page / failed"
 
 
 def test_the_old_page_is_handed_out_if_the_view_returns_an_error(monkeypatch, caplog):
@@ -491,7 +595,9 @@ def test_the_old_page_is_handed_out_if_the_view_returns_an_error(monkeypatch, ca
     site._respond = lambda request, number: HttpResponse(status=503)
     with later(monkeypatch, 61), caplog.at_level(logging.ERROR, "nearcache"):
         assert view(requests.get("/")).content == b"page 1"
-    assert [record.getMessage() for record in caplog.records] == ["Refreshing the page / failed: status 503"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "nearcache: refreshing the page / failed: status 503"
+    ]
 
 
 def test_the_old_page_is_handed_out_if_its_template_fails(monkeypatch, caplog):
@@ -508,7 +614,7 @@ def test_the_old_page_is_handed_out_if_its_template_fails(monkeypatch, caplog):
     view(requests.get("/")).render()
     with later(monkeypatch, 61):
         assert [view(requests.get("/")).render().content for _ in range(3)] == [b"1", b"3", b"3"]
-    assert [record.getMessage() for record in caplog.records] == ["Refreshing the page / failed"]
+    assert [record.getMessage() for record in caplog.records] == ["nearcache: refreshing the page / failed"]
 
 
 @pytest.mark.parametrize("gone", [failing(Http404()), lambda request, number: HttpResponse(status=410)])
@@ -522,6 +628,51 @@ def test_the_old_page_is_deleted_if_the_view_has_none_any_more(monkeypatch, cach
             r for r in at_once(view, [requests.get("/")]) if isinstance(r, HttpResponse)
         )
     assert cache.get(get_cache_key(requests.get("/"), cache=cache)) is None
+
+
+def not_modified(request, number):
+    return HttpResponse(status=304 if request.headers.get("If-None-Match") else 200)
+
+
+@pytest.mark.parametrize("options", [{"stale": 60}, {"early": 10**12}], ids=["stale", "early"])
+def test_the_old_page_stays_if_the_leader_s_client_has_it(monkeypatch, cache, options):
+    view = cache_page(60, **options)(Site(not_modified, wait=0.01))
+    view(requests.get("/"))
+    key = get_cache_key(requests.get("/"), cache=cache)
+    with later(monkeypatch, 61 if "stale" in options else 30):
+        assert view(requests.get("/", headers={"If-None-Match": '"x"'})).status_code == 304
+        assert not cache.has_key(f"{key}.unstored")
+        assert cache._join(key, None, 60, None)[2] if "stale" in options else cache.has_key(key)
+
+
+def test_a_fresh_page_stays_if_it_cannot_be_rendered_early(cache):
+    site = Site(wait=0.01)
+    view = cache_page(60, early=10**12)(site)
+    view(requests.get("/"))
+    CLOCK.advance(30)
+    site._respond = lambda request, number: HttpResponse(status=403)
+    assert view(requests.get("/")).status_code == 403
+    assert cache.get(get_cache_key(requests.get("/"), cache=cache)).content == b"page 1"
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_leader_does_not_delete_the_page_that_was_stored_meanwhile(monkeypatch, cache, status):
+    site = Site(wait=0)
+    view = cache_page(60, stale=60)(site)
+    view(requests.get("/"))
+    key = get_cache_key(requests.get("/"), cache=cache)
+
+    def respond(request, number):
+        if number == 2:
+            cache.delete(key)
+            assert view(requests.get("/")).content == b"page 3"
+            return HttpResponse("from old data", status=status)
+        return HttpResponse(f"page {number}")
+
+    site._respond = respond
+    with later(monkeypatch, 61):
+        view(requests.get("/"))
+        assert cache.get(key).content == b"page 3"
 
 
 def test_one_caller_renders_a_page_early(monkeypatch):
@@ -626,14 +777,41 @@ def test_a_template_response_is_not_rendered_in_the_background(monkeypatch):
         assert view(requests.get("/")).render().content == b"page 2"
 
 
+def test_a_template_response_that_takes_the_place_of_a_page_is_rendered_by_the_next_request(monkeypatch):
+    site = Site(wait=0)
+    options = {"stale": 60, "refresh": "background"}
+    cache_page(60, **options)(site)(requests.get("/"))
+    monkeypatch.setattr(background, "start_thread", lambda call, flow: run(call, flow) or True)
+    view = cache_page(60, **options)(template_view(site))
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        assert [view(requests.get("/")).render().content for _ in range(2)] == [b"page 3"] * 2
+
+
+def test_the_cost_of_a_page_does_not_include_the_wait_for_a_thread(monkeypatch, cache):
+    def start(call, flow):
+        time.sleep(0.5)
+        run(call, flow)
+        return True
+
+    monkeypatch.setattr(background, "start_thread", start)
+    view = cache_page(60, stale=60, refresh="background")(Site(wait=0))
+    view(requests.get("/"))
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        cache.reset_stats()
+        assert view(requests.get("/")).content == b"page 2"
+    assert cache.stats().time_saved < 0.5
+
+
 def test_options_have_the_cache_s_defaults(monkeypatch):
-    settings = {
+    params = {
         "BACKEND": BACKENDS[LocalCache],
         "LOCATION": new_location(),
         "OPTIONS": {"CLOCK": CLOCK.path, "GET_OR_SET": {"stale": 60}},
     }
     site = Site(wait=0)
-    with override_settings(CACHES={"default": settings}):
+    with override_settings(CACHES={"default": params}):
         view = cache_page(60)(site)
         view(requests.get("/"))
         site._respond = failing(ZeroDivisionError)
@@ -657,6 +835,36 @@ def test_a_page_that_is_deleted_while_it_is_rendered_is_not_stored(cache):
     site._respond = respond
     assert view(requests.get("/")).content == b"old"
     assert cache.get(key) is None
+
+
+def test_a_page_is_not_stored_if_the_cache_is_cleared_while_it_is_rendered(cache):
+    site = Site(lambda request, number: HttpResponse("old" if number > 1 or cache.clear() else "new"), wait=0)
+    view = cache_page(60)(site)
+    view(requests.get("/"))
+    assert get_cache_key(requests.get("/"), cache=cache) is not None
+    assert cache.get(get_cache_key(requests.get("/"), cache=cache)) is None
+
+
+def test_the_list_of_headers_outlives_the_stale_page(cache):
+    params = settings.CACHES["default"]
+    jittered = {**params, "OPTIONS": {**params["OPTIONS"], "JITTER": 0.9}}
+    with override_settings(CACHES={"default": jittered}):
+        for number in range(50):
+            path = f"/{number}"
+            cache_page(600, stale=300)(Site(wait=0))(requests.get(path))
+    lists = [key for key in caches["default"].keys("*") if "cache_header" in key]
+    assert len(lists) == 50
+    assert min(map(caches["default"].ttl, lists)) >= 960
+
+
+def test_a_page_with_a_negative_timeout_leaves_nothing(cache):
+    cache_page(-1)(Site(wait=0))(requests.get("/"))
+    assert cache.keys("*") == []
+
+
+def test_times_of_several_types(cache):
+    view = cache_page(60.5, stale=Decimal(5))(Site(wait=0))
+    assert [view(requests.get("/")).content for _ in range(2)] == [b"page 1"] * 2
 
 
 # Asynchronous views

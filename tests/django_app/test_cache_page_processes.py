@@ -56,7 +56,10 @@ def in_all_processes(view):
     results = fork.SimpleQueue()
 
     def call(_):
-        return view(requests.get("/")).content
+        try:
+            return view(requests.get("/")).content
+        except ZeroDivisionError:
+            return b"error"
 
     def work():
         caches["default"].get("opens-the-file")
@@ -85,19 +88,45 @@ def test_a_page_is_rendered_once(calls):
     assert calls.stat().st_size == 1
 
 
-def test_processes_do_not_wait_one_after_the_other_for_what_is_not_stored(calls):
+def fail():
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "respond",
+    [lambda: HttpResponse(status=404), lambda: HttpResponse(status=503), fail],
+    ids=["404", "503", "exception"],
+)
+def test_processes_do_not_wait_one_after_the_other_for_what_is_not_stored(calls, respond):
     others = fork.Barrier(PROCESSES * THREADS - 1)
 
-    @cache_page(60)
+    @cache_page(60, lock_timeout=10**6)
     def view(request):
         if add_call(calls) > 1:
             others.wait(SECONDS)
         else:
             time.sleep(0.5)
-        return HttpResponse(status=404)
+        return respond()
 
     in_all_processes(view)
     assert calls.stat().st_size == PROCESSES * THREADS
+
+
+def test_nobody_waits_for_a_page_that_is_too_large_for_the_file():
+    everyone = None
+
+    @cache_page(60, lock_timeout=10**6)
+    def view(request):
+        if everyone is not None:
+            everyone.wait(SECONDS)
+        return HttpResponse(bytes(3_000_000))
+
+    view(requests.get("/"))
+    view(requests.get("/"))
+    everyone = threading.Barrier(THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
+        responses = list(pool.map(lambda _: view(requests.get("/")), range(THREADS)))
+    assert {len(response.content) for response in responses} == {3_000_000}
 
 
 def test_a_leader_that_is_killed_keeps_no_other_process_waiting(calls):

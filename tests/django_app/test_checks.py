@@ -213,9 +213,10 @@ class TestResponses:
         with override_settings(**changed):
             return [message.id for message in check_responses()]
 
-    @pytest.mark.parametrize("middleware", [UPDATE, "django.middleware.cache.CacheMiddleware"])
-    def test_cache_that_refuses_responses_is_found(self, middleware):
-        assert self.found(middleware, PICKLE=False) == ["nearcache.W016"]
+    @pytest.mark.parametrize("package", ["django.middleware.cache", "nearcache.django.middleware"])
+    @pytest.mark.parametrize("name", ["UpdateCacheMiddleware", "CacheMiddleware"])
+    def test_cache_that_refuses_responses_is_found(self, package, name):
+        assert self.found(f"{package}.{name}", PICKLE=False) == ["nearcache.W016"]
 
     def test_silent_with_pickle(self):
         assert self.found(self.UPDATE) == self.found(self.UPDATE, PICKLE=True) == []
@@ -225,3 +226,15 @@ class TestResponses:
 
     def test_silent_for_another_backend(self):
         assert self.found(self.UPDATE, LOCMEM) == []
+
+    @pytest.mark.parametrize(
+        ("update", "fetch", "expected"),
+        [
+            ("django.middleware.cache", "nearcache.django.middleware", ["nearcache.W017"]),
+            ("nearcache.django.middleware", "nearcache.django.middleware", []),
+            ("django.middleware.cache", "django.middleware.cache", []),
+        ],
+    )
+    def test_a_mixed_pair_is_found(self, update, fetch, expected):
+        pair = [f"{update}.UpdateCacheMiddleware", f"{fetch}.FetchFromCacheMiddleware"]
+        assert [message.id for message in messages(MIDDLEWARE=pair)] == expected

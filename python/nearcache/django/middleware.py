@@ -45,7 +45,8 @@ class UpdateCacheMiddleware(PageRules, django_cache.UpdateCacheMiddleware):  # t
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         try:
             response: Any = await cast("Any", self.get_response(request))
-            return self._update(request, response)
+            updated: HttpResponseBase = await self.acall(self._update, request, response)
+            return updated
         finally:
             _end_flight(request)
 
@@ -53,7 +54,8 @@ class UpdateCacheMiddleware(PageRules, django_cache.UpdateCacheMiddleware):  # t
         rendering = take_rendering(request)
         if rendering is None:
             return self.process_response(request, response)
-        return rendering.store(response, self)
+        updated: HttpResponseBase = rendering.go_on(lambda: rendering.store(response, self))
+        return updated
 
 
 class _FindingMiddleware(PageRules):
@@ -73,7 +75,7 @@ class _FindingMiddleware(PageRules):
         return run(self, respond(self, self.get_response, request, elected))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        page, elected = self.find_early(request)
+        page, elected = await self.afind_early(request)
         if page is not None and elected is None:
             return page
         response: HttpResponseBase = await arun(self, respond(self, self.get_response, request, elected))

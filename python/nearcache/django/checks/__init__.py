@@ -19,6 +19,7 @@ nearcache.W013  The server of a TieredCache refuses writes when it is full, or h
 nearcache.W014  A TieredCache hides outages of its server from sessions, so users are logged out.
 nearcache.W015  ``clear`` of a cache deletes the entries of another cache in the same database.
 nearcache.W016  The cache middleware stores responses in a SharedCache that refuses them (``PICKLE``).
+nearcache.W017  The middleware that reads pages is nearcache's, the one that stores them is not.
 ==============  ============================================================================================
 
 The checks that concern a LocalCache (W001, W002, W004 to W009) are silent with ``DEBUG`` and in test runs,
@@ -30,13 +31,13 @@ from nearcache.django.checks.locations import check_locations
 from nearcache.django.checks.options import check_options
 from nearcache.django.checks.packages import check_packages
 from nearcache.django.checks.remotes import check_remotes
-from nearcache.django.checks.responses import check_responses
+from nearcache.django.checks.responses import check_pair, check_responses
 from nearcache.django.checks.servers import check_servers
 from nearcache.django.checks.sessions import check_sessions
 
 CHECKS = (
     *(check_sessions, check_options, check_packages, check_locations, check_remotes, check_databases),
-    check_responses,
+    *(check_responses, check_pair),
 )
 # Those of `manage.py check --deploy`, which ask servers.
 DEPLOY_CHECKS = (check_servers,)
@@ -48,6 +49,7 @@ __all__ = [
     "check_locations",
     "check_options",
     "check_packages",
+    "check_pair",
     "check_remotes",
     "check_responses",
     "check_servers",

@@ -62,7 +62,7 @@ def cache_page(
             return cast("HttpResponseBase", run(rules, flow))
 
         async def async_view_wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            page, elected = rules.find_early(request)
+            page, elected = await rules.afind_early(request)
             if page is not None and elected is None:
                 return page
             flow = respond(rules, call_with(args, kwargs), request, elected)

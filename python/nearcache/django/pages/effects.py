@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nearcache.django.pages.page_flight import page_call
@@ -13,6 +14,7 @@ from nearcache.django.single_flight.effects import Join, within
 if TYPE_CHECKING:
     from nearcache import _core
     from nearcache.django.backend import Backend
+    from nearcache.django.pages.rules import PageRules
 
 
 class JoinPage(Join):
@@ -29,6 +31,21 @@ class JoinPage(Join):
     async def aact(self, call: Any) -> Step:
         """Joins it in a task."""
         return await super().aact(self._call)
+
+
+@dataclass(slots=True, eq=False)
+class UseCache:
+    """Calls a function that reads or writes the cache; the result is what it returns."""
+
+    function: Callable[[], Any]
+
+    def act(self, rules: PageRules) -> Any:
+        """Calls it in a thread."""
+        return self.function()
+
+    async def aact(self, rules: PageRules) -> Any:
+        """Calls it in a task, or for a task in a thread."""
+        return await rules.acall(self.function)
 
 
 class Render:

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from nearcache.django.backend import Backend
-from nearcache.django.pages.effects import JoinPage
+from nearcache.django.pages.effects import JoinPage, UseCache
 from nearcache.django.pages.page_flight import NOT_STORED, PageFlight, Place
 from nearcache.django.pages.rendering import (
     ANSWERS,
@@ -41,7 +41,7 @@ def respond(rules: PageRules, view: View, request: HttpRequest, elected: Any) ->
     if elected is not None and backend is not None:
         key, flight, page = elected
         page_flight = PageFlight(backend, Place(key, True), flight)
-        return _refresh(rules, view, request, page_flight, OldPage(key, page, is_stale=False))
+        return _refresh(rules, view, request, page_flight, OldPage(page, is_stale=False))
     if backend is None or not vars(request).get("_cache_update_cache"):
         return Rendering(rules, view, request).run()
     return _miss(rules, view, request, backend)
@@ -52,20 +52,20 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
     options = rules.options
     deadline = time.monotonic() + options.lock_timeout
     for _ in range(MOST_FLIGHTS):
-        place = rules.place(request, backend)
-        if backend.has_key(place.unstored_key):
+        place = yield UseCache(lambda: rules.place(request, backend))
+        if place is None:
             break
         kind, subject, old = yield from _join(backend, place, options, deadline)
         if kind == LEAD:
             flight = PageFlight(backend, place, subject)
             if old is not None:
-                return (yield from _refresh(rules, view, request, flight, OldPage(place.key, old[0], True)))
+                return (yield from _refresh(rules, view, request, flight, OldPage(old[0], is_stale=True)))
             return (yield from _lead(rules, view, request, backend, flight))
         if isinstance(subject, HttpResponseBase):
             return rules.served(request, subject, is_stale=kind == STALE)
         if subject == NOT_STORED:
             break
-        page = rules.find(request)
+        page: HttpResponseBase | None = yield UseCache(lambda: rules.find(request))
         if page is not None:
             return page
     return (yield from Rendering(rules, view, request).run())
@@ -82,9 +82,15 @@ def _join(backend: Backend, place: Place, options: Options, deadline: float) -> 
 
 def _lead(rules: PageRules, view: View, request: HttpRequest, backend: Backend, flight: PageFlight) -> Flow:
     """Renders a page, unless another process has, or has found that it is not stored."""
+    place = flight.place
+
+    def look_again() -> tuple[HttpResponseBase | None, bool]:
+        page = None if place.is_page else rules.find(request)
+        return page, page is None and backend.has_key(place.unstored_key)
+
+    page: HttpResponseBase | None
     try:
-        page = None if flight.place.is_page else rules.find(request)
-        is_unstored = page is None and backend.has_key(flight.place.unstored_key)
+        page, is_unstored = yield UseCache(look_again)
     except BaseException:
         flight.abandon()
         raise
@@ -114,10 +120,12 @@ def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFli
 def _in_background(rendering: Rendering) -> Generator[Any, Any, None]:
     """Renders a page that nobody waits for."""
     try:
-        yield from rendering.run()
+        response = yield from rendering.run()
     except ANSWERS:
         # There is no page any more, and the old one is deleted; the next request gets this answer.
         return
+    if not is_rendered(response):
+        yield UseCache(rendering.give_up)
 
 
 def can_be_rendered_in_background(rules: PageRules, page: Any) -> bool:

@@ -89,9 +89,17 @@ class PageWriter:
     def set(self, key: str, value: Any, timeout: float) -> None:
         """Stores the list of headers, then the page."""
         if not isinstance(value, HttpResponseBase):
-            longer = timeout + self._store.options.stale + HEADERS_OUTLIVE_PAGE
-            self._store.cache.set(key, value, longer)
+            self._store.cache.set(key, value, self._timeout_of_headers(float(timeout)))
         elif self._flight is not None and self._flight.place == (key, True):
             self.has_stored = self._flight.complete(self._store, value, timeout)
         else:
             self.has_stored = self._store.store(key, value, timeout)
+            if self._flight is not None and self.has_stored:
+                self.has_stored = self._flight.confirm(key)
+
+    def _timeout_of_headers(self, timeout: float) -> float:
+        if timeout < 0:
+            return timeout  # Django deletes both.
+        longer = timeout + float(self._store.options.stale) + HEADERS_OUTLIVE_PAGE
+        # The cache shortens it by up to this fraction.
+        return longer / (1 - self._store.cache._jitter)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.http.response import HttpResponse, HttpResponseBase
 
+from nearcache.django.shared import SharedCache
 from nearcache.django.single_flight.call import Call, Options
-from nearcache.django.single_flight.effects import Complete, Finish
+from nearcache.django.single_flight.effects import Complete, Finish, within
 
 if TYPE_CHECKING:
     from nearcache import _core
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 # What the waiters of a flight get that has no page for them.
 STORED = "stored"
 NOT_STORED = "not stored"
-# For so many seconds nobody waits for a page that was not stored.
-REMEMBERED_SECONDS = 10
+# For so many seconds nobody waits for a page that was not stored: the second number is for errors. It gives
+# the waiters in other processes the time to see that nobody stores the page, and keeps the notes of a client
+# that asks for many URLs that do not exist from filling the cache.
+UNSTORED_SECONDS, ERROR_SECONDS = 10, 1
 
 
 class Place(NamedTuple):
@@ -47,12 +50,35 @@ class PageStore(NamedTuple):
     def complete(self, flight: _core.Flight, key: str, page: HttpResponseBase, timeout: float) -> bool:
         """Ends a flight with a page; returns whether it is stored."""
         call = page_call(self.cache, key, self.options, timeout)
+        if self.cache._overrides_storing():
+            # As `get_or_set` does: the cache's own methods see every page, and may change it.
+            with within(flight):
+                self.cache.set(key, page, timeout)
+            Finish(flight, page).act(call)
+            return True
         return Complete(flight, page, self.cost).act(call)
 
     def store(self, key: str, page: HttpResponseBase, timeout: float) -> bool:
         """Stores a page that was not rendered in a flight for its key; returns whether it is stored."""
         _, flight, _ = self.cache._overtake(key, None)
-        return self.complete(flight, key, page, timeout)
+        try:
+            return self.complete(flight, key, page, timeout)
+        except BaseException:
+            # The traceback keeps the flight, so that dropping it would not end it.
+            flight.abandon()
+            raise
+
+    def is_too_large(self, key: str, page: HttpResponseBase) -> bool:
+        """Returns whether the file of a SharedCache has no room for a page.
+
+        Finds out by storing it under another key. Processes would render it one after the other.
+        """
+        if not isinstance(self.cache, SharedCache):
+            return False
+        trial = f"{key}.trial"
+        is_stored = self.cache.add(trial, page, ERROR_SECONDS)
+        self.cache.delete(trial)
+        return not is_stored
 
 
 class PageFlight:
@@ -71,22 +97,52 @@ class PageFlight:
         # If this raises, the flight goes on, until `fail`.
         is_stored = store.complete(self.flight, self.place.key, page, timeout)
         self.flight = None
+        if not is_stored and store.is_too_large(self.place.key, page):
+            self._cache.set(self.place.unstored_key, True, UNSTORED_SECONDS)
         return is_stored
 
-    def finish(self, *, stored: bool, remember: bool = False) -> None:
-        """Tells the waiters whether a page was stored. With ``remember``, later callers do not wait."""
+    def confirm(self, key: str) -> bool:
+        """Ends the flight, for which a page was stored under another key; returns whether it stays there.
+
+        If the flight is not current, the cache was cleared, or another caller leads: the page is deleted.
+        """
+        if self.flight is None or self._cache._overrides_storing():
+            return True
+        is_current = self._complete(STORED)
+        if not is_current:
+            self._cache.delete(key)
+        return is_current
+
+    def finish(self, *, stored: bool) -> None:
+        """Tells the waiters whether a page was stored."""
         flight = self._take()
-        if flight is None:
+        if flight is not None:
+            Finish(flight, STORED if stored else NOT_STORED).act(page_call(self._cache, self.place.key))
+
+    def refuse(self, seconds: float, *, delete: bool = False) -> None:
+        """Tells the waiters that no page is stored. For some seconds, later callers do not wait.
+
+        With ``delete``, deletes the old page, too.
+        """
+        if self.flight is None:
             return
-        if remember:
-            self._cache.set(self.place.unstored_key, True, REMEMBERED_SECONDS)
-        call = page_call(self._cache, self.place.key)
-        Finish(flight, STORED if stored else NOT_STORED).act(call)
+        # Before the flight ends, so that whoever leads the next one finds it.
+        self._cache.set(self.place.unstored_key, True, seconds)
+        if delete:
+            self.delete_page()
+        self.finish(stored=False)
+
+    def delete_page(self) -> None:
+        """Deletes the old page, unless another caller has written or deleted it meanwhile."""
+        # A value that has expired takes the place of the old page, if the flight is current. In a
+        # TieredCache, a stale page is kept beside it.
+        if self._complete(NOT_STORED):
+            self._cache.delete(self.place.key)
 
     def fail(self, error: BaseException) -> None:
         """Lets the waiters raise an exception. Those for a URL render instead: their pages may be others."""
         if not self.place.is_page:
-            self.finish(stored=False)
+            self.refuse(ERROR_SECONDS)
         flight = self._take()
         if flight is not None:
             flight.fail(error)
@@ -96,6 +152,12 @@ class PageFlight:
         flight = self._take()
         if flight is not None:
             flight.abandon()
+
+    def _complete(self, value: str) -> bool:
+        """Hands a value to the waiters that has expired; returns whether the flight was current."""
+        flight = self._take()
+        call = page_call(self._cache, self.place.key, timeout=0)
+        return flight is not None and Complete(flight, value, 0).act(call)
 
     def _take(self) -> _core.Flight | None:
         flight, self.flight = self.flight, None

@@ -6,7 +6,8 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Generator
-from functools import lru_cache
+from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
@@ -14,8 +15,8 @@ from django.http import Http404, HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 
-from nearcache.django.pages.effects import Render
-from nearcache.django.pages.page_flight import PageFlight
+from nearcache.django.pages.effects import Render, UseCache
+from nearcache.django.pages.page_flight import ERROR_SECONDS, UNSTORED_SECONDS, PageFlight
 from nearcache.django.pages.rules import PageRules
 from nearcache.django.single_flight.run import raised_by
 
@@ -24,7 +25,6 @@ _LOG = logging.getLogger("nearcache")
 # The exceptions that Django turns into responses with a status of 400 to 404. They are answers to one
 # request, for which another one may get a page.
 ANSWERS = (BadRequest, Http404, MultiPartParserError, PermissionDenied, SuspiciousOperation)
-SERVER_ERROR = 500
 # The attribute of a response that is still to be rendered, or of a request whose response is still to be
 # stored.
 _RENDERING = "_nearcache_rendering"
@@ -36,7 +36,6 @@ View = Callable[[HttpRequest], Any]
 class OldPage(NamedTuple):
     """A page that is handed out while it is rendered again, or if that fails."""
 
-    key: str
     page: HttpResponseBase
     is_stale: bool
 
@@ -60,14 +59,15 @@ class Rendering:
         self.has_caller = True
         self._flight = flight
         self._old = old
-        self._begin = time.perf_counter()
+        self._begin = 0.0
 
     def __del__(self) -> None:
-        """Ends the flight of a response that was dropped before it was rendered."""
-        self._finish(stored=False)
+        """Lets a waiter lead if the response was dropped before it was rendered."""
+        self.abandon()
 
     def run(self) -> Flow:
         """Calls the view; returns its response, or the old page if it failed."""
+        self._begin = time.perf_counter()
         if self._old is not None:
             # Django's middleware has found a page, so that it would not store another one.
             self.request._cache_update_cache = True  # type: ignore[attr-defined]
@@ -76,19 +76,21 @@ class Rendering:
             if self._rules.stores_later:
                 return self._hand_over(response)
             if is_rendered(response):
-                return self.store(response)
+                response = yield UseCache(lambda: self.store(response))
+                return response
             self._defer(response)
             return response
         except Exception as error:
-            return self.fail(error)
+            old: HttpResponseBase = yield UseCache(partial(self.fail, error))
+            return old
         except BaseException:
             self.abandon()
             raise
 
-    def render(self, render: Callable[[], Any]) -> Any:
-        """Renders the response that the view has returned; returns it, or the old page if that fails."""
+    def go_on(self, step: Callable[[], Any]) -> Any:
+        """Renders or stores the response that the view has returned; returns the old page if that fails."""
         try:
-            return self._effect(render).act(None)
+            return self._effect(step).act(None)
         except Exception as error:
             return self.fail(error)
 
@@ -98,21 +100,20 @@ class Rendering:
             return self._hand_out_old_page()
         cost = time.perf_counter() - self._begin
         response, stored = (rules or self._rules).store(self.request, response, self._flight, cost)
-        # After an error, the next caller leads again.
-        is_answer = response.status_code < SERVER_ERROR
-        if not stored and is_answer:
-            self._delete_old_page()
-        self._finish(stored=stored, remember=not stored and is_answer)
+        if stored or response.status_code == HTTPStatus.NOT_MODIFIED:
+            # "Not modified" is for this client, and says nothing of the page.
+            self._finish(stored=stored)
+        else:
+            self._refuse(response.status_code)
         return response
 
     def fail(self, error: Exception) -> HttpResponseBase:
         """Returns the old page if there is one; otherwise raises the error of the view."""
         if isinstance(error, ANSWERS):
-            self._delete_old_page()
-            self._finish(stored=False, remember=True)
+            self._refuse(HTTPStatus.NOT_FOUND)
             raise error
         if self._old is not None:
-            self._log("Refreshing the page %s failed", error)
+            self._log("nearcache: refreshing the page %s failed", error)
             return self._hand_out_old_page()
         if self._flight is not None:
             self._flight.fail(raised_by(error))
@@ -126,16 +127,21 @@ class Rendering:
     def fail_in_background(self, error: BaseException) -> None:
         """Logs that the page could not be rendered again, and lets another caller lead."""
         self.abandon()
-        self._log("Refreshing the page %s failed", error)
+        self._log("nearcache: refreshing the page %s failed", error)
+
+    def give_up(self) -> None:
+        """Deletes the old page: its view now gives a `TemplateResponse`, which only a request can render."""
+        if self._flight is not None:
+            self._flight.delete_page()
 
     def _effect(self, render: Callable[[], Any]) -> Render:
         return Render(render, self._flight.flight if self._flight else None)
 
     def _has_failed(self, response: HttpResponseBase) -> bool:
         """Returns whether to hand out the old page instead of a response. Logs it if so."""
-        has_failed = response.status_code >= SERVER_ERROR and self._old is not None
+        has_failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and self._old is not None
         if has_failed:
-            self._log(f"Refreshing the page %s failed: status {response.status_code}", None)
+            self._log(f"nearcache: refreshing the page %s failed: status {response.status_code}", None)
         return has_failed
 
     def _hand_over(self, response: HttpResponseBase) -> HttpResponseBase:
@@ -143,13 +149,15 @@ class Rendering:
         if self._has_failed(response):
             return self._hand_out_old_page()
         vars(self.request)[_RENDERING] = self
+        # Nothing here refers to the request: if it is dropped, so is this object, which ends the flight.
+        del self.request
         return response
 
     def _defer(self, response: Any) -> None:
         """Leaves the flight open until Django renders a `TemplateResponse`, after the view's decorators."""
         response.add_post_render_callback(self.store)
         # Nothing here refers to the response: if it is dropped, so is this object, which ends the flight.
-        vars(response)[_RENDERING] = self
+        vars(response).setdefault(_RENDERING, []).append(self)
         response.__class__ = _deferred_class(response.__class__)
 
     def _hand_out_old_page(self) -> HttpResponseBase:
@@ -159,19 +167,28 @@ class Rendering:
             return self._old.page
         return self._rules.served(self.request, self._old.page, is_stale=self._old.is_stale)
 
-    def _delete_old_page(self) -> None:
-        """Deletes the old page, because the view now gives a response that must not be stored."""
-        if self._old is not None and self._rules.backend is not None:
-            self._rules.backend.delete(self._old.key)
+    def _refuse(self, status: int) -> None:
+        """Ends the flight without a page, because the view gives a response that must not be stored.
+
+        A stale page is deleted then. A fresh one stays: it was to be rendered early.
+        """
+        if self._flight is None:
+            return
+        if self._old is not None and not self._old.is_stale:
+            self._flight.finish(stored=False)
+        else:
+            seconds = ERROR_SECONDS if status >= HTTPStatus.BAD_REQUEST else UNSTORED_SECONDS
+            self._flight.refuse(seconds, delete=self._old is not None)
 
     def _log(self, message: str, error: BaseException | None) -> None:
         if self._rules.backend is not None:
             self._rules.backend._count("failed_refreshes")
-        _LOG.error(message, self.request.get_full_path(), exc_info=error and raised_by(error))
+        # Without the query string, which may have a token.
+        _LOG.error(message, self.request.path, exc_info=error and raised_by(error))
 
-    def _finish(self, *, stored: bool, remember: bool = False) -> None:
+    def _finish(self, *, stored: bool) -> None:
         if self._flight is not None:
-            self._flight.finish(stored=stored, remember=remember)
+            self._flight.finish(stored=stored)
 
 
 def is_rendered(response: Any) -> bool:
@@ -182,21 +199,35 @@ def is_rendered(response: Any) -> bool:
 def take_rendering(request: HttpRequest) -> Rendering | None:
     """Returns what `Rendering` left in a request to be stored, once."""
     rendering: Rendering | None = vars(request).pop(_RENDERING, None)
+    if rendering is not None:
+        rendering.request = request
     return rendering
+
+
+class _Deferred:
+    """Mixed into the class of a response that is still to be rendered: `Rendering` hears of an error."""
+
+    def __init_subclass__(cls) -> None:
+        """Does not call that of the response's class, which knows nothing of the subclasses made here."""
+
+    def render(self) -> Any:
+        """Renders the response. It is of its own class again before, since it can be stored then."""
+        renderings: list[Rendering] = vars(self)[_RENDERING]
+        # The last one is that of the outermost decorator.
+        rendering = renderings.pop()
+        if not renderings:
+            del vars(self)[_RENDERING]
+            self.__class__ = type(self).__bases__[1]
+        return rendering.go_on(self.render)
 
 
 @lru_cache(maxsize=256)
 def _deferred_class(kind: Any) -> Any:
-    """Returns a subclass of a response class whose ``render`` tells the `Rendering` of an error."""
-
-    def render(self: Any) -> Any:
-        """Renders the response, which is then of its own class again, and can be stored."""
-        rendering: Rendering = vars(self).pop(_RENDERING)
-        self.__class__ = kind
-        return rendering.render(self.render)
-
+    """Returns a subclass of a response class that is `_Deferred`, too."""
+    if issubclass(kind, _Deferred):
+        return kind
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (kind,), {"render": render, **names})
+    return type(kind)(kind.__name__, (_Deferred, kind), names)
 
 
 def for_background(request: HttpRequest) -> HttpRequest:

@@ -6,15 +6,19 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.cache import CacheMiddleware
-from django.utils.cache import get_cache_key, patch_cache_control
+from django.utils.cache import get_cache_key
 
 from nearcache.django.backend import Backend
+from nearcache.django.local import LocalCache
+from nearcache.django.pages.expire import expire
 from nearcache.django.pages.page_access import EarlyReader, HeaderReader, OnePage, PageWriter
 from nearcache.django.pages.page_flight import PageFlight, PageStore, Place
+from nearcache.django.shared import SharedCache
 from nearcache.django.single_flight.call import Options
 
 
@@ -46,9 +50,19 @@ class PageRules:
 
     @property
     def options(self) -> Options:
-        """Returns the options, with the defaults of the cache."""
+        """Returns the options, with the defaults of the cache. Those without effect in it are 0."""
         backend = self.backend
-        return Options() if backend is None else backend._get_or_set_options.replaced(self.given)
+        return Options() if backend is None else backend._options(self.given)[0]
+
+    async def acall(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Calls a function that uses the cache, in a thread if the cache may wait for a server."""
+        backend = self.backend
+        by_methods = backend is None or backend._overrides_storing()
+        if isinstance(backend, (LocalCache, SharedCache)) and not by_methods:
+            return function(*args)
+        # Other caches are used in the thread of the request, as by Django: a database's connection belongs to
+        # it. A TieredCache needs no such thread, which a task in the background would outlive.
+        return await sync_to_async(function, thread_sensitive=by_methods)(*args)
 
     def find(self, request: HttpRequest) -> HttpResponseBase | None:
         """Returns the stored page for a request, or None."""
@@ -63,9 +77,14 @@ class PageRules:
         reader = EarlyReader(backend, beta)
         return self._with(reader).process_request(request), reader.elected
 
+    async def afind_early(self, request: HttpRequest) -> tuple[HttpResponseBase | None, Any]:
+        """Asynchronous `find_early`."""
+        found: tuple[HttpResponseBase | None, Any] = await self.acall(self.find_early, request)
+        return found
+
     def _early(self, backend: Backend) -> float:
         beta: float = self.given.get("early", backend._early)
-        return beta
+        return 0 if beta and backend._overrides_storing() else beta
 
     def served(
         self, request: HttpRequest, page: HttpResponseBase, *, is_stale: bool = False
@@ -78,7 +97,7 @@ class PageRules:
         if is_stale:
             if self.backend is not None:
                 self.backend._count("stale_hits")
-            patch_cache_control(page, max_age=0)
+            expire(page)
         return page
 
     def store(
@@ -91,14 +110,15 @@ class PageRules:
         writer = PageWriter(PageStore(backend, self.options, cost), flight)
         return self._with(writer).process_response(request, response), writer.has_stored
 
-    def place(self, request: HttpRequest, backend: Backend) -> Place:
-        """Returns where a request joins a flight.
+    def place(self, request: HttpRequest, backend: Backend) -> Place | None:
+        """Returns where a request joins a flight, or None if no page was stored there lately.
 
         Until a page was stored, its key is unknown: all requests of the method and URL join one flight.
         """
         headers: Any = HeaderReader(backend)
         key = get_cache_key(request, self.key_prefix, request.method or "GET", cache=headers)
-        return Place(f"{headers.key}.{request.method}.flight", False) if key is None else Place(key, True)
+        place = Place(f"{headers.key}.{request.method}.flight", False) if key is None else Place(key, True)
+        return None if backend.has_key(place.unstored_key) else place
 
     def _with(self, access: Any) -> Any:
         """Returns a copy that reads and writes by an access to a page."""
