@@ -150,6 +150,7 @@ class TestWaiters:
             assert cache._complete(first, "first", None, 0, 0, 0, 0)
         assert cache.get("key") == "first"
 
+    @pytest.mark.overtakes
     @pytest.mark.parametrize("error", [None, FailedError()], ids=["value", "exception"])
     @pytest.mark.parametrize("way", ["thread", "task", "thread of an event loop"])
     def test_whose_timeout_is_over_when_they_look_again_miss_no_result(self, cache, way, error):
@@ -692,6 +693,7 @@ class TestOptions:
         names = ("stale", "refresh", "early", "jitter", "lock_timeout", "store_if", "distributed")
         assert cache.get_or_set("key", lambda: 1, **dict.fromkeys(names)) == 1
 
+    @pytest.mark.overtakes
     @pytest.mark.parametrize("kind", [Decimal, Fraction])
     def test_may_be_any_real_number(self, cache, kind):
         options = {"stale": kind(1), "early": kind(1), "jitter": kind(1) / 2}

@@ -230,7 +230,7 @@ class TestTimeoutThatHasPassed:
     @pytest.mark.parametrize("method", ["touch", "expire"])
     def test_during_a_refresh_keeps_the_new_value_out(self, cache, method):
         cache.set("key", "old", 10)
-        kind, flight, _ = cache._overtake("key", None, None)
+        kind, flight, _ = cache._overtake("key", None)
         assert kind == LEAD
         assert getattr(cache, method)("key", 0)
         assert not cache._complete(flight, "new", 10, 0, 0, 0, 0)
