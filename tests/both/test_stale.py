@@ -10,6 +10,7 @@ import textwrap
 import threading
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import override_settings
@@ -502,6 +503,14 @@ class TestBackground:
 
         asyncio.run(use())
         assert expired.get("key") == "own"
+
+    def test_in_a_loop_of_async_to_sync_the_caller_computes(self, expired):
+        async def compute():
+            await asyncio.sleep(0)
+            return "new"
+
+        assert async_to_sync(expired.aget_or_set)("key", compute, **BACKGROUND) == "new"
+        assert expired.get("key") == "new"
 
     def test_task_that_is_cancelled_at_the_end_of_the_loop_is_computed_again(self, expired):
         async def use():

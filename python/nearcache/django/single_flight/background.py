@@ -2,8 +2,8 @@
 
 A refresh runs in a copy of the caller's context, so that it sees the same language, time zone and tenant. A
 thread has cache objects of its own, and closes them and its database connections afterwards. When the
-interpreter exits, the refreshes that have been started are finished. If there are too many, or
-``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller computes.
+interpreter exits, the refreshes that have been started are finished. If there are too many, or the event loop
+is one of ``async_to_sync``, or ``settings.NEARCACHE_BACKGROUND_REFRESH`` is false, the caller computes.
 """
 
 from __future__ import annotations
@@ -147,9 +147,11 @@ def _forget_caches() -> None:
 
 def start_task(call: Any, flow: Generator[Any, Any, Any], on_failure: OnFailure) -> bool:
     """Runs a flow in another task of the event loop; returns whether it will be run."""
-    if _is_off():
+    loop = asyncio.get_running_loop()
+    # A loop of async_to_sync, such as that of an asynchronous view under WSGI, ends with the call.
+    if _is_off() or loop in sync.AsyncToSync.loop_thread_executors:
         return False
-    task = asyncio.get_running_loop().create_task(arun(call, flow))
+    task = loop.create_task(arun(call, flow))
     # The event loop keeps only weak references.
     _tasks.add(task)
     task.add_done_callback(functools.partial(_end_task, on_failure))

@@ -1,8 +1,8 @@
 """The order of events of ``get_or_set``, as generators.
 
-A generator yields an effect where it needs something that may wait: a computation, another caller, the store.
-It gets the result, or the exception, and returns the value. So threads and tasks follow the same rules; they
-differ only in how `effects` carries out an effect.
+A generator yields an effect where it needs something that may wait, or code of the caller: a computation,
+another caller, the store. It gets the result, or the exception, and returns the value. So threads and tasks
+follow the same rules; they differ only in how `effects` carries out an effect.
 """
 
 from __future__ import annotations
