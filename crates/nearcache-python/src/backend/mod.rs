@@ -674,8 +674,8 @@ impl Backend {
         })
     }
 
-    /// Ends a wait; returns a step: what the waiter has waited for, or, if that is not there yet, the lead. With `overtakes` the value
-    /// of a waiter that leads is the one that is stored.
+    /// Ends a wait; returns a step: what the waiter has waited for, or, if that is not there yet, the lead. With `overtakes`
+    /// the value of a waiter that leads is the one that is stored.
     fn _lead<'py>(
         slf: &Bound<'py, Self>,
         wait: &Bound<'py, FlightWait>,

@@ -122,8 +122,8 @@ pub(crate) trait EntryStore {
     /// Starts a flight even if the key has a value. It overtakes the one in progress.
     fn overtake(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead>;
 
-    /// Starts a flight in place of the one that a waiter has waited for, in a file, unless that has ended. A store without a file
-    /// has no such waiters.
+    /// Starts a flight in place of the one that a waiter has waited for, in a file, unless that has ended. A store without a
+    /// file has no such waiters.
     #[cfg(shared)]
     fn overtake_held(
         &'static self,

@@ -1,8 +1,8 @@
 //! A shard: what one lock guards. An index of slot numbers, a slab of entries, and a policy that orders them.
 //!
-//! **Invariants**, which [`Shard::validate`] checks: index, slab and policy have the same entries; each is in the index under the hash
-//! of its key, and no other entry has that key; `weight` and `expiring` are sums over these entries; the entries are counted in the
-//! cache's totals.
+//! **Invariants**, which [`Shard::validate`] checks: index, slab and policy have the same entries; each is in the index under
+//! the hash of its key, and no other entry has that key; `weight` and `expiring` are sums over these entries; the entries are
+//! counted in the cache's totals.
 //!
 //! **Memory.** What a new entry needs is reserved before the entry is linked. Nothing else here needs memory that it cannot do
 //! without.

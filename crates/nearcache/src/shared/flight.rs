@@ -266,8 +266,8 @@ impl<C: Clock> Writer<'_, C> {
                 return LockedClaim::NotExtended(entry.stamp(key.hash));
             }
             Some(entry) => self.set_flight(key, entry, Some(own)),
-            // Also if an entry is there that cannot be used. Its time of writing may be all that says so, if the clock was set back,
-            // and a flight would change that.
+            // Also if an entry is there that cannot be used. Its time of writing may be all that says so, if the clock was set
+            // back, and a flight would change that.
             None => self.store_placeholder(&found, key, own),
         }
         self.count(Counter::Flights, 1);

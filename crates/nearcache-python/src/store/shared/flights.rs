@@ -114,8 +114,8 @@ impl SharedStore {
         self.lead_alone(key)
     }
 
-    /// Starts a flight in place of the one that a waiter has waited for long enough. If that has ended, returns what it has left,
-    /// or lets the caller ask again; if another one is in progress, the caller computes for itself.
+    /// Starts a flight in place of the one that a waiter has waited for long enough. If that has ended, returns what it has
+    /// left, or lets the caller ask again; if another one is in progress, the caller computes for itself.
     pub(crate) fn overtake_held_flight(
         &'static self,
         context: &CallContext<'_, '_>,

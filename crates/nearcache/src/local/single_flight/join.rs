@@ -109,8 +109,8 @@ impl<V: Clone> RawCache<V> {
 }
 
 impl<V> RawCache<V> {
-    /// Returns the leader of a flight. It computes for itself if the flight is not current, or if there was no memory for it or no room
-    /// for its edge.
+    /// Returns the leader of a flight. It computes for itself if the flight is not current, or if there was no memory for it or
+    /// no room for its edge.
     pub(super) fn new_leader(
         &self,
         hash: KeyHash,

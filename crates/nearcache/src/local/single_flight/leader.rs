@@ -108,9 +108,9 @@ impl<'a, V> Leader<'a, V> {
         }
     }
 
-    /// Notes that the value is computed together with that of another flight, within which the computation runs: it then does not wait
-    /// for this flight, nor for one that needs this one. O(edges). Without room for an edge, this leader is [alone](Self::is_alone) from
-    /// now on.
+    /// Notes that the value is computed together with that of another flight, within which the computation runs: it then does
+    /// not wait for this flight, nor for one that needs this one. O(edges). Without room for an edge, this leader is
+    /// [alone](Self::is_alone) from now on.
     pub fn compute_with(&mut self, flight: FlightId) {
         if self.flight != FlightId::NONE {
             self.together = Edge::add(self.flight, flight);
@@ -120,7 +120,8 @@ impl<'a, V> Leader<'a, V> {
         }
     }
 
-    /// Gives the flight up, and computes as part of another one: a circle through a flight whose edge is missing would not be found.
+    /// Gives the flight up, and computes as part of another one: a circle through a flight whose edge is missing would not be
+    /// found.
     #[cold]
     fn compute_within(&mut self, flight: FlightId) {
         self.give_up();
@@ -136,16 +137,16 @@ impl<'a, V> Leader<'a, V> {
         }
     }
 
-    /// Returns the id of the flight that the computation is a part of: this one, or, for a leader without a flight, that of the computation
-    /// in which it was made.
+    /// Returns the id of the flight that the computation is a part of: this one, or, for a leader without a flight, that of the
+    /// computation in which it was made.
     #[must_use]
     pub const fn id(&self) -> FlightId {
         self.id
     }
 
-    /// Returns whether the caller computes for itself: the key had another current flight when this one began, but waiting for that would
-    /// have closed a circle or had taken too long, or there was no memory for a flight or no room for its edge. Nobody waits for this
-    /// flight, and its value is not stored.
+    /// Returns whether the caller computes for itself: the key had another current flight when this one began, but waiting for
+    /// that would have closed a circle or had taken too long, or there was no memory for a flight or no room for its edge.
+    /// Nobody waits for this flight, and its value is not stored.
     ///
     /// Unlike [`is_current`](Self::is_current), this does not change when the key is written or the flight overtaken.
     #[must_use]

@@ -80,8 +80,8 @@ pub(super) enum Found<V> {
     Gone,
 }
 
-/// What is left to do after unlocking. Dropping this does it, so that it is done even if a panic unwinds: wakes the waiters, and drops the
-/// rest.
+/// What is left to do after unlocking. Dropping this does it, so that it is done even if a panic unwinds: wakes the waiters,
+/// and drops the rest.
 #[must_use = "the waiters are woken when this is dropped, which must be after unlocking"]
 pub(super) struct Aftermath<V> {
     _wake_ups: WakeUps,
@@ -249,8 +249,8 @@ impl<V> Flights<V> {
         }
     }
 
-    /// Takes a waiter out of a flight that has not ended, and starts one of its own for the key. `overtakes` ends the old one's being
-    /// current. Returns what [`start`](Self::start) does.
+    /// Takes a waiter out of a flight that has not ended, and starts one of its own for the key. `overtakes` ends the old one's
+    /// being current. Returns what [`start`](Self::start) does.
     pub(super) fn start_instead(
         &mut self,
         id: FlightId,
@@ -278,8 +278,8 @@ impl<V> Flights<V> {
         self.0.iter().any(|flight| flight.id == id && flight.is_current)
     }
 
-    /// Takes the key of a flight that is current, for its value to be stored. The caller ends the flight next: after that, its waiters do
-    /// not need the key.
+    /// Takes the key of a flight that is current, for its value to be stored. The caller ends the flight next: after that, its
+    /// waiters do not need the key.
     pub(super) fn take_key(&mut self, id: FlightId) -> Option<Box<[u8]>> {
         let flight = self.find(id).filter(|flight| flight.is_current)?;
         Some(std::mem::take(&mut flight.key))

@@ -87,10 +87,8 @@ impl<'a, V> Waiter<'a, V> {
 }
 
 impl<'a, V: Clone> Waiter<'a, V> {
-    /// Blocks the thread until the leader has finished, for at most `timeout`. Afterwards the caller leads.
-    ///
-    /// A caller that leads after the timeout overtakes the flight: later callers wait for the new one, and the old one's value is not
-    /// stored. If another caller has overtaken it before and still computes, this caller's value is not stored, either.
+    /// Blocks the thread until the leader has finished, for at most `timeout`. Afterwards the caller overtakes the flight, as
+    /// with [`lead`](Self::lead).
     ///
     /// In asynchronous code use [`poll`](Self::poll), because the leader may be a task of the same thread.
     #[must_use]
@@ -113,9 +111,10 @@ impl<'a, V: Clone> Waiter<'a, V> {
 
     /// Stops waiting: returns what the flight has come to, or leads a flight of its own if the old one's leader still computes.
     ///
-    /// If it `overtakes`, the old flight is current no more: later callers wait for the new one, and the old one's value is not stored.
-    /// If several waiters of one flight overtake it, all of them compute at once; later callers wait for the first one of them, and
-    /// only its value is stored. If it does not overtake, the new flight's value is not stored, unless the old one was current no more.
+    /// If it `overtakes`, the old flight is current no more: later callers wait for the new one, and the old one's value is not
+    /// stored. If several waiters of one flight overtake it, all of them compute at once; later callers wait for the first one
+    /// of them, and only its value is stored. If it does not overtake, the new flight's value is not stored, unless the old one
+    /// was current no more.
     #[must_use]
     pub fn lead(mut self, overtakes: bool) -> Waited<'a, V> {
         self.stop_waiting(overtakes)
