@@ -425,9 +425,6 @@ class TieredBackend(Backend):
         cost: float,
         early: float,
     ) -> bool | Pending[bool]: ...
-    def _end_flight(self, flight: Flight, value: Any, is_stored: bool) -> bool:
-        """Ends a flight whose value is stored, or not; returns whether it is."""
-
     def _info(self, section: str) -> list[str]:
         """Returns a section of the server's INFO, once for each primary. Raises if ``ON_ERROR`` does not."""
 

@@ -264,23 +264,49 @@ def test_where_there_is_no_directory_the_process_is_the_scope(make_tiered, serve
     assert len([message for message in messages if "no directory" in message]) == 1
 
 
-@pytest.mark.parametrize("options", [{}, {"stale": LONG}])
-def test_a_value_that_comes_after_a_deletion_is_taken_back(make_tiered, server, proxied, options):
-    cache = make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
-    command = b"EVAL" if options else b"SET"
-    with proxied.hold(REQUEST, command=command) as held:
-        values = []
-        thread = threading.Thread(
-            target=lambda: values.append(cache.get_or_set("key", lambda: "old", LONG, **options))
-        )
-        thread.start()
-        held.wait_seen(1)
-        # The flight was looked at, but the value is not on the server yet.
-        cache.delete("key")
-        held.release()
-        thread.join()
-    assert values == ["old"]
-    wait_until(lambda: server.command("DBSIZE") == 0, "a value that was taken back")
+class NewPickle:
+    """Has other bytes each time it is pickled."""
+
+    count = 0
+
+    def __reduce__(self):
+        NewPickle.count += 1
+        return int, (NewPickle.count,)
+
+
+class TestDeletedWhileTheValueIsSent:
+    """The leader has looked at its flight, but its value is not on the server yet."""
+
+    @pytest.mark.parametrize("options", [{}, {"stale": LONG}])
+    @pytest.mark.parametrize("computed", ["old", NewPickle()], ids=["same pickle", "new pickle"])
+    def test_the_value_is_taken_back(self, make_tiered, server, proxied, options, computed):
+        cache = make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
+        with proxied.hold(REQUEST, command=b"EVAL" if options else b"SET") as held:
+            thread = threading.Thread(
+                target=cache.get_or_set, args=("key", lambda: computed, LONG), kwargs=options
+            )
+            thread.start()
+            held.wait_seen(1)
+            cache.delete("key")
+            held.release()
+            thread.join()
+        wait_until(lambda: server.command("DBSIZE") == 0, "a value that was taken back")
+
+    def test_the_value_of_a_cancelled_leader_is_taken_back(self, make_tiered, server, proxied):
+        cache = make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
+
+        async def main():
+            with proxied.hold(REQUEST, command=b"SET") as held, proxied.watch(REPLY, command=b"EVAL") as back:
+                task = asyncio.create_task(cache.aget_or_set("key", lambda: "old", LONG))
+                await asyncio.to_thread(held.wait_seen, 1)
+                cache.delete("key")
+                task.cancel()
+                await asyncio.wait([task])
+                held.release()
+                await asyncio.to_thread(back.wait_passed, 1)
+
+        asyncio.run(main())
+        assert server.command("DBSIZE") == 0
 
 
 class TestServerDown:
@@ -362,6 +388,20 @@ class TestDistributed:
     def test_a_lock_is_released_if_the_value_is_not_stored(self, two, server):
         assert two[0].get_or_set("key", lambda: "value", store_if=lambda _: False) == "value"
         wait_until(lambda: server.command("EXISTS", LOCK) == 0, "a released lock")
+
+    @pytest.mark.parametrize("timeout", [0, -1])
+    @pytest.mark.parametrize("method", ["get_or_set", "aget_or_set", "_refresh"])
+    def test_a_lock_is_released_if_the_value_expires_at_once(self, two, server, method, timeout):
+        cache = two[0]
+        value = getattr(cache, method)("key", lambda: "value", timeout, lock_timeout=LONG)
+        assert (asyncio.run(value) if method == "aget_or_set" else value) == "value"
+        wait_until(lambda: server.command("EXISTS", LOCK) == 0, "a released lock")
+        assert cache.get("key") is None
+
+    def test_a_refresh_whose_value_expires_at_once_deletes_the_old_one(self, two):
+        two[0].set("key", "old")
+        assert two[0]._refresh("key", lambda: "new", 0) == "new"
+        assert two[1].get("key", fresh=True) is None
 
     def test_a_lock_is_released_by_a_cancelled_task(self, two, server):
         async def main():

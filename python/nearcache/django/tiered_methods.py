@@ -271,7 +271,7 @@ class TieredMethods(TieredBackend, Backend):
         early: float,
     ) -> bool:
         started = self._start_complete(flight, value, timeout, jitter, stale, cost, early)
-        return self._end_flight(flight, value, await _result(started))
+        return await _result(started)
 
     async def _alock_flight(self, flight: _core.Flight, token: str, seconds: float, overtakes: bool) -> Step:
         step: Step = await _result(self._start_lock_flight(flight, token, seconds, overtakes))

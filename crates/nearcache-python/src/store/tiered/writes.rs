@@ -36,38 +36,8 @@ impl TieredStore {
         read: impl FnOnce(Python<'_>, &mut Reader) -> Result<T, Error> + Send + 'static,
         on_error: impl FnOnce() -> PyResult<T> + Send + 'static,
     ) -> Plan<T> {
-        let written = Written {
-            store: self,
-            keys,
-            ends_flights: true,
-        };
+        let written = Written { store: self, keys };
         written.end_flights(py);
-        self.plan_written(written, request, read, on_error)
-    }
-
-    /// Returns the plan of the write of a leader, whose flight goes on.
-    pub(super) fn plan_flight_write<T: 'static>(
-        &'static self,
-        key: Vec<u8>,
-        request: Request,
-        read: impl FnOnce(Python<'_>, &mut Reader) -> Result<T, Error> + Send + 'static,
-        on_error: impl FnOnce() -> PyResult<T> + Send + 'static,
-    ) -> Plan<T> {
-        let written = Written {
-            store: self,
-            keys: vec![key],
-            ends_flights: false,
-        };
-        self.plan_written(written, request, read, on_error)
-    }
-
-    fn plan_written<T: 'static>(
-        &'static self,
-        written: Written,
-        request: Request,
-        read: impl FnOnce(Python<'_>, &mut Reader) -> Result<T, Error> + Send + 'static,
-        on_error: impl FnOnce() -> PyResult<T> + Send + 'static,
-    ) -> Plan<T> {
         written.invalidate();
         Plan::new(request, move |py, outcome: Result<Replies, Error>| {
             written.end_flights(py);
@@ -290,8 +260,6 @@ impl TieredStore {
 struct Written {
     store: &'static TieredStore,
     keys: Vec<Vec<u8>>,
-    /// Not those of a leader's own write.
-    ends_flights: bool,
 }
 
 impl Written {
@@ -301,9 +269,7 @@ impl Written {
 
     /// Ends the flights of the keys: their values may be computed from what was there before.
     fn end_flights(&self, py: Python<'_>) {
-        if self.ends_flights {
-            self.keys.iter().for_each(|key| self.store.flights.end(py, key));
-        }
+        self.keys.iter().for_each(|key| self.store.flights.end(py, key));
     }
 }
 
