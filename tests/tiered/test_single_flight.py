@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ import pytest
 from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
 from support.redis_servers.messages import REPLY, REQUEST
 from support.redis_servers.waiting import wait_until
+from support.stopped_writers import File
 from support.tiered import cluster_url
 
 LOCK = ":nearcache-lock:{:1:key}"
@@ -329,6 +331,38 @@ class TestServerDown:
                 assert value == "value"
         finally:
             server.start()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file of flights is for Linux")
+class TestFileThatFails:
+    """A process was stopped while it held a lock of the file of flights."""
+
+    @pytest.fixture
+    def cache(self, make_tiered, server, tmp_path):
+        cache = make_tiered(server.url, NEAR=None, SOCKET_TIMEOUT=10)
+        with Leader(cache, key="other") as leader:
+            file = File(next(tmp_path.rglob("flights-*")))
+            file.put(file.lock, file.owner(leader.child.pid))
+            yield cache
+            file.put(file.lock, 0)
+
+    def test_the_process_is_the_scope(self, cache, counted, caplog):
+        assert ask_in_threads(cache, ["a", "b"], counted, 8) == {("a", "A"), ("b", "B")}
+        assert asyncio.run(cache.aget_or_set("c", lambda: counted("C"))) == "C"
+        assert cache._refresh("d", lambda: counted("D")) == "D"
+        assert cache.get_many(["a", "b", "c", "d"]) == {"a": "A", "b": "B", "c": "C", "d": "D"}
+        assert counted.number == 4
+        messages = [record.getMessage() for record in caplog.records]
+        assert len(messages) == 1
+        assert "the file of flights failed" in messages[0]
+
+    def test_a_write_ends_the_flight(self, cache):
+        def compute():
+            cache.delete("key")
+            return "value"
+
+        assert cache.get_or_set("key", compute) == "value"
+        assert cache.get("key") is None
 
 
 class TestDistributed:

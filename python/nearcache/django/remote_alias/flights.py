@@ -105,8 +105,8 @@ def _open(location: str) -> Backend:
             return _MachineFlights(location, {"OPTIONS": {"MAX_MEMORY": _SIZE}})
         except ImproperlyConfigured as error:
             _LOG.warning(
-                "nearcache: the file of flights cannot be opened: %s get_or_set computes once in each "
-                "process instead of once on this machine",
+                "nearcache: get_or_set computes once in each process, not once on this machine, because the "
+                "file of flights cannot be opened: %s",
                 error,
             )
     return _ProcessFlights(f"nearcache {location}", {})

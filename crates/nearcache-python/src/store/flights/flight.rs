@@ -31,6 +31,8 @@ pub(crate) struct Lead {
 pub(crate) struct RemoteLead {
     /// Whether the value is to replace one that has not expired.
     pub(crate) replaces: bool,
+    /// Whether the flight is one of the process that writes of its key end.
+    pub(crate) is_of_key: bool,
     pub(crate) lock: Option<Box<dyn HeldLock>>,
 }
 
@@ -53,6 +55,7 @@ impl Lead {
             #[cfg(unix)]
             remote: RemoteLead {
                 replaces: false,
+                is_of_key: false,
                 lock: None,
             },
         }
@@ -65,6 +68,16 @@ impl Lead {
             machine: Some(machine),
             ..self
         }
+    }
+
+    /// Notes that the flight has the name of its key, and not that of a flight of a file.
+    #[cfg_attr(not(unix), allow(unused_mut))]
+    pub(crate) fn of_key(mut self) -> Self {
+        #[cfg(unix)]
+        {
+            self.remote.is_of_key = true;
+        }
+        self
     }
 
     fn id(&self) -> FlightId {

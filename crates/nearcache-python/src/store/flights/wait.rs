@@ -118,7 +118,7 @@ impl Wait {
             Poll::Pending => None,
             Poll::Ready(Waited::Value(stored)) => Some(Outcome::Joined(Joined::Hit(stored.decode(py)?))),
             Poll::Ready(Waited::Leader(leader)) => {
-                Some(Outcome::Joined(Joined::Leader(Lead::new(leader), None)))
+                Some(Outcome::Joined(Joined::Leader(Lead::new(leader).of_key(), None)))
             }
             Poll::Ready(Waited::Failed(failure)) => Some(match failure.downcast::<Raised>() {
                 Ok(raised) => Outcome::Raised(PyErr::from_value(raised.0.bind(py).clone().into_any())),
@@ -130,7 +130,7 @@ impl Wait {
     /// Ends the wait, and lets the caller compute. `overtakes` lets its value be the one that is stored.
     fn lead(self, overtakes: bool) -> OwnLead {
         match self {
-            Self::Process(waiter) => OwnLead::Ready(Lead::new(waiter.lead(overtakes))),
+            Self::Process(waiter) => OwnLead::Ready(Lead::new(waiter.lead(overtakes)).of_key()),
             #[cfg(shared)]
             Self::Machine(_, held) if overtakes => OwnLead::Claim(held),
             #[cfg(shared)]
