@@ -351,6 +351,9 @@ class Flight:
     def compute_with(self, other: Flight) -> None:
         """Notes that the value is computed with that of another flight, within which the code runs."""
 
+    def lead_alone(self) -> None:
+        """Lets other processes and machines go on. The value is not stored then."""
+
     def abandon(self) -> None:
         """Lets a waiter lead. Has no effect if the flight is over."""
 

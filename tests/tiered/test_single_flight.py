@@ -13,6 +13,7 @@ import pytest
 
 from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
 from support.redis_servers.messages import REPLY, REQUEST
+from support.redis_servers.rules import is_data
 from support.redis_servers.waiting import wait_until
 from support.stopped_writers import File
 from support.tiered import cluster_url
@@ -332,6 +333,22 @@ class TestServerDown:
         finally:
             server.start()
 
+    @pytest.mark.parametrize("failing", ["all", "the lock"])
+    def test_no_process_waits_for_another_if_errors_are_misses(
+        self, make_tiered, server, proxied, counted, failing
+    ):
+        cache = make_tiered(proxied.url, NEAR=None, ON_ERROR="miss")
+        options = {"distributed": failing == "the lock", "lock_timeout": 1}
+        command = b"SET" if failing == "the lock" else None
+        with (
+            proxied.answer(command, b"-LOADING a test\r\n", where=is_data),
+            Leader(cache, **options) as leader,
+        ):
+            assert cache.get_or_set("key", lambda: counted("own"), None, **options) == "own"
+            assert cache.stats().waits == 0
+            assert leader.finish() == ("value", "leader's")
+        assert server.command("EXISTS", ":1:key") == 0
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file of flights is for Linux")
 class TestFileThatFails:
@@ -514,6 +531,16 @@ class TestDistributed:
         value = cache.get_or_set("key", lambda: cache.get_or_set("key", lambda: "inner") + " outer")
         assert value == "inner outer"
         assert two[1].get("key") == "inner outer"
+
+    def test_a_thread_that_runs_an_event_loop_does_not_wait(self, two, server):
+        server.command("SET", LOCK, "another machine's")
+
+        async def main():
+            return two[0].get_or_set("key", lambda: "own", lock_timeout=1)
+
+        assert asyncio.run(main()) == "own"
+        assert server.command("GET", LOCK) == b"another machine's"
+        assert two[0].get("key") is None
 
     def test_a_refresh_takes_the_lock(self, two):
         with Leader(two[0]) as leader:

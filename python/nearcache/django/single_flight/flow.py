@@ -60,7 +60,7 @@ def get_or_compute(call: Call, step: Step) -> Flow:
 def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: float) -> Flow:
     """Waits until this machine computes, or another one has computed; returns a step.
 
-    If another machine computes, an old value is used at once.
+    If another machine computes, an old value is used at once. A caller that cannot wait computes for itself.
     """
     pause = _FIRST_PAUSE
     try:
@@ -73,7 +73,9 @@ def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: flo
             if old is not None:
                 flight.abandon()
                 return STALE, old[0], None
-            yield Pause(min(pause, max(0.0, deadline - time.monotonic())))
+            if not (yield Pause(min(pause, max(0.0, deadline - time.monotonic())))):
+                flight.lead_alone()
+                return LEAD, flight, None
             pause = min(2 * pause, _LAST_PAUSE)
     except BaseException:
         flight.abandon()

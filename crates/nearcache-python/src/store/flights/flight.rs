@@ -80,6 +80,15 @@ impl Lead {
         self
     }
 
+    /// Ends the flight of the file, so that other processes do not wait for this one. The value is not stored then, but
+    /// handed to the waiters of this process.
+    #[cfg(unix)]
+    pub(crate) fn lead_alone(&mut self) {
+        #[cfg(shared)]
+        drop(self.machine.take());
+        self.remote.is_of_key = false;
+    }
+
     fn id(&self) -> FlightId {
         self.process.id()
     }
@@ -199,6 +208,16 @@ impl Flight {
             && let Some(lead) = lead.as_mut()
         {
             lead.compute_with(other.get().id);
+        }
+    }
+
+    /// Lets other processes and machines go on: the value is handed to the waiters of this process, but not stored.
+    #[cfg(unix)]
+    fn lead_alone(&self) {
+        if let Ok(mut lead) = self.lead.try_lock()
+            && let Some(lead) = lead.as_mut()
+        {
+            lead.lead_alone();
         }
     }
 
