@@ -446,6 +446,9 @@ class Completions:
     def begin(self, pending: Pending[Any], future: Any) -> None:
         """Begins an operation, whose result `finish` will set on a future."""
 
+    def abandon(self, pending: Pending[Any]) -> None:
+        """Gives up waiting for an operation that has begun."""
+
     def finish(self) -> None:
         """Sets the results of the operations that were answered on their futures."""
 

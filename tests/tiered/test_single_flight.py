@@ -312,6 +312,47 @@ class TestDeletedWhileTheValueIsSent:
         assert server.command("DBSIZE") == 0
 
 
+class TestLoopIsClosedBeforeTheAnswer:
+    """A task was cancelled while the server was asked, and its loop does not run any more."""
+
+    @pytest.fixture
+    def cache(self, make_tiered, proxied):
+        return make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
+
+    @staticmethod
+    async def cancel_one(coroutine, held):
+        task = asyncio.create_task(coroutine)
+        await asyncio.to_thread(held.wait_seen, 1)
+        task.cancel()
+        await asyncio.wait([task])
+
+    def test_a_flight_ends(self, cache, proxied):
+        with proxied.hold(REPLY, command=b"GET") as held:
+            asyncio.run(self.cancel_one(cache._ajoin("key", None, 0, None), held))
+        values = []
+
+        def ask():
+            values.append(cache.get_or_set("key", lambda: "value", lock_timeout=10 * LONG))
+
+        threading.Thread(target=ask, daemon=True).start()
+        wait_until(lambda: values == ["value"], "a value")
+
+    def test_a_write_ends_the_flight_that_began_since_it_was_sent(self, cache, proxied, server):
+        with proxied.hold(REQUEST, command=b"SET") as held:
+            asyncio.run(self.cancel_one(cache.aset("key", "set"), held))
+
+            def compute():
+                held.release()
+                wait_until(lambda: server.command("GET", ":1:key") is not None, "a write")
+                # Answers come in order, so this one comes after that of the write.
+                asyncio.run(cache.aget("other"))
+                server.command("DEL", ":1:key")
+                return "old"
+
+            assert cache.get_or_set("key", compute) == "old"
+        assert cache.get("key") is None
+
+
 class TestServerDown:
     def test_the_error_is_raised(self, make_tiered, server):
         cache = make_tiered(server.url, NEAR=None)

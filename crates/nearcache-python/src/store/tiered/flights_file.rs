@@ -111,6 +111,14 @@ impl Flights {
         self.process.end(key);
     }
 
+    /// Does so without the GIL, which opening the file needs.
+    pub(super) fn end_in_open_file(&self, key: &[u8]) {
+        if let Some(file) = self.opened().filter(|_| SharedStore::takes(key)) {
+            file.end_flight_detached(key);
+        }
+        self.process.end(key);
+    }
+
     /// Ends all flights.
     pub(super) fn end_all(&self, py: Python<'_>) {
         if let Some(file) = self.existing(py) {
@@ -241,6 +249,11 @@ impl Flights {
 
     /// Ends the flight of a key that this process writes.
     pub(super) fn end(&self, _: Python<'_>, key: &[u8]) {
+        self.process.end(key);
+    }
+
+    /// Does so without the GIL.
+    pub(super) fn end_in_open_file(&self, key: &[u8]) {
         self.process.end(key);
     }
 

@@ -36,12 +36,15 @@ impl TieredStore {
         read: impl FnOnce(Python<'_>, &mut Reader) -> Result<T, Error> + Send + 'static,
         on_error: impl FnOnce() -> PyResult<T> + Send + 'static,
     ) -> Plan<T> {
-        let written = Written { store: self, keys };
+        let written = Written {
+            store: self,
+            keys,
+            is_finished: false,
+        };
         written.end_flights(py);
         written.invalidate();
         Plan::new(request, move |py, outcome: Result<Replies, Error>| {
-            written.end_flights(py);
-            drop(written);
+            written.finish(py);
             let result = outcome.and_then(|replies| read(py, &mut Reader::new(replies)));
             result.or_else(|error| self.on_failure(py, &error, on_error))
         })
@@ -255,11 +258,12 @@ impl TieredStore {
     }
 }
 
-/// The keys of a write. When it is dropped, their near copies are invalidated, whatever came of the write: one whose reply
-/// was lost, or whose caller was cancelled, may have been executed.
+/// The keys of a write. When it is dropped, their near copies are invalidated and their flights end, whatever came of the
+/// write: one whose reply was lost, or whose caller was cancelled, may have been executed.
 struct Written {
     store: &'static TieredStore,
     keys: Vec<Vec<u8>>,
+    is_finished: bool,
 }
 
 impl Written {
@@ -271,11 +275,21 @@ impl Written {
     fn end_flights(&self, py: Python<'_>) {
         self.keys.iter().for_each(|key| self.store.flights.end(py, key));
     }
+
+    fn finish(mut self, py: Python<'_>) {
+        self.end_flights(py);
+        self.is_finished = true;
+    }
 }
 
 impl Drop for Written {
     fn drop(&mut self) {
         self.invalidate();
+        if !self.is_finished {
+            self.keys
+                .iter()
+                .for_each(|key| self.store.flights.end_in_open_file(key));
+        }
     }
 }
 
