@@ -365,6 +365,9 @@ class Flight:
     def needed_by(self, other: Flight) -> None:
         """Notes that the computation of another flight needs this one, so that circles are found."""
 
+    def lead_alone(self) -> None:
+        """Lets other processes and machines go on. The value is not stored then."""
+
     def abandon(self) -> None:
         """Lets a waiter lead. Has no effect if the flight is over."""
 
@@ -439,9 +442,6 @@ class TieredBackend(Backend):
         cost: float,
         early: float,
     ) -> bool | Pending[bool]: ...
-    def _end_flight(self, flight: Flight, value: Any, is_stored: bool) -> bool:
-        """Ends a flight whose value is stored, or not; returns whether it is."""
-
     def _info(self, section: str) -> list[str]:
         """Returns a section of the server's INFO, once for each primary. Raises if ``ON_ERROR`` does not."""
 
@@ -459,6 +459,9 @@ class Completions:
 
     def begin(self, pending: Pending[Any], future: Any) -> None:
         """Begins an operation, whose result `finish` will set on a future."""
+
+    def abandon(self, pending: Pending[Any]) -> None:
+        """Gives up waiting for an operation that has begun."""
 
     def finish(self) -> None:
         """Sets the results of the operations that were answered on their futures."""

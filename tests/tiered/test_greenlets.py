@@ -7,6 +7,7 @@ library; `library` patches everything before the first import of a cache.
 import contextlib
 import json
 import textwrap
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -223,6 +224,44 @@ def test_near_copy_of_an_interrupted_write_is_invalidated(green, server):
         """
         with proxy.on_request(b"SET", delay_the_second):
             assert green(program, proxy.url) == ["second", 0]
+
+
+def test_an_interrupted_write_ends_the_flight_that_began_since_it_was_sent(green, server, make_tiered):
+    with Proxy(server.address) as proxy:
+        cache = make_tiered(proxy.url, NEAR=None)
+        began, go, is_sent = threading.Event(), threading.Event(), threading.Event()
+
+        def compute():
+            began.set()
+            go.wait()
+            return "old"
+
+        leading = threading.Thread(target=cache.get_or_set, args=("key", compute))
+
+        def lead_meanwhile(message):
+            if b"written" in message.data and not is_sent.is_set():
+                is_sent.set()
+                leading.start()
+                began.wait()
+                # Longer than the greenlet waits.
+                time.sleep(0.2)
+
+        program = """
+            cache = cache_of(NEAR=None)
+            cache.get_or_set("other", lambda: 1)
+            try:
+                with Timeout(0.02):
+                    cache.set("key", "written")
+            except Timeout:
+                # Answers come in order, so this one comes after that of the write.
+                report(cache.get("other"))
+        """
+        with proxy.on_request(b"SET", lead_meanwhile):
+            assert green(program, proxy.url) == 1
+        assert server.command("DEL", ":1:key") == 1
+        go.set()
+        leading.join()
+        assert cache.get("key") is None
 
 
 def test_killed_greenlets_leave_nothing(green, slow):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -14,7 +15,9 @@ from nearcache.django.single_flight.call import WAIT
 from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
 from support.flights import Calling
 from support.redis_servers.messages import REPLY, REQUEST
+from support.redis_servers.rules import is_data
 from support.redis_servers.waiting import wait_until
+from support.stopped_writers import File
 from support.tiered import cluster_url
 
 LOCK = ":nearcache-lock:{:1:key}"
@@ -309,23 +312,90 @@ def test_where_there_is_no_directory_the_process_is_the_scope(make_tiered, serve
     assert len([message for message in messages if "no directory" in message]) == 1
 
 
-@pytest.mark.parametrize("options", [{}, {"stale": LONG}])
-def test_a_value_that_comes_after_a_deletion_is_taken_back(make_tiered, server, proxied, options):
-    cache = make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
-    command = b"EVAL" if options else b"SET"
-    with proxied.hold(REQUEST, command=command) as held:
+class NewPickle:
+    """Has other bytes each time it is pickled."""
+
+    count = 0
+
+    def __reduce__(self):
+        NewPickle.count += 1
+        return int, (NewPickle.count,)
+
+
+class TestDeletedWhileTheValueIsSent:
+    """The leader has looked at its flight, but its value is not on the server yet."""
+
+    @pytest.mark.parametrize("options", [{}, {"stale": LONG}])
+    @pytest.mark.parametrize("computed", ["old", NewPickle()], ids=["same pickle", "new pickle"])
+    def test_the_value_is_taken_back(self, make_tiered, server, proxied, options, computed):
+        cache = make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
+        with proxied.hold(REQUEST, command=b"EVAL" if options else b"SET") as held:
+            thread = threading.Thread(
+                target=cache.get_or_set, args=("key", lambda: computed, LONG), kwargs=options
+            )
+            thread.start()
+            held.wait_seen(1)
+            cache.delete("key")
+            held.release()
+            thread.join()
+        wait_until(lambda: server.command("DBSIZE") == 0, "a value that was taken back")
+
+    def test_the_value_of_a_cancelled_leader_is_taken_back(self, make_tiered, server, proxied):
+        cache = make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
+
+        async def main():
+            with proxied.hold(REQUEST, command=b"SET") as held, proxied.watch(REPLY, command=b"EVAL") as back:
+                task = asyncio.create_task(cache.aget_or_set("key", lambda: "old", LONG))
+                await asyncio.to_thread(held.wait_seen, 1)
+                cache.delete("key")
+                task.cancel()
+                await asyncio.wait([task])
+                held.release()
+                await asyncio.to_thread(back.wait_passed, 1)
+
+        asyncio.run(main())
+        assert server.command("DBSIZE") == 0
+
+
+class TestLoopIsClosedBeforeTheAnswer:
+    """A task was cancelled while the server was asked, and its loop does not run any more."""
+
+    @pytest.fixture
+    def cache(self, make_tiered, proxied):
+        return make_tiered(proxied.url, NEAR=None, SOCKET_TIMEOUT=10)
+
+    @staticmethod
+    async def cancel_one(coroutine, held):
+        task = asyncio.create_task(coroutine)
+        await asyncio.to_thread(held.wait_seen, 1)
+        task.cancel()
+        await asyncio.wait([task])
+
+    def test_a_flight_ends(self, cache, proxied):
+        with proxied.hold(REPLY, command=b"GET") as held:
+            asyncio.run(self.cancel_one(cache._ajoin("key", None, 0, None), held))
         values = []
-        thread = threading.Thread(
-            target=lambda: values.append(cache.get_or_set("key", lambda: "old", LONG, **options))
-        )
-        thread.start()
-        held.wait_seen(1)
-        # The flight was looked at, but the value is not on the server yet.
-        cache.delete("key")
-        held.release()
-        thread.join()
-    assert values == ["old"]
-    wait_until(lambda: server.command("DBSIZE") == 0, "a value that was taken back")
+
+        def ask():
+            values.append(cache.get_or_set("key", lambda: "value", lock_timeout=10 * LONG))
+
+        threading.Thread(target=ask, daemon=True).start()
+        wait_until(lambda: values == ["value"], "a value")
+
+    def test_a_write_ends_the_flight_that_began_since_it_was_sent(self, cache, proxied, server):
+        with proxied.hold(REQUEST, command=b"SET") as held:
+            asyncio.run(self.cancel_one(cache.aset("key", "set"), held))
+
+            def compute():
+                held.release()
+                wait_until(lambda: server.command("GET", ":1:key") is not None, "a write")
+                # Answers come in order, so this one comes after that of the write.
+                asyncio.run(cache.aget("other"))
+                server.command("DEL", ":1:key")
+                return "old"
+
+            assert cache.get_or_set("key", compute) == "old"
+        assert cache.get("key") is None
 
 
 class TestServerDown:
@@ -348,6 +418,54 @@ class TestServerDown:
                 assert value == "value"
         finally:
             server.start()
+
+    @pytest.mark.parametrize("failing", ["all", "the lock"])
+    def test_no_process_waits_for_another_if_errors_are_misses(
+        self, make_tiered, server, proxied, counted, failing
+    ):
+        cache = make_tiered(proxied.url, NEAR=None, ON_ERROR="miss")
+        options = {"distributed": failing == "the lock", "lock_timeout": 1}
+        command = b"SET" if failing == "the lock" else None
+        with (
+            proxied.answer(command, b"-LOADING a test\r\n", where=is_data),
+            Leader(cache, **options) as leader,
+        ):
+            assert cache.get_or_set("key", lambda: counted("own"), None, **options) == "own"
+            assert cache.stats().waits == 0
+            assert leader.finish() == ("value", "leader's")
+        assert server.command("EXISTS", ":1:key") == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file of flights is for Linux")
+class TestFileThatFails:
+    """A process was stopped while it held a lock of the file of flights."""
+
+    @pytest.fixture
+    def cache(self, make_tiered, server, tmp_path):
+        cache = make_tiered(server.url, NEAR=None, SOCKET_TIMEOUT=10)
+        with Leader(cache, key="other") as leader:
+            file = File(next(tmp_path.rglob("flights-*")))
+            file.put(file.lock, file.owner(leader.child.pid))
+            yield cache
+            file.put(file.lock, 0)
+
+    def test_the_process_is_the_scope(self, cache, counted, caplog):
+        assert ask_in_threads(cache, ["a", "b"], counted, 8) == {("a", "A"), ("b", "B")}
+        assert asyncio.run(cache.aget_or_set("c", lambda: counted("C"))) == "C"
+        assert cache._refresh("d", lambda: counted("D")) == "D"
+        assert cache.get_many(["a", "b", "c", "d"]) == {"a": "A", "b": "B", "c": "C", "d": "D"}
+        assert counted.number == 4
+        messages = [record.getMessage() for record in caplog.records]
+        assert len(messages) == 1
+        assert "the file of flights failed" in messages[0]
+
+    def test_a_write_ends_the_flight(self, cache):
+        def compute():
+            cache.delete("key")
+            return "value"
+
+        assert cache.get_or_set("key", compute) == "value"
+        assert cache.get("key") is None
 
 
 class TestDistributed:
@@ -409,6 +527,20 @@ class TestDistributed:
     def test_a_lock_is_released_if_the_value_is_not_stored(self, two, server):
         assert two[0].get_or_set("key", lambda: "value", store_if=lambda _: False) == "value"
         wait_until(lambda: server.command("EXISTS", LOCK) == 0, "a released lock")
+
+    @pytest.mark.parametrize("timeout", [0, -1])
+    @pytest.mark.parametrize("method", ["get_or_set", "aget_or_set", "_refresh"])
+    def test_a_lock_is_released_if_the_value_expires_at_once(self, two, server, method, timeout):
+        cache = two[0]
+        value = getattr(cache, method)("key", lambda: "value", timeout, lock_timeout=LONG)
+        assert (asyncio.run(value) if method == "aget_or_set" else value) == "value"
+        wait_until(lambda: server.command("EXISTS", LOCK) == 0, "a released lock")
+        assert cache.get("key") is None
+
+    def test_a_refresh_whose_value_expires_at_once_deletes_the_old_one(self, two):
+        two[0].set("key", "old")
+        assert two[0]._refresh("key", lambda: "new", 0) == "new"
+        assert two[1].get("key", fresh=True) is None
 
     def test_a_lock_is_released_by_a_cancelled_task(self, two, server):
         async def main():
@@ -493,6 +625,16 @@ class TestDistributed:
         value = cache.get_or_set("key", lambda: cache.get_or_set("key", lambda: "inner") + " outer")
         assert value == "inner outer"
         assert two[1].get("key") == "inner outer"
+
+    def test_a_thread_that_runs_an_event_loop_does_not_wait(self, two, server):
+        server.command("SET", LOCK, "another machine's")
+
+        async def main():
+            return two[0].get_or_set("key", lambda: "own", lock_timeout=1)
+
+        assert asyncio.run(main()) == "own"
+        assert server.command("GET", LOCK) == b"another machine's"
+        assert two[0].get("key") is None
 
     def test_a_refresh_takes_the_lock(self, two):
         with Leader(two[0]) as leader:

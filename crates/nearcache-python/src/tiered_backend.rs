@@ -479,7 +479,7 @@ impl TieredBackend {
         })
     }
 
-    /// Stores what a leader has computed; the result is whether it was stored, for ``_end_flight``.
+    /// Ends a flight with its value; the result is whether it was stored.
     #[pyo3(signature = (flight, value, timeout, jitter, stale, cost, early))]
     #[allow(clippy::too_many_arguments)] // as those of `_complete`
     fn _start_complete<'py>(
@@ -503,23 +503,9 @@ impl TieredBackend {
         start(
             slf,
             NEVER,
-            |operation, store| store.plan_complete(&operation.context, flight.get(), &computed),
+            |operation, store| store.plan_complete(&operation.context, flight, &computed),
             truth,
         )
-    }
-
-    /// Ends a flight whose value is stored, or not; returns whether it is.
-    #[pyo3(signature = (flight, value, is_stored))]
-    fn _end_flight<'py>(
-        slf: Methods<'_, 'py>,
-        flight: &Bound<'py, Flight>,
-        value: Any<'_, 'py>,
-        is_stored: bool,
-    ) -> PyResult<bool> {
-        Backend::run(slf.as_super(), |operation| match operation.store {
-            Store::Tiered(store) => store.end_flight(&operation.context, flight.get(), value, is_stored),
-            _ => Ok(is_stored),
-        })
     }
 
     #[pyo3(signature = (section))]

@@ -55,17 +55,23 @@ async def _result(started: _T | _core.Pending[_T]) -> _T:
         return started
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
-    _completions(loop).begin(started, future)
-    return await future
+    completions = _completions(loop)
+    completions.begin(started, future)
+    try:
+        return await future
+    except (asyncio.CancelledError, GeneratorExit):
+        # The loop may not run any more when the server has answered.
+        completions.abandon(started)
+        raise
 
 
 def _abandon(started: Any) -> None:
     """Begins an operation whose result nobody waits for."""
     if type(started) is _core.Pending:
         loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        future.cancel()
-        _completions(loop).begin(started, future)
+        completions = _completions(loop)
+        completions.begin(started, loop.create_future())
+        completions.abandon(started)
 
 
 class TieredMethods(TieredBackend, Backend):
@@ -271,7 +277,7 @@ class TieredMethods(TieredBackend, Backend):
         early: float,
     ) -> bool:
         started = self._start_complete(flight, value, timeout, jitter, stale, cost, early)
-        return self._end_flight(flight, value, await _result(started))
+        return await _result(started)
 
     async def _alock_flight(self, flight: _core.Flight, token: str, seconds: float, overtakes: bool) -> Step:
         step: Step = await _result(self._start_lock_flight(flight, token, seconds, overtakes))

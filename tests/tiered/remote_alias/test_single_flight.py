@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import logging
+import sys
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from support.flight_processes import FORK, LONG, Counted, Leader, process
+from support.stopped_writers import File
 from tiered.remote_alias.remotes import FAILING, FailingCache
 
 FILE_BASED = "django.core.cache.backends.filebased.FileBasedCache"
@@ -85,6 +87,29 @@ def test_options_are_accepted(configure):
     }
     with pytest.raises(ImproperlyConfigured, match="GET_OR_SET"):
         configure(GET_OR_SET={"stale": "long"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file of flights is for Linux")
+def test_where_the_file_fails_the_process_is_the_scope(configure, counted, tmp_path, caplog):
+    """A process was stopped while it held a lock of the file."""
+    cache, _ = configure(remote=FILE_BASED, given={"LOCATION": str(tmp_path / "remote")}, NEAR=None)
+
+    async def ask():
+        calls = [cache.aget_or_set("key", lambda: counted.task("value"), LONG) for _ in range(20)]
+        return await asyncio.gather(*calls)
+
+    with Leader(cache, key="other") as leader:
+        file = File(next(tmp_path.rglob("flights-*")))
+        file.put(file.lock, file.owner(leader.child.pid))
+        try:
+            assert asyncio.run(ask()) == ["value"] * 20
+            assert cache._refresh("other", lambda: "new") == "new"
+        finally:
+            file.put(file.lock, 0)
+    assert counted.number == 1
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 1
+    assert "the file of flights failed" in messages[0]
 
 
 def test_if_the_remote_cache_fails_the_caller_computes(configure, caplog):

@@ -640,7 +640,7 @@ impl Backend {
             cost,
             early,
         };
-        Self::run(slf, |operation| operation.complete(flight.get(), &computed))
+        Self::run(slf, |operation| operation.complete(flight, &computed))
     }
 
     /// Ends a flight with a value that is not stored.

@@ -146,7 +146,11 @@ impl<'py> Operation<'_, 'py> {
     }
 
     /// Stores what a leader has computed; returns whether it was stored.
-    pub(crate) fn complete(&self, flight: &Flight, computed: &Computed<'_, 'py>) -> PyResult<bool> {
+    pub(crate) fn complete(
+        &self,
+        flight: &Bound<'py, Flight>,
+        computed: &Computed<'_, 'py>,
+    ) -> PyResult<bool> {
         self.entries().complete(&self.context, flight, computed)
     }
 

@@ -139,7 +139,7 @@ pub(crate) trait EntryStore {
     fn complete(
         &'static self,
         context: &CallContext<'_, '_>,
-        flight: &Flight,
+        flight: &Bound<'_, Flight>,
         computed: &Computed<'_, '_>,
     ) -> PyResult<bool>;
 

@@ -115,9 +115,10 @@ impl EntryStore for LocalStore {
     fn complete(
         &'static self,
         context: &CallContext<'_, '_>,
-        flight: &Flight,
+        flight: &Bound<'_, Flight>,
         computed: &Computed<'_, '_>,
     ) -> PyResult<bool> {
+        let flight = flight.get();
         let mut value = Encoded::new(computed.value, context.settings.pickle_protocol)?;
         value.stored.set_timing(computed.timing());
         let (expires_at, now) = context.expires_early(computed.timeout, computed.jitter)?;

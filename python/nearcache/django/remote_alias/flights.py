@@ -1,12 +1,14 @@
 """Single flight before another cache: one caller of a machine computes.
 
-The flights are in a small file, or in this process where there are no such files. The value is stored by the
-methods of the remote cache, whose own ``get_or_set`` is not called.
+The flights are in a small file, or in this process where there are no such files, and for a while after the
+file failed. The value is stored by the methods of the remote cache, whose own ``get_or_set`` is not called.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -24,6 +26,10 @@ _LOG = logging.getLogger("nearcache")
 _SIZE = "2MB"
 # By the name of the file.
 _OPENED: dict[str, Backend] = {}
+# Seconds for which a file that failed is not used: each attempt may wait for a lock.
+_PAUSE_AFTER_FAILURE = 10
+# By the name of the file: until when it is not used, on the monotonic clock.
+_NEXT_USES: dict[str, float] = {}
 
 
 class _MachineFlights(StoredKeys, SharedCache):
@@ -61,8 +67,8 @@ class Flights(AliasBase):
         return self._found(subject, value)
 
     def _start_flight(self, key: Any, version: Any, within: _core.Flight | None) -> Step:
-        step: Step = self._flights._join(near_key(self._remote, key, version), None, 0, within)
-        return step
+        stored = near_key(self._remote, key, version)
+        return self._start(lambda flights: flights._join(stored, None, 0, within))
 
     def _found(self, flight: _core.Flight, value: Any) -> Step:
         if value is MISSING:
@@ -71,8 +77,22 @@ class Flights(AliasBase):
         return HIT, value, None
 
     def _overtake(self, key: Any, version: Any) -> Step:
-        step: Step = self._flights._overtake(near_key(self._remote, key, version), None)
-        return step
+        stored = near_key(self._remote, key, version)
+        return self._start(lambda flights: flights._overtake(stored, None))
+
+    def _start(self, work: Callable[[Backend], Step]) -> Step:
+        """Starts or joins a flight: of the machine, or of this process if the file fails."""
+        location = self._flights_location
+        if time.monotonic() >= _NEXT_USES.get(location, 0.0):
+            try:
+                return work(self._flights)
+            except OSError as error:
+                # A process was stopped while it held a lock of the file, or too many processes use it.
+                is_first = location not in _NEXT_USES
+                _NEXT_USES[location] = time.monotonic() + _PAUSE_AFTER_FAILURE
+                if is_first:
+                    _warn("failed; it is tried again every ten seconds", error)
+        return work(_process_flights(location))
 
     def _outcome(self, wait: _core.FlightWait) -> Step | None:
         return self._flights._outcome(wait)
@@ -104,9 +124,18 @@ def _open(location: str) -> Backend:
         try:
             return _MachineFlights(location, {"OPTIONS": {"MAX_MEMORY": _SIZE}})
         except ImproperlyConfigured as error:
-            _LOG.warning(
-                "nearcache: the file of flights cannot be opened: %s get_or_set computes once in each "
-                "process instead of once on this machine",
-                error,
-            )
+            _warn("cannot be opened", error)
+    return _process_flights(location)
+
+
+def _process_flights(location: str) -> _ProcessFlights:
     return _ProcessFlights(f"nearcache {location}", {})
+
+
+def _warn(what: str, error: Exception) -> None:
+    _LOG.warning(
+        "nearcache: get_or_set computes once in each process, not once on this machine, because the file of "
+        "flights %s: %s",
+        what,
+        str(error).removeprefix("nearcache: "),
+    )

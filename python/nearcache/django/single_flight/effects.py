@@ -183,17 +183,21 @@ class Lock:
 
 @dataclass(slots=True, eq=False)
 class Pause:
-    """Waits for some seconds."""
+    """Waits for some seconds; the result is whether it did."""
 
     seconds: float
 
-    def act(self, call: Any) -> None:
-        """See `Effect`."""
+    def act(self, call: Any) -> bool:
+        """See `Effect`. Does not wait in the thread of an event loop."""
+        if _runs_event_loop():
+            return False
         time.sleep(self.seconds)
+        return True
 
-    async def aact(self, call: Any) -> None:
+    async def aact(self, call: Any) -> bool:
         """See `Effect`."""
         await asyncio.sleep(self.seconds)
+        return True
 
 
 @dataclass(slots=True, eq=False)

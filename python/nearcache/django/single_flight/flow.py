@@ -61,7 +61,8 @@ def get_or_compute(call: Call, step: Step) -> Flow:
 def lock(call: Call, flight: _core.Flight, old: Old | None, deadline: float) -> Flow:
     """Waits until this machine computes, or another one has computed; returns a step.
 
-    If another machine computes, an old value is used at once, expired or not.
+    If another machine computes, an old value is used at once, expired or not. A caller that cannot wait
+    computes for itself.
     """
     pause = _FIRST_PAUSE
     try:
@@ -75,7 +76,9 @@ def lock(call: Call, flight: _core.Flight, old: Old | None, deadline: float) -> 
                 flight.abandon()
                 value, has_expired = old
                 return STALE if has_expired else HIT, value, None
-            yield Pause(min(pause, max(0.0, deadline - time.monotonic())))
+            if not (yield Pause(min(pause, max(0.0, deadline - time.monotonic())))):
+                flight.lead_alone()
+                return LEAD, flight, None
             pause = min(2 * pause, _LAST_PAUSE)
     except BaseException:
         flight.abandon()

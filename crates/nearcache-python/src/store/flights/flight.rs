@@ -31,6 +31,8 @@ pub(crate) struct Lead {
 pub(crate) struct RemoteLead {
     /// Whether the value is to replace one that has not expired.
     pub(crate) replaces: bool,
+    /// Whether the flight is one of the process that writes of its key end.
+    pub(crate) is_of_key: bool,
     pub(crate) lock: Option<Box<dyn HeldLock>>,
 }
 
@@ -53,6 +55,7 @@ impl Lead {
             #[cfg(unix)]
             remote: RemoteLead {
                 replaces: false,
+                is_of_key: false,
                 lock: None,
             },
         }
@@ -65,6 +68,25 @@ impl Lead {
             machine: Some(machine),
             ..self
         }
+    }
+
+    /// Notes that the flight has the name of its key, and not that of a flight of a file.
+    #[cfg_attr(not(unix), allow(unused_mut))]
+    pub(crate) fn of_key(mut self) -> Self {
+        #[cfg(unix)]
+        {
+            self.remote.is_of_key = true;
+        }
+        self
+    }
+
+    /// Ends the flight of the file, so that other processes do not wait for this one. The value is not stored then, but
+    /// handed to the waiters of this process.
+    #[cfg(unix)]
+    pub(crate) fn lead_alone(&mut self) {
+        #[cfg(shared)]
+        drop(self.machine.take());
+        self.remote.is_of_key = false;
     }
 
     fn id(&self) -> FlightId {
@@ -204,6 +226,16 @@ impl Flight {
             && let Some(lead) = lead.as_mut()
         {
             lead.needed_by(other.get().id());
+        }
+    }
+
+    /// Lets other processes and machines go on: the value is handed to the waiters of this process, but not stored.
+    #[cfg(unix)]
+    fn lead_alone(&self) {
+        if let Ok(mut lead) = self.lead.try_lock()
+            && let Some(lead) = lead.as_mut()
+        {
+            lead.lead_alone();
         }
     }
 

@@ -122,7 +122,7 @@ impl Wait {
         };
         Ok(match waited {
             Poll::Pending => None,
-            Poll::Ready(waited) => Some(outcome(py, waited)?),
+            Poll::Ready(waited) => Some(outcome(py, waited, Lead::of_key)?),
         })
     }
 
@@ -133,7 +133,9 @@ impl Wait {
             return Ok(Stopped::Found(outcome));
         }
         let waiter = match self {
-            Self::Process(waiter) => waiter,
+            Self::Process(waiter) => {
+                return Ok(Stopped::Found(outcome(py, waiter.lead(overtakes), Lead::of_key)?));
+            }
             #[cfg(shared)]
             Self::Machine(_, held) if overtakes => return Ok(Stopped::Claim(held)),
             #[cfg(shared)]
@@ -148,15 +150,19 @@ impl Wait {
                 });
             }
         };
-        Ok(Stopped::Found(outcome(py, waiter.lead(overtakes))?))
+        Ok(Stopped::Found(outcome(py, waiter.lead(overtakes), |lead| lead)?))
     }
 }
 
-/// Returns what a waiter of a flight of this process has waited for.
-fn outcome(py: Python<'_>, waited: Waited<'static, Stored>) -> PyResult<Outcome> {
+/// Returns what a waiter of a flight of this process has waited for. `named` notes what the flight's name is.
+fn outcome(
+    py: Python<'_>,
+    waited: Waited<'static, Stored>,
+    named: impl FnOnce(Lead) -> Lead,
+) -> PyResult<Outcome> {
     Ok(match waited {
         Waited::Value(stored) => Outcome::Joined(Joined::Hit(stored.decode(py)?)),
-        Waited::Leader(leader) => Outcome::Joined(Joined::Leader(Lead::new(leader), None)),
+        Waited::Leader(leader) => Outcome::Joined(Joined::Leader(named(Lead::new(leader)), None)),
         Waited::Failed(failure) => match failure.downcast::<Raised>() {
             Ok(raised) => Outcome::Raised(PyErr::from_value(raised.0.bind(py).clone().into_any())),
             Err(_) => Outcome::Joined(Joined::Again),

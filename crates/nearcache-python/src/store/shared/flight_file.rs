@@ -55,4 +55,13 @@ impl SharedStore {
             self.write(py, Now::System, |cache| cache.remove(key)).ok();
         }
     }
+
+    /// Does so in a thread that does not have the GIL.
+    pub(crate) fn end_flight_detached(&self, key: &[u8]) {
+        self.with(Now::System, |cache| {
+            if cache.flight(key).is_some() {
+                cache.remove(key).ok();
+            }
+        });
+    }
 }

@@ -170,10 +170,10 @@ impl EntryStore for SharedStore {
     fn complete(
         &'static self,
         context: &CallContext<'_, '_>,
-        flight: &Flight,
+        flight: &Bound<'_, Flight>,
         computed: &Computed<'_, '_>,
     ) -> PyResult<bool> {
-        self.complete_flight(context, flight, computed)
+        self.complete_flight(context, flight.get(), computed)
     }
 
     fn count_flight(&'static self, event: FlightEvent) {

@@ -13,7 +13,7 @@ use super::requests::{Reader, on_key};
 use super::tiered_store::TieredStore;
 use crate::context::CallContext;
 use crate::memory::concat;
-use crate::store::flights::{Flight, HeldLock};
+use crate::store::flights::{Flight, HeldLock, Lead};
 
 /// What the request for a lock on the server found.
 pub(crate) enum Locked {
@@ -53,7 +53,7 @@ impl TieredStore {
                 let given = outcome.and_then(|replies| Reader::new(replies).is_done());
                 match given {
                     Ok(given) => keep(py, flight.get(), lock, given),
-                    Err(error) => self.on_failure(py, &error, || Ok(Locked::Own)),
+                    Err(error) => self.on_failure(py, &error, || lead_alone(py, flight.get())),
                 }
             });
             return Ok(plan.into());
@@ -90,10 +90,16 @@ impl TieredStore {
                         Ok(Locked::Value(value))
                     }
                 },
-                Err(error) => self.on_failure(py, &error, || Ok(Locked::Own)),
+                Err(error) => self.on_failure(py, &error, || lead_alone(py, flight.get())),
             }
         }))
     }
+}
+
+/// Lets the leader compute for this process alone, because the server cannot be reached.
+fn lead_alone(py: Python<'_>, flight: &Flight) -> PyResult<Locked> {
+    flight.with_lead(py, Lead::lead_alone)?;
+    Ok(Locked::Own)
 }
 
 /// Keeps a lock while its flight lasts, if the server has given it.

@@ -1,5 +1,6 @@
 //! Storing what a leader has computed.
 
+use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use pyo3::prelude::*;
 
 use super::costs::Cost;
 use super::names::Beside;
-use super::plan::Step;
+use super::plan::{Plan, Step};
 use super::requests::{Reader, single};
 use super::stale_value::Header;
 use super::tiered_store::TieredStore;
@@ -19,7 +20,6 @@ use super::writes::set_command;
 use crate::context::CallContext;
 use crate::expiry::Lifetime;
 use crate::memory::concat;
-use crate::store::entry_store::SetOutcome;
 use crate::store::flights::{Computed, Flight};
 
 /// Stores an entry and its side key, or none; with a token, only if the lock has it, and the lock is released.
@@ -49,6 +49,19 @@ struct Terms {
     token: Vec<u8>,
 }
 
+/// A value on its way to the server. When it is dropped, the near copies of its key are invalidated, and the value is taken
+/// back unless it may stay: a leader that was cancelled has given its flight up.
+struct Storing {
+    store: &'static TieredStore,
+    key: Vec<u8>,
+    /// The name of the side key.
+    side: Vec<u8>,
+    /// What the server is sent: a second pickle of the value might have other bytes.
+    stored: Vec<u8>,
+    flight: Py<Flight>,
+    may_stay: bool,
+}
+
 /// What is stored beside the entry, and for how many milliseconds.
 struct SideKey {
     header: Header,
@@ -59,34 +72,26 @@ struct SideKey {
 const MOST_MILLIS: u64 = 3_200_000_000_000_000;
 
 impl TieredStore {
-    /// Returns the plan of storing what a leader has computed; the result is whether it was stored. The flight goes on.
+    /// Returns the plan of storing what a leader has computed, and of ending its flight; the result is whether it was stored.
+    ///
+    /// If this machine writes the key before the server has answered, the value is deleted again: it may have come after
+    /// that write. If the request fails, the flight goes on.
     pub(crate) fn plan_complete(
         &'static self,
         context: &CallContext<'_, '_>,
-        flight: &Flight,
+        flight: &Bound<'_, Flight>,
         computed: &Computed<'_, '_>,
     ) -> PyResult<Step<bool>> {
-        let key = &*flight.key;
-        let terms = flight.with_lead(context.py(), |lead| Terms {
-            leads: self.flights.leads(key, lead),
-            replaces: lead.remote.replaces,
-            token: lead
-                .remote
-                .lock
-                .as_ref()
-                .map_or_else(Vec::new, |lock| lock.token().to_vec()),
-        })?;
+        let (py, protocol) = (context.py(), context.settings.pickle_protocol);
+        let key = &*flight.get().key;
+        let terms = self.terms(py, flight.get())?;
         if !terms.leads {
+            flight.get().take(py)?.finish(computed.value, protocol)?;
             return Ok(Step::Done(false));
         }
-        let condition = if terms.replaces {
-            Condition::Always
-        } else {
-            Condition::IfAbsent
-        };
-        let stored = wire::encode(computed.value, context.settings.pickle_protocol)?;
+        let stored = wire::encode(computed.value, protocol)?;
         let millis = match context.lifetime(computed.timeout, computed.jitter)? {
-            Lifetime::Expired => return self.plan_complete_expired(context, key, condition),
+            Lifetime::Expired => return self.plan_complete_expired(context, flight, computed.value, &terms),
             Lifetime::Forever => None,
             Lifetime::Millis(millis) => Some(millis),
         };
@@ -94,39 +99,77 @@ impl TieredStore {
         if side.is_some() {
             self.has_side_keys.store(true, Relaxed);
         }
-        let request = if side.is_none() && terms.token.is_empty() && !self.has_side_keys.load(Relaxed) {
-            single(set_command(key, &stored, millis, condition), key, false)
+        let command = if side.is_none() && terms.token.is_empty() && !self.has_side_keys.load(Relaxed) {
+            set_command(key, &stored, millis, terms.condition())
         } else {
-            let command = self.store_command(key, &stored, millis, &terms, side.as_ref())?;
-            single(command, key, false)
+            self.store_command(key, &stored, millis, &terms, side.as_ref())?
         };
+        let request = single(command, key, false);
         let cost = Cost {
             micros: computed.timing().cost_micros(),
             end: BootTime::now().after(millis.map(Duration::from_millis)),
         };
-        let owned = concat([key])?;
-        let read = move |_: Python<'_>, reader: &mut Reader| {
-            let is_stored = reader.is_stored()?;
-            if is_stored {
-                self.counts.sets.fetch_add(1, Relaxed);
-                self.costs.note(&owned, cost);
+        let value = computed.value.clone().unbind();
+        let mut storing = Storing::new(self, flight, stored)?;
+        self.invalidate(key);
+        Ok(Plan::new(request, move |py, outcome| {
+            let answer = outcome.and_then(|replies| Reader::new(replies).is_stored());
+            let leads = self
+                .terms(py, storing.flight.get())
+                .is_ok_and(|terms| terms.leads);
+            storing.may_stay = leads || matches!(answer, Ok(false));
+            let flight = storing.flight.clone_ref(py);
+            drop(storing);
+            let is_stored = answer.or_else(|error| self.on_failure(py, &error, || Ok(false)))?;
+            let (flight, is_kept) = (flight.get(), is_stored && leads);
+            let mut lead = flight.take(py)?;
+            if let Some(lock) = lead.remote.lock.as_mut().filter(|_| is_stored) {
+                // The script that stored the value has released it.
+                lock.end();
             }
-            Ok(is_stored)
-        };
-        Ok(self
-            .plan_flight_write(concat([key])?, request, read, || Ok(false))
-            .into())
+            if is_kept {
+                self.counts.sets.fetch_add(1, Relaxed);
+                self.costs.note(&flight.key, cost);
+            }
+            lead.finish(value.bind(py), protocol)?;
+            Ok(is_kept)
+        })
+        .into())
     }
 
-    /// A value that expires at once is not stored. It replaces a live one.
+    /// Returns the plan of ending a flight whose value expires at once. It is not stored, but a live one that it would
+    /// replace is deleted. The server's lock is still held then, and is released when the leader is dropped.
     fn plan_complete_expired(
         &'static self,
         context: &CallContext<'_, '_>,
-        key: &[u8],
-        condition: Condition,
+        flight: &Bound<'_, Flight>,
+        value: &Bound<'_, PyAny>,
+        terms: &Terms,
     ) -> PyResult<Step<bool>> {
-        let step = self.plan_set_expired(context.py(), key, condition)?;
-        step.map(context.py(), |_, outcome| Ok(outcome == SetOutcome::Stored))
+        let (py, protocol) = (context.py(), context.settings.pickle_protocol);
+        if !terms.replaces {
+            flight.get().take(py)?.finish(value, protocol)?;
+            return Ok(Step::Done(false));
+        }
+        let step = self.plan_delete(py, &flight.get().key)?;
+        let (flight, value) = (flight.clone().unbind(), value.clone().unbind());
+        step.map(py, move |py, _| {
+            flight.get().take(py)?.finish(value.bind(py), protocol)?;
+            Ok(false)
+        })
+    }
+
+    /// Fails with `RuntimeError` if the flight is over.
+    fn terms(&self, py: Python<'_>, flight: &Flight) -> PyResult<Terms> {
+        flight.with_lead(py, |lead| Terms {
+            leads: self.flights.leads(&flight.key, lead),
+            replaces: lead.remote.replaces,
+            token: lead
+                .remote
+                .lock
+                .as_ref()
+                .map_or_else(Vec::new, |lock| lock.token().to_vec()),
+        })
     }
 
     fn store_command(
@@ -159,43 +202,52 @@ impl TieredStore {
         };
         Ok(command)
     }
+}
 
-    /// Ends a flight whose value the server has stored, or not; returns whether it is stored.
-    ///
-    /// If this machine has written the key meanwhile, the value is deleted again: it may have come after that write.
-    pub(crate) fn end_flight(
-        &'static self,
-        context: &CallContext<'_, '_>,
-        flight: &Flight,
-        value: &Bound<'_, PyAny>,
-        is_stored: bool,
-    ) -> PyResult<bool> {
-        let (py, protocol) = (context.py(), context.settings.pickle_protocol);
-        let mut lead = flight.take(py)?;
-        if let Some(lock) = lead.remote.lock.as_mut().filter(|_| is_stored) {
-            lock.end();
+impl Terms {
+    const fn condition(&self) -> Condition {
+        if self.replaces {
+            Condition::Always
+        } else {
+            Condition::IfAbsent
         }
-        let is_late = is_stored && !self.flights.leads(&flight.key, &lead);
-        if is_late {
-            self.take_back(&flight.key, &wire::encode(value, protocol)?)?;
-        }
-        lead.finish(value, protocol)?;
-        Ok(is_stored && !is_late)
+    }
+}
+
+impl Storing {
+    fn new(store: &'static TieredStore, flight: &Bound<'_, Flight>, stored: Vec<u8>) -> PyResult<Self> {
+        let key = &*flight.get().key;
+        Ok(Self {
+            store,
+            key: concat([key])?,
+            side: store.name(key, Beside::Stale)?,
+            stored,
+            flight: flight.clone().unbind(),
+            may_stay: false,
+        })
     }
 
-    /// Deletes a value without waiting for it.
-    fn take_back(&'static self, key: &[u8], stored: &[u8]) -> PyResult<()> {
+    /// Deletes the value, without waiting for that.
+    fn take_back(&mut self) {
         let mut command = cmd("EVAL");
-        command.arg(TAKE_BACK).arg(2).arg(key);
-        command.arg(self.name(key, Beside::Stale)?).arg(stored);
+        command.arg(TAKE_BACK).arg(2).arg(&self.key);
+        command.arg(&self.side).arg(&self.stored);
         let mut request = Request::default();
-        request.add(command, Route::key(key), true);
-        let key = concat([key])?;
-        self.invalidate(&key);
-        self.costs.forget(&key);
-        self.remote
-            .start(request, Box::new(move |_| self.invalidate(&key)));
-        Ok(())
+        request.add(command, Route::key(&self.key), true);
+        let (store, key) = (self.store, mem::take(&mut self.key));
+        store.costs.forget(&key);
+        store
+            .remote
+            .start(request, Box::new(move |_| store.invalidate(&key)));
+    }
+}
+
+impl Drop for Storing {
+    fn drop(&mut self) {
+        self.store.invalidate(&self.key);
+        if !self.may_stay {
+            self.take_back();
+        }
     }
 }
 

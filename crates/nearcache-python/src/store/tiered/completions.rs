@@ -1,9 +1,14 @@
 //! Operations in an event loop: it is told by a file descriptor when requests are answered, and finishes the operations.
+//!
+//! The loop may never run again after the task that waits was cancelled. So an operation that nobody waits for is not left to
+//! it: when its request is answered, what would have finished it is dropped, in whatever thread. That ends the flight of a
+//! leader, gives a lock back, and invalidates the copies of what was written.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nearcache_remote::{Error, Replies};
 use pyo3::exceptions::PyRuntimeError;
@@ -21,6 +26,8 @@ pub(crate) struct Pending {
     store: &'static TieredStore,
     /// Taken when it begins.
     plan: Mutex<Option<Plan<Py<PyAny>>>>,
+    /// Whether nobody waits for the result. Changes while the queue of completed operations is locked.
+    is_abandoned: Arc<AtomicBool>,
 }
 
 /// A request that was answered, and what to do with the answer.
@@ -28,6 +35,7 @@ struct Completed {
     outcome: Result<Replies, Error>,
     finish: Finish<Py<PyAny>>,
     future: Py<PyAny>,
+    is_abandoned: Arc<AtomicBool>,
 }
 
 /// The operations of one event loop that were answered. The loop calls `finish` when `fileno` is readable.
@@ -47,6 +55,7 @@ impl Pending {
         Self {
             store,
             plan: Mutex::new(Some(plan)),
+            is_abandoned: Arc::default(),
         }
     }
 
@@ -82,16 +91,25 @@ impl Completions {
         guarded(py, || {
             let (request, finish) = pending.take(py)?.split();
             let queue = Arc::clone(&self.queue);
+            let is_abandoned = Arc::clone(&pending.is_abandoned);
             let done = move |outcome| {
                 queue.push(Completed {
                     outcome,
                     finish,
                     future,
+                    is_abandoned,
                 });
             };
             py.detach(|| pending.store.remote.start(request, Box::new(done)));
             Ok(())
         })
+    }
+
+    /// Gives up waiting for an operation that has begun. When it is answered, or if it was, its end is dropped.
+    fn abandon(&self, py: Python<'_>, pending: &Pending) {
+        let answered = self.queue.abandon(&pending.is_abandoned);
+        // Other threads run if it waits for the file of flights.
+        py.detach(|| drop(answered));
     }
 
     /// Finishes the operations that were answered, and sets the results on their futures.
@@ -106,8 +124,17 @@ impl Completions {
 }
 
 impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Vec<Completed>> {
+        self.completed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn push(&self, completed: Completed) {
-        let mut queue = self.completed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
+        if completed.is_abandoned.load(Relaxed) {
+            // First, because what is dropped may acquire the GIL.
+            drop(queue);
+            return;
+        }
         queue.push(completed);
         let is_first = queue.len() == 1;
         drop(queue);
@@ -121,12 +148,22 @@ impl Queue {
         // First, so that a byte for what is pushed from now on stays.
         let mut bytes = [0; 64];
         while matches!((&self.woken).read(&mut bytes), Ok(count) if count == bytes.len()) {}
-        std::mem::take(&mut *self.completed.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Marks an operation, and returns it if it was answered.
+    fn abandon(&self, mark: &Arc<AtomicBool>) -> Option<Completed> {
+        let mut queue = self.lock();
+        mark.store(true, Relaxed);
+        let index = queue
+            .iter()
+            .position(|completed| Arc::ptr_eq(&completed.is_abandoned, mark))?;
+        Some(queue.remove(index))
     }
 }
 
 impl Completed {
-    /// Finishes the operation, also if nobody waits for it any more: what it wrote has to be invalidated.
+    /// Finishes the operation. Its task may have been cancelled, and not have run since.
     fn finish(self, py: Python<'_>) -> PyResult<()> {
         let result = guarded(py, || (self.finish)(py, self.outcome));
         let future = self.future.bind(py);

@@ -21,6 +21,8 @@ use crate::store::flights::{Joined, Lead};
 struct Reread {
     value: Option<Py<PyAny>>,
     old: Option<Py<PyAny>>,
+    /// Whether the server could not be reached, and `ON_ERROR` allows that.
+    failed: bool,
 }
 
 impl TieredStore {
@@ -54,7 +56,7 @@ impl TieredStore {
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        lead: Lead,
+        mut lead: Lead,
         stale: f64,
     ) -> PyResult<Plan<Joined>> {
         let plan = self.plan_read_for_flight(context, key, stale)?;
@@ -66,7 +68,11 @@ impl TieredStore {
                 lead.finish(value.bind(py), protocol)?;
                 Ok(Joined::Hit(value))
             }
-            Reread { value: None, old } => {
+            Reread { old, failed, .. } => {
+                if failed {
+                    // Nothing can be stored, so the other processes would compute one after the other.
+                    lead.lead_alone();
+                }
                 self.flights.process.counts.flights.fetch_add(1, Relaxed);
                 Ok(Joined::Leader(lead, old))
             }
@@ -100,9 +106,18 @@ impl TieredStore {
                         Some(old) if value.is_none() => self.old_value(py, &key, &old, stale)?,
                         _ => None,
                     };
-                    Ok(Reread { value, old })
+                    Ok(Reread {
+                        value,
+                        old,
+                        failed: false,
+                    })
                 }
-                Err(error) => self.on_failure(py, &error, || Ok(Reread::default())),
+                Err(error) => self.on_failure(py, &error, || {
+                    Ok(Reread {
+                        failed: true,
+                        ..Reread::default()
+                    })
+                }),
             }
         }))
     }

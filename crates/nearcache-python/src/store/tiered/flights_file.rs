@@ -1,18 +1,18 @@
 //! The file of the flights of this machine: a small cache file without values.
 //!
 //! It is opened at the first miss of `get_or_set`, or at a write if another process has created it. Where it cannot be
-//! opened, the flights are those of this process.
+//! opened, and for a while after it failed, new flights are those of this process. A write ends both.
 
-#[cfg(shared)]
-use std::path::Path;
 use std::path::PathBuf;
 #[cfg(shared)]
 use std::sync::OnceLock;
 #[cfg(shared)]
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 #[cfg(shared)]
 use nearcache_remote::near::BootTime;
+#[cfg(shared)]
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 
 use crate::context::CallContext;
@@ -38,6 +38,10 @@ const SIZE: FileSize = FileSize {
 #[cfg(shared)]
 const LOOK_INTERVAL: u64 = 10;
 
+/// Milliseconds for which a file that failed is not used: each attempt may wait for a lock.
+#[cfg(shared)]
+const PAUSE_AFTER_FAILURE: u64 = 10_000;
+
 /// The flights of a store: those of the machine, and those of this process for what the file does not take.
 pub(crate) struct Flights {
     pub(super) process: &'static ProcessFlights,
@@ -49,6 +53,11 @@ pub(crate) struct Flights {
     /// The [`BootTime`] until which the file is not looked for.
     #[cfg(shared)]
     next_look: AtomicU64,
+    /// The [`BootTime`] until which no flight begins in the file, because it failed.
+    #[cfg(shared)]
+    next_use: AtomicU64,
+    #[cfg(shared)]
+    failure_logged: AtomicBool,
 }
 
 impl Flights {
@@ -60,6 +69,10 @@ impl Flights {
             file: OnceLock::new(),
             #[cfg(shared)]
             next_look: AtomicU64::new(0),
+            #[cfg(shared)]
+            next_use: AtomicU64::new(0),
+            #[cfg(shared)]
+            failure_logged: AtomicBool::new(false),
         }
     }
 }
@@ -69,18 +82,16 @@ impl Flights {
     /// Joins the flight of a key. Returns a leader or a waiter; a leader that does not [lead](Self::leads) computes for
     /// itself.
     pub(super) fn join(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Joined> {
-        match self.open(context.py()).filter(|_| SharedStore::takes(key)) {
-            Some(file) => file.join_flight(context, key, 0.0),
-            None => Ok(self.process.join(key)),
-        }
+        let in_file = |file: &'static SharedStore| file.join_flight(context, key, 0.0);
+        let found = self.in_file(context.py(), key, in_file)?;
+        Ok(found.unwrap_or_else(|| self.join_in_process(key)))
     }
 
     /// Starts a flight that overtakes the one in progress.
     pub(super) fn overtake(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
-        match self.open(context.py()).filter(|_| SharedStore::takes(key)) {
-            Some(file) => file.overtake_flight(context, key),
-            None => Ok(self.process.overtake(key)),
-        }
+        let in_file = |file: &'static SharedStore| file.overtake_flight(context, key);
+        let lead = self.in_file(context.py(), key, in_file)?;
+        Ok(lead.unwrap_or_else(|| self.process.overtake(key).of_key()))
     }
 
     /// Starts a flight in place of a given one of the file, unless that has ended.
@@ -90,28 +101,33 @@ impl Flights {
         key: &[u8],
         held: MachineFlightId,
     ) -> PyResult<Joined> {
-        match self.opened() {
-            Some(file) => file.overtake_held_flight(context, key, held),
-            None => Ok(Joined::Leader(self.process.overtake(key), None)),
-        }
+        let in_file = |file: &'static SharedStore| file.overtake_held_flight(context, key, held);
+        let joined = self.in_file(context.py(), key, in_file)?;
+        Ok(joined.unwrap_or_else(|| Joined::Leader(self.process.overtake(key).of_key(), None)))
     }
 
     /// Returns whether a leader's flight is still in progress, so that its value may be stored.
     pub(super) fn leads(&self, key: &[u8], lead: &Lead) -> bool {
-        match self.opened().filter(|_| SharedStore::takes(key)) {
-            Some(file) => lead
-                .machine_number()
-                .is_some_and(|number| file.is_led(key, number)),
-            None => lead.is_current(),
+        match lead.machine_number() {
+            Some(number) => self.opened().is_some_and(|file| file.is_led(key, number)),
+            None => lead.remote.is_of_key && lead.is_current(),
         }
     }
 
     /// Ends the flight of a key that this process writes.
     pub(super) fn end(&self, py: Python<'_>, key: &[u8]) {
-        match self.existing(py).filter(|_| SharedStore::takes(key)) {
-            Some(file) => file.end_flight(py, key),
-            None => self.process.end(key),
+        if let Some(file) = self.existing(py).filter(|_| SharedStore::takes(key)) {
+            file.end_flight(py, key);
         }
+        self.process.end(key);
+    }
+
+    /// Does so without the GIL, which opening the file needs.
+    pub(super) fn end_in_open_file(&self, key: &[u8]) {
+        if let Some(file) = self.opened().filter(|_| SharedStore::takes(key)) {
+            file.end_flight_detached(key);
+        }
+        self.process.end(key);
     }
 
     /// Ends all flights.
@@ -132,6 +148,35 @@ impl Flights {
         of_file
             .chain(self.process.names())
             .map(|key| key.map_err(no_memory))
+    }
+
+    /// Starts or joins a flight in the file; returns `None` if it is to be one of this process.
+    fn in_file<T>(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        work: impl FnOnce(&'static SharedStore) -> PyResult<T>,
+    ) -> PyResult<Option<T>> {
+        let Some(file) = self.open(py).filter(|_| SharedStore::takes(key)) else {
+            return Ok(None);
+        };
+        if BootTime::now().as_millis() < self.next_use.load(Relaxed) {
+            return Ok(None);
+        }
+        match work(file) {
+            Ok(done) => Ok(Some(done)),
+            // What is no fault of the file.
+            Err(raised) if raised.is_instance_of::<PyMemoryError>(py) => Err(raised),
+            Err(raised) if !raised.is_instance_of::<PyException>(py) => Err(raised),
+            Err(raised) => {
+                let pause_end = BootTime::now().as_millis() + PAUSE_AFTER_FAILURE;
+                self.next_use.store(pause_end, Relaxed);
+                if !self.failure_logged.swap(true, Relaxed) {
+                    warn(py, "failed; it is tried again every ten seconds", &raised);
+                }
+                Ok(None)
+            }
+        }
     }
 
     fn opened(&self) -> Option<&'static SharedStore> {
@@ -174,23 +219,32 @@ impl Flights {
         if let Err(raised) = &opened
             && is_first
         {
-            warn_of_failure(py, path, raised);
+            warn(py, "cannot be opened", raised);
         }
         self.opened()
     }
 }
 
-/// Logs that the flights are those of this process. That happens once: the file is not tried again.
+/// Logs that flights are those of this process.
 #[cfg(shared)]
-fn warn_of_failure(py: Python<'_>, path: &Path, raised: &PyErr) {
+fn warn(py: Python<'_>, what: &str, raised: &PyErr) {
+    let reason = raised.value(py).to_string();
     let message = format!(
-        "nearcache: the file of flights {} cannot be opened: {}. get_or_set computes once in each process instead of once on \
-         this machine",
-        path.display(),
-        raised.value(py)
+        "nearcache: get_or_set computes once in each process, not once on this machine, because the file of flights {what}: \
+         {}",
+        reason.trim_start_matches("nearcache: ")
     );
     if let Err(error) = log(py, "warning", &message) {
         error.write_unraisable(py, None);
+    }
+}
+
+impl Flights {
+    fn join_in_process(&self, key: &[u8]) -> Joined {
+        match self.process.join(key) {
+            Joined::Leader(lead, old) => Joined::Leader(lead.of_key(), old),
+            joined => joined,
+        }
     }
 }
 
@@ -198,21 +252,26 @@ fn warn_of_failure(py: Python<'_>, path: &Path, raised: &PyErr) {
 impl Flights {
     /// Joins the flight of a key. Returns a leader or a waiter.
     pub(super) fn join(&self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Joined> {
-        Ok(self.process.join(key))
+        Ok(self.join_in_process(key))
     }
 
     /// Starts a flight that overtakes the one in progress.
     pub(super) fn overtake(&self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
-        Ok(self.process.overtake(key))
+        Ok(self.process.overtake(key).of_key())
     }
 
     /// Returns whether a leader's flight is still in progress, so that its value may be stored.
     pub(super) fn leads(&self, _: &[u8], lead: &Lead) -> bool {
-        lead.is_current()
+        lead.remote.is_of_key && lead.is_current()
     }
 
     /// Ends the flight of a key that this process writes.
     pub(super) fn end(&self, _: Python<'_>, key: &[u8]) {
+        self.process.end(key);
+    }
+
+    /// Does so without the GIL.
+    pub(super) fn end_in_open_file(&self, key: &[u8]) {
         self.process.end(key);
     }
 

@@ -189,12 +189,11 @@ impl EntryStore for TieredStore {
     fn complete(
         &'static self,
         context: &CallContext<'_, '_>,
-        flight: &Flight,
+        flight: &Bound<'_, Flight>,
         computed: &Computed<'_, '_>,
     ) -> PyResult<bool> {
         let step = self.plan_complete(context, flight, computed)?;
-        let is_stored = self.run(context.py(), step)?;
-        self.end_flight(context, flight, computed.value, is_stored)
+        self.run(context.py(), step)
     }
 
     fn count_flight(&'static self, event: FlightEvent) {

@@ -16,6 +16,9 @@ use crate::errors::error;
 /// The outcome of a request that a greenlet waits for, and the socket pair by which it is woken.
 struct Waiter {
     outcome: Mutex<Option<Result<Replies, Error>>>,
+    /// The end of an operation whose greenlet has gone. It is dropped with the waiter, after the server has answered: only
+    /// then is what it wrote invalidated.
+    abandoned: Mutex<Option<Box<dyn Send>>>,
     wake: UnixStream,
     woken: UnixStream,
 }
@@ -31,8 +34,18 @@ impl TieredStore {
 
     fn run_plan<T: 'static>(&'static self, py: Python<'_>, plan: Plan<T>) -> PyResult<T> {
         let (request, finish) = plan.split();
-        let outcome = self.request(py, request)?;
-        finish(py, outcome)
+        let Some(wait) = self.green_wait.get() else {
+            let outcome = py.detach(|| self.remote.execute(&request));
+            return finish(py, outcome);
+        };
+        let waiter = self.start_green(request)?;
+        match waiter.wait(wait.bind(py)) {
+            Ok(outcome) => finish(py, outcome),
+            Err(raised) => {
+                *waiter.abandoned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(finish));
+                Err(raised)
+            }
+        }
     }
 
     /// Sends a request and waits for its outcome.
@@ -45,23 +58,18 @@ impl TieredStore {
     ) -> PyResult<Result<Replies, Error>> {
         match self.green_wait.get() {
             None => Ok(py.detach(|| self.remote.execute(&request))),
-            Some(wait) => self.wait_green(wait.bind(py), request),
+            Some(wait) => self.start_green(request)?.wait(wait.bind(py)),
         }
     }
 
-    /// Waits with a function that lets other greenlets run until a file descriptor is readable.
+    /// Sends a request whose outcome a greenlet waits for.
     #[cold]
-    fn wait_green(
-        &'static self,
-        wait: &Bound<'_, PyAny>,
-        request: Request,
-    ) -> PyResult<Result<Replies, Error>> {
+    fn start_green(&'static self, request: Request) -> PyResult<Arc<Waiter>> {
         let waiter = Arc::new(Waiter::new()?);
         let done = Arc::clone(&waiter);
         self.remote
             .start(request, Box::new(move |outcome| done.finish(outcome)));
-        wait.call1((waiter.woken.as_raw_fd(),))?;
-        waiter.take(wait.py())
+        Ok(waiter)
     }
 }
 
@@ -70,6 +78,7 @@ impl Waiter {
         let (wake, woken) = UnixStream::pair()?;
         Ok(Self {
             outcome: Mutex::new(None),
+            abandoned: Mutex::new(None),
             wake,
             woken,
         })
@@ -80,6 +89,12 @@ impl Waiter {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         // Fails only if the pair was closed, which nobody does while the waiter exists.
         let _ = (&self.wake).write(&[0]);
+    }
+
+    /// Waits with a function that lets other greenlets run until a file descriptor is readable.
+    fn wait(&self, wait: &Bound<'_, PyAny>) -> PyResult<Result<Replies, Error>> {
+        wait.call1((self.woken.as_raw_fd(),))?;
+        self.take(wait.py())
     }
 
     fn take(&self, py: Python<'_>) -> PyResult<Result<Replies, Error>> {

@@ -39,39 +39,12 @@ impl TieredStore {
         let written = Written {
             store: self,
             keys,
-            ends_flights: true,
+            is_finished: false,
         };
         written.end_flights(py);
-        self.plan_written(written, request, read, on_error)
-    }
-
-    /// Returns the plan of the write of a leader, whose flight goes on.
-    pub(super) fn plan_flight_write<T: 'static>(
-        &'static self,
-        key: Vec<u8>,
-        request: Request,
-        read: impl FnOnce(Python<'_>, &mut Reader) -> Result<T, Error> + Send + 'static,
-        on_error: impl FnOnce() -> PyResult<T> + Send + 'static,
-    ) -> Plan<T> {
-        let written = Written {
-            store: self,
-            keys: vec![key],
-            ends_flights: false,
-        };
-        self.plan_written(written, request, read, on_error)
-    }
-
-    fn plan_written<T: 'static>(
-        &'static self,
-        written: Written,
-        request: Request,
-        read: impl FnOnce(Python<'_>, &mut Reader) -> Result<T, Error> + Send + 'static,
-        on_error: impl FnOnce() -> PyResult<T> + Send + 'static,
-    ) -> Plan<T> {
         written.invalidate();
         Plan::new(request, move |py, outcome: Result<Replies, Error>| {
-            written.end_flights(py);
-            drop(written);
+            written.finish(py);
             let result = outcome.and_then(|replies| read(py, &mut Reader::new(replies)));
             result.or_else(|error| self.on_failure(py, &error, on_error))
         })
@@ -287,13 +260,12 @@ impl TieredStore {
     }
 }
 
-/// The keys of a write. When it is dropped, their near copies are invalidated, whatever came of the write: one whose reply
-/// was lost, or whose caller was cancelled, may have been executed.
+/// The keys of a write. When it is dropped, their near copies are invalidated and their flights end, whatever came of the
+/// write: one whose reply was lost, or whose caller was cancelled, may have been executed.
 struct Written {
     store: &'static TieredStore,
     keys: Vec<Vec<u8>>,
-    /// Not those of a leader's own write.
-    ends_flights: bool,
+    is_finished: bool,
 }
 
 impl Written {
@@ -303,18 +275,27 @@ impl Written {
 
     /// Ends the flights of the keys, whose values may be computed from what was there before, and forgets the costs.
     fn end_flights(&self, py: Python<'_>) {
-        if self.ends_flights {
-            for key in &self.keys {
-                self.store.flights.end(py, key);
-                self.store.costs.forget(key);
-            }
+        for key in &self.keys {
+            self.store.flights.end(py, key);
+            self.store.costs.forget(key);
         }
+    }
+
+    fn finish(mut self, py: Python<'_>) {
+        self.end_flights(py);
+        self.is_finished = true;
     }
 }
 
 impl Drop for Written {
     fn drop(&mut self) {
         self.invalidate();
+        if !self.is_finished {
+            for key in &self.keys {
+                self.store.flights.end_in_open_file(key);
+                self.store.costs.forget(key);
+            }
+        }
     }
 }
 
