@@ -27,7 +27,9 @@ django.setup()
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-from nearcache.django import LocalCache, SharedCache, location  # noqa: E402 (after the settings, as in a project)
+# After the settings, as in a project.
+from nearcache.django import LocalCache, SharedCache, location  # noqa: E402
+from nearcache.django.single_flight.methods import SingleFlight  # noqa: E402
 
 # The same examples in every run, and no deadline, since the machine may be slow.
 hypothesis.settings.register_profile(
@@ -50,6 +52,21 @@ PARAMS = {"LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "OPTIO
 
 # The bytes that the files of all tests need.
 SHARED_FILES = 2 * 1024**3
+
+
+def _lead_without_overtaking(cache, wait, overtakes):
+    assert not overtakes, "a caller has waited for its whole lock_timeout"
+    return super(SingleFlight, cache)._lead(wait, overtakes)
+
+
+@pytest.fixture(autouse=True)
+def no_overtaking(request, monkeypatch):
+    """Let calls fail that have waited for their whole `lock_timeout`, unless the test is marked `overtakes`.
+
+    After that time they compute, as if their leader had ended. A test of what ends a wait must not pass so.
+    """
+    if request.node.get_closest_marker("overtakes") is None:
+        monkeypatch.setattr(SingleFlight, "_lead", _lead_without_overtaking, raising=False)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ __version__: str
 _T = TypeVar("_T")
 
 # What a caller of `Backend.get_or_set` finds: the kind, the value, flight or wait, and a leader's old value.
-_Step: TypeAlias = tuple[int, Any, tuple[Any] | None]
+_Step: TypeAlias = tuple[int, Any, tuple[Any, bool] | None]
 
 def fast_types(
     proxy: type, handler: type, find_place: Callable[[Any], tuple[Any, type] | None]
@@ -276,7 +276,14 @@ class Backend:
         """
 
     def delete_pattern(self, pattern: str, version: Any = None, itersize: int | None = None) -> int:
-        """Deletes the entries whose keys match a glob; returns how many. ``itersize`` has no effect."""
+        """Deletes the entries whose keys match a glob; returns how many. ``itersize`` has no effect.
+
+        As `delete` does, it also deletes the old values of these keys, and lets no value be stored whose
+        computation began before the call.
+        """
+
+    def _keys_to_delete(self, pattern: str, version: Any) -> KeyIterator:
+        """Returns an iterator over the keys that `delete_pattern` deletes."""
 
     def _get_early(self, key: Any, version: Any, beta: float) -> _Step | None:
         """Reads a value, and decides whether it is to be computed already; returns None if there is none."""
@@ -284,10 +291,11 @@ class Backend:
     def _join(self, key: Any, version: Any, stale: float, within: Flight | None) -> _Step:
         """Joins the flight of a key that was missed.
 
-        ``within`` is the flight that the caller computes for, if any.
+        ``within`` is the flight that the caller computes for, if any: a wait for one that needs it would not
+        end.
         """
 
-    def _overtake(self, key: Any, version: Any, within: Flight | None) -> _Step:
+    def _overtake(self, key: Any, version: Any) -> _Step:
         """Starts a flight that overtakes the one in progress."""
 
     def _complete(
@@ -312,7 +320,10 @@ class Backend:
         """Does the same as `_outcome`; if it returns None, ``wake`` will be called in the event loop."""
 
     def _lead(self, wait: FlightWait, overtakes: bool) -> _Step:
-        """Lets a waiter compute instead of waiting. With ``overtakes``, its value is stored."""
+        """Ends a wait: returns what the waiter has waited for, or lets it compute if that is not there yet.
+
+        With ``overtakes``, the value of a waiter that computes is the one that is stored.
+        """
 
     def _count(self, what: Literal["stale_hits", "refreshes", "failed_refreshes"]) -> None:
         """Counts what `get_or_set` did."""
@@ -351,6 +362,9 @@ class Flight:
     def compute_with(self, other: Flight) -> None:
         """Notes that the value is computed with that of another flight, within which the code runs."""
 
+    def needed_by(self, other: Flight) -> None:
+        """Notes that the computation of another flight needs this one, so that circles are found."""
+
     def abandon(self) -> None:
         """Lets a waiter lead. Has no effect if the flight is over."""
 
@@ -360,7 +374,7 @@ class FlightWait:
 
     @property
     def looks(self) -> bool:
-        """Whether the leader is in another process, which wakes nobody: the waiter looks now and then."""
+        """Whether the leader is in another process, which wakes nobody: the waiter has to look often."""
 
     def sleep(self, seconds: float) -> bool:
         """Blocks the thread for at most so long, without the GIL; returns whether the leader is done."""

@@ -5,7 +5,16 @@ import threading
 
 import pytest
 
-from support.flights import LONG, Calling, Computation, leading, outcome, wait_for_waits, waiters
+from support.flights import (
+    LONG,
+    Calling,
+    Computation,
+    leading,
+    outcome,
+    wait_for_refreshes,
+    wait_for_waits,
+    waiters,
+)
 
 pytestmark = pytest.mark.memory_only("a TieredCache has tests of its own")
 
@@ -176,6 +185,7 @@ class TestFlights:
             with pytest.raises(KeyboardInterrupt):
                 _ = leader.result
 
+    @pytest.mark.overtakes
     def test_timeout_lets_it_compute(self, cache):
         with leading(cache, "b"):
             many = Many()
@@ -243,11 +253,19 @@ class TestStale:
     def test_failure_keeps_the_old_values(self, expired, caplog):
         assert expired.get_or_set_many(["a", "b"], Many(fail), **self.OPTIONS) == {"a": "A", "b": "B"}
         assert len(caplog.records) == 2
+        assert (expired.stats().stale_hits, expired.stats().failed_refreshes) == (2, 2)
         assert expired.get_or_set_many(["a"], Many(lambda key: "new"), **self.OPTIONS) == {"a": "new"}
+
+    def test_failure_in_the_background_is_no_second_stale_hit(self, expired):
+        values = expired.get_or_set_many(["a", "b"], Many(fail), refresh="background", **self.OPTIONS)
+        assert values == {"a": "A", "b": "B"}
+        wait_for_refreshes()
+        assert (expired.stats().stale_hits, expired.stats().failed_refreshes) == (2, 2)
 
     def test_failure_is_raised_if_one_key_has_no_old_value(self, expired):
         with pytest.raises(FailedError):
             expired.get_or_set_many(["a", "c"], Many(fail), **self.OPTIONS)
+        assert expired.stats().stale_hits == 0
 
     def test_background_computes(self, expired):
         many = Many(lambda key: "new", held=True)

@@ -1,6 +1,7 @@
 """keys(), iter_keys() and delete_pattern(), also while the cache is in use."""
 
 import asyncio
+import contextlib
 import itertools
 import sys
 import threading
@@ -10,6 +11,7 @@ from django.core.cache import CacheHandler
 from django.core.exceptions import ImproperlyConfigured
 
 from nearcache.django import LocalCache
+from support.flights import leading, waiters
 
 SOME = 5_000  # keys, so that looking through them takes several slices
 
@@ -349,6 +351,52 @@ class TestDeletePattern:
         cache.set("dead", 1, 5)
         clock.advance(5)
         assert delete(cache, "*") == 0
+
+    def test_ends_the_computations_of_matching_keys_only(self, cache, delete):
+        with leading(cache, "user:1") as (matching, leader), leading(cache, "page:1") as (other, _):
+            assert delete(cache, "user:*") == 0
+            (waiter,) = waiters(cache, 1, key="page:1")
+            assert cache.get_or_set("user:1", lambda: "new") == "new"
+            assert cache.stats().waits == 1
+            matching.finish()
+            other.finish()
+            assert (leader.result, waiter.result) == ("new", "leader's")
+        assert (cache.get("user:1"), cache.get("page:1")) == ("new", "leader's")
+
+    def test_counts_an_entry_that_is_being_refreshed_once(self, cache, delete):
+        cache.get_or_set("key", lambda: "old", 60, early=1)
+        with leading(cache, early=1e15) as (computation, _):
+            assert delete(cache, "*") == 1
+            computation.finish()
+        assert "key" not in cache
+
+    def test_ends_computations_among_many_keys(self, cache, delete):
+        cache.set_many({f"other{number}": number for number in range(SOME)})
+        with contextlib.ExitStack() as leaders:
+            computations = [leaders.enter_context(leading(cache, f"key{number}"))[0] for number in range(20)]
+            assert delete(cache, "key*") == 0
+            for computation in computations:
+                computation.finish()
+        assert cache.keys("key*") == []
+        assert len(cache.keys("*")) == SOME
+
+    def test_ends_a_computation_whose_key_a_function_made(self, make_cache, delete):
+        cache = make_cache(KEY_FUNCTION=key_at_end, REVERSE_KEY_FUNCTION=reverse)
+        with leading(cache) as (computation, _), leading(cache, "other") as (other, _):
+            assert delete(cache, "k*") == 0
+            computation.finish()
+            other.finish()
+        assert cache.keys("*") == ["other"]
+
+    def test_deletes_old_values(self, make_cache, clock, delete):
+        cache = make_cache(CLOCK=clock.path)
+        for key in ("key", "other"):
+            cache.get_or_set(key, lambda: "old", 5, stale=100)
+        clock.advance(5)
+        assert delete(cache, "k*") == 0
+        with pytest.raises(ZeroDivisionError):
+            cache.get_or_set("key", lambda: 1 / 0, 5, stale=100)
+        assert cache.get_or_set("other", lambda: 1 / 0, 5, stale=100) == "old"
 
     @pytest.mark.filterwarnings("ignore:Cache key")
     def test_deletes_keys_that_memcached_would_refuse(self, cache, delete):

@@ -1,17 +1,24 @@
 """Single flight: of all threads and tasks that miss a key at the same time, one computes its value."""
 
 import asyncio
+import contextlib
+import contextvars
 import os
 import signal
 import sys
 import threading
 import time
+import types
+from decimal import Decimal
+from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
-from nearcache.django.single_flight.call import WAIT
+from nearcache.django.single_flight.call import HIT, WAIT
+from nearcache.django.single_flight.effects import Wait
 from support.flights import LONG, Calling, Computation, leading, outcome, wait_for_waits, waiters
 
 pytestmark = pytest.mark.memory_only("a TieredCache has tests of its own")
@@ -114,6 +121,7 @@ class TestWaiters:
             assert leader.result == "leader's"
             assert own.calls == 0
 
+    @pytest.mark.overtakes
     @pytest.mark.parametrize("lock_timeout", [0, 0.01])
     def test_compute_after_their_timeout(self, cache, lock_timeout):
         with leading(cache) as (computation, leader):
@@ -124,6 +132,7 @@ class TestWaiters:
             assert leader.result == "own"
         assert cache.get("key") == "own"
 
+    @pytest.mark.overtakes
     @pytest.mark.parametrize("lock_timeout", [0, 0.01])
     def test_that_are_tasks_compute_after_their_timeout(self, cache, lock_timeout):
         with leading(cache) as (computation, leader):
@@ -131,6 +140,37 @@ class TestWaiters:
             assert asyncio.run(call) == "own"
             computation.finish()
             assert leader.result == "own"
+
+    @pytest.mark.overtakes
+    def test_all_compute_after_their_timeout_and_the_first_one_s_value_is_stored(self, cache):
+        with leading(cache):
+            waits = [cache._join("key", None, 0, None)[1] for _ in range(2)]
+            first, second = (cache._lead(wait, True)[1] for wait in waits)
+            assert not cache._complete(second, "second", None, 0, 0, 0, 0)
+            assert cache._complete(first, "first", None, 0, 0, 0, 0)
+        assert cache.get("key") == "first"
+
+    @pytest.mark.parametrize("error", [None, FailedError()], ids=["value", "exception"])
+    @pytest.mark.parametrize("way", ["thread", "task", "thread of an event loop"])
+    def test_whose_timeout_is_over_when_they_look_again_miss_no_result(self, cache, way, error):
+        call = SimpleNamespace(cache=cache)
+
+        async def act():
+            return Wait(wait, deadline=0).act(call)
+
+        with leading(cache) as (computation, leader):
+            kind, wait, _ = cache._join("key", None, 0, None)
+            assert kind == WAIT
+            computation.finish(*([error] if error else []))
+            assert outcome(leader) == (error or "leader's")
+            with pytest.raises(FailedError) if error else contextlib.nullcontext():
+                effect = Wait(wait, deadline=0)
+                if way == "thread":
+                    step = effect.act(call)
+                else:
+                    step = asyncio.run(effect.aact(call) if way == "task" else act())
+                assert step == (HIT, "leader's", None)
+        assert cache.get("key") == (None if error else "leader's")
 
     def test_in_the_thread_of_an_event_loop_do_not_block_it(self, cache):
         """The leader is a task of the same loop, so that waiting for it would be in vain."""
@@ -271,6 +311,17 @@ class TestLeader:
         assert asyncio.run(use()) == ["second's"] * 4
         assert len(calls) == 2
 
+    def test_coroutine_that_is_closed_in_another_context_is_replaced_by_a_waiter(self, cache):
+        @types.coroutine
+        def pause():
+            yield
+
+        leader = cache.aget_or_set("key", pause, LONG)
+        contextvars.copy_context().run(leader.send, None)
+        (waiter,) = waiters(cache, 1)
+        leader.close()
+        assert waiter.result == "waiter's"
+
     def test_that_needs_its_own_key_computes_it(self, cache):
         def compute(depth=0):
             return depth if depth == 3 else cache.get_or_set("key", lambda: compute(depth + 1))
@@ -329,6 +380,45 @@ class TestLeader:
         assert one.result in (["b within"], [["a within"]])
         assert two.result in (["a within"], [["b within"]])
 
+    def test_that_computes_early_for_a_flight_does_not_wait_for_it(self, cache):
+        cache.get_or_set("b", lambda: time.sleep(0.001) or "old b")
+
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        value = Calling(cache.get_or_set, "a", lambda: "a of " + cache.get_or_set("b", compute_b, early=1e9))
+        assert (value.result, cache.get("b")) == ("a of b of inner a", "b of inner a")
+
+    def test_task_that_computes_early_for_a_flight_does_not_wait_for_it(self, cache):
+        cache.get_or_set("b", lambda: time.sleep(0.001) or "old b")
+
+        async def compute_b():
+            return "b of " + await cache.aget_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        async def compute_a():
+            return "a of " + await cache.aget_or_set("b", compute_b, early=1e9)
+
+        value = Calling(lambda: asyncio.run(cache.aget_or_set("a", compute_a)))
+        assert (value.result, cache.get("b")) == ("a of b of inner a", "b of inner a")
+
+    @pytest.mark.overtakes
+    def test_that_overtakes_for_a_flight_does_not_wait_for_it(self, cache):
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        def compute_a():
+            return "a of " + cache.get_or_set("b", compute_b, lock_timeout=0)
+
+        with leading(cache, "b"):
+            assert Calling(cache.get_or_set, "a", compute_a).result == "a of b of inner a"
+
+    def test_that_refreshes_for_a_flight_does_not_wait_for_it(self, cache):
+        def compute_b():
+            return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+        value = Calling(cache.get_or_set, "a", lambda: "a of " + cache._refresh("b", compute_b))
+        assert value.result == "a of b of inner a"
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
     def test_that_forks_ends_in_both_processes(self, cache):
         def compute():
@@ -353,8 +443,8 @@ class TestLeader:
         with leading(cache):
             child = os.fork()
             if child == 0:
-                value = cache.get_or_set("key", lambda: "child's", lock_timeout=LONG)
-                os._exit(0 if value == "child's" else 1)
+                call = Calling(cache.get_or_set, "key", lambda: "child's", lock_timeout=LONG)
+                os._exit(0 if outcome(call) == "child's" else 1)
             assert os.waitpid(child, 0)[1] == 0
 
 
@@ -364,6 +454,8 @@ class TestWrites:
     WRITES = {  # noqa: RUF012
         "delete": lambda cache: cache.delete("key"),
         "delete_many": lambda cache: cache.delete_many(["key"]),
+        "delete_pattern": lambda cache: cache.delete_pattern("k*"),
+        "adelete_pattern": lambda cache: asyncio.run(cache.adelete_pattern("k*")),
         "clear": lambda cache: cache.clear(),
     }
 
@@ -453,6 +545,23 @@ class TestDefault:
             cache.get_or_set("key", lambda: next(iter([])))
         assert cache.get_or_set("key", lambda: "next") == "next"
 
+    @pytest.mark.parametrize("many", [False, True])
+    def test_may_raise_stop_iteration_for_all(self, cache, many):
+        computation = Computation(StopIteration(), held=True)
+        if many:
+            leader = Calling(cache.get_or_set_many, ["key"], lambda keys: computation())
+        else:
+            leader = Calling(cache.get_or_set, "key", computation)
+        assert computation.began.wait(LONG)
+        (thread,) = waiters(cache, 1)
+        wait = wait_for_waits(cache, 1)
+        task = Calling(lambda: asyncio.run(cache.aget_or_set("key", Computation(), lock_timeout=LONG)))
+        wait()
+        computation.finish()
+        # A coroutine cannot raise StopIteration: Python replaces it.
+        outcomes = [type(outcome(one)) for one in (leader, thread, task)]
+        assert outcomes == [StopIteration, StopIteration, RuntimeError]
+
     def test_value_that_cannot_be_pickled_is_an_error_for_all(self, cache):
         with leading(cache) as (computation, leader):
             calls = waiters(cache, 4)
@@ -489,6 +598,11 @@ class TestStoreIf:
     def test_that_raises_is_an_error_of_the_computation(self, cache):
         with pytest.raises(ZeroDivisionError):
             cache.get_or_set("key", lambda: 1, store_if=lambda _: 1 / 0)
+        assert "key" not in cache
+
+    def test_may_raise_stop_iteration(self, cache):
+        with pytest.raises(StopIteration):
+            cache.get_or_set("key", lambda: 1, store_if=lambda _: next(iter([])))
         assert "key" not in cache
 
     def test_may_use_the_cache(self, cache):
@@ -557,6 +671,7 @@ class TestOptions:
             with pytest.raises(TypeError, match="nonsense"):
                 call()
 
+    @pytest.mark.overtakes
     def test_of_the_cache_are_the_defaults(self, make_cache):
         cache = make_cache(GET_OR_SET={"lock_timeout": 0, "store_if": lambda value: value != "refused"})
         assert cache.get_or_set("other", lambda: "refused") == "refused"
@@ -577,6 +692,25 @@ class TestOptions:
         names = ("stale", "refresh", "early", "jitter", "lock_timeout", "store_if", "distributed")
         assert cache.get_or_set("key", lambda: 1, **dict.fromkeys(names)) == 1
 
+    @pytest.mark.parametrize("kind", [Decimal, Fraction])
+    def test_may_be_any_real_number(self, cache, kind):
+        options = {"stale": kind(1), "early": kind(1), "jitter": kind(1) / 2}
+        with leading(cache, **options) as (computation, leader):
+            (waiter,) = waiters(cache, 1, lock_timeout=kind(LONG))
+            assert cache.get_or_set("key", lambda: "own", lock_timeout=kind(0)) == "own"
+            computation.finish()
+            assert {leader.result, waiter.result} <= {"leader's", "own"}
+
+    @pytest.mark.parametrize(
+        ("early", "error"), [("1", TypeError), (object(), TypeError), (float("nan"), ValueError)]
+    )
+    def test_early_is_checked_by_a_hit(self, cache, early, error):
+        cache.set("key", "stored")
+        with pytest.raises(error, match=r"early .*a number, 0 or more"):
+            cache.get_or_set("key", "own", early=early)
+        with pytest.raises(error, match=r"early .*a number, 0 or more"):
+            asyncio.run(cache.aget_or_set("key", "own", early=early))
+
     def test_distributed_has_no_effect_here(self, cache):
         assert cache.get_or_set("key", lambda: 1, distributed=True) == 1
         assert cache.get_or_set("key", lambda: 2, distributed=True) == 1
@@ -592,6 +726,21 @@ class TestStats:
         stats = cache.stats()
         assert (stats.flights, stats.waits) == (1, 3)
         assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (0, 0, 0)
+
+    @pytest.mark.parametrize("delta", [1, 0.5, 2**63])
+    @pytest.mark.memory_only("the costs of a TieredCache are those that a process knows")
+    def test_a_sum_saves_no_time(self, cache, delta):
+        def compute():
+            time.sleep(0.001)
+            return 1
+
+        cache.get_or_set("key", compute)
+        cache.get("key")
+        assert cache.stats().time_saved > 0
+        cache.incr("key", delta)
+        cache.reset_stats()
+        assert cache.get("key") == 1 + delta
+        assert cache.stats().time_saved == 0
 
     def test_time_saved_is_the_sum_over_the_hits(self, cache):
         def compute():

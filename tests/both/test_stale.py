@@ -1,18 +1,24 @@
 """Old values that `get_or_set` returns after they have expired, and who computes the new ones."""
 
 import asyncio
+import contextlib
 import contextvars
+import gc
 import logging
+import os
 import textwrap
 import threading
 
 import pytest
+from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 from django.test import override_settings
 from django.utils import translation
 
 from nearcache.django import traced
 from nearcache.django.single_flight import background
-from support.flights import LONG, Calling, Computation, leading, waiters
+from nearcache.django.single_flight.call import LEAD
+from support.flights import LONG, Calling, Computation, leading, wait_for_refreshes, waiters
 from support.isolated import run
 
 pytestmark = pytest.mark.memory_only("a TieredCache has tests of its own")
@@ -115,6 +121,21 @@ class TestCallers:
         with leading(expired, **STALE):
             assert expired.get_or_set("key", lambda: "own", **STALE) == ["old"]
 
+    @pytest.mark.parametrize("stale", [0.1, 0.75, 100_000, 1e8])
+    def test_want_it_no_longer_than_it_was_stored_for(self, cache, clock, stale):
+        cache.get_or_set("key", lambda: "old", 10, stale=stale)
+        clock.advance(10 + stale * 0.9999)
+        assert cache.get_or_set("key", Computation(FailedError()), 10, stale=2 * stale) == "old"
+        clock.advance(stale * 0.0002)
+        with pytest.raises(FailedError):
+            cache.get_or_set("key", Computation(FailedError()), 10, stale=2 * stale)
+
+    @pytest.mark.parametrize("stale", [1e12, 1e20, 1e300])
+    def test_want_it_forever(self, cache, clock, stale):
+        cache.get_or_set("key", lambda: "old", 10, stale=stale)
+        clock.advance(1e9)
+        assert cache.get_or_set("key", Computation(FailedError()), 10, stale=stale) == "old"
+
     def test_may_accept_less_than_was_stored(self, expired, clock):
         clock.advance(50)
         assert expired.get_or_set("key", lambda: "new", timeout=10, stale=50) == "new"
@@ -169,6 +190,24 @@ class TestTracedClass:
 
 
 class TestDeletion:
+    DELETIONS = {  # noqa: RUF012
+        "touch": lambda cache: cache.touch("key", 0),
+        "expire": lambda cache: cache.expire("key", 0),
+        "expire_at": lambda cache: cache.expire_at("key", 1),
+        "set": lambda cache: cache.set("key", "unused", 0),
+        "set_many": lambda cache: cache.set_many({"key": "unused"}, 0),
+    }
+
+    @pytest.mark.parametrize("delete", DELETIONS)
+    def test_by_an_expiry_in_the_past_deletes_the_old_value_too(self, cache, delete):
+        cache.get_or_set("key", lambda: "old", **STALE)
+        with leading(cache, early=1e15, **STALE) as (computation, _):
+            self.DELETIONS[delete](cache)
+            with pytest.raises(FailedError):
+                cache.get_or_set("key", Computation(FailedError()), **STALE)
+            computation.finish()
+        assert "key" not in cache
+
     def test_during_a_refresh_keeps_the_new_value_out(self, expired):
         with leading(expired, **STALE) as (computation, leader):
             expired.delete("key")
@@ -176,6 +215,34 @@ class TestDeletion:
             assert leader.result == "leader's"
         assert "key" not in expired
         assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+
+class TestTimeoutThatHasPassed:
+    """It deletes the value: nobody gets it as an old one."""
+
+    @pytest.mark.parametrize("method", ["touch", "expire"])
+    def test_of_a_live_value_leaves_no_old_one(self, cache, method):
+        cache.get_or_set("key", lambda: "old", **STALE)
+        assert getattr(cache, method)("key", 0)
+        assert cache.get_or_set("key", lambda: "new", refresh="background", **STALE) == "new"
+        assert cache.stats().stale_hits == 0
+
+    @pytest.mark.parametrize("method", ["touch", "expire"])
+    def test_during_a_refresh_keeps_the_new_value_out(self, cache, method):
+        cache.set("key", "old", 10)
+        kind, flight, _ = cache._overtake("key", None, None)
+        assert kind == LEAD
+        assert getattr(cache, method)("key", 0)
+        assert not cache._complete(flight, "new", 10, 0, 0, 0, 0)
+        assert cache.get("key") is None
+
+    @pytest.mark.parametrize("timeout", [0, -1])
+    def test_of_a_computed_value_stores_none(self, cache, timeout):
+        for value in "first", "second":
+            found = cache.get_or_set(
+                "key", lambda value=value: value, timeout, stale=100, refresh="background"
+            )
+            assert found == value
 
 
 class TestFailure:
@@ -187,7 +254,7 @@ class TestFailure:
         assert "'key'" in record.getMessage()
         assert record.exc_info[0] is FailedError
         stats = expired.stats()
-        assert (stats.refreshes, stats.failed_refreshes) == (1, 1)
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (1, 1, 1)
 
     def test_of_a_task_keeps_the_old_value(self, expired, caplog):
         async def fail():
@@ -221,14 +288,6 @@ class TestFailure:
 BACKGROUND = {**STALE, "refresh": "background"}
 
 
-def wait_for_refreshes():
-    """Return when the refreshes that have been started are over."""
-    pool = background._pool
-    for _ in range(background.THREADS + background.WAITING):
-        assert pool.places.acquire(timeout=LONG)
-    pool.places.release(background.THREADS + background.WAITING)
-
-
 class TestBackground:
     def test_caller_gets_the_old_value_and_a_thread_computes(self, expired):
         computation = Computation("new", held=True)
@@ -240,6 +299,12 @@ class TestBackground:
         assert expired.get("key") == "new"
         stats = expired.stats()
         assert (stats.stale_hits, stats.refreshes) == (2, 1)
+
+    def test_failure_is_no_second_stale_hit(self, expired):
+        assert expired.get_or_set("key", Computation(FailedError()), **BACKGROUND) == ["old"]
+        wait_for_refreshes()
+        stats = expired.stats()
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (1, 1, 1)
 
     def test_first_value_is_computed_by_the_caller(self, cache):
         assert cache.get_or_set("key", threading.get_ident, **BACKGROUND) == threading.get_ident()
@@ -260,6 +325,27 @@ class TestBackground:
         assert expired.get("key") == "new"
         assert tenant.get() == "own"
 
+    def test_thread_does_not_change_the_caller_s_language(self, expired):
+        with translation.override("fr"):
+            expired.get_or_set("key", lambda: translation.activate("de") or "new", **BACKGROUND)
+            wait_for_refreshes()
+            assert expired.get("key") == "new"
+            assert translation.get_language() == "fr"
+
+    def test_context_may_have_values_that_cannot_be_compared(self, expired):
+        class Array:
+            def __eq__(self, other):
+                raise ValueError
+
+            __hash__ = None
+
+        array, variable = Array(), contextvars.ContextVar("array")
+        token = variable.set(array)
+        expired.get_or_set("key", lambda: variable.get() is array, **BACKGROUND)
+        variable.reset(token)
+        wait_for_refreshes()
+        assert expired.get("key") is True
+
     @pytest.mark.parametrize("result", ["new", FailedError()], ids=["value", "error"])
     def test_thread_closes_its_connections(self, expired, monkeypatch, result):
         closed = []
@@ -272,12 +358,73 @@ class TestBackground:
         assert computation.calls == len(closed) == 1
         assert closed[0] != threading.get_ident()
 
+    @override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}})
+    def test_thread_has_cache_objects_of_its_own_and_closes_them(self, expired, monkeypatch):
+        used, closed = [], []
+        monkeypatch.setattr(LocMemCache, "close", lambda self, **kwargs: closed.append(self))
+        own = caches["default"]
+        expired.get_or_set("key", lambda: used.append(caches["default"]) or "new", **BACKGROUND)
+        wait_for_refreshes()
+        assert expired.get("key") == "new"
+        assert used[0] is not own
+        assert closed == used
+        assert caches["default"] is own
+
     def test_failure_keeps_the_old_value_and_is_logged(self, expired, caplog):
         assert expired.get_or_set("key", Computation(FailedError()), **BACKGROUND) == ["old"]
         wait_for_refreshes()
         assert len(caplog.records) == 1
         assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
         assert expired.stats().failed_refreshes == 1
+
+    def test_end_without_a_value_is_logged(self, expired, caplog):
+        assert expired.get_or_set("key", Computation(SystemExit("why")), **BACKGROUND) == ["old"]
+        wait_for_refreshes()
+        (record,) = caplog.records
+        assert "'key'" in record.getMessage()
+        assert record.exc_info[0] is SystemExit
+        assert expired.stats().failed_refreshes == 1
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+    def test_end_of_several_keys_without_values_is_logged(self, cache, clock, caplog):
+        def titles(keys):
+            return {key: key.title() for key in keys}
+
+        def leave(keys):
+            raise SystemExit
+
+        keys = ["emma", "persuasion"]
+        assert cache.get_or_set_many(keys, titles, **STALE) == titles(keys)
+        clock.advance(10)
+        assert cache.get_or_set_many(keys, leave, **BACKGROUND) == titles(keys)
+        wait_for_refreshes()
+        assert [record.exc_info[0] for record in caplog.records] == [SystemExit] * 2
+        assert cache.stats().failed_refreshes == 2
+
+    def test_end_of_a_task_without_a_value_is_logged(self, expired, caplog):
+        class Left(BaseException):
+            pass
+
+        async def use():
+            assert await expired.aget_or_set("key", Computation(Left()), **BACKGROUND) == ["old"]
+            (task,) = background._tasks
+            with pytest.raises(Left):
+                await task
+
+        asyncio.run(use())
+        (record,) = caplog.records
+        assert record.exc_info[0] is Left
+        assert expired.stats().failed_refreshes == 1
+
+    def test_failure_before_computing_is_logged(self, expired, caplog, monkeypatch):
+        failing = Computation(FailedError())
+        monkeypatch.setattr(background, "_move_locals", lambda context: failing())
+        assert expired.get_or_set("key", lambda: "new", **BACKGROUND) == ["old"]
+        wait_for_refreshes()
+        (record,) = caplog.records
+        assert record.exc_info[0] is FailedError
+        assert expired.stats().failed_refreshes == 1
+        assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
 
     def test_threads_and_refreshes_that_wait_are_bounded(self, cache, clock):
         most = background.THREADS + background.WAITING
@@ -295,6 +442,35 @@ class TestBackground:
         wait_for_refreshes()
         assert computation.calls == most
         assert set(cache.get_many(keys).values()) == {"new", "own"}
+
+    def test_that_no_thread_can_be_started_for_is_computed_once_by_the_caller(
+        self, cache, clock, monkeypatch
+    ):
+        monkeypatch.setattr(background, "_pool", None)
+        for key in ["busy", "key"]:
+            cache.get_or_set(key, lambda: "old", **STALE)
+        clock.advance(10)
+        # The pool has one thread, which is busy until the caller computes.
+        busy = Computation("new", held=True)
+        assert cache.get_or_set("busy", busy, **BACKGROUND) == "old"
+        assert busy.began.wait(LONG)
+        monkeypatch.setattr(threading.Thread, "start", Computation(RuntimeError("can't start new thread")))
+        calls = []
+
+        def compute():
+            calls.append(threading.get_ident())
+            busy.finish()
+            # Returns when the thread has done everything that was queued before.
+            drained = threading.Event()
+            with contextlib.suppress(RuntimeError):
+                background._pool.executor.submit(drained.set)
+            assert drained.wait(LONG)
+            return "own"
+
+        assert cache.get_or_set("key", compute, **BACKGROUND) == "own"
+        assert calls == [threading.get_ident()]
+        assert cache.get("key") == "own"
+        wait_for_refreshes()
 
     @override_settings(NEARCACHE_BACKGROUND_REFRESH=False)
     def test_can_be_switched_off(self, expired):
@@ -334,6 +510,31 @@ class TestBackground:
 
         asyncio.run(use())
         assert expired.get_or_set("key", lambda: "new", **STALE) == "new"
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+    def test_task_of_the_parent_is_not_ended_in_a_child(self, expired):
+        events = []
+
+        async def compute():
+            events.append("began")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                events.append("ended")
+
+        async def use():
+            assert await expired.aget_or_set("key", compute, **BACKGROUND) == ["old"]
+            await asyncio.sleep(0)
+            assert events == ["began"]
+            child = os.fork()
+            if not child:
+                gc.collect()
+                os._exit(events.count("ended"))
+            _, status = os.waitpid(child, 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+
+        asyncio.run(use())
+        assert events == ["began", "ended"]
 
     def test_refresh_that_was_started_is_finished_at_exit(self, tmp_path):
         program = """
@@ -400,11 +601,29 @@ class TestEarly:
         assert filled.get_or_set("key", Computation(FailedError()), **self.EARLY) == "old"
         assert len(caplog.records) == 1
         assert filled.get("key") == "old"
+        # It has not expired.
+        stats = filled.stats()
+        assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (0, 1, 1)
 
     def test_background_computes(self, filled):
         assert filled.get_or_set("key", lambda: "new", refresh="background", **self.EARLY) == "old"
         wait_for_refreshes()
         assert filled.get("key") == "new"
+        stats = filled.stats()
+        assert (stats.refreshes, stats.stale_hits) == (1, 0)
+
+    def test_flight_ends_with_the_error_of_an_option(self, filled):
+        # The error has the traceback, which has the flight.
+        with pytest.raises(TypeError) as raised:
+            filled.get_or_set("key", lambda: "own", stale="5", **self.EARLY)
+        assert filled.get_or_set("key", lambda: "new", **self.EARLY) == "new"
+        assert raised
+
+    def test_flight_of_a_task_ends_with_the_error_of_an_option(self, filled):
+        with pytest.raises(TypeError) as raised:
+            asyncio.run(filled.aget_or_set("key", lambda: "own", stale="5", **self.EARLY))
+        assert filled.get_or_set("key", lambda: "new", **self.EARLY) == "new"
+        assert raised
 
     def test_0_never_computes_early(self, filled, clock):
         clock.advance(999)

@@ -28,6 +28,7 @@ from nearcache.django import LocalCache, SharedCache, cache_page, location
 from nearcache.django.single_flight import background
 from nearcache.django.single_flight.run import run
 from support.caches import new_location
+from support.flights import wait_for_refreshes
 from support.manual_clock import CLOCK
 
 CALLERS = 12
@@ -292,7 +293,8 @@ def failing(error):
     return respond
 
 
-def test_waiters_for_the_same_page_get_the_leader_s_error(cache):
+@pytest.mark.parametrize("error", [ZeroDivisionError, StopIteration])
+def test_waiters_for_the_same_page_get_the_leader_s_error(cache, error):
     site = Site(lambda request, number: HttpResponse("x"))
     view = cache_page(60)(site)
     view(requests.get("/"))
@@ -302,11 +304,11 @@ def test_waiters_for_the_same_page_get_the_leader_s_error(cache):
     def fail_when_all_wait(request, number):
         while cache.stats().waits < before + CALLERS - 1:
             time.sleep(0.01)
-        raise ZeroDivisionError
+        raise error("x")
 
     site._respond = fail_when_all_wait
     results = at_once(view, several())
-    assert {type(result) for result in results} == {ZeroDivisionError}
+    assert {type(result) for result in results} == {error}
     assert site.calls == 2
 
 
@@ -435,6 +437,7 @@ def test_an_error_in_a_template_keeps_nobody_waiting():
     assert {type(result) for result in at_once(view, several())} == {ZeroDivisionError}
 
 
+@pytest.mark.overtakes
 def test_a_waiter_renders_after_lock_timeout():
     free = threading.Event()
 
@@ -571,8 +574,9 @@ def test_django_s_decorator_does_not_find_a_stale_page(monkeypatch):
         assert django_cache_page(60)(site)(requests.get("/")).content == b"page 2"
 
 
-def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog):
-    error = ZeroDivisionError("of the view")
+@pytest.mark.parametrize("kind", [ZeroDivisionError, StopIteration])
+def test_the_old_page_is_handed_out_if_the_view_raises(monkeypatch, caplog, kind):
+    error = kind("of the view")
     site = Site(wait=0)
     view = cache_page(60, stale=60)(site)
     view(requests.get("/?q"))
@@ -682,6 +686,33 @@ def test_one_caller_renders_a_page_early(monkeypatch):
     assert {response["Cache-Control"] for response in responses} == {"max-age=60"}
 
 
+@pytest.mark.parametrize("refresh", ["caller", "background"])
+def test_an_old_page_that_is_handed_out_is_counted_once(cache, monkeypatch, refresh):
+    site = Site(wait=0)
+    view = cache_page(60, stale=60, refresh=refresh)(site)
+    view(requests.get("/"))
+    site._respond = failing(ZeroDivisionError)
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        if refresh == "background":
+            wait_for_refreshes()
+    stats = cache.stats()
+    assert (stats.stale_hits, stats.refreshes, stats.failed_refreshes) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_page_that_is_rendered_early_in_the_background_is_not_stale(cache, fails):
+    site = Site()
+    view = cache_page(60, early=10**6, refresh="background")(site)
+    view(requests.get("/"))
+    if fails:
+        site._respond = failing(ZeroDivisionError)
+    CLOCK.advance(30)
+    assert view(requests.get("/")).content == b"page 1"
+    wait_for_refreshes()
+    assert (cache.stats().stale_hits, cache.stats().refreshes) == (0, 1)
+
+
 def test_jitter_shortens_the_time_in_the_cache(cache):
     keys = []
     for number in range(50):
@@ -694,7 +725,7 @@ def test_jitter_shortens_the_time_in_the_cache(cache):
     assert len(set(lifetimes)) > 1
 
 
-def test_a_page_is_rendered_in_the_background(monkeypatch):
+def test_a_page_is_rendered_in_the_background(cache, monkeypatch):
     free, rendered = threading.Event(), threading.Event()
 
     def respond(request, number):
@@ -711,11 +742,30 @@ def test_a_page_is_rendered_in_the_background(monkeypatch):
         first = requests.get("/")
         assert view(first).content == b"page 1"
         assert view(requests.get("/")).content == b"page 1"
+        assert cache.stats().stale_hits == 2
         free.set()
         assert rendered.wait(SECONDS)
         while (page := view(requests.get("/")).content) == b"page 1":
             time.sleep(0.01)
         assert page == b"page 2"
+
+
+def test_a_view_that_ends_its_thread_in_the_background_is_logged(monkeypatch, caplog):
+    def respond(request, number):
+        if number == 2:
+            raise SystemExit
+        return HttpResponse(f"page {number}")
+
+    view = cache_page(60, stale=60, refresh="background")(Site(respond, wait=0))
+    view(requests.get("/"))
+    with later(monkeypatch, 61):
+        assert view(requests.get("/")).content == b"page 1"
+        wait_for_refreshes()
+        (record,) = caplog.records
+        assert record.exc_info[0] is SystemExit
+        assert view(requests.get("/")).content == b"page 1"
+        wait_for_refreshes()
+        assert view(requests.get("/")).content == b"page 3"
 
 
 def test_a_template_response_is_not_rendered_in_the_background(monkeypatch):

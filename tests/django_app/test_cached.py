@@ -3,9 +3,12 @@
 import asyncio
 import functools
 import inspect
+import math
 import pickle
 import sys
+import textwrap
 import threading
+import types
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +20,14 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.cache import CacheKeyWarning, InvalidCacheBackendError
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.db.migrations.autodetector import MigrationAutodetector
+from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.writer import MigrationWriter
 from django.test import override_settings
 
 from nearcache.django import LocalCache, cache, cached, caches
+from nearcache.django.cached_functions import BoundCachedCoroutineFunction, BoundCachedFunction
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 SETTINGS = {
@@ -66,6 +74,11 @@ def every_kind(a, b, /, c, d=4, *args, e, f=6, **kwargs):
 def fibonacci(n):
     calls.append(n)
     return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+
+@cached
+def descend(path, depth):
+    return descend(path, depth + 1)
 
 
 @cached
@@ -203,6 +216,17 @@ class TestCall:
         assert fibonacci(20) == 6765
         assert len(calls) == 21
 
+    @pytest.mark.parametrize("spare", range(20))
+    def test_recursion_without_end(self, spare):
+        """Wherever the stack ends, in the function or in the code around it."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + spare)
+        try:
+            with pytest.raises(RecursionError):
+                descend(("a",), 0)
+        finally:
+            sys.setrecursionlimit(limit)
+
     def test_looks_like_the_function(self):
         assert (bare.__name__, bare.__qualname__, bare.__module__) == ("bare", "bare", __name__)
         assert bare.__doc__ == "Return both."
@@ -212,6 +236,27 @@ class TestCall:
         assert inspect.unwrap(bare) is bare.uncached is bare.__wrapped__
         assert not inspect.iscoroutinefunction(bare)
         assert repr(bare).startswith(f"<cached function {__name__}.bare at 0x")
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated with the function")
+    def test_annotations_are_not_evaluated(self):
+        module = types.ModuleType("annotated")
+        source = """
+            from nearcache.django import cached
+
+            class Place:
+                @cached(key="{self}:{other}")
+                def distance(self, other: Place, unit: Unit = "km") -> Length:
+                    return f"5 {unit}"
+
+                def __str__(self):
+                    return "place"
+        """
+        exec(textwrap.dedent(source), vars(module))
+        place = module.Place()
+        assert place.distance(place) == "5 km"
+        assert place.distance.key(place) == "place:place"
+        module.Unit, module.Length = str, int
+        assert inspect.signature(place.distance).return_annotation is int
 
     def test_pickle(self):
         assert pickle.loads(pickle.dumps(bare)) is bare
@@ -312,8 +357,15 @@ class TestCache:
             assert bare(1) == "found"
         get_or_set.assert_called_once_with(bare.key(1), mock.ANY, DEFAULT_TIMEOUT, None)
 
+    def test_none_is_the_default_of_an_option(self):
+        names = ("stale", "refresh", "early", "jitter", "lock_timeout", "store_if", "distributed")
+        function = cached(key="none:{a}", **dict.fromkeys(names))(lambda a: a)
+        with mock.patch.object(LocalCache, "get_or_set", return_value=0) as get_or_set:
+            function(5)
+        get_or_set.assert_called_once_with("none:5", mock.ANY, DEFAULT_TIMEOUT, None)
+
     def test_options_that_were_given(self):
-        options = {"stale": 5, "refresh": "background", "jitter": 0, "store_if": None}
+        options = {"stale": 5, "refresh": "background", "jitter": 0, "store_if": bool}
         function = cached(timeout=60, version=2, key="k:{a}", **options)(lambda a: [a])
         with mock.patch.object(LocalCache, "get_or_set", return_value="found") as get_or_set:
             assert function(1) == "found"
@@ -404,6 +456,40 @@ class TestManagement:
         assert [bare.key.__name__, bare.invalidate.__qualname__] == ["key", "bare.invalidate"]
         with pytest.raises(TypeError, match=r"bare.key\(\) missing 1 required"):
             bare.key()
+
+
+class TestMigration:
+    """A cached function as the default, or the choices, of a model's field."""
+
+    @staticmethod
+    def changes(in_migration, in_model):
+        """Return the changes from a field in a migration to that in the model."""
+        before, after = ProjectState(), ProjectState()
+        before.add_model(ModelState("app", "Thing", [("field", in_migration)]))
+        after.add_model(ModelState("app", "Thing", [("field", in_model)]))
+        return MigrationAutodetector(before, after)._detect_changes()
+
+    @pytest.mark.parametrize("option", ["default", "choices"])
+    @pytest.mark.parametrize(
+        ("function", "name"),
+        [(bare, "bare"), (pair, "pair"), (coroutine, "coroutine"), (Shop.cached_class, "Shop.cached_class")],
+    )
+    def test_names_the_function(self, option, function, name):
+        field = models.IntegerField(**{option: function})
+        text, imports = MigrationWriter.serialize(field)
+        assert text == f"models.IntegerField({option}=copy.copy({__name__}.{name}))"
+        space = {"models": models}
+        exec("\n".join(imports), space)
+        in_migration = eval(text, space)
+        assert in_migration.deconstruct()[3] == {option: function}
+        assert self.changes(in_migration, field) == {}
+
+    def test_of_a_function_in_a_function_is_refused(self):
+        def function():
+            return 1
+
+        with pytest.raises(ValueError, match="Could not find function"):
+            MigrationWriter.serialize(cached(function))
 
 
 class TestTemplate:
@@ -544,6 +630,12 @@ class TestMethods:
         assert str(inspect.signature(shop.price)) == "(item, currency='EUR')"
         assert str(inspect.signature(shop.price.key)) == "(item, currency='EUR') -> str"
         assert (shop.price.__name__, shop.price.__self__) == ("price", shop)
+        for method in (shop.price, shop.stock, Shop.cached_class):
+            assert method.__doc__ == method.uncached.__doc__
+            assert method.__module__ == __name__
+        assert inspect.getdoc(shop.price) == "Return a price."
+        assert isinstance(shop.price, BoundCachedFunction)
+        assert isinstance(shop.stock, BoundCachedCoroutineFunction)
         assert shop.price.__func__ is Shop.price is vars(Shop)["price"]
         assert shop.price == shop.price != Shop(1).price
         assert hash(shop.price) == hash(shop.price)
@@ -685,6 +777,13 @@ class TestRefused:
             (lambda a: a, "several functions may have the name django_app.test_cached.TestRefused.<lambda>"),
             (with_variables(5), "or uses variables of the function around it; give @cached a key"),
             (functools.partial(len), "has no name to make keys of; give @cached a key"),
+            (
+                Shop(1).__cache_key__,
+                "Shop.__cache_key__ is bound to an object, which its keys would not show",
+            ),
+            (Shop(1).price, "Shop.price is bound to an object"),
+            (Shop.class_cached, "Shop.class_cached is bound to an object"),
+            (functools.wraps(Shop(1).__cache_key__)(lambda: 1), "Shop.__cache_key__ is bound to an object"),
         ],
     )
     def test_functions(self, function, message):
@@ -694,6 +793,11 @@ class TestRefused:
     def test_functions_without_a_name_of_their_own_by_a_template(self):
         assert cached(key="t:{a}")(with_variables(5))(2) == 10
         assert cached(key="p:{a}")(functools.partial(with_variables(3)))(1) == 3
+        assert cached(key="b:{item}")(Shop(1).price)("tea") == "1 tea EUR"
+
+    def test_function_in_c(self):
+        assert cached(math.sqrt)(4) == 2
+        assert cached(math.sqrt).key(4) == "math:sqrt(4)"
 
     @pytest.mark.parametrize(
         ("options", "error", "message"),
@@ -709,7 +813,6 @@ class TestRefused:
             ({"early": -1}, ValueError, "early is -1"),
             ({"early": float("nan")}, ValueError, "early is nan"),
             ({"jitter": 1}, ValueError, "jitter is 1"),
-            ({"lock_timeout": None}, TypeError, "lock_timeout is None"),
             ({"store_if": 5}, TypeError, "store_if is 5"),
             ({"distributed": 1}, TypeError, "distributed is 1"),
         ],

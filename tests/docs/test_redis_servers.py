@@ -60,6 +60,10 @@ def use_every_kind_of_method(cache):
     with cache.lock("lock", timeout=30) as lock:
         assert lock.extend(30)
         assert lock.owned()
+    for _ in range(2):
+        assert cache.get_or_set("old", lambda: 1, 60, stale=60, early=1e-9, distributed=True) == 1
+        assert cache.touch("old", 50)
+    assert cache.persist("old")
 
 
 class TestPermissions:
@@ -89,6 +93,8 @@ class TestPermissions:
         [
             ("eval", lambda cache: cache.incr("key"), RemoteError),
             ("incrby", lambda cache: cache.incr("key"), RemoteError),
+            ("eval", lambda cache: cache.get_or_set("old", lambda: 1, 60, stale=60), RemoteError),
+            ("getrange", lambda cache: cache.get_or_set("key", lambda: 1, 60, early=1), RemoteError),
             ("scan", lambda cache: cache.keys("*"), RemoteAuthenticationError),
         ],
     )

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -201,6 +202,21 @@ fcntl.lockf(lock, fcntl.LOCK_EX, 1, 2**50 - 2)
 print("locked", flush=True)
 sys.stdin.read()
 """
+
+
+def test_failing_to_open_a_file_keeps_no_memory(directory):
+    path = directory / "cache"
+    path.write_bytes(b"no cache" * 4096)
+
+    def fail_and_measure():
+        for _ in range(2500):
+            with pytest.raises(ImproperlyConfigured, match="not a shared cache"):
+                SharedCache(str(path), {"OPTIONS": {}})
+        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return resident_pages * os.sysconf("SC_PAGE_SIZE")
+
+    before = fail_and_measure()
+    assert fail_and_measure() - before < 500_000
 
 
 def test_threads_run_while_one_waits_for_another_process_to_create_the_file(directory):

@@ -10,7 +10,9 @@ import time
 
 import pytest
 
+from nearcache.django.single_flight.call import WAIT
 from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
+from support.flights import leading
 from support.shared_files import opened
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
@@ -72,6 +74,16 @@ def test_threads_and_tasks_of_eight_processes_compute_each_key_once(cache, count
     assert counted.number == len(keys)
 
 
+@contextlib.contextmanager
+def watcher(cache):
+    """Be the waiter of this process that looks at the file meanwhile, but do not look."""
+    kind, wait, _ = cache._join("key", None, 0, None)
+    assert kind == WAIT
+    assert wait.looks
+    yield
+    wait.close()
+
+
 class TestLeaderInAnotherProcess:
     def test_returns_a_value_to_the_waiters(self, cache, counted):
         with Leader(cache) as leader, waiting(cache, lambda: counted("own")) as values:
@@ -98,6 +110,7 @@ class TestLeaderInAnotherProcess:
             assert leader.finish() == ("raised", None)
         assert (values, counted.number) == (["own"], 1)
 
+    @pytest.mark.overtakes
     def test_takes_too_long(self, cache, counted):
         with Leader(cache) as leader:
             leader.child.join(0)
@@ -130,6 +143,21 @@ class TestLeaderInAnotherProcess:
                 cancelled.set()
         assert values == ["own"]
 
+    def test_is_noticed_by_a_thread_although_the_watcher_does_not_look(self, cache):
+        with Leader(cache) as leader, watcher(cache), waiting(cache, lambda: "own") as values:
+            leader.finish()
+        assert values == ["leader's"]
+
+    def test_is_noticed_by_a_task_although_the_watcher_does_not_look(self, cache):
+        async def main(leader):
+            task = asyncio.create_task(cache.aget_or_set("key", lambda: "own", lock_timeout=2 * LONG))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(leader.finish)
+            return await asyncio.wait_for(task, LONG)
+
+        with Leader(cache) as leader, watcher(cache):
+            assert asyncio.run(main(leader)) == "leader's"
+
     def test_has_its_flight_evicted(self, cache, counted):
         with Leader(cache), waiting(cache, lambda: counted("own")) as values:
             for number in range(3000):
@@ -161,6 +189,12 @@ class TestWrittenMeanwhile:
             assert leader.finish() == ("value", "leader's")
         assert cache.get("key") is None
 
+    def test_a_key_deleted_by_a_pattern_is_not_stored(self, cache):
+        with Leader(cache) as leader, Leader(cache, key="other") as other:
+            assert cache.delete_pattern("k*") == 0
+            assert leader.finish() == other.finish() == ("value", "leader's")
+        assert (cache.get("key"), cache.get("other")) == (None, "leader's")
+
     def test_a_caller_after_the_deletion_does_not_get_the_old_value(self, cache, counted):
         with Leader(cache) as leader:
             cache.delete("key")
@@ -191,6 +225,15 @@ class TestWrittenMeanwhile:
                 cache.incr("key")
             assert cache.add("key", 1)
             assert leader.finish() == ("value", 1)
+
+    def test_waiters_of_its_process_wait_on_for_its_value(self, cache):
+        with leading(cache):
+            kind, wait, _ = cache._join("key", None, 0, None)
+            assert kind == WAIT
+            cache.delete("key")
+            assert not wait.sleep(0)
+            assert cache._outcome(wait) is None
+            wait.close()
 
 
 class TestStale:
@@ -239,6 +282,7 @@ def test_a_task_that_waits_for_another_process_does_not_block_its_event_loop(cac
         assert asyncio.run(main(leader)) == "leader's"
 
 
+@pytest.mark.overtakes
 def test_processes_that_wait_for_each_other_end_with_the_timeout(cache):
     began, values = FORK.Barrier(2), FORK.Queue()
 

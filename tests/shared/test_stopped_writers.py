@@ -16,6 +16,7 @@ import time
 import pytest
 
 from nearcache.django import SharedCache
+from nearcache.django.single_flight.call import LEAD
 from support.threads import running_thread
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SharedCache is for Linux")
@@ -172,6 +173,16 @@ def test_release_of_a_lock_waits_without_the_gil(cache, path):
 
     with stopped_writer(path, ["lock"]), running_thread(0.002) as times:
         assert any(ticks() > 2 for _ in range(ATTEMPTS))
+
+
+def test_flight_that_ends_without_a_value_waits_without_the_gil(cache, path):
+    kind, flight, _ = cache._join("key", None, 0, None)
+    assert kind == LEAD
+    with stopped_writer(path, []), running_thread(0.002) as times:
+        start = time.monotonic()
+        flight.abandon()
+        during = [at for at in times if at >= start]
+    assert len(during) > 20
 
 
 class Vanishing:

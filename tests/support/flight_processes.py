@@ -80,8 +80,12 @@ class Leader:
 
 @contextlib.contextmanager
 def waiting(cache, default, **options):
-    """Call `get_or_set` in a thread meanwhile, which waits; yields a list, for the value."""
+    """Call `get_or_set` in a thread meanwhile, which waits; yields a list, for the value.
+
+    The call does not overtake before the end of the test.
+    """
     before, values = cache.stats().waits, []
+    options = {"lock_timeout": 2 * LONG, **options}
     thread = threading.Thread(
         target=lambda: values.append(cache.get_or_set("key", default, None, **options)), daemon=True
     )

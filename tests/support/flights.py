@@ -4,6 +4,8 @@ import contextlib
 import threading
 import time
 
+from nearcache.django.single_flight import background
+
 LONG = 60
 
 
@@ -102,3 +104,11 @@ def waiters(cache, number, default=None, key="key", **options):
     ]
     wait()
     return calls
+
+
+def wait_for_refreshes():
+    """Return when the refreshes that have been started are over."""
+    pool = background._pool
+    for _ in range(background.THREADS + background.WAITING):
+        assert pool.places.acquire(timeout=LONG)
+    pool.places.release(background.THREADS + background.WAITING)

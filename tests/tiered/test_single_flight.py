@@ -10,7 +10,9 @@ import uuid
 
 import pytest
 
+from nearcache.django.single_flight.call import WAIT
 from support.flight_processes import FORK, LONG, Counted, Leader, process, waiting
+from support.flights import Calling
 from support.redis_servers.messages import REPLY, REQUEST
 from support.redis_servers.waiting import wait_until
 from support.tiered import cluster_url
@@ -114,6 +116,7 @@ class TestLeaderInAnotherProcess:
             assert leader.finish() == ("raised", None)
         assert (values, counted.number) == (["own"], 1)
 
+    @pytest.mark.overtakes
     def test_takes_too_long(self, cache, counted):
         with Leader(cache) as leader:
             os.kill(leader.child.pid, signal.SIGSTOP)
@@ -166,6 +169,12 @@ class TestWrittenMeanwhile:
             assert leader.finish() == ("value", "leader's")
         assert cache.get("key") is None
 
+    def test_a_key_deleted_by_a_pattern_is_not_stored(self, cache):
+        with Leader(cache) as leader, Leader(cache, key="other") as other:
+            assert cache.delete_pattern("k*") == 0
+            assert leader.finish() == other.finish() == ("value", "leader's")
+        assert (cache.get("key"), cache.get("other")) == (None, "leader's")
+
     def test_a_caller_after_the_deletion_does_not_get_the_old_value(self, cache, counted):
         with Leader(cache) as leader:
             cache.delete_many(["key"])
@@ -217,6 +226,42 @@ def test_a_leader_that_asks_for_its_own_key_computes_at_once(cache):
         == "inner outer"
     )
     assert cache.get("key") == "inner outer"
+
+
+def compute_within_a_flight(cache, **options):
+    """Compute "a", which asks for "b" with these options, which asks for "a"; return the value."""
+
+    def compute_b():
+        return "b of " + cache.get_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+    def compute_a():
+        return "a of " + cache.get_or_set("b", compute_b, **options)
+
+    return Calling(cache.get_or_set, "a", compute_a).result
+
+
+def test_a_leader_that_computes_early_for_a_flight_does_not_wait_for_it(cache):
+    cache.get_or_set("b", lambda: time.sleep(0.001) or "old b", early=1)
+    assert compute_within_a_flight(cache, early=1e9) == "a of b of inner a"
+
+
+def test_a_task_that_computes_early_for_a_flight_does_not_wait_for_it(cache):
+    cache.get_or_set("b", lambda: time.sleep(0.001) or "old b", early=1)
+
+    async def compute_b():
+        return "b of " + await cache.aget_or_set("a", lambda: "inner a", lock_timeout=LONG)
+
+    async def compute_a():
+        return "a of " + await cache.aget_or_set("b", compute_b, early=1e9)
+
+    value = Calling(lambda: asyncio.run(cache.aget_or_set("a", compute_a)))
+    assert value.result == "a of b of inner a"
+
+
+@pytest.mark.overtakes
+def test_a_leader_that_overtakes_for_a_flight_does_not_wait_for_it(cache):
+    with Leader(cache, key="b"):
+        assert compute_within_a_flight(cache, lock_timeout=0) == "a of b of inner a"
 
 
 def test_a_long_key_has_a_flight_of_the_process(cache, counted):
@@ -341,7 +386,9 @@ class TestDistributed:
         with Leader(two[0], lock_timeout=1) as leader:
             assert 0 < server.command("PTTL", LOCK) <= 1000
             leader.child.kill()
-            assert two[1].get_or_set("key", lambda: counted("own"), None) == "own"
+            # It does not overtake before the end of the test.
+            call = Calling(two[1].get_or_set, "key", lambda: counted("own"), None, lock_timeout=2 * LONG)
+            assert call.result == "own"
         assert counted.number == 1
 
     def test_a_lock_does_not_end_while_its_holder_computes(self, two, server):
@@ -416,6 +463,12 @@ class TestDistributed:
             assert leader.finish() == ("value", "leader's")
         assert two[1].get("key") is None
 
+    def test_a_key_deleted_by_a_pattern_on_another_machine_is_not_stored(self, two):
+        with Leader(two[0]) as leader, Leader(two[0], key="other") as other:
+            assert two[1].delete_pattern("k*") == 0
+            assert leader.finish() == other.finish() == ("value", "leader's")
+        assert (two[1].get("key"), two[1].get("other")) == (None, "leader's")
+
     def test_a_value_whose_lock_was_evicted_is_not_stored(self, two, server):
         with Leader(two[0]) as leader:
             server.command("DEL", LOCK)
@@ -460,16 +513,29 @@ class TestDistributed:
 
 
 @pytest.mark.parametrize("key", ["key", "a{tag}b", "a{}b", "a}b{"])
-def test_in_a_cluster(machine, cluster, key):
+def test_in_a_cluster(machine, cluster, monkeypatch, key):
     caches = [machine(cluster_url(cluster)) for _ in range(2)]
     options = {"stale": LONG, "early": 0.001}
+    lock_flight, answers, answered = caches[1]._lock_flight, [], threading.Event()
+
+    def note_answer(*arguments):
+        step = lock_flight(*arguments)
+        answers.append(step[0])
+        answered.set()
+        return step
+
+    monkeypatch.setattr(caches[1], "_lock_flight", note_answer)
     with Leader(caches[0], key=key, **options) as leader:
-        started = threading.Event()
-        thread = threading.Thread(target=lambda: started.wait() and leader.finish())
-        thread.start()
-        started.set()
-        assert caches[1].get_or_set(key, lambda: 1 / 0, None, **options) == "leader's"
-        thread.join()
+        call = Calling(caches[1].get_or_set, key, lambda: 1 / 0, None, **options)
+        assert answered.wait(LONG)
+        assert leader.finish() == ("value", "leader's")
+        assert call.result == "leader's"
+    # Machine 2 has found the lock.
+    assert answers[0] == WAIT
     assert caches[0].keys("*") == [key]
     assert caches[0].delete(key)
     assert not caches[0].delete(key)
+    with Leader(caches[0], key=key, **options) as leader:
+        assert caches[1].delete_pattern("*") == 0
+        leader.finish()
+    assert caches[1].keys("*") == []

@@ -292,7 +292,7 @@ impl TieredBackend {
         start(
             slf,
             NEVER,
-            |operation, store| operation.with_key(key, version, |key| Ok(store.plan_persist(slf.py(), key))),
+            |operation, store| operation.with_key(key, version, |key| store.plan_persist(slf.py(), key)),
             truth,
         )
     }

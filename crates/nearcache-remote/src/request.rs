@@ -5,10 +5,8 @@ use std::sync::Arc;
 use redis::{Cmd, Value};
 
 use crate::error::Error;
+use crate::hash_slot::hash_slot;
 use crate::server_id::ServerId;
-
-/// The number of hash slots of a Cluster.
-pub(crate) const SLOTS: u16 = 16_384;
 
 /// Which server a command goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,19 +21,7 @@ impl Route {
     /// Returns the route for a command on a key. O(length of the key).
     #[must_use]
     pub fn key(key: &[u8]) -> Self {
-        Self::Slot(crc16::State::<crc16::XMODEM>::calculate(hash_tag(key)) % SLOTS)
-    }
-}
-
-/// Returns the part of a key that a Cluster hashes: between the first `{` and the next `}`, unless that is empty.
-fn hash_tag(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|&byte| byte == b'{') else {
-        return key;
-    };
-    let after = &key[open + 1..];
-    match after.iter().position(|&byte| byte == b'}') {
-        Some(len) if len > 0 => &after[..len],
-        _ => key,
+        Self::Slot(hash_slot(key))
     }
 }
 
@@ -94,20 +80,5 @@ impl Reply {
             Value::ServerError(error) => Err(Error::from_reply(&error, &self.address)),
             value => Ok(value),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_with_the_same_hash_tag_have_the_same_slot() {
-        assert_eq!(Route::key(b"123456789"), Route::Slot(0x31c3));
-        assert_eq!(Route::key(b"{user}.a"), Route::key(b"x{user}y{b}"));
-        assert_eq!(
-            Route::key(b"a{}b{c}"),
-            Route::Slot(crc16::State::<crc16::XMODEM>::calculate(b"a{}b{c}") % SLOTS)
-        );
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nearcache::shared::{Claim, ClaimRequest, ComputeError, NewEntry, SharedCache, SharedError};
 use support::{End, Scratch, shared_words, signal, spawn, wait};
@@ -26,7 +26,9 @@ fn open(scratch: &Scratch) -> SharedCache {
 }
 
 fn wait_until(condition: impl Fn() -> bool) {
+    let begin = Instant::now();
     while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it does not happen");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -293,4 +295,26 @@ fn a_value_that_cannot_be_stored_is_returned() {
     assert_eq!(cache.stats().counts.rejections, 1);
     let refused = cache.get_or_insert_with(&vec![0; 70_000], None, || unreachable!());
     assert!(matches!(refused, Err(SharedError::KeyTooLong { .. })));
+}
+
+/// The time of computing is stored in words that the largest value leaves no room for.
+#[test]
+fn the_largest_value_is_stored_without_its_cost() {
+    let scratch = Scratch::new("compute-largest");
+    let cache = open(&scratch);
+    let most = cache.max_value_bytes(KEY.len());
+    for (len, has_cost) in [(most, false), (most - 23, false), (most - 24, true)] {
+        let value = cache.get_or_insert_with(KEY, None, || {
+            thread::sleep(Duration::from_millis(1));
+            vec![1; len]
+        });
+        assert_eq!(value.unwrap().len(), len);
+        let stored = cache.peek(KEY).unwrap();
+        assert_eq!(
+            (cache.get(KEY).unwrap().len(), !stored.cost.is_zero()),
+            (len, has_cost)
+        );
+        assert!(cache.remove(KEY).unwrap());
+    }
+    assert_eq!(cache.stats().counts.rejections, 0);
 }

@@ -8,7 +8,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nearcache::shared::{EntryInfo, Event, Incremented, NewEntry, SharedCache, SharedError};
+use nearcache::shared::{
+    Claim, ClaimRequest, EntryInfo, Event, Incremented, NewEntry, SharedCache, SharedError,
+};
 use nearcache::{Clock, ManualClock, Timestamp};
 use support::Scratch;
 
@@ -277,23 +279,62 @@ fn costs_are_returned_and_hits_save_them() {
 }
 
 #[test]
-fn an_update_keeps_cost_and_stale_time_and_an_increment_does_too() {
+fn a_value_that_is_updated_or_incremented_has_neither_cost_nor_stale_time() {
+    let increment = |cache: &SharedCache<Arc<ManualClock>>| {
+        assert_eq!(cache.incr(KEY, 5, 0).unwrap(), Incremented::Value(5));
+    };
+    let update = |cache: &SharedCache<Arc<ManualClock>>| {
+        let new = 5_i64.to_ne_bytes().to_vec();
+        let updated = cache.update::<Infallible>(KEY, |kind, _| Ok((kind, new.clone())));
+        assert!(updated.unwrap());
+    };
+    for write in [increment, update] {
+        let fixture = Fixture::new();
+        let entry = fixture.entry(&[0; 8]).cost(7 * SECOND);
+        fixture.cache.insert_entry(KEY, entry).unwrap();
+        let before = fixture.cache.peek(KEY).unwrap();
+        assert!(before.cost.abs_diff(7 * SECOND) < 7 * SECOND / 4096);
+        write(&fixture.cache);
+        let after = fixture.cache.peek(KEY).unwrap();
+        assert_eq!(
+            (after.cost, after.stale_until, after.expires_at),
+            (Duration::ZERO, None, before.expires_at)
+        );
+        assert_eq!(fixture.cache.get(KEY), Some(5_i64.to_ne_bytes().to_vec()));
+        fixture.cache.validate().unwrap();
+        fixture.clock.advance(10 * SECOND);
+        assert!(fixture.stale(KEY).is_none());
+    }
+}
+
+#[test]
+fn an_expiry_in_the_past_removes_the_stale_value_too() {
     let fixture = Fixture::new();
-    let entry = fixture.entry(&[0; 8]).cost(7 * SECOND);
-    fixture.cache.insert_entry(KEY, entry).unwrap();
-    let before = fixture.cache.peek(KEY).unwrap();
-    let updated = fixture
-        .cache
-        .update::<Infallible>(KEY, |kind, _| Ok((kind, vec![0; 8])));
-    assert!(updated.unwrap());
-    assert_eq!(fixture.cache.incr(KEY, 5, 0).unwrap(), Incremented::Value(5));
-    let after = fixture.cache.peek(KEY).unwrap();
+    fixture.cache.insert_entry(KEY, fixture.entry(VALUE)).unwrap();
     assert_eq!(
-        (after.cost, after.stale_until, after.expires_at),
-        (before.cost, before.stale_until, before.expires_at)
+        fixture.cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap(),
+        Claim::Leader
     );
-    assert!(after.cost.abs_diff(7 * SECOND) < 7 * SECOND / 4096);
-    assert_eq!(fixture.cache.get(KEY), Some(5_i64.to_ne_bytes().to_vec()));
+    assert!(fixture.cache.expire_at(KEY, fixture.clock.now()).unwrap());
+    assert!(fixture.stale(KEY).is_none());
+    assert_eq!(fixture.cache.flight(KEY), None);
+    assert_eq!(fixture.cache.all_keys().count(), 0);
+}
+
+#[test]
+fn all_keys_are_those_of_live_and_stale_entries_and_of_flights() {
+    let fixture = Fixture::expired();
+    let cache = &fixture.cache;
+    cache.insert(b"live", VALUE, None).unwrap();
+    cache.claim(b"flight", ClaimRequest::new(1)).unwrap();
+    let mut keys: Vec<_> = cache.all_keys().map(Result::unwrap).collect();
+    keys.sort();
+    assert_eq!(keys, [b"flight".to_vec(), b"live".to_vec(), KEY.to_vec()]);
+    let removed: Vec<_> = keys.iter().map(|key| cache.remove(key).unwrap()).collect();
+    assert_eq!(removed, [false, true, false]);
+    assert!(fixture.stale(KEY).is_none());
+    assert!(!cache.complete(b"flight", 1, NewEntry::new(VALUE)).unwrap());
+    assert_eq!(cache.all_keys().count(), 0);
 }
 
 #[test]

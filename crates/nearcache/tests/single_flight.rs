@@ -9,8 +9,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nearcache::local::{Cache, Capacity, Joined, NewEntry, Waited};
-use nearcache::{SystemClock, Timestamp};
+use nearcache::local::{Cache, Capacity, Joined, Leader, NewEntry, Waited, Waiter};
+use nearcache::{Stats, SystemClock, Timestamp, WriteError};
 
 const THREADS: u64 = 64;
 const KEY: &[u8] = b"key";
@@ -19,13 +19,18 @@ fn cache() -> Cache<u64> {
     Cache::builder().max_entries(100).build()
 }
 
-/// Waits until so many callers have begun to wait for others' computations.
-fn until_waiting(cache: &Cache<u64>, waits: u64) {
+/// Waits until the statistics are as they are expected to become.
+fn until<V>(cache: &Cache<V>, condition: impl Fn(&Stats) -> bool) {
     let begin = Instant::now();
-    while cache.stats().waits < waits {
+    while !condition(&cache.stats()) {
         assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", cache.stats());
         thread::yield_now();
     }
+}
+
+/// Waits until so many callers have begun to wait for others' computations.
+fn until_waiting<V>(cache: &Cache<V>, waits: u64) {
+    until(cache, |stats| stats.waits >= waits);
 }
 
 /// Asks for one key in many threads at once, and returns their answers.
@@ -37,6 +42,29 @@ fn ask<T: Send>(threads: u64, caller: impl Fn(u64) -> T + Sync) -> Vec<T> {
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
+}
+
+fn lead<'a>(cache: &'a Cache<u64>, key: &[u8]) -> Leader<'a, u64> {
+    match cache.raw().join(key, &SystemClock) {
+        Joined::Leader(leader) => leader,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wait<'a>(cache: &'a Cache<u64>, key: &[u8]) -> Waiter<'a, u64> {
+    match cache.raw().join(key, &SystemClock) {
+        Joined::Waiter(waiter) => waiter,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn store(leader: Leader<'_, u64>, value: u64) -> Result<bool, WriteError> {
+    let new = NewEntry {
+        value,
+        weight: 1,
+        expires_at: Timestamp::NEVER,
+    };
+    leader.complete(new, &Capacity::UNBOUNDED, &SystemClock)
 }
 
 /// Runs with nobody left in a flight: the next caller that misses leads, and no invariant is violated.
@@ -130,9 +158,7 @@ fn a_waiter_with_another_type_of_error_computes() {
                 Err::<u64, _>("text")
             })
         });
-        while cache.stats().flights == 0 {
-            thread::yield_now();
-        }
+        until(&cache, |stats| stats.flights > 0);
         assert_eq!(cache.get_or_insert_with(KEY, None, || 5), 5);
         assert_eq!(leader.join().unwrap(), Err(Arc::new("text")));
     });
@@ -207,6 +233,23 @@ fn values_that_are_computed_together_do_not_wait_for_each_other() {
     assert!(matches!(ask(), Joined::Leader(_)));
     // Others wait as before.
     assert!(matches!(raw.join(b"second", &SystemClock), Joined::Waiter(_)));
+}
+
+/// A flight that began outside of the computation that needs it asks for the key of that computation.
+#[test]
+fn circles_through_flights_that_began_elsewhere_are_found() {
+    let cache = cache();
+    let raw = cache.raw();
+    let lead = |key: &[u8]| match raw.join(key, &SystemClock) {
+        Joined::Leader(leader) => leader,
+        other => panic!("{other:?}"),
+    };
+    let (outer, mut inner) = (lead(b"outer"), raw.overtake(b"inner"));
+    let ask = || inner.id().within(|| raw.join(b"outer", &SystemClock));
+    assert!(matches!(ask(), Joined::Waiter(_)));
+    inner.needed_by(outer.id());
+    let ask = || inner.id().within(|| raw.join(b"outer", &SystemClock));
+    assert!(matches!(ask(), Joined::Leader(_)));
 }
 
 /// Whether a caller computes for itself is decided when it begins, and not by what overtakes its flight later.
@@ -312,6 +355,28 @@ fn a_removal_alone_leaves_the_key_absent() {
 }
 
 #[test]
+fn all_keys_are_those_of_entries_and_of_current_flights() {
+    let cache = cache();
+    cache.insert(b"entry", 1, None).unwrap();
+    let all = || {
+        let mut keys: Vec<_> = cache.all_keys().map(Result::unwrap).collect();
+        keys.sort();
+        keys
+    };
+    let entry: Box<[u8]> = Box::from(*b"entry");
+    cache.get_or_insert_with(KEY, None, || {
+        let keys = all();
+        assert_eq!(keys, [entry.clone(), Box::from(KEY)]);
+        for key in &keys {
+            cache.remove(key);
+        }
+        assert!(all().is_empty(), "the flight is not current any more");
+        2
+    });
+    assert!(cache.is_empty());
+}
+
+#[test]
 fn a_removal_of_another_key_changes_nothing() {
     let cache = Cache::builder().shards(1).build();
     cache.get_or_insert_with(KEY, None, || {
@@ -381,13 +446,74 @@ fn a_waiter_waits_no_longer_than_its_timeout() {
     check_that_all_left(&cache);
 }
 
+/// The leader is ready after the waiter's last look, and before it stops waiting: then what the leader has left is what counts.
+#[test]
+fn a_waiter_that_stops_waiting_misses_no_result() {
+    let stops: [for<'a> fn(Waiter<'a, u64>) -> Waited<'a, u64>; 3] = [
+        |waiter| waiter.wait(Some(Duration::ZERO)),
+        |waiter| waiter.lead(true),
+        |waiter| waiter.lead(false),
+    ];
+    for stop in stops {
+        let cache = cache();
+        let (leader, waiter) = (lead(&cache, KEY), wait(&cache, KEY));
+        assert_eq!(store(leader, 1), Ok(true));
+        assert!(matches!(stop(waiter), Waited::Value(1)));
+        assert_eq!((cache.get(KEY), cache.stats().entries), (Some(1), 1));
+        assert!(cache.remove(KEY).is_some());
+
+        let (leader, waiter) = (lead(&cache, KEY), wait(&cache, KEY));
+        leader.fail(Arc::new(5));
+        assert!(matches!(stop(waiter), Waited::Failed(error) if error.downcast_ref() == Some(&5)));
+
+        let (leader, waiter) = (lead(&cache, KEY), wait(&cache, KEY));
+        drop(leader);
+        let Waited::Leader(next) = stop(waiter) else {
+            unreachable!("the flight is vacant");
+        };
+        assert_eq!(store(next, 2), Ok(true));
+        check_that_all_left(&cache);
+    }
+}
+
+#[test]
+fn a_waiter_that_does_not_overtake_leads_beside_the_leader() {
+    let cache = cache();
+    let (leader, waiter) = (lead(&cache, KEY), wait(&cache, KEY));
+    let Waited::Leader(beside) = waiter.lead(false) else {
+        unreachable!("the leader computes");
+    };
+    assert!(leader.is_current() && beside.is_alone());
+    assert_eq!((store(beside, 2), store(leader, 1)), (Ok(false), Ok(true)));
+    assert_eq!(cache.get(KEY), Some(1));
+    check_that_all_left(&cache);
+}
+
+/// No waiter waits longer than its timeout, so all compute; the value of the first one is stored.
+#[test]
+fn waiters_that_overtake_one_flight_compute_at_once() {
+    let cache = cache();
+    let (stuck, first, second) = (lead(&cache, KEY), wait(&cache, KEY), wait(&cache, KEY));
+    let [first, second] = [first, second].map(|waiter| match waiter.lead(true) {
+        Waited::Leader(leader) => leader,
+        other => panic!("{other:?}"),
+    });
+    assert!(first.is_current() && !first.is_alone() && second.is_alone());
+    assert_eq!(
+        (store(second, 2), store(stuck, 0), store(first, 1)),
+        (Ok(false), Ok(false), Ok(true))
+    );
+    assert_eq!(cache.get(KEY), Some(1));
+    check_that_all_left(&cache);
+}
+
 #[test]
 fn a_waiter_can_sleep_before_it_takes_the_value() {
     let cache = cache();
     let Joined::Leader(leader) = cache.raw().join(KEY, &SystemClock) else {
         unreachable!("there is no entry");
     };
-    let Joined::Waiter(waiter) = cache.raw().join(KEY, &SystemClock) else {
+    let Joined::Waiter(mut waiter) = cache.raw().join(KEY, &SystemClock) else {
         unreachable!("there is a leader");
     };
     assert!(
@@ -422,9 +548,7 @@ fn a_panic_while_cloning_loses_no_waiter() {
     let clones = Arc::new(AtomicU64::new(0));
     let ends = ask(4, |_| {
         let compute = || {
-            while cache.stats().waits < 3 {
-                thread::yield_now();
-            }
+            until_waiting(&cache, 3);
             Fragile(Arc::clone(&clones))
         };
         catch_unwind(AssertUnwindSafe(|| cache.get_or_insert_with(KEY, None, compute))).is_ok()

@@ -5,18 +5,31 @@
 mod executor;
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use executor::{Executor, Gate};
-use nearcache::local::Cache;
+use nearcache::local::{Cache, Capacity, Joined, Leader, NewEntry, RawCache, Waited, Waiter};
+use nearcache::{Clock, Eviction, Stats, SystemClock, Timestamp};
 
 const KEY: &[u8] = b"key";
 
 fn cache() -> Cache<u64> {
     Cache::builder().max_entries(100).build()
+}
+
+/// Waits until the statistics are as they are expected to become.
+fn until(cache: &Cache<u64>, condition: impl Fn(&Stats) -> bool) {
+    let begin = Instant::now();
+    while !condition(&cache.stats()) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", cache.stats());
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -183,6 +196,144 @@ fn a_key_that_is_removed_meanwhile_does_not_get_the_old_value() {
     assert_eq!((answers.get(), cache.get(KEY)), (3, None));
 }
 
+/// A waker that notes whether it was woken, and may panic.
+#[derive(Debug, Default)]
+struct Bell {
+    has_rung: AtomicBool,
+    panics: bool,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.has_rung.store(true, Ordering::SeqCst);
+        if self.panics {
+            resume_unwind(Box::new("the waker"));
+        }
+    }
+}
+
+impl Bell {
+    fn new(panics: bool) -> Arc<Self> {
+        let has_rung = AtomicBool::new(false);
+        Arc::new(Self { has_rung, panics })
+    }
+
+    fn has_rung(&self) -> bool {
+        self.has_rung.load(Ordering::SeqCst)
+    }
+}
+
+fn lead<V: Clone>(cache: &RawCache<V>) -> Leader<'_, V> {
+    match cache.join(KEY, &SystemClock) {
+        Joined::Leader(leader) => leader,
+        _ => unreachable!("there is neither an entry nor a flight"),
+    }
+}
+
+fn wait<V: Clone>(cache: &RawCache<V>) -> Waiter<'_, V> {
+    match cache.join(KEY, &SystemClock) {
+        Joined::Waiter(waiter) => waiter,
+        _ => unreachable!("there is a leader"),
+    }
+}
+
+/// Polls a waiter whose leader computes.
+fn register<V: Clone>(waiter: &mut Waiter<'_, V>, bell: &Arc<Bell>) {
+    let bell = Waker::from(Arc::clone(bell));
+    assert!(waiter.poll(&Context::from_waker(&bell)).is_pending());
+}
+
+fn outcome<'a, V: Clone>(waiter: &mut Waiter<'a, V>) -> Waited<'a, V> {
+    match waiter.poll(&Context::from_waker(Waker::noop())) {
+        Poll::Ready(end) => end,
+        Poll::Pending => unreachable!("the leader has finished"),
+    }
+}
+
+fn entry<V>(value: V) -> NewEntry<V> {
+    NewEntry {
+        value,
+        weight: 1,
+        expires_at: Timestamp::from_unix_micros(i64::MAX - 1),
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_waiter_asleep() {
+    let cache = RawCache::new(Eviction::default(), 1).unwrap();
+    let leader = lead(&cache);
+    let bells = [true, true, false].map(Bell::new);
+    let mut waiters = [(); 3].map(|()| wait(&cache));
+    for (waiter, bell) in waiters.iter_mut().zip(&bells) {
+        register(waiter, bell);
+    }
+    let complete = || leader.complete(entry(1), &Capacity::UNBOUNDED, &SystemClock);
+    assert!(catch_unwind(AssertUnwindSafe(complete)).is_err());
+    assert!(bells.iter().all(|bell| bell.has_rung()));
+    for waiter in &mut waiters {
+        assert!(matches!(outcome(waiter), Waited::Value(1)));
+    }
+}
+
+#[test]
+fn a_clock_that_panics_keeps_no_waiter_asleep() {
+    struct Broken;
+    impl Clock for Broken {
+        fn now(&self) -> Timestamp {
+            resume_unwind(Box::new("the clock"));
+        }
+    }
+    let cache = RawCache::new(Eviction::default(), 1).unwrap();
+    let (leader, mut waiter, bell) = (lead(&cache), wait(&cache), Bell::new(false));
+    register(&mut waiter, &bell);
+    let complete = || leader.complete(entry(1), &Capacity::UNBOUNDED, &Broken);
+    assert!(catch_unwind(AssertUnwindSafe(complete)).is_err());
+    assert!(bell.has_rung());
+    assert!(matches!(outcome(&mut waiter), Waited::Value(1)));
+    drop(waiter);
+    cache.validate().unwrap();
+    drop(lead(&cache));
+}
+
+#[test]
+fn waiters_are_woken_before_evicted_values_are_dropped() {
+    /// Notes whether the bell had rung when the value was dropped.
+    #[derive(Clone)]
+    struct Evicted(Arc<Bell>, Rc<Cell<Option<bool>>>);
+    impl Drop for Evicted {
+        fn drop(&mut self) {
+            self.1.set(Some(self.0.has_rung()));
+        }
+    }
+    let cache = RawCache::new(Eviction::default(), 1).unwrap();
+    let capacity = Capacity {
+        max_entries: 1,
+        ..Capacity::UNBOUNDED
+    };
+    let (bell, seen) = (Bell::new(false), Rc::default());
+    let value = Some(Evicted(Arc::clone(&bell), Rc::clone(&seen)));
+    cache
+        .insert(b"other", entry(value), &capacity, &SystemClock)
+        .unwrap();
+    let (leader, mut waiter) = (lead(&cache), wait(&cache));
+    register(&mut waiter, &bell);
+    assert_eq!(leader.complete(entry(None), &capacity, &SystemClock), Ok(true));
+    assert_eq!(seen.get(), Some(true));
+}
+
+#[test]
+fn a_waiter_keeps_its_place_when_it_is_polled_again() {
+    let cache = RawCache::<u64>::new(Eviction::default(), 1).unwrap();
+    let leader = lead(&cache);
+    let bells = [false; 3].map(Bell::new);
+    let [mut oldest, mut other] = [wait(&cache), wait(&cache)];
+    register(&mut oldest, &bells[0]);
+    register(&mut other, &bells[1]);
+    register(&mut oldest, &bells[2]);
+    drop(leader);
+    assert_eq!(bells.map(|bell| bell.has_rung()), [false, false, true]);
+}
+
 #[test]
 fn tasks_and_threads_wait_for_each_other() {
     for leader_is_task in [false, true] {
@@ -190,9 +341,7 @@ fn tasks_and_threads_wait_for_each_other() {
         let compute = {
             let (cache, computed) = (cache.clone(), Arc::clone(&computed));
             move || {
-                while cache.stats().waits < 16 {
-                    thread::yield_now();
-                }
+                until(&cache, |stats| stats.waits == 16);
                 computed.fetch_add(1, Ordering::Relaxed);
                 42
             }
@@ -214,9 +363,7 @@ fn tasks_and_threads_wait_for_each_other() {
                 answer.get()
             })
         };
-        while cache.stats().flights == 0 {
-            thread::yield_now();
-        }
+        until(&cache, |stats| stats.flights > 0);
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let (cache, compute) = (cache.clone(), compute.clone());

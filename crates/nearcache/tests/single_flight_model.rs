@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use nearcache::local::{Capacity, Joined, Leader, NewEntry, RawCache, Waited, Waiter};
+use nearcache::local::{Capacity, Joined, Leader, NewEntry, RawCache, Refresh, Waited, Waiter};
 use nearcache::{Clock, Eviction, ManualClock, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -26,7 +26,13 @@ enum Step {
     Abandon(usize),
     Poll(usize),
     LosePatience(usize),
+    /// The waiter of this number stops waiting. The flag says that it overtakes.
+    Lead(usize, bool),
     Leave(usize),
+    /// The leader of this number hands out a value without storing it.
+    Finish(usize),
+    Overtake(usize),
+    Refresh(usize),
     Insert(usize),
     Remove(usize),
     Clear,
@@ -44,6 +50,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => caller().prop_map(Step::Abandon),
         10 => caller().prop_map(Step::Poll),
         1 => caller().prop_map(Step::LosePatience),
+        2 => (caller(), any::<bool>()).prop_map(|(caller, overtakes)| Step::Lead(caller, overtakes)),
+        1 => caller().prop_map(Step::Finish),
+        1 => key().prop_map(Step::Overtake),
+        1 => key().prop_map(Step::Refresh),
         3 => caller().prop_map(Step::Leave),
         1 => key().prop_map(Step::Insert),
         2 => key().prop_map(Step::Remove),
@@ -102,25 +112,19 @@ impl<'a> Run<'a> {
         match *step {
             Step::Join(key) => self.join(key),
             Step::Complete(number, ttl) => self.complete(number, ttl),
-            Step::Fail(number) => {
-                if let Some((leader, flight)) = pick(&mut self.leaders, number) {
-                    self.last += 1;
-                    leader.fail(Arc::new(self.last));
-                    self.end(flight, State::Failed(self.last));
-                }
-            }
-            Step::Abandon(number) => {
-                if let Some((leader, flight)) = pick(&mut self.leaders, number) {
-                    drop(leader);
-                    self.flights[flight].state = State::Vacant;
-                    self.forget_if_empty(flight);
-                }
+            Step::Fail(number) | Step::Finish(number) | Step::Abandon(number) => {
+                self.end_unstored(step, number);
             }
             Step::Poll(number) => self.poll(number),
             Step::LosePatience(number) => {
                 if let Some(waiting) = pick(&mut self.waiters, number) {
                     let waited = waiting.waiter.wait(Some(Duration::ZERO));
-                    self.ends(waited, waiting.flight, true);
+                    self.ends(waited, waiting.flight, Some(true));
+                }
+            }
+            Step::Lead(number, overtakes) => {
+                if let Some(waiting) = pick(&mut self.waiters, number) {
+                    self.ends(waiting.waiter.lead(overtakes), waiting.flight, Some(overtakes));
                 }
             }
             Step::Leave(number) => {
@@ -129,6 +133,12 @@ impl<'a> Run<'a> {
                     self.forget_if_empty(waiting.flight);
                 }
             }
+            Step::Overtake(key) => {
+                let leader = self.cache.overtake(KEYS[key]);
+                self.overtake(Some(key));
+                self.start(leader, key);
+            }
+            Step::Refresh(key) => self.refresh(key),
             Step::Insert(key) => {
                 self.last += 1;
                 let new = entry(self.last, Timestamp::NEVER);
@@ -213,6 +223,29 @@ impl<'a> Run<'a> {
         self.end(flight, State::Done(self.last));
     }
 
+    /// Ends the flight of the leader of this number, and stores nothing.
+    fn end_unstored(&mut self, step: &Step, number: usize) {
+        let Some((leader, flight)) = pick(&mut self.leaders, number) else {
+            return;
+        };
+        self.last += 1;
+        match step {
+            Step::Fail(_) => {
+                leader.fail(Arc::new(self.last));
+                self.end(flight, State::Failed(self.last));
+            }
+            Step::Finish(_) => {
+                leader.finish(self.last);
+                self.end(flight, State::Done(self.last));
+            }
+            _ => {
+                drop(leader);
+                self.flights[flight].state = State::Vacant;
+                self.forget_if_empty(flight);
+            }
+        }
+    }
+
     fn end(&mut self, flight: usize, state: State) {
         self.flights[flight].state = state;
         self.flights[flight].is_current = false;
@@ -225,7 +258,7 @@ impl<'a> Run<'a> {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         match waiting.waiter.poll(&Context::from_waker(&waker)) {
-            Poll::Ready(waited) => self.ends(waited, waiting.flight, false),
+            Poll::Ready(waited) => self.ends(waited, waiting.flight, None),
             Poll::Pending => {
                 assert_eq!(self.flights[waiting.flight].state, State::Computing);
                 waiting.woken = Some(woken);
@@ -234,8 +267,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Checks how a wait ended. `impatient` says that it could end although the leader computes.
-    fn ends(&mut self, waited: Waited<'a, u64>, flight: usize, impatient: bool) {
+    /// Asks for the next value of an entry that this caller saw: one that expires at another time is another one.
+    fn refresh(&mut self, key: usize) {
+        let Some(expires_at) = self.cache.expires_at(KEYS[key], &self.clock) else {
+            let refresh = self.cache.refresh(KEYS[key], Timestamp::from_unix_micros(-1));
+            return assert!(matches!(refresh, Refresh::Changed));
+        };
+        match (self.cache.refresh(KEYS[key], expires_at), self.current(key)) {
+            (Refresh::Leader(leader), None) => self.start(leader, key),
+            (Refresh::InProgress, Some(_)) => {}
+            (refresh, current) => panic!("{refresh:?}, but {current:?}"),
+        }
+    }
+
+    /// Checks how a wait ended. `impatient` says that it could end although the leader computes, and whether it overtakes then.
+    fn ends(&mut self, waited: Waited<'a, u64>, flight: usize, impatient: Option<bool>) {
         match (waited, self.flights[flight].state) {
             (Waited::Value(value), State::Done(expected)) => assert_eq!(value, expected),
             (Waited::Failed(error), State::Failed(expected)) => {
@@ -245,8 +291,9 @@ impl<'a> Run<'a> {
                 self.flights[flight].state = State::Computing;
                 self.leaders.push((leader, flight));
             }
-            (Waited::Leader(leader), State::Computing) if impatient => {
-                self.flights[flight].is_current = false;
+            (Waited::Leader(leader), State::Computing) => {
+                let overtakes = impatient.expect("the caller waits on");
+                self.flights[flight].is_current &= !overtakes;
                 self.start(leader, self.flights[flight].key);
             }
             (waited, state) => panic!("{waited:?}, but the flight is {state:?}"),

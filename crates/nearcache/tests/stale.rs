@@ -1,7 +1,6 @@
 //! Stale values of the local cache, and flights that compute a new value while there is an old one.
 #![allow(clippy::unwrap_used)] // in helper functions, as in tests
 
-use std::thread;
 use std::time::Duration;
 
 use nearcache::local::{Capacity, Joined, NewEntry, RawCache, Refresh};
@@ -162,21 +161,27 @@ fn a_value_that_is_finished_reaches_the_waiters_and_not_the_cache() {
     let Joined::Leader(leader) = cache.join(b"k", &clock) else {
         panic!("nobody else computes");
     };
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| match cache.join(b"k", &clock) {
-            Joined::Waiter(waiter) => waiter.wait(None),
-            other => panic!("{other:?}"),
-        });
-        while !leader.has_waiters() {
-            thread::yield_now();
-        }
-        leader.finish(5);
-        assert!(matches!(
-            waiting.join().unwrap(),
-            nearcache::local::Waited::Value(5)
-        ));
-    });
+    let Joined::Waiter(waiter) = cache.join(b"k", &clock) else {
+        panic!("another caller computes");
+    };
+    let leader = leader.end_unless_awaited().unwrap_err();
+    leader.finish(5);
+    assert!(matches!(waiter.wait(None), nearcache::local::Waited::Value(5)));
     assert!(!cache.contains(b"k", &clock));
+}
+
+#[test]
+fn a_flight_that_nobody_waits_for_ends_at_once() {
+    let (cache, clock) = (cache(), clock());
+    let lead = || match cache.join(b"k", &clock) {
+        Joined::Leader(leader) => leader,
+        other => panic!("{other:?}"),
+    };
+    let (first, other) = (lead(), cache.overtake(b"other"));
+    assert!(first.end_unless_awaited().is_ok());
+    // Nobody can join it any more.
+    drop(lead());
+    assert!(other.is_current());
 }
 
 #[test]

@@ -183,7 +183,7 @@ class AsyncMethods(SyncMethods):
             options = {} if prefix is None else {"prefix": prefix}
             return self.delete_pattern(pattern, version, itersize=itersize, **options)
         cache = self if prefix is None else with_prefix(self, prefix)
-        keys = cast("_core.KeyIterator", _core.Backend.iter_keys(cache, pattern, itersize, version))
+        keys = _core.Backend._keys_to_delete(cache, pattern, version)
         deleted = 0
         count = keys._delete_some()
         while count is not None:

@@ -12,39 +12,45 @@ REFRESH = ("caller", "background")
 
 
 class GetOrSetOptions(TypedDict, total=False):
-    """The options that ``get_or_set`` accepts, for type checkers."""
+    """The options that ``get_or_set`` accepts, for type checkers. None stands for the default."""
 
-    stale: float
-    refresh: Literal["caller", "background"]
-    early: float
-    jitter: float
-    lock_timeout: float
+    stale: float | None
+    refresh: Literal["caller", "background"] | None
+    early: float | None
+    jitter: float | None
+    lock_timeout: float | None
     store_if: Callable[[Any], bool] | None
-    distributed: bool
+    distributed: bool | None
 
 
-def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the given options if all are valid. Raises `TypeError` or `ValueError`."""
+def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options that are not None, numbers as floats. Raises `TypeError` or `ValueError`."""
+    checked = {}
     for name, value in options.items():
         check = _CHECKS.get(name)
         if check is None:
             raise TypeError(f"{name!r} is not an option of get_or_set; expected {', '.join(_CHECKS)}")
-        check(name, value)
-    return options
+        if value is not None:
+            checked[name] = check(name, value)
+    return checked
 
 
-def _check_seconds(name: str, value: object) -> None:
-    _check_number(name, value, "a number of seconds, 0 or more")
+def check_early(name: str, value: object) -> float:
+    """Returns the beta of XFetch as a float. Raises `TypeError` or `ValueError`, which name it."""
+    return _check_number(name, value, "a number, 0 or more")
 
 
-def _check_early(name: str, value: object) -> None:
-    _check_number(name, value, "a number, 0 or more")
-
-
-def _check_fraction(name: str, value: object) -> None:
+def check_fraction(name: str, value: object) -> float:
+    """Returns a fraction as a float. Raises `TypeError` or `ValueError`, which name it."""
     accepted = "a fraction, at least 0 and less than 1"
-    if _check_number(name, value, accepted) >= 1:
+    fraction = _check_number(name, value, accepted)
+    if fraction >= 1:
         raise ValueError(f"{name} is {value!r}; expected {accepted}")
+    return fraction
+
+
+def _check_seconds(name: str, value: object) -> float:
+    return _check_number(name, value, "a number of seconds, 0 or more")
 
 
 def _check_number(name: str, value: object, accepted: str) -> float:
@@ -56,31 +62,34 @@ def _check_number(name: str, value: object, accepted: str) -> float:
     return number
 
 
-def _check_refresh(name: str, value: object) -> None:
+def _check_refresh(name: str, value: object) -> str:
     accepted = " or ".join(map(repr, REFRESH))
     if not isinstance(value, str):
         raise TypeError(f"{name} is {value!r} ({type(value).__name__}); expected {accepted}")
     if value not in REFRESH:
         raise ValueError(f"{name} is {value!r}; expected {accepted}")
+    return value
 
 
-def _check_predicate(name: str, value: object) -> None:
-    if value is not None and not callable(value):
+def _check_predicate(name: str, value: object) -> object:
+    if not callable(value):
         raise TypeError(
             f"{name} is {value!r} ({type(value).__name__}); expected a function of the value, or None"
         )
+    return value
 
 
-def _check_bool(name: str, value: object) -> None:
+def _check_bool(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} is {value!r} ({type(value).__name__}); expected True or False")
+    return value
 
 
-_CHECKS: dict[str, Callable[[str, object], None]] = {
+_CHECKS: dict[str, Callable[[str, object], object]] = {
     "stale": _check_seconds,
     "refresh": _check_refresh,
-    "early": _check_early,
-    "jitter": _check_fraction,
+    "early": check_early,
+    "jitter": check_fraction,
     "lock_timeout": _check_seconds,
     "store_if": _check_predicate,
     "distributed": _check_bool,

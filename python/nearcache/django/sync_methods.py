@@ -153,8 +153,9 @@ class SyncMethods(AsyncSingleFlight):
     ) -> int:
         """Deletes the entries whose keys match a glob; returns how many.
 
-        Finds the keys as `iter_keys` does, at the same cost. ``prefix`` replaces the ``KEY_PREFIX`` of this
-        cache. ``itersize`` has no effect.
+        Finds the keys as `iter_keys` does, at the same cost. As `delete` does, it also deletes the old values
+        of these keys that `get_or_set` might return, and lets no value be stored whose computation began
+        before. ``prefix`` replaces the ``KEY_PREFIX`` of this cache. ``itersize`` has no effect.
         """
         cache = self if prefix is None else with_prefix(self, prefix)
         return _core.Backend.delete_pattern(cache, pattern, version, itersize)

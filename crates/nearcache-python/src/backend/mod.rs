@@ -29,7 +29,7 @@ use crate::scan::KeyIterator;
 use crate::settings::Settings;
 #[cfg(shared)]
 use crate::store::FileSize;
-use crate::store::{Computed, Flight, FlightWait, SetOutcome, Stats, Store, TaskWaker, registry};
+use crate::store::{Computed, Flight, FlightWait, ScanScope, SetOutcome, Stats, Store, TaskWaker, registry};
 #[cfg(unix)]
 use crate::store::{TieredSettings, TieredStore};
 use attributes::set_attribute;
@@ -547,13 +547,14 @@ impl Backend {
         let _ = itersize;
         let cache = Self::open(slf)?;
         cache.run(slf.as_any(), |operation| {
-            KeyIterator::new(cache, &operation, search, version)
+            KeyIterator::new(cache, &operation, ScanScope::Live, search, version)
         })
     }
 
     /// Deletes the entries of the keys that ``iter_keys`` would return; returns how many. `itersize` has no effect.
     ///
-    /// Costs and errors are those of ``iter_keys``.
+    /// As ``delete`` does, it also deletes the old values of these keys that ``get_or_set`` might return, and lets no value be
+    /// stored whose computation began before the call. Costs and errors are those of ``iter_keys``.
     #[pyo3(signature = (pattern, version=None, itersize=None))]
     fn delete_pattern(
         slf: &Bound<'_, Self>,
@@ -561,12 +562,26 @@ impl Backend {
         version: Version<'_, '_>,
         itersize: Option<i64>,
     ) -> PyResult<Count> {
-        let keys = Self::iter_keys(slf, pattern, itersize, version)?;
+        let _ = itersize;
+        let keys = Self::keys_to_delete(slf, pattern, version)?;
         let mut deleted = 0;
         while let Some(Count(more)) = keys.delete_some(slf.py())? {
             deleted += more;
         }
         Ok(Count(deleted))
+    }
+
+    /// Returns an iterator over the keys that ``delete_pattern`` deletes, whose ``_delete_some`` does that.
+    #[pyo3(name = "_keys_to_delete", signature = (pattern, version))]
+    fn keys_to_delete(
+        slf: &Bound<'_, Self>,
+        pattern: Any<'_, '_>,
+        version: Version<'_, '_>,
+    ) -> PyResult<KeyIterator> {
+        let cache = Self::open(slf)?;
+        cache.run(slf.as_any(), |operation| {
+            KeyIterator::new(cache, &operation, ScanScope::All, pattern, version)
+        })
     }
 
     /// Reads a value for ``get_or_set`` with `beta` for early computation; returns None or a step.
@@ -595,16 +610,13 @@ impl Backend {
     }
 
     /// Starts a flight that overtakes the one in progress; returns a step.
-    #[pyo3(signature = (key, version, within))]
+    #[pyo3(signature = (key, version))]
     fn _overtake<'py>(
         slf: &Bound<'py, Self>,
         key: Any<'_, 'py>,
         version: Version<'_, 'py>,
-        within: Option<&Bound<'py, Flight>>,
     ) -> PyResult<FlightStep> {
-        Self::run(slf, |operation| {
-            operation.overtake(key, version, within.map(Bound::get))
-        })
+        Self::run(slf, |operation| operation.overtake(key, version))
     }
 
     /// Ends a flight with its value, which is stored unless the flight was overtaken; returns whether it was stored.
@@ -662,7 +674,8 @@ impl Backend {
         })
     }
 
-    /// Lets a waiter compute instead of waiting; returns a step. With `overtakes` its value is the one that is stored.
+    /// Ends a wait; returns a step: what the waiter has waited for, or, if that is not there yet, the lead. With `overtakes` the value
+    /// of a waiter that leads is the one that is stored.
     fn _lead<'py>(
         slf: &Bound<'py, Self>,
         wait: &Bound<'py, FlightWait>,

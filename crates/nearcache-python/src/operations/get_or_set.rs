@@ -11,7 +11,7 @@ use crate::objects::interned;
 use crate::open_cache::Operation;
 #[cfg(unix)]
 use crate::store::Locked;
-use crate::store::{Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, OwnLead};
+use crate::store::{Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, Stopped};
 
 /// What Python learns, as the first item of a tuple. `nearcache.django.single_flight` has the same numbers.
 #[derive(Clone, Copy)]
@@ -23,8 +23,8 @@ enum Kind {
     Again = 4,
 }
 
-/// A tuple of the kind, the value, flight or wait, and a tuple with the old value, if a leader has one.
-pub(crate) type Step = (u8, Option<Py<PyAny>>, Option<(Py<PyAny>,)>);
+/// A tuple of the kind, the value, flight or wait, and, if a leader has an old value, that and whether it has expired.
+pub(crate) type Step = (u8, Option<Py<PyAny>>, Option<(Py<PyAny>, bool)>);
 
 /// What the read of `get_or_set` finds.
 pub(crate) enum GetOrStep<'py> {
@@ -99,7 +99,10 @@ impl<'py> Operation<'_, 'py> {
         Ok(match found {
             EarlyRead::Missing => None,
             EarlyRead::Value(value) => Some((Kind::Hit as u8, Some(value), None)),
-            EarlyRead::Due(value, lead) => Some(self.step(key, Joined::Leader(lead, Some(value)))?),
+            EarlyRead::Due(value, lead) => {
+                let (kind, flight, _) = self.step(key, Joined::Leader(lead, None))?;
+                Some((kind, flight, Some((value, false))))
+            }
         })
     }
 
@@ -116,7 +119,7 @@ impl<'py> Operation<'_, 'py> {
         })
     }
 
-    /// Joins the flight of a key that was just missed.
+    /// Joins the flight of a key that was just missed. `within` is the flight that the caller computes for.
     pub(crate) fn join(
         &self,
         key: Any<'_, 'py>,
@@ -135,18 +138,9 @@ impl<'py> Operation<'_, 'py> {
     }
 
     /// Starts a flight even if the key has a value or a flight.
-    pub(crate) fn overtake(
-        &self,
-        key: Any<'_, 'py>,
-        version: Version<'_, 'py>,
-        within: Option<&Flight>,
-    ) -> PyResult<Step> {
+    pub(crate) fn overtake(&self, key: Any<'_, 'py>, version: Version<'_, 'py>) -> PyResult<Step> {
         self.context.keys().with_key(key, version, |key| {
-            let overtake = || self.entries().overtake(&self.context, key, None);
-            let lead = match within {
-                Some(flight) => flight.id().within(overtake)?,
-                None => overtake()?,
-            };
+            let lead = self.entries().overtake(&self.context, key)?;
             self.step(key, Joined::Leader(lead, None))
         })
     }
@@ -171,16 +165,17 @@ impl<'py> Operation<'_, 'py> {
         }
     }
 
-    /// Lets a waiter compute instead of waiting.
+    /// Ends a wait: returns what the waiter has waited for, or lets it compute if that is not there yet.
     pub(crate) fn lead(&self, wait: &FlightWait, overtakes: bool) -> PyResult<Step> {
-        let lead = match wait.take_lead(self.context.py(), overtakes)? {
-            OwnLead::Ready(lead) => lead,
+        let joined = match wait.stop(self.context.py(), overtakes)? {
+            Stopped::Found(Outcome::Joined(joined)) => joined,
+            Stopped::Found(Outcome::Raised(raised)) => return Err(raised),
             #[cfg(shared)]
-            OwnLead::Claim(held) => self
+            Stopped::Claim(held) => self
                 .entries()
-                .overtake(&self.context, &wait.key, Some(held.flight))?,
+                .overtake_held(&self.context, &wait.key, held.flight)?,
         };
-        self.step(&wait.key, Joined::Leader(lead, None))
+        self.step(&wait.key, joined)
     }
 
     /// Counts an event. Fails with `ValueError` for an unknown one.
@@ -215,7 +210,7 @@ pub(crate) fn flight_step(py: Python<'_>, key: &[u8], joined: Joined) -> PyResul
         Joined::Leader(lead, old) => {
             let flight = Py::new(py, Flight::new(lead, owned(key)?));
             let flight = object(flight.map(Py::into_any))?;
-            (Kind::Lead as u8, flight, old.map(|old| (old,)))
+            (Kind::Lead as u8, flight, old.map(|old| (old, true)))
         }
         Joined::Waiter(wait) => {
             let wait = Py::new(py, FlightWait::new(wait, owned(key)?));

@@ -23,13 +23,14 @@ use crate::memory::push;
 use crate::objects::{self, Count, interned, text};
 use crate::open_cache::{OpenCache, Operation};
 use crate::panics::guarded;
-use crate::store::{ScanPattern, StoredKey, StoredKeys};
+use crate::store::{ScanPattern, ScanScope, StoredKey, StoredKeys};
 use key_names::{KeyNames, encode_pattern, not_a_str};
 
 /// How many stored keys are read before the GIL is taken back.
 const KEYS_PER_SLICE: usize = 1024;
 
-/// An iterator over the keys of a cache that match a pattern, returned by `iter_keys`.
+/// An iterator over the keys of a cache that match a pattern, returned by `iter_keys`. `delete_pattern` has one for the keys
+/// that it deletes.
 #[pyclass(frozen, module = "nearcache._core")]
 pub(crate) struct KeyIterator {
     backend: Py<PyAny>,
@@ -57,13 +58,14 @@ enum Position {
 }
 
 impl KeyIterator {
-    /// Starts a scan.
+    /// Starts a scan over the keys of a scope.
     ///
     /// Fails with `TypeError` if the pattern is not a `str`, and with `ImproperlyConfigured` if stored keys have no known
     /// names.
     pub(crate) fn new(
         cache: &Arc<OpenCache>,
         operation: &Operation<'_, '_>,
+        scope: ScanScope,
         pattern: Any<'_, '_>,
         version: Version<'_, '_>,
     ) -> PyResult<Self> {
@@ -81,7 +83,7 @@ impl KeyIterator {
                 name: b"*",
             },
         };
-        let keys = operation.entries().keys(now, &scanned)?;
+        let keys = operation.entries().keys(context, now, scope, &scanned)?;
         Ok(Self {
             backend: context.backend.clone().unbind(),
             cache: Arc::clone(cache),
@@ -266,7 +268,7 @@ impl KeyIterator {
         })
     }
 
-    /// Deletes the entries of the next keys; returns how many were deleted, or None at the end.
+    /// Deletes the next keys; returns how many of them had entries, or None at the end.
     #[pyo3(name = "_delete_some")]
     pub(crate) fn delete_some(&self, py: Python<'_>) -> PyResult<Option<Count>> {
         self.cache.run(self.backend.bind(py), |operation| {

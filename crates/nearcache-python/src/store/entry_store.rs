@@ -4,7 +4,9 @@ use nearcache::local::Keys as LocalKeys;
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
-use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
+#[cfg(shared)]
+use super::flights::MachineFlightId;
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -117,14 +119,20 @@ pub(crate) trait EntryStore {
     /// Joins the flight of a key that the caller has just missed. An old value may be up to `stale` seconds too old.
     fn join(&'static self, context: &CallContext<'_, '_>, key: &[u8], stale: f64) -> PyResult<Joined>;
 
-    /// Starts a flight even if the key has a value. It overtakes the one in progress; in a file, only the given one if there
-    /// is one.
-    fn overtake(
+    /// Starts a flight even if the key has a value. It overtakes the one in progress.
+    fn overtake(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead>;
+
+    /// Starts a flight in place of the one that a waiter has waited for, in a file, unless that has ended. A store without a file
+    /// has no such waiters.
+    #[cfg(shared)]
+    fn overtake_held(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
-    ) -> PyResult<Lead>;
+        _: MachineFlightId,
+    ) -> PyResult<Joined> {
+        Ok(Joined::Leader(self.overtake(context, key)?, None))
+    }
 
     /// Stores what a leader has computed, if the flight was not overtaken, and hands it to the waiters. Returns whether it
     /// was stored.
@@ -138,8 +146,14 @@ pub(crate) trait EntryStore {
     /// Counts what `get_or_set` did.
     fn count_flight(&'static self, event: FlightEvent);
 
-    /// Returns an iterator over the keys of all live entries that may match a pattern, or over all.
-    fn keys(&'static self, now: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys>;
+    /// Returns an iterator over the keys of a scope that may match a pattern, or over all.
+    fn keys(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        now: Now,
+        scope: ScanScope,
+        pattern: &ScanPattern<'_>,
+    ) -> PyResult<StoredKeys>;
 
     fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats>;
 
@@ -152,7 +166,16 @@ pub(crate) trait EntryStore {
 /// A stored key.
 pub(crate) type StoredKey = Box<[u8]>;
 
-/// Which keys a scan looks for: a store may leave out others.
+/// Which keys a scan returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScanScope {
+    /// Those of live entries. Each comes once.
+    Live,
+    /// Those of all that [`delete`](EntryStore::delete) ends: entries, old values and flights. A key may come more than once.
+    All,
+}
+
+/// What the keys that a scan looks for are like: a store may leave out others.
 pub(crate) struct ScanPattern<'a> {
     /// What the stored keys begin with.
     pub(crate) prefix: &'a [u8],
@@ -177,7 +200,7 @@ impl Extension {
     }
 }
 
-/// An iterator over the keys of all live entries.
+/// An iterator over stored keys.
 pub(crate) enum StoredKeys {
     Local(LocalKeys<'static, Stored>),
     #[cfg(shared)]

@@ -8,10 +8,8 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
-use super::flights::{
-    Computed, EarlyRead, Flight, FlightCounts, FlightEvent, Joined, Lead, MachineFlightId, Wait, is_due,
-};
+use super::entry_store::{EntryStore, Extension, ScanPattern, ScanScope, SetOutcome, StoredKeys};
+use super::flights::{Computed, EarlyRead, Flight, FlightCounts, FlightEvent, Joined, Lead, Wait, is_due};
 use super::stats::Stats;
 use super::weight::weight;
 use crate::arguments::{Any, Argument};
@@ -110,12 +108,7 @@ impl EntryStore for LocalStore {
         })
     }
 
-    fn overtake(
-        &'static self,
-        _: &CallContext<'_, '_>,
-        key: &[u8],
-        _: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
+    fn overtake(&'static self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
         Ok(Lead::new(self.cache.overtake(key)))
     }
 
@@ -273,8 +266,17 @@ impl EntryStore for LocalStore {
         Ok(self.expire_if(key, &now, extended))
     }
 
-    fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {
-        Ok(StoredKeys::Local(self.cache.keys(now.now())))
+    fn keys(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        now: Now,
+        scope: ScanScope,
+        _: &ScanPattern<'_>,
+    ) -> PyResult<StoredKeys> {
+        Ok(StoredKeys::Local(match scope {
+            ScanScope::Live => self.cache.keys(now.now()),
+            ScanScope::All => self.cache.all_keys(),
+        }))
     }
 
     fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats> {

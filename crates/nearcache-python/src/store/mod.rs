@@ -19,9 +19,11 @@ mod stats;
 mod tiered;
 mod weight;
 
-pub(crate) use entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
+pub(crate) use entry_store::{
+    EntryStore, Extension, ScanPattern, ScanScope, SetOutcome, StoredKey, StoredKeys,
+};
 pub(crate) use flights::{
-    Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, OwnLead, TaskWaker,
+    Computed, EarlyRead, Flight, FlightEvent, FlightWait, Joined, Outcome, Stopped, TaskWaker,
 };
 pub(crate) use local::LocalStore;
 #[cfg(unix)]

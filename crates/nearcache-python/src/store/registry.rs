@@ -31,7 +31,7 @@ use super::local::LocalStore;
 #[cfg(unix)]
 use super::near_copy::NearCopy;
 #[cfg(shared)]
-use super::shared::{FileSize, Kept, SharedStore, option_of};
+use super::shared::{FileSize, Kept, ObjectCache, SharedFile, SharedStore, option_of};
 use crate::errors::error;
 use crate::memory::{ensure_headroom, no_memory};
 use crate::system;
@@ -83,6 +83,20 @@ impl Registry {
 
 #[cfg(unix)]
 impl Registry {
+    fn open_flights(&mut self) -> Result<&'static ProcessFlights, OutOfMemory> {
+        let Self {
+            flights,
+            frozen,
+            local,
+            ..
+        } = self;
+        flights.try_reserve(1)?;
+        frozen.try_reserve(local.len() + flights.len() + 1)?;
+        let opened: &'static _ = Box::leak(Box::new(ProcessFlights::new()?));
+        flights.push(opened);
+        Ok(opened)
+    }
+
     /// Acquires all locks. Allocates nothing.
     fn freeze(&mut self) {
         self.frozen
@@ -94,6 +108,20 @@ impl Registry {
         #[cfg(shared)]
         self.frozen_objects
             .extend(self.shared.values().map(|store| store.objects.freeze()));
+    }
+}
+
+#[cfg(shared)]
+impl Registry {
+    /// Adds the store in a file.
+    fn keep(&mut self, path: PathBuf, file: SharedFile) -> Result<&'static SharedStore, OutOfMemory> {
+        self.shared.try_reserve(1)?;
+        self.frozen_objects.try_reserve(self.shared.len() + 1)?;
+        let objects = ObjectCache::new()?;
+        let store = SharedStore::new(file, objects, self.open_flights()?);
+        let store: &'static _ = Box::leak(Box::new(store));
+        self.shared.insert(path, store);
+        Ok(store)
     }
 }
 
@@ -150,21 +178,10 @@ pub(crate) fn open_local(
     ))
 }
 
-/// Makes the table of flights of a store.
+/// Makes the table of flights of a store. It is never freed: to be called when the rest of the store has been opened.
 #[cfg(unix)]
 pub(super) fn open_flights() -> Result<&'static ProcessFlights, OutOfMemory> {
-    let mut registry = registry();
-    let Registry {
-        flights,
-        frozen,
-        local,
-        ..
-    } = registry.get_or_insert_default();
-    flights.try_reserve(1)?;
-    frozen.try_reserve(local.len() + flights.len() + 1)?;
-    let opened: &'static _ = Box::leak(Box::new(ProcessFlights::new()?));
-    flights.push(opened);
-    Ok(opened)
+    registry().get_or_insert_default().open_flights()
 }
 
 /// Opens the near tier of the store with this identity, and creates it for this capacity if there is none.
@@ -212,27 +229,23 @@ pub(crate) fn open_shared(py: Python<'_>, path: PathBuf, wanted: FileSize) -> Py
     ))
 }
 
-/// Opens a cache file that this process does not have open, with neither the GIL nor the registry locked.
+/// Opens a cache file that this process does not have open, with neither the GIL nor the registry locked meanwhile.
 ///
 /// Allocating a large file takes seconds, and so may waiting for a process that does. If two threads open the same path,
 /// both get the store that was registered first.
 #[cfg(shared)]
 fn open_file(py: Python<'_>, path: PathBuf, wanted: FileSize) -> PyResult<&'static SharedStore> {
-    let flights = open_flights().map_err(no_memory)?;
-    let opened = py.detach(|| SharedStore::open(&path, wanted, flights));
-    let opened = opened.map_err(|failure| match failure {
+    let file = py.detach(|| SharedFile::open(&path, wanted));
+    let file = file.map_err(|failure| match failure {
         OpenError::OutOfMemory(short) => no_memory(short),
         other => error::<PyOSError>(py, format_args!("{other}{}", option_of(&other))),
     })?;
     let mut registry = registry();
-    let Registry {
-        shared,
-        frozen_objects,
-        ..
-    } = registry.get_or_insert_default();
-    shared.try_reserve(1).map_err(no_memory)?;
-    frozen_objects.try_reserve(shared.len() + 1).map_err(no_memory)?;
-    Ok(shared.entry(path).or_insert_with(|| Box::leak(Box::new(opened))))
+    let registry = registry.get_or_insert_default();
+    if let Some(opened) = registry.shared.get(&path) {
+        return Ok(opened);
+    }
+    registry.keep(path, file).map_err(no_memory)
 }
 
 /// Returns the number of shards of a new store.

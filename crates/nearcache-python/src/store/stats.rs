@@ -64,8 +64,8 @@ pub(crate) struct Stats {
     flights: Count,
     /// Calls of ``get_or_set`` that waited for another caller's computation. They are misses, too.
     waits: Count,
-    /// Calls of ``get_or_set`` that returned an old value while another caller computed the new one, or because computing
-    /// failed. They are misses, too.
+    /// Values that ``get_or_set`` returned after they had expired, while the new ones were computed or because that failed.
+    /// They are misses, too.
     stale_hits: Count,
     /// Values that were computed again while there was an old one.
     refreshes: Count,

@@ -15,6 +15,9 @@ const CLOCK: ClockId = ClockId::Boottime;
 const CLOCK: ClockId = ClockId::Monotonic;
 
 impl BootTime {
+    /// The end of time.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// Returns the time now. About 25 ns.
     #[must_use]
     pub fn now() -> Self {

@@ -7,9 +7,10 @@ use redis::{ConnectionAddr, cmd};
 use super::discovered::Discovered;
 use super::slots::{SlotRange, parse_slots};
 use crate::error::{Error, ErrorKind};
+use crate::hash_slot::SLOTS;
 use crate::job::Target;
 use crate::node::Node;
-use crate::request::{Route, SLOTS};
+use crate::request::Route;
 use crate::site::Site;
 
 /// Marks a slot that nobody serves.

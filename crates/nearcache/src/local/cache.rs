@@ -231,6 +231,12 @@ impl<V, C: Clock> Cache<V, C> {
         self.raw.keys(self.clock.now())
     }
 
+    /// Iterates over the keys of all entries, also of expired ones, and of all flights, for their removal. See
+    /// [`RawCache::all_keys`].
+    pub fn all_keys(&self) -> Keys<'_, V> {
+        self.raw.all_keys()
+    }
+
     /// Returns this handle's capacity.
     #[must_use]
     pub fn capacity(&self) -> Capacity {

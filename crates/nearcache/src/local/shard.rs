@@ -1,7 +1,8 @@
 //! A shard: what one lock guards. An index of slot numbers, a slab of entries, and a policy that orders them.
 //!
-//! **Invariants**, which [`Shard::validate`] checks: index, slab and policy have the same entries; `weight` and `expiring` are
-//! sums over these entries; the entries are counted in the cache's totals.
+//! **Invariants**, which [`Shard::validate`] checks: index, slab and policy have the same entries; each is in the index under the hash
+//! of its key, and no other entry has that key; `weight` and `expiring` are sums over these entries; the entries are counted in the
+//! cache's totals.
 //!
 //! **Memory.** What a new entry needs is reserved before the entry is linked. Nothing else here needs memory that it cannot do
 //! without.
@@ -215,6 +216,9 @@ impl<V> Shard<V> {
             let Some(entry) = self.slab.occupied(slot) else {
                 return Err(format!("slot {slot} is in the index, but free"));
             };
+            if self.slot_of(self.hasher.key(entry.key.bytes())) != Some(slot) {
+                return Err(format!("slot {slot} is not in the index under its key's hash"));
+            }
             weight += u64::from(entry.node.weight);
             expiring += usize::from(entry.expires_at != Timestamp::NEVER);
         }

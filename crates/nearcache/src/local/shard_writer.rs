@@ -46,11 +46,24 @@ impl<V> RawCache<V> {
         clock: &C,
         work: impl FnOnce(&mut ShardWriter<'_, V, C>) -> R,
     ) -> R {
-        let mut deferred = DeferredDrops::new();
+        self.write_deferring(shard, &mut DeferredDrops::new(), capacity, clock, work)
+    }
+
+    /// Runs `work` on a locked shard, and leaves what it removes in `deferred`, for the caller to drop.
+    #[allow(clippy::inline_always)] // for writes
+    #[inline(always)]
+    pub(super) fn write_deferring<C: Clock, R>(
+        &self,
+        shard: usize,
+        deferred: &mut DeferredDrops<V>,
+        capacity: &Capacity,
+        clock: &C,
+        work: impl FnOnce(&mut ShardWriter<'_, V, C>) -> R,
+    ) -> R {
         self.shards[shard].with(rebuild, |shard| {
             work(&mut ShardWriter {
                 shard,
-                deferred: &mut deferred,
+                deferred,
                 capacity,
                 clock,
             })

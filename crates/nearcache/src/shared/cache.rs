@@ -13,7 +13,7 @@ use super::entry::ProcessId;
 use super::error::{OpenError, SharedError};
 use super::file_state::FileState;
 use super::hashing::Keyed;
-use super::keys::Keys;
+use super::keys::{Keys, Scope};
 use super::layout::WORD;
 use super::record::{MAX_KEY, words_for};
 use super::stats::{self, SharedStats};
@@ -145,6 +145,8 @@ impl<C: Clock> SharedCache<C> {
     }
 
     /// Returns the size of the largest value that can be stored under a key of `key` bytes.
+    ///
+    /// A stale time and a cost take 24 bytes together; a value that leaves no room for them is stored without them.
     #[must_use]
     pub fn max_value_bytes(&self, key: usize) -> usize {
         (self.file.geometry.max_record() * WORD).saturating_sub(words_for(key, 0, 0) * WORD)
@@ -224,7 +226,19 @@ impl<C: Clock> SharedCache<C> {
     where
         C: Clone,
     {
-        Keys::new(self.clone())
+        Keys::new(self.clone(), Scope::Live)
+    }
+
+    /// Iterates over the keys of all entries, also of expired ones, and of all flights, without a lock.
+    ///
+    /// A caller that [removes](Self::remove) each key that it wants to be rid of leaves neither a stale value nor a computation
+    /// that began before and would store its value.
+    #[must_use]
+    pub fn all_keys(&self) -> Keys<C>
+    where
+        C: Clone,
+    {
+        Keys::new(self.clone(), Scope::All)
     }
 
     /// Returns the statistics of all processes. O(processes + shards).

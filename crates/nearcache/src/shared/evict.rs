@@ -204,7 +204,7 @@ impl<C: Clock> Writer<'_, C> {
     fn evict_or_promote(&mut self, entry: &Entry) {
         let words = entry.record.allotted;
         if entry.slot.frequency() <= PROBATION_FREQUENCY || !self.may_copy(words) {
-            self.count(Counter::Evictions, 1);
+            self.count_eviction(entry);
             self.replace_by_ghost(entry);
             return;
         }
@@ -220,7 +220,7 @@ impl<C: Clock> Writer<'_, C> {
         let words = entry.record.allotted;
         let kept = self.frequency_if_kept(entry).filter(|_| self.may_copy(words));
         let Some(frequency) = kept else {
-            self.count(Counter::Evictions, 1);
+            self.count_eviction(entry);
             if entry.state == SlotState::Probationary {
                 self.replace_by_ghost(entry);
             } else {

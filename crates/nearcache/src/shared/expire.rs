@@ -13,7 +13,7 @@ use super::layout::SWEEP;
 use super::mapped_words::store;
 use super::record::{MAX_KEY, Record};
 use super::slot::Slot;
-use super::time::expiry_to_millis;
+use super::time::{expiry_to_millis, has_expired};
 use super::writer::Writer;
 use crate::clock::{Clock, Timestamp};
 
@@ -38,7 +38,7 @@ impl<C: Clock> SharedCache<C> {
     /// Sets the expiry time of a live entry; returns whether there is a live entry.
     ///
     /// A [stale time](super::NewEntry::stale_until) keeps its length, and begins at the new expiry. A flight for the key goes
-    /// on.
+    /// on. A time that has passed removes the entry, and ends its flight.
     ///
     /// Takes the lock of one shard.
     ///
@@ -55,7 +55,7 @@ impl<C: Clock> SharedCache<C> {
 }
 
 impl<C: Clock> Writer<'_, C> {
-    /// Sets the expiry time of a key's live entry; returns whether there is one.
+    /// Sets the expiry time of a key's live entry, or removes it if that time has passed; returns whether there is one.
     fn expire_at(&self, key: &Keyed<'_>, expires_at: u64) -> bool {
         let Some(entry) = self.find_live(key) else {
             return false;
@@ -65,7 +65,10 @@ impl<C: Clock> Writer<'_, C> {
             written_at: self.now,
             ..entry.record
         };
-        if let Some(ring) = self.shard.ring_of(entry.state) {
+        if has_expired(&record, self.clock) {
+            // As a removal, it ends the flight, and no stale value stays.
+            self.remove_expired(&entry);
+        } else if let Some(ring) = self.shard.ring_of(entry.state) {
             ring.write_times(&record);
         }
         true

@@ -260,12 +260,15 @@ impl<C: Clock> Writer<'_, C> {
         if let Some(flight) = held.filter(|flight| Some(*flight) != replaced) {
             return LockedClaim::Held(flight);
         }
-        match found.entry() {
+        let is_usable = |entry: &&Entry| is_usable(&entry.record, self.shard.extension(entry), self.clock);
+        match found.entry().filter(is_usable) {
             Some(entry) if !entry.record.is_extended() => {
                 return LockedClaim::NotExtended(entry.stamp(key.hash));
             }
             Some(entry) => self.set_flight(key, entry, Some(own)),
-            None => self.store_placeholder(key, own),
+            // Also if an entry is there that cannot be used. Its time of writing may be all that says so, if the clock was set back,
+            // and a flight would change that.
+            None => self.store_placeholder(&found, key, own),
         }
         self.count(Counter::Flights, 1);
         LockedClaim::Leader
@@ -308,8 +311,8 @@ impl<C: Clock> Writer<'_, C> {
         ring.overwrite_extension(&record, new);
     }
 
-    /// Stores a record that only names the flight of a key without an entry.
-    fn store_placeholder(&mut self, key: &Keyed<'_>, own: FlightId) {
+    /// Stores a record that only names the flight of a key without a usable entry. `found` is what is under the key.
+    fn store_placeholder(&mut self, found: &Found, key: &Keyed<'_>, own: FlightId) {
         let hashing = self.shard.hashing;
         let extension = Some(Extension::NONE.with_flight(Some(own)));
         let payload = Payload {
@@ -320,6 +323,9 @@ impl<C: Clock> Writer<'_, C> {
             // Inverted: if its expiry is damaged, nobody takes it for an empty value.
             checksum: !(hashing.checksum(key.hash, &[], 0) ^ hashing.extension_checksum(key.hash, extension)),
         };
-        self.write_value(&Found::Nothing, key, &payload, payload.words(key));
+        self.write_value(found, key, &payload, payload.words(key));
+        if let Some(entry) = found.entry() {
+            self.count_expiration(entry);
+        }
     }
 }

@@ -156,6 +156,8 @@ impl<C: Clock> SharedCache<C> {
                 Claim::Leader => return Ok(Turn::Lead(Leader::new(self, key, own))),
                 Claim::Held(flight) if leads(flight) => return Ok(Turn::Recurse),
                 Claim::Held(flight) => {
+                    // The next look is for the value of that flight, also if this caller came to replace one.
+                    request = ClaimRequest::new(own.number);
                     if wait.is_none() {
                         self.count(Event::Wait);
                     }

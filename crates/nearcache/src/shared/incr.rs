@@ -30,8 +30,8 @@ pub enum Incremented {
 impl<C: Clock> SharedCache<C> {
     /// Adds `delta` to an integer, atomically and in place.
     ///
-    /// The integer must have been inserted with this `kind`, as the 8 bytes of [`i64::to_ne_bytes`]. Its expiry time stays.
-    /// Takes the lock of one shard.
+    /// The integer must have been inserted with this `kind`, as the 8 bytes of [`i64::to_ne_bytes`]. Its expiry time stays; its
+    /// stale time and cost do not. Takes the lock of one shard.
     ///
     /// # Errors
     ///
@@ -118,8 +118,8 @@ impl<C: Clock> Writer<'_, C> {
             return Incremented::Overflow;
         };
         let new = sum.to_ne_bytes();
-        // A write ends the flight for its key.
-        let extension = extension.map(|extension| extension.with_flight(None));
+        // A write ends the flight for its key. The sum was not computed at the old value's cost, and has no stale time.
+        let extension = extension.map(|_| Extension::NONE);
         let record = Record {
             checksum: checksum(new, extension),
             ..entry.record

@@ -15,6 +15,7 @@ use super::hashing::Keyed;
 use super::layout::WORD;
 use super::payload::Payload;
 use super::record::{MAX_SLACK, Record, Stamp, words_for};
+use super::recount::Change;
 use super::ring::Ring;
 use super::shard::Entry;
 use super::slot::{Queue, Slot, SlotState};
@@ -129,7 +130,8 @@ impl<C: Clock> SharedCache<C> {
     /// Replaces an entry if it still has this stamp, atomically; returns whether it did.
     ///
     /// A read returns the stamp in [`EntryInfo::stamp`](super::EntryInfo::stamp). Every write of the entry changes it, and
-    /// so does [`touch`](Self::touch); it may also change when the cache moves the entry within the file.
+    /// so do [`touch`](Self::touch) and the beginning and the end of a flight ([`claim`](Self::claim),
+    /// [`release`](Self::release)); it may also change when the cache moves the entry within the file.
     ///
     /// # Errors
     ///
@@ -286,6 +288,10 @@ impl<'a, C: Clock> Writer<'a, C> {
             ..entry.record
         };
         ring.overwrite(&record, None, payload.bytes, payload.extension);
+        if record.is_placeholder() != entry.record.is_placeholder() {
+            self.adjust_counts(entry.at, entry.state, &entry.record, Change::Removed);
+            self.adjust_counts(entry.at, entry.state, &record, Change::Added);
+        }
     }
 
     /// Writes a new record and stores its slot. If the key has an old entry, its slot is reused.
@@ -322,8 +328,8 @@ impl<'a, C: Clock> Writer<'a, C> {
         } else {
             ring.overwrite(&record, Some(key.bytes), payload.bytes, payload.extension);
         }
-        if old.is_none() && before.is_some() {
-            self.count(Counter::Evictions, 1);
+        if let Some(evicted) = before.as_ref().filter(|_| old.is_none()) {
+            self.count_eviction(evicted);
         }
         let frequency = old.map_or(0, |old| old.slot.frequency());
         let slot = Slot::pointing(key.fingerprint(), state, frequency, record.position);

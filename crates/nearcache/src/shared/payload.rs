@@ -52,7 +52,12 @@ impl<C: Clock> SharedCache<C> {
             NEVER => NEVER,
             time => time.saturating_sub(payload.expires_at),
         };
-        self.extended(key, payload, Extension::new(stale_millis, Cost::new(entry.cost)))
+        let extended = self.extended(key, payload, Extension::new(stale_millis, Cost::new(entry.cost)));
+        if extended.words(key) > self.file().geometry.max_record() {
+            // The value matters more than its stale time and its cost.
+            return payload;
+        }
+        extended
     }
 
     /// Adds an extension to a payload that has none.

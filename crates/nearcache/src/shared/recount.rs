@@ -44,7 +44,7 @@ pub(super) enum Reason {
     Check,
 }
 
-/// Numbers of entries, and of words in live records.
+/// Numbers of entries, without placeholders, and of words in live records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     entries: u64,
@@ -54,14 +54,15 @@ struct Sums {
 }
 
 impl Sums {
-    const fn of(state: SlotState, words: u64) -> Self {
+    fn of(state: SlotState, record: &Record) -> Self {
+        let words = record.allotted as u64;
         let (small, main, protected) = match state {
             SlotState::Small => (words, 0, 0),
             SlotState::Protected => (0, words, words),
             SlotState::Probationary | SlotState::Ghost => (0, words, 0),
         };
         Self {
-            entries: 1,
+            entries: u64::from(!record.is_placeholder()),
             small,
             main,
             protected,
@@ -157,7 +158,7 @@ impl<C: Clock> Writer<'_, C> {
                 bytes += self.scrub(at);
             }
             if let Some(entry) = self.entry_at(at) {
-                sums = sums.plus(Sums::of(entry.state, entry.record.allotted as u64));
+                sums = sums.plus(Sums::of(entry.state, &entry.record));
             }
             at += 1;
         }
@@ -179,7 +180,7 @@ impl<C: Clock> Writer<'_, C> {
 
     /// Counts an entry that is added to a slot or removed from it.
     pub(super) fn adjust_counts(&self, at: usize, state: SlotState, record: &Record, change: Change) {
-        let one = Sums::of(state, record.allotted as u64);
+        let one = Sums::of(state, record);
         let changed = |sums: Sums| match change {
             Change::Added => sums.plus(one),
             Change::Removed => sums.minus(one),

@@ -12,7 +12,8 @@ impl<C: Clock> SharedCache<C> {
     /// Replaces the kind and value of a live entry by what `f` returns for them, atomically; returns whether there was a
     /// live entry.
     ///
-    /// The expiry time, the stale time and the cost stay. No lock is held while `f` runs. It is called again if the entry was written meanwhile.
+    /// The expiry time stays; a stale time and a cost do not. No lock is held while `f` runs. It is called again if the entry
+    /// was written meanwhile.
     ///
     /// # Errors
     ///
@@ -29,13 +30,7 @@ impl<C: Clock> SharedCache<C> {
                 return Ok(false);
             };
             let (kind, new) = f(found.kind, &old).map_err(UpdateError::Function)?;
-            let entry = NewEntry {
-                value: &new,
-                kind,
-                expires_at: found.expires_at,
-                stale_until: found.stale_until,
-                cost: found.cost,
-            };
+            let entry = NewEntry::new(&new).kind(kind).expires_at(found.expires_at);
             if self.insert_entry_if_unchanged(key, entry, found.stamp)? {
                 return Ok(true);
             }

@@ -31,11 +31,13 @@ const SLICE: usize = 2048;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Entries that can be read, including expired ones that have not been removed yet, and placeholders of flights.
+    /// Entries that can be read, including expired ones that have not been removed yet.
     pub entries: u64,
-    /// Bytes of their keys and values.
+    /// Placeholders of flights.
+    pub placeholders: u64,
+    /// Bytes of the entries' keys and values.
     pub payload_bytes: u64,
-    /// Bytes of their records, including headers and padding.
+    /// Bytes of the records of entries and placeholders, including headers and padding.
     pub record_bytes: u64,
     /// Entries that a killed writer left half written. Reads miss them.
     pub torn: u64,
@@ -101,6 +103,10 @@ enum SlotContent {
         record: u64,
         payload: u64,
     },
+    /// A placeholder whose record has `record` bytes.
+    Placeholder {
+        record: u64,
+    },
     Torn,
     Nothing,
 }
@@ -124,6 +130,11 @@ impl<'a, C: Clock> Check<'a, C> {
                     report.entries += 1;
                     report.record_bytes += record;
                     report.payload_bytes += payload;
+                    found += 1;
+                }
+                SlotContent::Placeholder { record } => {
+                    report.placeholders += 1;
+                    report.record_bytes += record;
                     found += 1;
                 }
                 SlotContent::Torn => {
@@ -238,6 +249,9 @@ impl<'a, C: Clock> Check<'a, C> {
         }
         let Some(found) = find(&writer.shard, at, slot, key_buffer) else {
             return match writer.entry_at(at) {
+                Some(entry) if entry.record.is_placeholder() && is_torn(entry.record.first) => {
+                    Ok(content(&entry))
+                }
                 Some(entry) if is_torn(entry.record.first) => Ok(SlotContent::Torn),
                 _ => Err(self.broken(format!("slot {at} points to no record of its own"))),
             };
@@ -333,8 +347,12 @@ fn find<'k>(
 }
 
 const fn content(entry: &Entry) -> SlotContent {
+    let record = (entry.record.allotted * WORD) as u64;
+    if entry.record.is_placeholder() {
+        return SlotContent::Placeholder { record };
+    }
     SlotContent::Entry {
-        record: (entry.record.allotted * WORD) as u64,
+        record,
         payload: (entry.record.key + entry.record.value) as u64,
     }
 }

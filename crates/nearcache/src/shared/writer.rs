@@ -326,7 +326,14 @@ impl<C: Clock> Writer<'_, C> {
         self.clear_slot(entry.at);
     }
 
-    /// Counts the end of an expired entry. The placeholder of a flight never was an entry.
+    /// Counts an evicted entry. The placeholder of a flight never was one.
+    pub(super) fn count_eviction(&self, entry: &Entry) {
+        if !entry.record.is_placeholder() {
+            self.count(Counter::Evictions, 1);
+        }
+    }
+
+    /// Counts the end of an expired entry. The placeholder of a flight never was one.
     pub(super) fn count_expiration(&self, entry: &Entry) {
         if !entry.record.is_placeholder() {
             self.count(Counter::Expirations, 1);

@@ -124,24 +124,32 @@ ENCODERS = _Encoders(
 
 def _find_encoder(kind: type) -> Callable[[Any], str]:
     """Returns the function that encodes the instances of a class. Raises `UnencodableError`."""
-    from django.db.models import Model  # noqa: PLC0415 (slow, and only models need it)
-    from django.utils.functional import LazyObject  # noqa: PLC0415
-
     if issubclass(kind, type):
         return _encode_class
-    if issubclass(kind, LazyObject):
-        return _encode_lazy
     if hasattr(kind, "__cache_key__"):
         name = _name_of(kind)
         return lambda value: f"{name}({encode(value.__cache_key__())})"
+    # A class may define `name` and `value` in another way, for example as labels.
     if issubclass(kind, Flag):
         name = _name_of(kind)
-        return lambda value: f"{name}[{encode(value.value)}]"
+        return lambda value: f"{name}[{encode(value._value_)}]"
     if issubclass(kind, Enum):
         name = _name_of(kind)
-        return lambda value: f"{name}[{value.name!a}]"
+        return lambda value: f"{name}[{value._name_!a}]"
+    return _find_encoder_of_django_class(kind)
+
+
+def _find_encoder_of_django_class(kind: type) -> Callable[[Any], str]:
+    from django.db.models import Model  # noqa: PLC0415 (slow, and only models need it)
+    from django.utils.functional import LazyObject  # noqa: PLC0415
+
+    if issubclass(kind, LazyObject):
+        return _encode_lazy
     if issubclass(kind, Model):
-        return _encode_model
+        return _model_encoder(kind)
+    if kind is getattr(sys.modules.get("django.contrib.auth.models"), "AnonymousUser", None):
+        name = _name_of(kind)
+        return lambda value: f"{name}()"
     raise UnencodableError(f"an object of the class {_shown(kind)}, which has no encoding")
 
 
@@ -152,11 +160,17 @@ def _encode_lazy(value: Any) -> str:
     return encode(value._wrapped)
 
 
-def _encode_model(value: Any) -> str:
-    meta = value._meta
+def _model_encoder(kind: Any) -> Callable[[Any], str]:
+    label = kind._meta.label
+    shown = label if label.isascii() else ascii(label)
+    return lambda value: f"{shown}({encode(_primary_key(value))})"
+
+
+def _primary_key(value: Any) -> object:
     if value._state.adding or value.pk is None:
-        raise UnencodableError(f"an unsaved {meta.label}, which has no primary key in the database yet")
-    return f"{meta.label}({encode(value.pk)})"
+        label = value._meta.label
+        raise UnencodableError(f"an unsaved or deleted {label}, without a primary key in the database")
+    return value.pk
 
 
 def _name_of(kind: type) -> str:

@@ -31,7 +31,7 @@ class _BoundCached(functools.partial):
     @property
     def __signature__(self):
         """The signature of the function without its first parameter, for `inspect.signature`."""
-        return inspect.signature(types.MethodType(self.func, self.args[0]))
+        return inspect.signature(types.MethodType(self.__func__, self.args[0]))
 
     @property
     def key(self):
@@ -103,6 +103,10 @@ class _Cached(functools.partial):
         self.uncached = function
         self._decorated = decorated
         self._binds = not isinstance(decorated, (staticmethod, classmethod))
+        # The documentation and module of a bound method are those of its class: attributes of its own would
+        # have to be set at every access to the method.
+        names = {"__slots__": (), "__doc__": self.__doc__, "__module__": self.__module__}
+        self._bound = type(cls._bound.__name__, (cls._bound,), names)
         self.func._cached_function = self
         return self
 
@@ -117,6 +121,15 @@ class _Cached(functools.partial):
     def __reduce__(self):
         """Pickles the function by its name, as other functions."""
         return self.__qualname__
+
+    def deconstruct(self):
+        """Lets Django write the function into a migration, for example as the default of a field.
+
+        Django writes a call. This one returns the function that its argument names, also if that is no longer
+        decorated. A `functools.partial` would differ from the function in the model, so that each
+        ``makemigrations`` would make another migration.
+        """
+        return "copy.copy", (self.func,), {}
 
     def __repr__(self):
         """Returns a text with the name of the function."""

@@ -17,6 +17,7 @@ from nearcache.django.cached_functions.generated_code import Code, free_prefix
 from nearcache.django.cached_functions.key_template import KeyTemplate
 from nearcache.django.cached_functions.typed_key import typed_key
 from nearcache.django.get_or_set_options import check_options
+from nearcache.django.signatures import signature_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -95,14 +96,14 @@ def cached(
     the results cannot be kept, as is true of generators.
     """
     _check_arguments(timeout, key, cache)
-    check_options(options)
+    given = check_options(options)
 
     def decorate(decorated: Any) -> Any:
         is_descriptor = isinstance(decorated, (staticmethod, classmethod))
         function = decorated.__func__ if is_descriptor else decorated
         _check_function(function)
         is_coroutine = iscoroutinefunction(function)
-        code = _code(function, key, is_coroutine, options)
+        code = _code(function, key, is_coroutine, given)
         kind = CachedCoroutineFunction if is_coroutine else CachedFunction
         return kind(decorated, code.compiled(alias=cache, timeout=timeout, version=version))
 
@@ -141,7 +142,7 @@ def _check_function(function: Any) -> None:
 
 def _code(function: Any, key: str | None, is_coroutine: bool, options: Mapping[str, Any]) -> Code:
     """Returns the code of a function with a template of a key, or with typed keys if that is None."""
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     prefix = free_prefix(signature)
     if key is None:
         expression = typed_key(function, signature, prefix)

@@ -15,6 +15,7 @@ from typing import Any
 
 from nearcache.django.backend import Backend
 from nearcache.django.cached_functions import long_keys, lookup, typed_key
+from nearcache.django.cached_functions.argument_encoding import UnencodableError
 from nearcache.django.cached_functions.function_names import shown_name
 from nearcache.django.proxy import caches
 
@@ -23,14 +24,14 @@ _SOURCE = string.Template("""
 def key($parameters):
     try:
         ${_}key = $KEY
-    except ${_}key_errors:
+    except ${_}key_error:
         raise ${_}explain(${_}function, ${_}locals()) from None
     return ${_}hashed(${_}key) if $is_refused else ${_}key
 
 $define call($parameters):
     try:
         ${_}key = $KEY
-    except ${_}key_errors:
+    except ${_}key_error:
         raise ${_}explain(${_}function, ${_}locals()) from None
     if $is_refused:
         ${_}key = ${_}hashed(${_}key)
@@ -106,7 +107,7 @@ class Code:
         names |= {
             **_NAMES,
             "function": self.function,
-            "key_errors": () if self.is_template else typed_key.ERRORS,
+            "key_error": () if self.is_template else UnencodableError,
             **{f"option_{name}": value for name, value in self.options.items()},
         }
         space: dict[str, Any] = {f"{self.prefix}{name}": value for name, value in names.items()}

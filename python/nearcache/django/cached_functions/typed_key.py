@@ -16,9 +16,6 @@ from nearcache.django.cached_functions.argument_encoding import (
 )
 from nearcache.django.cached_functions.function_names import shown_name, unique_name
 
-# The errors of encoding an argument; the second one if a collection contains itself.
-ERRORS = (UnencodableError, RecursionError)
-
 # The objects that the expression of a key uses.
 NAMES: Mapping[str, Any] = {
     "type": type,
@@ -71,6 +68,4 @@ def _fault(value: object) -> str | None:
         encode(value)
     except UnencodableError as error:
         return f"it is or contains {error}"
-    except RecursionError:
-        return "it contains itself, or is nested too deeply"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
@@ -49,7 +49,7 @@ def cache_page(
         "lock_timeout": lock_timeout,
         "distributed": distributed,
     }
-    given = check_options({name: value for name, value in options.items() if value is not None})
+    given = check_options(options)
 
     def decorate(view: Any) -> Any:
         rules = DecoratorRules(view, timeout, cache, key_prefix, given)
@@ -58,17 +58,15 @@ def cache_page(
             page, elected = rules.find_early(request)
             if page is not None and elected is None:
                 return page
-            response: HttpResponseBase = run(rules, respond(rules, call_with(args, kwargs), request, elected))
-            return response
+            flow = respond(rules, call_with(args, kwargs), request, elected)
+            return cast("HttpResponseBase", run(rules, flow))
 
         async def async_view_wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             page, elected = await rules.afind_early(request)
             if page is not None and elected is None:
                 return page
-            response: HttpResponseBase = await arun(
-                rules, respond(rules, call_with(args, kwargs), request, elected)
-            )
-            return response
+            flow = respond(rules, call_with(args, kwargs), request, elected)
+            return cast("HttpResponseBase", await arun(rules, flow))
 
         def call_with(args: Any, kwargs: Any) -> Callable[[HttpRequest], Any]:
             return lambda request: view(request, *args, **kwargs)

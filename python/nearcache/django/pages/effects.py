@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nearcache.django.pages.page_flight import page_call
-from nearcache.django.single_flight.call import CURRENT, Options, Step
-from nearcache.django.single_flight.effects import Join
+from nearcache.django.single_flight.call import Options, Step
+from nearcache.django.single_flight.effects import Join, within
 
 if TYPE_CHECKING:
     from nearcache import _core
@@ -53,20 +54,14 @@ class Render:
     def __init__(self, view: Callable[[], Any], flight: _core.Flight | None) -> None:
         """Calls it as part of a flight, if there is one."""
         self._view = view
-        self._flight = flight
+        self._part = nullcontext() if flight is None else within(flight)
 
     def act(self, call: Any) -> Any:
         """Calls it in a thread."""
-        token = CURRENT.set(self._flight or CURRENT.get())
-        try:
+        with self._part:
             return self._view()
-        finally:
-            CURRENT.reset(token)
 
     async def aact(self, call: Any) -> Any:
         """Calls it in a task."""
-        token = CURRENT.set(self._flight or CURRENT.get())
-        try:
+        with self._part:
             return await self._view()
-        finally:
-            CURRENT.reset(token)

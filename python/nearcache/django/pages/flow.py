@@ -74,8 +74,6 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
                 return (yield from _refresh(rules, view, request, flight, OldPage(old[0], is_stale=True)))
             return (yield from _lead(rules, view, request, backend, flight))
         if isinstance(subject, HttpResponseBase):
-            if kind == STALE:
-                backend._count("stale_hits")
             return rules.served(request, subject, is_stale=kind == STALE)
         if subject is NOT_STORED:
             break
@@ -106,11 +104,11 @@ def _lead(rules: PageRules, view: View, request: HttpRequest, backend: Backend, 
     """Renders a page, unless another process has, or has found that it is not stored."""
     place = flight.place
 
-    def look_again() -> tuple[Any, bool]:
+    def look_again() -> tuple[HttpResponseBase | None, bool]:
         page = None if place.is_page else rules.find(request)
         return page, page is None and backend.has_key(place.unstored_key)
 
-    rendering = Rendering(rules, view, request, flight)
+    page: HttpResponseBase | None
     try:
         page, is_unstored = yield UseCache(look_again)
     except BaseException:
@@ -118,7 +116,11 @@ def _lead(rules: PageRules, view: View, request: HttpRequest, backend: Backend, 
         raise
     if page is not None or is_unstored:
         flight.finish(stored=not is_unstored)
-    return page if page is not None else (yield from rendering.run())
+    if page is not None:
+        return page
+    # In no variable: CPython 3.10 may keep this frame until it collects garbage, and a response that is
+    # dropped is to end its flight at once.
+    return (yield from Rendering(rules, view, request, flight).run())
 
 
 def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFlight, old: OldPage) -> Flow:
@@ -128,11 +130,10 @@ def _refresh(rules: PageRules, view: View, request: HttpRequest, flight: PageFli
     backend._count("refreshes")
     rendering = Rendering(rules, view, request, flight, old)
     if rules.options.refresh == "background" and can_be_rendered_in_background(rules, old.page):
-        rendering.request = for_background(request)
-        if (yield Background(_in_background(rendering))):
-            backend._count("stale_hits")
+        rendering.request, rendering.has_caller = for_background(request), False
+        if (yield Background(_in_background(rendering), rendering.fail_in_background)):
             return rules.served(request, old.page, is_stale=old.is_stale)
-        rendering.request = request
+        rendering.request, rendering.has_caller = request, True
     return (yield from rendering.run())
 
 

@@ -8,7 +8,7 @@ from django.http.response import HttpResponse, HttpResponseBase
 
 from nearcache.django.local import LocalCache
 from nearcache.django.shared import SharedCache
-from nearcache.django.single_flight.call import CURRENT, Call, Options
+from nearcache.django.single_flight.call import Call, Options
 from nearcache.django.single_flight.effects import Complete, Finish, within
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PageStore(NamedTuple):
 
     def store(self, key: str, page: HttpResponseBase, timeout: float) -> bool:
         """Stores a page that was not rendered in a flight for its key; returns whether it is stored."""
-        _, flight, _ = self.cache._overtake(key, None, CURRENT.get())
+        _, flight, _ = self.cache._overtake(key, None)
         try:
             return self.complete(flight, key, page, timeout)
         except BaseException:
@@ -139,7 +139,7 @@ class PageFlight:
             # In a TieredCache, a stale page is beside the key.
             self._cache.delete(self.place.key)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Lets the waiters raise an exception. Those for a URL render instead: their pages may be others."""
         if not self.place.is_page:
             self.refuse(ERROR_SECONDS)

@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 from nearcache.django.pages.effects import Render, UseCache
 from nearcache.django.pages.page_flight import ERROR_SECONDS, UNSTORED_SECONDS, PageFlight
 from nearcache.django.pages.rules import PageRules
+from nearcache.django.single_flight.run import raised_by
 
 _LOG = logging.getLogger("nearcache")
 
@@ -54,6 +55,8 @@ class Rendering:
         self._rules = rules
         self._view = view
         self.request = request
+        # Not in the background.
+        self.has_caller = True
         self._flight = flight
         self._old = old
         self._begin = 0.0
@@ -113,13 +116,18 @@ class Rendering:
             self._log("nearcache: refreshing the page %s failed", error)
             return self._hand_out_old_page()
         if self._flight is not None:
-            self._flight.fail(error)
+            self._flight.fail(raised_by(error))
         raise error
 
     def abandon(self) -> None:
         """Lets a waiter lead, because this caller has been cancelled."""
         if self._flight is not None:
             self._flight.abandon()
+
+    def fail_in_background(self, error: BaseException) -> None:
+        """Logs that the page could not be rendered again, and lets another caller lead."""
+        self.abandon()
+        self._log("nearcache: refreshing the page %s failed", error)
 
     def give_up(self) -> None:
         """Deletes the old page: its view now gives a `TemplateResponse`, which only a request can render."""
@@ -155,6 +163,8 @@ class Rendering:
     def _hand_out_old_page(self) -> HttpResponseBase:
         assert self._old is not None
         self._finish(stored=False)
+        if not self.has_caller:
+            return self._old.page
         return self._rules.served(self.request, self._old.page, is_stale=self._old.is_stale)
 
     def _refuse(self, status: int) -> None:
@@ -170,11 +180,11 @@ class Rendering:
             seconds = ERROR_SECONDS if status >= HTTPStatus.BAD_REQUEST else UNSTORED_SECONDS
             self._flight.refuse(seconds, delete=self._old is not None)
 
-    def _log(self, message: str, error: Exception | None) -> None:
+    def _log(self, message: str, error: BaseException | None) -> None:
         if self._rules.backend is not None:
             self._rules.backend._count("failed_refreshes")
         # Without the query string, which may have a token.
-        _LOG.error(message, self.request.path, exc_info=error)
+        _LOG.error(message, self.request.path, exc_info=error and raised_by(error))
 
     def _finish(self, *, stored: bool) -> None:
         if self._flight is not None:

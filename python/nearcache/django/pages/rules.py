@@ -89,9 +89,14 @@ class PageRules:
     def served(
         self, request: HttpRequest, page: HttpResponseBase, *, is_stale: bool = False
     ) -> HttpResponseBase:
-        """Returns a page as Django does. Browsers and proxies do not keep it if it is stale."""
+        """Returns a page as Django does, for a caller that gets it.
+
+        If it is stale, it is counted, and browsers and proxies do not keep it.
+        """
         self._with(OnePage(page)).process_request(request)
         if is_stale:
+            if self.backend is not None:
+                self.backend._count("stale_hits")
             expire(page)
         return page
 

@@ -70,8 +70,8 @@ class Flights(AliasBase):
         self._flights._finish(flight, value)
         return HIT, value, None
 
-    def _overtake(self, key: Any, version: Any, within: _core.Flight | None) -> Step:
-        step: Step = self._flights._overtake(near_key(self._remote, key, version), None, within)
+    def _overtake(self, key: Any, version: Any) -> Step:
+        step: Step = self._flights._overtake(near_key(self._remote, key, version), None)
         return step
 
     def _outcome(self, wait: _core.FlightWait) -> Step | None:

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from nearcache.django.remote_alias.near import near_key
+from nearcache.django.signatures import signature_of
 
 if TYPE_CHECKING:
     from nearcache.django.remote_alias.base import AliasBase
@@ -110,7 +111,7 @@ def read(method: _Method, otherwise: Callable[[], Any]) -> _Method:
 
 def write(method: _Method, otherwise: Callable[[], Any]) -> _Method:
     """Returns a method that deletes the near copy of the key that it is called with."""
-    version_at = list(inspect.signature(method).parameters).index("version") - 1  # without self
+    version_at = list(signature_of(method).parameters).index("version") - 1  # without self
 
     def context(cache: AliasBase, args: tuple[Any, ...], options: dict[str, Any]) -> Write:
         key = args[0] if args else options.get("key")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,26 @@ if TYPE_CHECKING:
 # The flight that the running code computes for. A key that it needs is checked for circles of waits.
 CURRENT: ContextVar[_core.Flight | None] = ContextVar("nearcache_flight", default=None)
 
+
+def begin(flight: _core.Flight) -> Token[_core.Flight | None]:
+    """Begins a part of a flight's computation; returns the token that ends it, for ``CURRENT.reset``.
+
+    If this is itself part of a computation, that one needs the flight.
+    """
+    outer = CURRENT.get()
+    if outer is not None and outer is not flight:
+        flight.needed_by(outer)
+    return CURRENT.set(flight)
+
+
 # What a step says, in its first item. `nearcache._core` has the same numbers.
 HIT, STALE, LEAD, WAIT, AGAIN = range(5)
 
-# The kind, the value, flight or wait, and a tuple with the old value, if a leader has one.
-Step = tuple[int, Any, "tuple[Any] | None"]
+# An old value, and whether it has expired: it has not if it is computed early.
+Old = tuple[Any, bool]
+
+# The kind, the value, flight or wait, and the old value, if a leader has one.
+Step = tuple[int, Any, "Old | None"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +57,8 @@ class Options:
 
         Raises `TypeError` or `ValueError`.
         """
-        if not given:
-            return self
-        given = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(self, **check_options(given)) if given else self
+        checked = check_options(given) if given else None
+        return dataclasses.replace(self, **checked) if checked else self
 
 
 @dataclass(slots=True, eq=False)

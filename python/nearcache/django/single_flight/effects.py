@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nearcache import _core
 from nearcache.django.greenlets import green_wait
 from nearcache.django.single_flight import background
-from nearcache.django.single_flight.call import CURRENT, Call, Step
+from nearcache.django.single_flight.call import CURRENT, Call, Step, begin
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -39,6 +39,8 @@ _SIGNALS = 0.2
 # Seconds between two looks of a greenlet, and of a waiter whose leader is in another process: from the first
 # on, twice as long each time.
 _FIRST_LOOK, _LAST_LOOK = 0.0005, 0.01
+# Seconds after which a task looks that is woken by another waiter: its event loop may be blocked.
+_CHECK = 1.0
 
 
 class Join:
@@ -92,6 +94,8 @@ class Wait:
                 if self.wait.looks:
                     # The leader is in another process: nobody wakes this one.
                     left, pause = min(left, pause), min(2 * pause, _LAST_LOOK)
+                else:
+                    left = min(left, _CHECK)
                 timer = loop.call_later(left, _wake, future)
                 try:
                     await future
@@ -140,11 +144,16 @@ class within:  # noqa: N801 (used as a function; faster than a contextlib.contex
 
     def __enter__(self) -> None:
         """Begins the block."""
-        self.token = CURRENT.set(self.flight)
+        self.token = begin(self.flight)
 
     def __exit__(self, *raised: object) -> None:
         """Ends the block."""
-        CURRENT.reset(self.token)
+        try:  # noqa: SIM105 (faster than contextlib.suppress)
+            CURRENT.reset(self.token)
+        except ValueError:
+            # The coroutine around the block is closed in another context, where the variable was not set: for
+            # example by the garbage collector, after its event loop has ended.
+            pass
 
 
 @dataclass(slots=True, eq=False)
@@ -196,7 +205,7 @@ class Compute:
     def act(self, call: Call) -> Any:
         """See `Effect`."""
         # As `within`, in less time.
-        token = CURRENT.set(self.flight)
+        token = begin(self.flight)
         try:
             return call.default()
         finally:
@@ -207,6 +216,24 @@ class Compute:
         with within(self.flight):
             value = call.default()
             return await value if inspect.isawaitable(value) else value
+
+
+@dataclass(slots=True, eq=False)
+class StoreIf:
+    """Calls ``store_if``; the result is whether to store the value."""
+
+    flight: _core.Flight
+    store_if: Callable[[Any], bool]
+    value: Any
+
+    def act(self, call: Any) -> bool:
+        """See `Effect`."""
+        with within(self.flight):
+            return bool(self.store_if(self.value))
+
+    async def aact(self, call: Any) -> bool:
+        """See `Effect`."""
+        return self.act(call)
 
 
 @dataclass(slots=True, eq=False)
@@ -221,7 +248,7 @@ class Complete:
         """See `Effect`."""
         options = call.options
         # Pickling the value may use the cache.
-        token = CURRENT.set(self.flight)
+        token = begin(self.flight)
         try:
             is_stored: bool = call.cache._complete(
                 self.flight, self.value, call.timeout, options.jitter, options.stale, self.cost, options.early
@@ -303,11 +330,12 @@ class Background:
     """Runs a flow that nobody waits for; the result is whether it will be run."""
 
     flow: Generator[Any, Any, Any]
+    on_failure: background.OnFailure
 
     def act(self, call: Any) -> bool:
         """See `Effect`."""
-        return background.start_thread(call, self.flow)
+        return background.start_thread(call, self.flow, self.on_failure)
 
     async def aact(self, call: Any) -> bool:
         """See `Effect`."""
-        return background.start_task(call, self.flow)
+        return background.start_task(call, self.flow, self.on_failure)

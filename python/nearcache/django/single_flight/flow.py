@@ -7,13 +7,14 @@ differ only in how `effects` carries out an effect.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Generator
 from typing import Any
 
 from nearcache import _core
-from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Step
+from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Old, Step
 from nearcache.django.single_flight.effects import (
     Background,
     Complete,
@@ -25,10 +26,10 @@ from nearcache.django.single_flight.effects import (
     Pause,
     Read,
     Store,
+    StoreIf,
     Wait,
-    within,
 )
-from nearcache.django.single_flight.run import Stopped
+from nearcache.django.single_flight.run import raised_by
 
 _LOG = logging.getLogger("nearcache")
 
@@ -57,10 +58,10 @@ def get_or_compute(call: Call, step: Step) -> Flow:
             return subject
 
 
-def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: float) -> Flow:
+def lock(call: Call, flight: _core.Flight, old: Old | None, deadline: float) -> Flow:
     """Waits until this machine computes, or another one has computed; returns a step.
 
-    If another machine computes, an old value is used at once.
+    If another machine computes, an old value is used at once, expired or not.
     """
     pause = _FIRST_PAUSE
     try:
@@ -72,7 +73,8 @@ def lock(call: Call, flight: _core.Flight, old: tuple[Any] | None, deadline: flo
                 return HIT, value, None
             if old is not None:
                 flight.abandon()
-                return STALE, old[0], None
+                value, has_expired = old
+                return STALE if has_expired else HIT, value, None
             yield Pause(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(2 * pause, _LAST_PAUSE)
     except BaseException:
@@ -91,21 +93,29 @@ def recompute(call: Call, flight: _core.Flight) -> Flow:
     return (yield from compute(call, flight, None, replaces=True))
 
 
-def refresh(call: Call, flight: _core.Flight, old: tuple[Any]) -> Flow:
+def refresh(call: Call, flight: _core.Flight, old: Old) -> Flow:
     """Computes the next value of a key that has an old one, or has it computed in the background."""
     call.cache._count("refreshes")
-    computing = compute(call, flight, old)
-    if call.options.refresh == "background" and (yield Background(computing)):
-        call.cache._count("stale_hits")
-        return old[0]
-    return (yield from computing)
+    if call.options.refresh == "background":
+        computing = compute(call, flight, old, has_caller=False)
+        on_failure = functools.partial(keep_old, call, call.key)
+        if (yield Background(computing, on_failure)):
+            return hand_out(call, old)
+    return (yield from compute(call, flight, old))
 
 
-def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: bool = False) -> Flow:
+def compute(
+    call: Call,
+    flight: _core.Flight,
+    old: Old | None,
+    *,
+    replaces: bool = False,
+    has_caller: bool = True,
+) -> Flow:
     """Computes the value of a key, stores it, and hands it to the waiters.
 
     If that fails, they get the exception, unless there is an old value. If this caller is cancelled, one of
-    them takes over.
+    them takes over. In the background, there is no caller that gets the result.
     """
     try:
         start = time.perf_counter()
@@ -114,11 +124,11 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
         return (yield from store(call, flight, value, cost, replaces or old is not None))
     except Exception as error:
         if old is None:
-            flight.fail(error.stop if isinstance(error, Stopped) else error)
+            flight.fail(raised_by(error))
             raise
         flight.abandon()
         keep_old(call, call.key, error)
-        return old[0]
+        return hand_out(call, old) if has_caller else None
     except BaseException:
         flight.abandon()
         raise
@@ -127,12 +137,7 @@ def compute(call: Call, flight: _core.Flight, old: tuple[Any] | None, replaces: 
 def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: bool) -> Flow:
     """Stores a value and hands it to the waiters; returns the value that the callers get."""
     store_if = call.options.store_if
-    if store_if is None:
-        is_kept = True
-    else:
-        with within(flight):
-            is_kept = store_if(value)
-    if not is_kept:
+    if store_if is not None and not (yield StoreIf(flight, store_if, value)):
         yield Finish(flight, value)
     elif call.by_methods:
         value = yield Store(flight, value, replaces)
@@ -143,11 +148,19 @@ def store(call: Call, flight: _core.Flight, value: Any, cost: float, replaces: b
     return value
 
 
-def keep_old(call: Any, key: Any, error: Exception) -> None:
+def hand_out(call: Any, old: Old) -> Any:
+    """Returns an old value to a caller that does not get the new one."""
+    value, has_expired = old
+    if has_expired:
+        call.cache._count("stale_hits")
+    return value
+
+
+def keep_old(call: Any, key: Any, error: BaseException) -> None:
     """Logs that a value could not be computed again, so that the old one is used."""
     call.cache._count("failed_refreshes")
     _LOG.error(
         "nearcache: the value of the key %r could not be computed again; its old value was returned",
         key,
-        exc_info=error,
+        exc_info=raised_by(error),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nearcache import _core
-from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Options, Step
+from nearcache.django.single_flight.call import AGAIN, HIT, LEAD, STALE, WAIT, Call, Old, Options, Step
 from nearcache.django.single_flight.effects import (
     Background,
     Compute,
@@ -18,14 +18,14 @@ from nearcache.django.single_flight.effects import (
     Lock,
     Wait,
 )
-from nearcache.django.single_flight.flow import Flow, keep_old, lock, store
-from nearcache.django.single_flight.run import arun, run
+from nearcache.django.single_flight.flow import Flow, hand_out, keep_old, lock, store
+from nearcache.django.single_flight.run import arun, raised_by, run
 
 if TYPE_CHECKING:
     from nearcache.django.backend import Backend
 
 # A key's flight, and the old value of the key, if there is one.
-_Flights = dict[Any, tuple[_core.Flight, "tuple[Any] | None"]]
+_Flights = dict[Any, tuple[_core.Flight, "Old | None"]]
 
 
 @dataclass(slots=True, eq=False)
@@ -176,23 +176,32 @@ def _lead_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow
     stale_flights: _Flights = dict(stale)
     for _ in stale:
         call.cache._count("refreshes")
+
+    def on_failure(error: BaseException) -> None:
+        for key in stale:
+            keep_old(call, key, error)
+
     if (
         stale
         and call.options.refresh == "background"
-        and (yield Background(_compute_many(call, stale_flights, {})))
+        and (yield Background(_compute_many(call, stale_flights, {}, has_caller=False), on_failure))
     ):
         for key, (_, old) in stale.items():
             del flights[key]
-            found[key] = old[0]
-            call.cache._count("stale_hits")
+            found[key] = hand_out(call, old)
     if flights:
         led = dict(flights)
         flights.clear()
         yield from _compute_many(call, led, found)
 
 
-def _compute_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow:
-    """Computes the values of several keys, stores them, and hands them to the waiters."""
+def _compute_many(
+    call: ManyCall, flights: _Flights, found: dict[Any, Any], *, has_caller: bool = True
+) -> Flow:
+    """Computes the values of several keys, stores them, and hands them to the waiters.
+
+    In the background, there is no caller that gets what is found.
+    """
     first, *others = (flight for flight, _ in flights.values())
     for flight in others:
         flight.compute_with(first)
@@ -207,7 +216,7 @@ def _compute_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> F
             else:
                 flight.abandon()
     except Exception as error:
-        if _end_all(call, flights, found, error):
+        if _end_all(call, flights, found, error, has_caller):
             raise
     except BaseException:
         for flight, _ in flights.values():
@@ -215,20 +224,22 @@ def _compute_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> F
         raise
 
 
-def _end_all(call: ManyCall, flights: _Flights, found: dict[Any, Any], error: Exception) -> bool:
+def _end_all(
+    call: ManyCall, flights: _Flights, found: dict[Any, Any], error: Exception, has_caller: bool
+) -> bool:
     """Ends all flights because of an exception; returns whether it is to be raised.
 
     It is not if all keys have old values, which are returned then.
     """
-    is_raised = False
+    is_raised = any(old is None and key not in found for key, (_, old) in flights.items())
     for key, (flight, old) in flights.items():
         if old is None:
-            flight.fail(error)
-            is_raised |= key not in found
+            flight.fail(raised_by(error))
         elif key not in found:
             flight.abandon()
             keep_old(call, key, error)
-            found[key] = old[0]
+            if has_caller and not is_raised:
+                found[key] = hand_out(call, old)
     return is_raised
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from nearcache import _core
+from nearcache.django.get_or_set_options import check_early
 from nearcache.django.single_flight.call import CURRENT, LEAD, Call, Options, Step
 from nearcache.django.single_flight.flow import get_or_compute, recompute
 from nearcache.django.single_flight.many import ManyCall, get_or_compute_many
@@ -41,7 +42,7 @@ class SingleFlight(_core.Backend, BaseCache):
         """Reads the options of single flight from the settings of a cache. Raises `ImproperlyConfigured`."""
         options = params.get("OPTIONS", {})
         self._get_or_set_options = read_get_or_set(options)
-        self._early = float(self._get_or_set_options.early)
+        self._early = self._get_or_set_options.early
         self._jitter = read_jitter(options)
 
     def _get_or_set(  # noqa: PLR0917 (called by the extension module)
@@ -61,15 +62,30 @@ class SingleFlight(_core.Backend, BaseCache):
             # As Django does: if another caller added the key first, its value is returned.
             self.add(key, default, timeout=timeout, version=version)
             return self.get(key, default, version=version)
-        call = self._call(key, default, timeout, version, given)
+        call = self._call(key, default, timeout, version, given, step)
         if step is None:
             step = self._join(key, version, call.options.stale, CURRENT.get())
         return run(call, get_or_compute(call, step))
 
-    def _call(
-        self, key: Any, default: Any, timeout: Any, version: Any, given: Mapping[str, Any] | None
+    def _call(  # noqa: PLR0917 (those of get_or_set)
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any,
+        version: Any,
+        given: Mapping[str, Any] | None,
+        step: Step | None = None,
     ) -> Call:
-        options, by_methods = self._options(given)
+        """Returns the arguments of a call. If an option is invalid, the step's flight ends, if it has one.
+
+        Otherwise the flight would go on for as long as the traceback of the error exists.
+        """
+        try:
+            options, by_methods = self._options(given)
+        except BaseException:
+            if step is not None:
+                step[1].abandon()
+            raise
         return Call(cast("Backend", self), key, default, timeout, version, options, by_methods)
 
     def _options(self, given: Mapping[str, Any] | None) -> tuple[Options, bool]:
@@ -149,7 +165,7 @@ class SingleFlight(_core.Backend, BaseCache):
     ) -> Any:
         """Computes and stores a value even if the key has one; returns it. Overtakes a flight in progress."""
         call = self._call(key, default, timeout, version, given)
-        _, flight, _ = self._overtake(key, version, CURRENT.get())
+        _, flight, _ = self._overtake(key, version)
         return run(call, recompute(call, flight))
 
 
@@ -173,7 +189,7 @@ class AsyncSingleFlight(SingleFlight):
     ) -> Any:
         """Asynchronous ``get_or_set``. Awaits ``default`` if it is, or returns, an awaitable."""
         step = None
-        beta = self._early if early is None else early
+        beta = self._early if early is None else check_early("early", early)
         if beta and not self._overrides_storing():
             step = await self._aget_early(key, version, beta)
             if step is not None and step[0] != LEAD:
@@ -192,9 +208,9 @@ class AsyncSingleFlight(SingleFlight):
             "distributed": distributed,
         }
         if inspect.isawaitable(default):
-            call = self._call(key, lambda: default, timeout, version, given)
+            call = self._call(key, lambda: default, timeout, version, given, step)
         elif callable(default):
-            call = self._call(key, default, timeout, version, given)
+            call = self._call(key, default, timeout, version, given, step)
         else:
             if step is not None and step[2] is not None:
                 step[1].abandon()
@@ -245,7 +261,7 @@ class AsyncSingleFlight(SingleFlight):
     ) -> Any:
         """Asynchronous `_refresh`."""
         call = self._call(key, default, timeout, version, given)
-        _, flight, _ = await self._aovertake(key, version, CURRENT.get())
+        _, flight, _ = await self._aovertake(key, version)
         return await arun(call, recompute(call, flight))
 
     # These may wait for a server in a TieredCache.
@@ -256,8 +272,8 @@ class AsyncSingleFlight(SingleFlight):
     async def _ajoin(self, key: Any, version: Any, stale: float, within: _core.Flight | None) -> Step:
         return self._join(key, version, stale, within)
 
-    async def _aovertake(self, key: Any, version: Any, within: _core.Flight | None) -> Step:
-        return self._overtake(key, version, within)
+    async def _aovertake(self, key: Any, version: Any) -> Step:
+        return self._overtake(key, version)
 
     async def _acomplete(  # noqa: PLR0917 (the arguments of _complete)
         self,

@@ -17,6 +17,11 @@ class Stopped(Exception):  # noqa: N818 (not an error)
         self.stop = stop
 
 
+def raised_by(error: BaseException) -> BaseException:
+    """Returns what a computation raised, from what a flow caught."""
+    return error.stop if isinstance(error, Stopped) else error
+
+
 def run(call: Any, flow: Flow) -> Any:
     """Runs a flow in this thread; returns its value."""
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from nearcache.django.get_or_set_options import check_options
+from nearcache.django.get_or_set_options import check_fraction
 from nearcache.django.option_values import invalid
 from nearcache.django.single_flight.call import Options
 
@@ -31,7 +31,6 @@ def read_jitter(options: Mapping[str, Any]) -> float:
     """Reads the fraction by which timeouts are shortened. Raises `ImproperlyConfigured`."""
     jitter = options.get("JITTER", 0.0)
     try:
-        check_options({"jitter": jitter})
+        return check_fraction("jitter", jitter)
     except (TypeError, ValueError) as error:
         raise invalid("JITTER", jitter, "a fraction, at least 0 and less than 1") from error
-    return float(jitter)

@@ -101,15 +101,21 @@ impl Lead {
 
     /// Hands a value to the waiters, if there are any, without storing it.
     pub(crate) fn finish(self, value: Any<'_, '_>, pickle_protocol: Option<i32>) -> PyResult<()> {
-        if self.process.has_waiters() {
-            let encoded = Encoded::new(value, pickle_protocol)?;
-            self.release_machine().finish(encoded.stored);
-        }
+        let Err(process) = self.process.end_unless_awaited() else {
+            return Ok(());
+        };
+        let awaited = Self { process, ..self };
+        let encoded = Encoded::new(value, pickle_protocol)?;
+        awaited.release_machine().finish(encoded.stored);
         Ok(())
     }
 
     fn compute_with(&mut self, flight: FlightId) {
         self.process.compute_with(flight);
+    }
+
+    fn needed_by(&mut self, flight: FlightId) {
+        self.process.needed_by(flight);
     }
 
     fn fail(self, raised: Py<PyBaseException>) {
@@ -132,6 +138,7 @@ pub(crate) struct Flight {
     lead: Mutex<Option<Lead>>,
     /// The stored key.
     pub(crate) key: Box<[u8]>,
+    /// The leader's id at the start.
     id: FlightId,
 }
 
@@ -145,9 +152,11 @@ impl Flight {
         }
     }
 
-    /// Returns the id, for callers that run as part of the computation.
-    pub(crate) const fn id(&self) -> FlightId {
-        self.id
+    /// Returns the id, for callers that run as part of the computation. The leader gets another one if there is no room for an edge.
+    pub(crate) fn id(&self) -> FlightId {
+        let lead = self.lead.try_lock().ok();
+        lead.and_then(|lead| lead.as_ref().map(Lead::id))
+            .unwrap_or(self.id)
     }
 
     /// Takes the leader. Fails with `RuntimeError` if the flight is over.
@@ -185,7 +194,16 @@ impl Flight {
         if let Ok(mut lead) = self.lead.try_lock()
             && let Some(lead) = lead.as_mut()
         {
-            lead.compute_with(other.get().id);
+            lead.compute_with(other.get().id());
+        }
+    }
+
+    /// Notes that the computation of another flight needs this one, so that circles of waits through both are found.
+    fn needed_by(&self, other: &Bound<'_, Self>) {
+        if let Ok(mut lead) = self.lead.try_lock()
+            && let Some(lead) = lead.as_mut()
+        {
+            lead.needed_by(other.get().id());
         }
     }
 

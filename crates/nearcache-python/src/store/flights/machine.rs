@@ -1,8 +1,8 @@
 //! The flights of all processes of a machine, which are in a file, and those of this process that belong to them.
 //!
 //! The file says who computes the value of a key. Within a process, a flight of the file has a flight of the process with
-//! its name, so that threads and tasks are woken when it ends, and only one of them looks at the file if its leader is in
-//! another process.
+//! its name, so that threads and tasks are woken when it ends. If its leader is in another process, one of them, the watcher,
+//! looks at the file often, and wakes the others. These look seldom: the watcher may be a task of a blocked event loop.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::process_leader::ProcessLeader;
 use crate::clock::Now;
 use crate::memory::vec;
 
-/// Between two looks at the file: from the first on, twice as long each time.
+/// Between two looks of a thread that is the watcher: from the first on, twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -73,6 +73,7 @@ pub(crate) struct HeldFlight {
     key: Box<[u8]>,
     pub(crate) flight: FlightId,
     now: Now,
+    is_led_elsewhere: bool,
 }
 
 impl HeldFlight {
@@ -81,13 +82,21 @@ impl HeldFlight {
         key: Box<[u8]>,
         flight: FlightId,
         now: Now,
+        is_led_elsewhere: bool,
     ) -> Self {
         Self {
             file,
             key,
             flight,
             now,
+            is_led_elsewhere,
         }
+    }
+
+    /// Returns whether the flight was led by another process, and is over. A leader of this process wakes its waiters itself,
+    /// and has a value for them also if the file has forgotten its flight.
+    pub(super) fn has_ended_elsewhere(&self) -> bool {
+        self.is_led_elsewhere && self.is_over()
     }
 
     fn is_over(&self) -> bool {
@@ -95,7 +104,7 @@ impl HeldFlight {
     }
 }
 
-/// The one waiter of a process that looks at the file. The others wait for it.
+/// The one waiter of a process that looks at the file often. It wakes the others.
 pub(crate) struct Watcher {
     /// Ends when the flight is over.
     process: Option<ProcessLeader>,

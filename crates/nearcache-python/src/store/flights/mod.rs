@@ -32,11 +32,7 @@ pub(crate) use machine::{FlightFile, HeldFlight, MachineLead, name_of};
 pub(crate) use nearcache::shared::FlightId as MachineFlightId;
 #[cfg(unix)]
 pub(crate) use process::ProcessFlights;
-pub(crate) use wait::{FlightWait, Joined, Outcome, OwnLead, TaskWaker, Wait};
-
-/// There are no files of flights on this platform.
-#[cfg(not(shared))]
-pub(crate) type MachineFlightId = std::convert::Infallible;
+pub(crate) use wait::{FlightWait, Joined, Outcome, Stopped, TaskWaker, Wait};
 
 /// What a read finds that may ask for the value to be computed before it expires.
 pub(crate) enum EarlyRead {
@@ -63,7 +59,7 @@ pub(crate) struct Computed<'a, 'py> {
 
 impl Computed<'_, '_> {
     pub(crate) fn timing(&self) -> Timing {
-        let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         Timing::new(duration(self.cost), duration(self.stale))
     }
 }

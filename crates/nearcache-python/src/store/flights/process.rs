@@ -1,6 +1,6 @@
 //! The flights of one process, for a store that keeps its entries elsewhere.
 
-use nearcache::local::{Frozen, Joined as EngineJoined, RawCache};
+use nearcache::local::{Frozen, Joined as EngineJoined, Keys, RawCache};
 use nearcache::{Eviction, OutOfMemory, Timestamp};
 
 use super::counts::FlightCounts;
@@ -50,6 +50,11 @@ impl ProcessFlights {
     /// Does so with all flights.
     pub(crate) fn end_all(&self) {
         self.table.clear();
+    }
+
+    /// Iterates over the names of all flights.
+    pub(crate) fn names(&self) -> Keys<'_, Stored> {
+        self.table.all_keys()
     }
 
     /// Acquires the locks, for a fork.

@@ -49,10 +49,10 @@ pub(crate) enum Outcome {
     Raised(PyErr),
 }
 
-/// What a waiter that computes for itself has to do.
-pub(crate) enum OwnLead {
-    Ready(Lead),
-    /// To claim the flight of the file.
+/// What a waiter finds, or does next, that stops waiting.
+pub(crate) enum Stopped {
+    Found(Outcome),
+    /// It claims the flight of the file.
     #[cfg(shared)]
     Claim(HeldFlight),
 }
@@ -73,7 +73,7 @@ impl Wait {
         }
     }
 
-    /// Returns whether the waiter has to look from time to time, because nobody wakes it.
+    /// Returns whether the waiter has to look often, because nobody wakes it.
     const fn looks(&self) -> bool {
         match self {
             Self::Process(_) => false,
@@ -85,11 +85,14 @@ impl Wait {
     }
 
     /// Blocks the thread with the GIL released, for at most `timeout`; returns whether the leader has finished.
-    fn sleep(&self, py: Python<'_>, timeout: Duration) -> bool {
+    fn sleep(&mut self, py: Python<'_>, timeout: Duration) -> bool {
         match self {
             Self::Process(waiter) => py.detach(|| waiter.sleep(Some(timeout))),
             #[cfg(shared)]
-            Self::Machine(waiter, _) => py.detach(|| waiter.sleep(Some(timeout))),
+            // The watcher may be a task of an event loop that is blocked.
+            Self::Machine(waiter, held) => {
+                py.detach(|| waiter.sleep(Some(timeout)) || held.has_ended_elsewhere())
+            }
             #[cfg(shared)]
             Self::Watcher(watcher) => watcher.sleep(py, timeout),
         }
@@ -101,10 +104,13 @@ impl Wait {
         let waited = match self {
             Self::Process(waiter) => waiter.poll(context),
             #[cfg(shared)]
-            Self::Machine(waiter, _) => match waiter.poll(context) {
+            Self::Machine(waiter, held) => match waiter.poll(context) {
                 // The others of this process ask again, too: the file says who leads.
                 Poll::Ready(Waited::Leader(leader)) => {
                     leader.fail(Retry::failure());
+                    return Ok(Some(Outcome::Joined(Joined::Again)));
+                }
+                Poll::Pending if held.has_ended_elsewhere() => {
                     return Ok(Some(Outcome::Joined(Joined::Again)));
                 }
                 other => other,
@@ -116,32 +122,46 @@ impl Wait {
         };
         Ok(match waited {
             Poll::Pending => None,
-            Poll::Ready(Waited::Value(stored)) => Some(Outcome::Joined(Joined::Hit(stored.decode(py)?))),
-            Poll::Ready(Waited::Leader(leader)) => {
-                Some(Outcome::Joined(Joined::Leader(Lead::new(leader), None)))
-            }
-            Poll::Ready(Waited::Failed(failure)) => Some(match failure.downcast::<Raised>() {
-                Ok(raised) => Outcome::Raised(PyErr::from_value(raised.0.bind(py).clone().into_any())),
-                Err(_) => Outcome::Joined(Joined::Again),
-            }),
+            Poll::Ready(waited) => Some(outcome(py, waited)?),
         })
     }
 
-    /// Ends the wait, and lets the caller compute. `overtakes` lets its value be the one that is stored.
-    fn lead(self, overtakes: bool) -> OwnLead {
-        match self {
-            Self::Process(waiter) => OwnLead::Ready(Lead::new(waiter.lead(overtakes))),
-            #[cfg(shared)]
-            Self::Machine(_, held) if overtakes => OwnLead::Claim(held),
-            #[cfg(shared)]
-            Self::Machine(waiter, _) => OwnLead::Ready(Lead::new(waiter.lead(false))),
-            #[cfg(shared)]
-            Self::Watcher(watcher) => match watcher.into_parts() {
-                (Some(process), _) if !overtakes => OwnLead::Ready(Lead::new(process)),
-                (_, held) => OwnLead::Claim(held),
-            },
+    /// Ends the wait: returns the outcome, or lets the caller compute if there is none yet. `overtakes` lets its value be the
+    /// one that is stored.
+    fn stop(mut self, py: Python<'_>, overtakes: bool) -> PyResult<Stopped> {
+        if let Some(outcome) = self.poll(py, Waker::noop())? {
+            return Ok(Stopped::Found(outcome));
         }
+        let waiter = match self {
+            Self::Process(waiter) => waiter,
+            #[cfg(shared)]
+            Self::Machine(_, held) if overtakes => return Ok(Stopped::Claim(held)),
+            #[cfg(shared)]
+            Self::Machine(waiter, _) => waiter,
+            #[cfg(shared)]
+            Self::Watcher(watcher) => {
+                return Ok(match watcher.into_parts() {
+                    (Some(process), _) if !overtakes => {
+                        Stopped::Found(Outcome::Joined(Joined::Leader(Lead::new(process), None)))
+                    }
+                    (_, held) => Stopped::Claim(held),
+                });
+            }
+        };
+        Ok(Stopped::Found(outcome(py, waiter.lead(overtakes))?))
     }
+}
+
+/// Returns what a waiter of a flight of this process has waited for.
+fn outcome(py: Python<'_>, waited: Waited<'static, Stored>) -> PyResult<Outcome> {
+    Ok(match waited {
+        Waited::Value(stored) => Outcome::Joined(Joined::Hit(stored.decode(py)?)),
+        Waited::Leader(leader) => Outcome::Joined(Joined::Leader(Lead::new(leader), None)),
+        Waited::Failed(failure) => match failure.downcast::<Raised>() {
+            Ok(raised) => Outcome::Raised(PyErr::from_value(raised.0.bind(py).clone().into_any())),
+            Err(_) => Outcome::Joined(Joined::Again),
+        },
+    })
 }
 
 /// The part of a caller of ``get_or_set`` that waits for another one's value. Dropping it ends the wait.
@@ -177,7 +197,7 @@ impl FlightWait {
 
     /// Blocks the thread for at most `timeout`; returns whether the leader has finished.
     pub(crate) fn sleep_for(&self, py: Python<'_>, timeout: Duration) -> PyResult<bool> {
-        let wait = self.take(py)?;
+        let mut wait = self.take(py)?;
         let is_over = wait.sleep(py, timeout);
         self.put_back(wait);
         Ok(is_over)
@@ -193,8 +213,9 @@ impl FlightWait {
         outcome
     }
 
-    pub(crate) fn take_lead(&self, py: Python<'_>, overtakes: bool) -> PyResult<OwnLead> {
-        Ok(self.take(py)?.lead(overtakes))
+    /// Ends the wait. `overtakes` lets the value of a caller that computes be the one that is stored.
+    pub(crate) fn stop(&self, py: Python<'_>, overtakes: bool) -> PyResult<Stopped> {
+        self.take(py)?.stop(py, overtakes)
     }
 }
 
@@ -205,7 +226,7 @@ impl FlightWait {
         self.sleep_for(py, Duration::try_from_secs_f64(seconds).unwrap_or_default())
     }
 
-    /// Whether the waiter has to look from time to time, because nobody wakes it.
+    /// Whether the waiter has to look often, because nobody wakes it.
     #[getter]
     fn looks(&self) -> bool {
         self.wait

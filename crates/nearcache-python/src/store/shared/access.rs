@@ -62,18 +62,18 @@ pub(super) fn with_clock<T>(
 }
 
 impl SharedStore {
-    pub(crate) fn open(
-        path: &Path,
-        size: FileSize,
+    pub(crate) const fn new(
+        file: SharedFile,
+        objects: ObjectCache,
         flights: &'static ProcessFlights,
-    ) -> Result<Self, OpenError> {
-        Ok(Self {
-            file: SharedFile::open(path, size)?,
-            objects: ObjectCache::new()?,
+    ) -> Self {
+        Self {
+            file,
+            objects,
             flights,
             unreadable_logged: AtomicBool::new(false),
             rejection_logged: AtomicBool::new(false),
-        })
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -79,7 +79,7 @@ impl MappedFile {
 }
 
 /// The file at a path, which may be replaced by another one.
-pub(super) struct SharedFile {
+pub(crate) struct SharedFile {
     pub(super) path: PathBuf,
     pub(super) size: FileSize,
     /// Replaced after the file was deleted or replaced. Not in a lock, which a child of `fork` could inherit locked.
@@ -92,7 +92,7 @@ pub(super) struct SharedFile {
 }
 
 impl SharedFile {
-    pub(super) fn open(path: &Path, size: FileSize) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path, size: FileSize) -> Result<Self, OpenError> {
         let mapped = MappedFile::new(size.open(path)?);
         Ok(Self {
             path: path.to_owned(),

@@ -1,10 +1,10 @@
 //! The file as one of flights: for those of its own entries, and for those of a `TieredCache`, whose entries are elsewhere.
 
-use nearcache::shared::FlightId;
+use nearcache::shared::{FlightId, Keys, SharedCache, SharedError};
 use pyo3::prelude::*;
 
 use super::super::flights::FlightFile;
-use super::access::SharedStore;
+use super::access::{SharedStore, with_clock};
 use crate::clock::Now;
 
 /// The longest key whose flight is in a file without values, which is small.
@@ -12,8 +12,14 @@ const LONGEST_KEY: usize = 2048;
 
 impl FlightFile for SharedStore {
     fn release(&self, key: &[u8], number: u64, now: Now) {
-        // If it fails, waiters overtake the flight after their timeout.
-        self.with(now, |cache| cache.release(key, number)).ok();
+        let mapped = self.file.mapped();
+        let release = |cache: &SharedCache<Now>| with_clock(cache, now, |cache| cache.release(key, number));
+        if let Err(SharedError::Busy { .. }) = release(&mapped.cache_without_waiting) {
+            // Other threads run meanwhile. At the interpreter's end there is no GIL.
+            let waited = Python::try_attach(|py| py.detach(|| release(&mapped.cache)));
+            // If it fails, waiters overtake the flight after their timeout.
+            waited.unwrap_or_else(|| release(&mapped.cache)).ok();
+        }
     }
 
     fn is_in_progress(&self, key: &[u8], flight: FlightId, now: Now) -> bool {
@@ -35,6 +41,11 @@ impl SharedStore {
             let own = cache.own_flight(number).ok();
             own.is_some() && cache.flight(key) == own
         })
+    }
+
+    /// Iterates over the keys that may have a flight.
+    pub(crate) fn flight_keys(&self) -> Keys<Now> {
+        self.with(Now::System, SharedCache::all_keys)
     }
 
     /// Ends the flight of a key, also if another process leads it. One lookup if there is none.

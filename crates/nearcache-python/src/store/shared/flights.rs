@@ -93,26 +93,55 @@ impl SharedStore {
         Ok(Joined::Leader(self.lead_alone(key)?, None))
     }
 
-    /// Starts a flight even if the key has a value or a flight. If a flight is given, only this one is overtaken.
+    /// Starts a flight even if the key has a value or a flight.
     pub(crate) fn overtake_flight(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<FlightId>,
     ) -> PyResult<Lead> {
         let now = context.now()?;
         let number = next_number();
         let request = ClaimRequest::new(number).refresh();
         for _ in 0..ATTEMPTS {
-            let held = flight.or_else(|| self.with(now, |cache| cache.flight(key)));
+            let held = self.with(now, |cache| cache.flight(key));
             let request = held.map_or(request, |held| request.overtake(held));
             match self.claim(context, key, now, request)? {
                 Claim::Leader => return self.lead(key, number, now),
-                Claim::Held(_) if flight.is_none() => {}
-                Claim::Hit | Claim::Held(_) => break,
+                Claim::Held(_) => {}
+                Claim::Hit => break,
             }
         }
         self.lead_alone(key)
+    }
+
+    /// Starts a flight in place of the one that a waiter has waited for long enough. If that has ended, returns what it has left,
+    /// or lets the caller ask again; if another one is in progress, the caller computes for itself.
+    pub(crate) fn overtake_held_flight(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        held: FlightId,
+    ) -> PyResult<Joined> {
+        let now = context.now()?;
+        let number = next_number();
+        let mut request = ClaimRequest::new(number).overtake(held);
+        for _ in 0..ATTEMPTS {
+            if self.with(now, |cache| cache.flight(key)).is_none() {
+                return Ok(Joined::Again);
+            }
+            match self.claim(context, key, now, request)? {
+                Claim::Hit => {
+                    if let Some(value) = self.get(context, key)? {
+                        return Ok(Joined::Hit(value));
+                    }
+                    // It has expired since, or this process cannot read it.
+                    request = request.refresh();
+                }
+                Claim::Leader => return Ok(Joined::Leader(self.lead(key, number, now)?, None)),
+                Claim::Held(_) => break,
+            }
+        }
+        Ok(Joined::Leader(self.lead_alone(key)?, None))
     }
 
     pub(super) fn complete_flight(
@@ -128,7 +157,8 @@ impl SharedStore {
             .kind(value.kind)
             .expires_at(expires_at)
             .cost(Duration::try_from_secs_f64(computed.cost).unwrap_or_default());
-        if computed.stale > 0.0 && expires_at != Timestamp::NEVER {
+        // A value that has expired at once is never used, as if it was deleted.
+        if computed.stale > 0.0 && expires_at != Timestamp::NEVER && !now.has_passed(expires_at) {
             entry = entry.stale_until(later(expires_at, computed.stale));
         }
         let mut lead = flight.take(py)?;
@@ -184,7 +214,9 @@ impl SharedStore {
 
     /// Waits for a flight by way of this process's flight of that name.
     fn wait_for(&'static self, key: &[u8], flight: FlightId, now: Now) -> PyResult<Joined> {
-        let held = HeldFlight::new(self, owned(key)?, flight, now);
+        let own = self.with(Now::System, |cache| cache.own_flight(flight.number));
+        let is_led_elsewhere = own.is_ok_and(|own| own != flight);
+        let held = HeldFlight::new(self, owned(key)?, flight, now, is_led_elsewhere);
         Ok(match self.flights.join(&name_of(key, flight)?) {
             // Not one whose flight is not current any more: the real leader overtakes it here if it has claimed the file only just
             // before.

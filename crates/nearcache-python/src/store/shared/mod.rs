@@ -18,7 +18,7 @@ use nearcache::shared::{Event, NewEntry, SharedCache};
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
-use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKeys};
+use super::entry_store::{EntryStore, Extension, ScanPattern, ScanScope, SetOutcome, StoredKeys};
 use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
@@ -28,9 +28,9 @@ use crate::values::bytes::EncodedBytes;
 use access::WriteFailure;
 
 pub(crate) use access::SharedStore;
-pub(crate) use file::{FileSize, option_of};
+pub(crate) use file::{FileSize, SharedFile, option_of};
 pub(crate) use log::log;
-pub(crate) use object_cache::Kept;
+pub(crate) use object_cache::{Kept, ObjectCache};
 
 impl EntryStore for SharedStore {
     fn get(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Option<Py<PyAny>>> {
@@ -154,13 +154,17 @@ impl EntryStore for SharedStore {
         self.join_flight(context, key, stale)
     }
 
-    fn overtake(
+    fn overtake(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+        self.overtake_flight(context, key)
+    }
+
+    fn overtake_held(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
-        self.overtake_flight(context, key, flight)
+        held: MachineFlightId,
+    ) -> PyResult<Joined> {
+        self.overtake_held_flight(context, key, held)
     }
 
     fn complete(
@@ -181,9 +185,18 @@ impl EntryStore for SharedStore {
         self.with(Now::System, |cache| cache.count(event));
     }
 
-    fn keys(&'static self, now: Now, _: &ScanPattern<'_>) -> PyResult<StoredKeys> {
-        let keys = self.with(Now::System, |cache| cache.with_clock(now).keys());
-        Ok(StoredKeys::Shared(keys))
+    fn keys(
+        &'static self,
+        _: &CallContext<'_, '_>,
+        now: Now,
+        scope: ScanScope,
+        _: &ScanPattern<'_>,
+    ) -> PyResult<StoredKeys> {
+        let cache = self.with(Now::System, |cache| cache.with_clock(now));
+        Ok(StoredKeys::Shared(match scope {
+            ScanScope::Live => cache.keys(),
+            ScanScope::All => cache.all_keys(),
+        }))
     }
 
     fn stats(&'static self, _: &CallContext<'_, '_>) -> PyResult<Stats> {

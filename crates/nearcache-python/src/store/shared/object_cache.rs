@@ -74,7 +74,7 @@ pub(crate) struct Source {
 }
 
 impl ObjectCache {
-    pub(super) fn new() -> Result<Self, OutOfMemory> {
+    pub(crate) fn new() -> Result<Self, OutOfMemory> {
         let mut histories = Vec::new();
         histories.try_reserve_exact(HISTORIES)?;
         histories.resize_with(HISTORIES, AtomicU64::default);

@@ -100,10 +100,10 @@ impl TieredStore {
             let command = self.store_command(key, &stored, millis, &terms, side.as_ref())?;
             single(command, key, false)
         };
-        let cost = Cost::new(
-            computed.timing().cost_micros(),
-            BootTime::now().after(millis.map(Duration::from_millis)),
-        );
+        let cost = Cost {
+            micros: computed.timing().cost_micros(),
+            end: BootTime::now().after(millis.map(Duration::from_millis)),
+        };
         let owned = concat([key])?;
         let read = move |_: Python<'_>, reader: &mut Reader| {
             let is_stored = reader.is_stored()?;
@@ -192,6 +192,7 @@ impl TieredStore {
         request.add(command, Route::key(key), true);
         let key = concat([key])?;
         self.invalidate(&key);
+        self.costs.forget(&key);
         self.remote
             .start(request, Box::new(move |_| self.invalidate(&key)));
         Ok(())

@@ -1,7 +1,10 @@
 //! What this process knows of the costs of computing the values of keys: a table of fixed size, without locks.
 //!
-//! A key has one place, by its hash, and a later key of the same place replaces it. A place is two words, the second of which
-//! is mixed with the hash, so that two writers at the same time leave what belongs to no key.
+//! A key has one place, by its hash, and a later key of the same place replaces it. A place is three words, the last of which
+//! is the other two mixed with the hash, so that two writers at the same time leave what belongs to no key.
+//!
+//! A cost is forgotten when this process writes the key. The writes of others are not seen here, but a read that learns when
+//! the entry expires corrects the end, and one that asks for the cost corrects both.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
@@ -17,36 +20,19 @@ pub(super) struct Costs {
     places: OnceLock<Box<[Place]>>,
 }
 
-/// The cost and the end, and the same mixed with the key's hash.
+/// The cost, the end, and both mixed with the key's hash.
 #[derive(Default)]
-struct Place(AtomicU64, AtomicU64);
+struct Place {
+    micros: AtomicU64,
+    end: AtomicU64,
+    mixed: AtomicU64,
+}
 
 /// What computing the value of a key took, and when the value expires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
     pub(super) micros: u32,
-    /// The low half of the [`BootTime`], which is enough for 49 days.
-    end: u32,
-}
-
-impl Cost {
-    /// Creates a cost of a value that expires at a time.
-    #[allow(clippy::cast_possible_truncation)] // the low half is wanted
-    pub(super) const fn new(micros: u32, end: BootTime) -> Self {
-        Self {
-            micros,
-            end: end.as_millis() as u32,
-        }
-    }
-
-    /// Returns when the value expires.
-    #[allow(clippy::cast_possible_truncation)] // the low half is wanted
-    pub(super) const fn end(self, now: BootTime) -> BootTime {
-        let left = self.end.wrapping_sub(now.as_millis() as u32);
-        // More than half of the circle is a time that has passed.
-        let left = if left > u32::MAX / 2 { 0 } else { left };
-        BootTime::from_millis(now.as_millis() + left as u64)
-    }
+    pub(super) end: BootTime,
 }
 
 impl Costs {
@@ -56,22 +42,60 @@ impl Costs {
             .places
             .get_or_init(|| std::iter::repeat_with(Place::default).take(PLACES).collect());
         let hash = hash(key);
-        let word = u64::from(cost.micros) << 32 | u64::from(cost.end);
-        let Place(first, second) = &places[place(hash)];
-        first.store(word, Relaxed);
-        second.store(word ^ hash, Relaxed);
+        places[index(hash)].store(hash, cost);
     }
 
     /// Returns the cost of a key, if it is known.
-    #[allow(clippy::cast_possible_truncation)] // the low half is wanted
     pub(super) fn get(&self, key: &[u8]) -> Option<Cost> {
-        let places = self.places.get()?;
         let hash = hash(key);
-        let Place(first, second) = &places[place(hash)];
-        let word = first.load(Relaxed);
-        (second.load(Relaxed) ^ hash == word).then_some(Cost {
-            micros: (word >> 32) as u32,
-            end: word as u32,
+        self.places.get()?[index(hash)].load(hash)
+    }
+
+    /// Corrects when the value of a key expires, if its cost is known, which it returns.
+    pub(super) fn renew(&self, key: &[u8], end: BootTime) -> Option<Cost> {
+        let hash = hash(key);
+        let place = &self.places.get()?[index(hash)];
+        let cost = Cost {
+            end,
+            ..place.load(hash)?
+        };
+        place.store(hash, cost);
+        Some(cost)
+    }
+
+    /// Forgets the cost of a key: its value is another one.
+    pub(super) fn forget(&self, key: &[u8]) {
+        if let Some(places) = self.places.get() {
+            let hash = hash(key);
+            let place = &places[index(hash)];
+            if place.load(hash).is_some() {
+                place.mixed.store(0, Relaxed);
+            }
+        }
+    }
+
+    /// Forgets all costs.
+    pub(super) fn forget_all(&self) {
+        for place in self.places.get().into_iter().flatten() {
+            place.mixed.store(0, Relaxed);
+        }
+    }
+}
+
+impl Place {
+    fn store(&self, hash: u64, cost: Cost) {
+        let (micros, end) = (u64::from(cost.micros), cost.end.as_millis());
+        self.micros.store(micros, Relaxed);
+        self.end.store(end, Relaxed);
+        self.mixed.store(micros ^ end ^ hash, Relaxed);
+    }
+
+    fn load(&self, hash: u64) -> Option<Cost> {
+        let (micros, end) = (self.micros.load(Relaxed), self.end.load(Relaxed));
+        let is_own = micros ^ end ^ hash == self.mixed.load(Relaxed);
+        Some(Cost {
+            micros: u32::try_from(micros).ok().filter(|_| is_own)?,
+            end: BootTime::from_millis(end),
         })
     }
 }
@@ -84,6 +108,6 @@ fn hash(key: &[u8]) -> u64 {
 }
 
 #[allow(clippy::cast_possible_truncation)] // the low bits are wanted
-const fn place(hash: u64) -> usize {
+const fn index(hash: u64) -> usize {
     hash as usize % PLACES
 }

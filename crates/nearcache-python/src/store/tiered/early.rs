@@ -1,7 +1,6 @@
 //! Reading a value with a chance to be elected to compute the next one before it expires.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use nearcache_remote::near::BootTime;
 use nearcache_remote::{Error, Replies, Route, Value};
@@ -43,11 +42,9 @@ impl TieredStore {
         let plan = Plan::new(request, move |py, outcome| {
             let found = outcome.and_then(|replies| read_with_cost(replies, fill.is_some()));
             match found {
-                Ok((read, cost_micros)) => {
-                    let left = read.ttl.and_then(|millis| u64::try_from(millis).ok());
-                    if let Some(left) = left {
-                        let end = sent.after(Some(Duration::from_millis(left)));
-                        self.costs.note(&key, Cost::new(cost_micros, end));
+                Ok((read, header)) => {
+                    if let Some(end) = read.end(sent) {
+                        self.correct_cost(&key, header, end);
                     }
                     self.finish_get(py, &key, read, fill, &capacity)
                 }
@@ -55,6 +52,18 @@ impl TieredStore {
             }
         });
         Ok(plan.into())
+    }
+
+    /// Corrects what is known of the cost of a value that was read, by its header and its end.
+    fn correct_cost(&self, key: &[u8], header: Option<Header>, end: BootTime) {
+        match header {
+            Some(Header {
+                cost_micros: micros, ..
+            }) => self.costs.note(key, Cost { micros, end }),
+            // A value without an expiry has no header, even if it was computed.
+            None if end == BootTime::NEVER => drop(self.costs.renew(key, end)),
+            None => self.costs.forget(key),
+        }
     }
 
     /// Decides whether the caller that has read a value computes the next one already.
@@ -66,8 +75,9 @@ impl TieredStore {
         beta: f64,
     ) -> PyResult<EarlyRead> {
         let now = BootTime::now();
-        let due = |cost: Cost| is_due(engine_time(now), engine_time(cost.end(now)), cost.micros, beta);
-        let Some(cost) = self.costs.get(key).filter(|cost| due(*cost)) else {
+        let due = |cost: &Cost| is_due(engine_time(now), engine_time(cost.end), cost.micros, beta);
+        // An end that has passed is that of an older value: this one was there a moment ago.
+        let Some(cost) = self.costs.get(key).filter(|cost| now < cost.end && due(cost)) else {
             return Ok(EarlyRead::Value(value));
         };
         let Joined::Leader(mut lead, _) = self.flights.join(context, key)? else {
@@ -83,8 +93,8 @@ impl TieredStore {
     }
 }
 
-/// Reads a value and what computing it took.
-fn read_with_cost(replies: Replies, is_filling: bool) -> Result<(Read, u32), Error> {
+/// Reads a value and its header, if the server has one.
+fn read_with_cost(replies: Replies, is_filling: bool) -> Result<(Read, Option<Header>), Error> {
     let mut reader = Reader::new(replies);
     let mut read = Read::next(&mut reader, is_filling)?;
     let header = match reader.value()? {
@@ -94,5 +104,5 @@ fn read_with_cost(replies: Replies, is_filling: bool) -> Result<(Read, u32), Err
     if !is_filling {
         read.ttl = Some(reader.number()?);
     }
-    Ok((read, header.map_or(0, |header| header.cost_micros)))
+    Ok((read, header))
 }

@@ -37,14 +37,13 @@ impl TieredStore {
         now: Now,
     ) -> PyResult<Step<bool>> {
         if expires_at == Timestamp::NEVER {
-            return Ok(self.plan_expire_never(py, key));
+            return self.plan_expire_never(py, key);
         }
         let left = now.time_left(expires_at);
         if left.is_zero() {
             return self.plan_delete(py, key);
         }
-        let mut command = on_key("PEXPIRE", key);
-        command.arg(whole_millis(left));
+        let command = self.expire_command(key, whole_millis(left))?;
         let read = |_: Python<'_>, reader: &mut Reader| Ok(reader.number()? > 0);
         let plan = self.plan_write(py, vec![key.to_vec()], single(command, key, true), read, || {
             Ok(false)
@@ -53,24 +52,24 @@ impl TieredStore {
     }
 
     /// Removes an expiry; returns whether there is an entry.
-    fn plan_expire_never(&'static self, py: Python<'_>, key: &[u8]) -> Step<bool> {
-        let mut request = single(on_key("PERSIST", key), key, true);
+    fn plan_expire_never(&'static self, py: Python<'_>, key: &[u8]) -> PyResult<Step<bool>> {
+        let mut request = single(self.persist_command(key)?, key, true);
         let exists = on_key("EXISTS", key);
         request.add(exists, nearcache_remote::Route::key(key), true);
         let read = |_: Python<'_>, reader: &mut Reader| {
             reader.number()?;
             Ok(reader.number()? > 0)
         };
-        self.plan_write(py, vec![key.to_vec()], request, read, || Ok(false))
-            .into()
+        let plan = self.plan_write(py, vec![key.to_vec()], request, read, || Ok(false));
+        Ok(plan.into())
     }
 
     /// Removes an expiry; returns whether there was an entry with one.
-    pub(crate) fn plan_persist(&'static self, py: Python<'_>, key: &[u8]) -> Step<bool> {
-        let request = single(on_key("PERSIST", key), key, false);
+    pub(crate) fn plan_persist(&'static self, py: Python<'_>, key: &[u8]) -> PyResult<Step<bool>> {
+        let request = single(self.persist_command(key)?, key, false);
         let read = |_: Python<'_>, reader: &mut Reader| Ok(reader.number()? > 0);
-        self.plan_write(py, vec![key.to_vec()], request, read, || Ok(false))
-            .into()
+        let plan = self.plan_write(py, vec![key.to_vec()], request, read, || Ok(false));
+        Ok(plan.into())
     }
 }
 

@@ -12,7 +12,9 @@ use super::stale_value::StaleValue;
 use super::tiered_store::TieredStore;
 use crate::context::CallContext;
 use crate::memory::concat;
-use crate::store::flights::{Joined, Lead, MachineFlightId};
+#[cfg(shared)]
+use crate::store::flights::MachineFlightId;
+use crate::store::flights::{Joined, Lead};
 
 /// What a key has that was missed: its value, if that was stored since, or its old value.
 #[derive(Default)]
@@ -95,7 +97,7 @@ impl TieredStore {
                 Ok((read, old)) => {
                     let value = self.value_of(py, &key, read, fill, &capacity)?;
                     let old = match old {
-                        Some(old) if value.is_none() => old.decode(py, stale)?,
+                        Some(old) if value.is_none() => self.old_value(py, &key, &old, stale)?,
                         _ => None,
                     };
                     Ok(Reread { value, old })
@@ -109,9 +111,10 @@ impl TieredStore {
     fn plan_stale(&'static self, key: &[u8], stale: f64) -> PyResult<Plan<Option<Py<PyAny>>>> {
         let mut request = Request::default();
         self.ask_stale(key, &mut request)?;
+        let key = concat([key])?;
         Ok(Plan::new(request, move |py, outcome| {
             match outcome.and_then(|replies| StaleValue::read(&mut Reader::new(replies))) {
-                Ok(old) => old.map_or(Ok(None), |old| old.decode(py, stale)),
+                Ok(old) => old.map_or(Ok(None), |old| self.old_value(py, &key, &old, stale)),
                 Err(error) => self.on_failure(py, &error, || Ok(None)),
             }
         }))
@@ -122,11 +125,25 @@ impl TieredStore {
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
     ) -> PyResult<Lead> {
-        let mut lead = self.flights.overtake(context, key, flight)?;
-        lead.remote.replaces = flight.is_none();
+        let mut lead = self.flights.overtake(context, key)?;
+        lead.remote.replaces = true;
         self.flights.process.counts.flights.fetch_add(1, Relaxed);
         Ok(lead)
+    }
+
+    /// Starts a flight in place of the one that a waiter has waited for, unless that has ended.
+    #[cfg(shared)]
+    pub(super) fn overtake_held_flight(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        key: &[u8],
+        held: MachineFlightId,
+    ) -> PyResult<Joined> {
+        let joined = self.flights.overtake_held(context, key, held)?;
+        if matches!(joined, Joined::Leader(..)) {
+            self.flights.process.counts.flights.fetch_add(1, Relaxed);
+        }
+        Ok(joined)
     }
 }

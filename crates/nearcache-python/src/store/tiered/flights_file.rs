@@ -16,7 +16,11 @@ use nearcache_remote::near::BootTime;
 use pyo3::prelude::*;
 
 use crate::context::CallContext;
-use crate::store::flights::{Joined, Lead, MachineFlightId, ProcessFlights};
+use crate::memory::no_memory;
+use crate::store::entry_store::StoredKey;
+#[cfg(shared)]
+use crate::store::flights::MachineFlightId;
+use crate::store::flights::{Joined, Lead, ProcessFlights};
 #[cfg(shared)]
 use crate::store::{
     registry,
@@ -71,16 +75,24 @@ impl Flights {
         }
     }
 
-    /// Starts a flight that overtakes the one in progress, or exactly the given one.
-    pub(super) fn overtake(
+    /// Starts a flight that overtakes the one in progress.
+    pub(super) fn overtake(&self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+        match self.open(context.py()).filter(|_| SharedStore::takes(key)) {
+            Some(file) => file.overtake_flight(context, key),
+            None => Ok(self.process.overtake(key)),
+        }
+    }
+
+    /// Starts a flight in place of a given one of the file, unless that has ended.
+    pub(super) fn overtake_held(
         &self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
-        match self.open(context.py()).filter(|_| SharedStore::takes(key)) {
-            Some(file) => file.overtake_flight(context, key, flight),
-            None => Ok(self.process.overtake(key)),
+        held: MachineFlightId,
+    ) -> PyResult<Joined> {
+        match self.opened() {
+            Some(file) => file.overtake_held_flight(context, key, held),
+            None => Ok(Joined::Leader(self.process.overtake(key), None)),
         }
     }
 
@@ -108,6 +120,18 @@ impl Flights {
             file.clear_near_copies();
         }
         self.process.end_all();
+    }
+
+    /// Returns an iterator over the keys that may have a flight now.
+    pub(super) fn keys(&self, py: Python<'_>) -> impl Iterator<Item = PyResult<StoredKey>> + Send + use<> {
+        let file = self.existing(py).map(SharedStore::flight_keys);
+        let of_file = file
+            .into_iter()
+            .flatten()
+            .map(|key| key.map(Vec::into_boxed_slice));
+        of_file
+            .chain(self.process.names())
+            .map(|key| key.map_err(no_memory))
     }
 
     fn opened(&self) -> Option<&'static SharedStore> {
@@ -178,12 +202,7 @@ impl Flights {
     }
 
     /// Starts a flight that overtakes the one in progress.
-    pub(super) fn overtake(
-        &self,
-        _: &CallContext<'_, '_>,
-        key: &[u8],
-        _: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
+    pub(super) fn overtake(&self, _: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
         Ok(self.process.overtake(key))
     }
 
@@ -200,5 +219,10 @@ impl Flights {
     /// Ends all flights.
     pub(super) fn end_all(&self, _: Python<'_>) {
         self.process.end_all();
+    }
+
+    /// Returns an iterator over the keys that have a flight now.
+    pub(super) fn keys(&self, _: Python<'_>) -> impl Iterator<Item = PyResult<StoredKey>> + Send + use<> {
+        self.process.names().map(|key| key.map_err(no_memory))
     }
 }

@@ -37,8 +37,10 @@ mod writes;
 use nearcache::{Condition, Timestamp};
 use pyo3::prelude::*;
 
-use super::entry_store::{EntryStore, Extension, ScanPattern, SetOutcome, StoredKey, StoredKeys};
-use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead, MachineFlightId};
+use super::entry_store::{EntryStore, Extension, ScanPattern, ScanScope, SetOutcome, StoredKey, StoredKeys};
+#[cfg(shared)]
+use super::flights::MachineFlightId;
+use super::flights::{Computed, EarlyRead, Flight, FlightEvent, Joined, Lead};
 use super::stats::Stats;
 use crate::arguments::{Any, Argument};
 use crate::clock::Now;
@@ -119,7 +121,8 @@ impl EntryStore for TieredStore {
     }
 
     fn persist(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<bool> {
-        self.run(context.py(), self.plan_persist(context.py(), key))
+        let step = self.plan_persist(context.py(), key)?;
+        self.run(context.py(), step)
     }
 
     fn acquire_lock(
@@ -169,13 +172,18 @@ impl EntryStore for TieredStore {
         self.run(context.py(), step)
     }
 
-    fn overtake(
+    fn overtake(&'static self, context: &CallContext<'_, '_>, key: &[u8]) -> PyResult<Lead> {
+        self.overtake_flight(context, key)
+    }
+
+    #[cfg(shared)]
+    fn overtake_held(
         &'static self,
         context: &CallContext<'_, '_>,
         key: &[u8],
-        flight: Option<MachineFlightId>,
-    ) -> PyResult<Lead> {
-        self.overtake_flight(context, key, flight)
+        held: MachineFlightId,
+    ) -> PyResult<Joined> {
+        self.overtake_held_flight(context, key, held)
     }
 
     fn complete(
@@ -193,9 +201,19 @@ impl EntryStore for TieredStore {
         self.flights.process.counts.count(event);
     }
 
-    fn keys(&'static self, _: Now, pattern: &ScanPattern<'_>) -> PyResult<StoredKeys> {
-        let keys = RemoteKeys::new(self, pattern)?;
-        Ok(StoredKeys::Remote(Box::new(keys)))
+    fn keys(
+        &'static self,
+        context: &CallContext<'_, '_>,
+        _: Now,
+        scope: ScanScope,
+        pattern: &ScanPattern<'_>,
+    ) -> PyResult<StoredKeys> {
+        let keys = RemoteKeys::new(self, scope, pattern)?;
+        Ok(StoredKeys::Remote(match scope {
+            ScanScope::Live => Box::new(keys),
+            // The flights first: of one that ends meanwhile, the server has the value before it is read.
+            ScanScope::All => Box::new(self.flights.keys(context.py()).chain(keys)),
+        }))
     }
 
     fn stats(&'static self, context: &CallContext<'_, '_>) -> PyResult<Stats> {

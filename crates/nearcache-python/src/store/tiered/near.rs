@@ -71,7 +71,7 @@ pub(crate) struct NearCounts {
 pub(super) struct Fill {
     stripe: Stripe,
     stamp: Stamp,
-    sent: BootTime,
+    pub(super) sent: BootTime,
 }
 
 impl Copies {

@@ -114,11 +114,15 @@ impl TieredStore {
     fn new(py: Python<'_>, settings: &TieredSettings, capacity: &Capacity) -> PyResult<Self> {
         let config = Config::parse(&settings.locations, &settings.options())
             .map_err(|failure| improperly_configured(py, &format!("nearcache: {failure}")))?;
-        let flights = registry::open_flights().map_err(no_memory)?;
-        let near = match settings.near.as_deref() {
+        let copies = match settings.near.as_deref() {
             None => None,
-            Some(tier) => Some(settings.near(py, tier == "shared", &config, capacity, flights)?),
+            Some(tier) => Some(settings.copies(py, tier == "shared", capacity)?),
         };
+        // Not before, because it is kept if opening fails.
+        let flights = registry::open_flights().map_err(no_memory)?;
+        let near = copies
+            .map(|copies| settings.near(copies, &config, flights))
+            .transpose()?;
         let on_error = match settings.on_error.as_str() {
             "miss" => OnError::Miss,
             "stale" => OnError::Stale,
@@ -165,21 +169,27 @@ impl TieredSettings {
         }
     }
 
-    fn near(
+    /// Opens the near tier's copies and its state.
+    fn copies(
         &self,
         py: Python<'_>,
         is_shared: bool,
-        config: &Config,
         capacity: &Capacity,
+    ) -> PyResult<(Copies, NearState, Scope)> {
+        if is_shared {
+            return self.shared_copies(py);
+        }
+        let cache = registry::open_near(&self.identity, capacity)?;
+        let state = NearState::private().map_err(no_memory)?;
+        Ok((Copies::Local(cache), state, Scope::Process))
+    }
+
+    fn near(
+        &self,
+        (copies, state, scope): (Copies, NearState, Scope),
+        config: &Config,
         flights: &'static ProcessFlights,
     ) -> PyResult<Near> {
-        let (copies, state, scope) = if is_shared {
-            self.shared_copies(py)?
-        } else {
-            let cache = registry::open_near(&self.identity, capacity)?;
-            let state = NearState::private().map_err(no_memory)?;
-            (Copies::Local(cache), state, Scope::Process)
-        };
         let (prefix, max_staleness) = (self.key_prefix.clone().into_bytes(), seconds(self.max_staleness));
         let lacks = |guard| self.broken_guard.as_deref() == Some(guard);
         let mut listener = Listener::new(config.clone(), state, scope, prefix.clone(), max_staleness);

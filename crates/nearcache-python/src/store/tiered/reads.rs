@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use nearcache::local::Capacity;
+use nearcache_remote::near::BootTime;
 use nearcache_remote::{Error, Reply, Request, Route, Value, cmd};
 use pyo3::prelude::*;
 
@@ -127,20 +128,22 @@ impl TieredStore {
         fill: Option<Fill>,
         capacity: &Capacity,
     ) -> PyResult<Option<Py<PyAny>>> {
+        let ttl = read.time_to_live();
         let stored = match read.answer.value {
             Value::Nil => return Ok(None),
             Value::BulkString(stored) => stored,
             other => return Err(failure::to_exception(py, &unexpected(&other, "a value"))),
         };
         let value = wire::decode(py, &stored)?;
-        if let (Some(near), Some(fill), Some(ttl)) = (&self.near, fill, read.ttl.and_then(time_to_live)) {
+        if let (Some(near), Some(fill), Some(ttl)) = (&self.near, fill, ttl) {
+            let cost = self.costs.renew(key, fill.sent.after(Some(ttl)));
             let entry = RemoteEntry {
                 key,
                 stored: &stored,
                 value: value.bind(py),
                 ttl,
                 server: read.answer.server,
-                cost_micros: self.costs.get(key).map_or(0, |cost| cost.micros),
+                cost_micros: cost.map_or(0, |cost| cost.micros),
             };
             near.fill(&entry, fill, capacity)?;
         }
@@ -267,12 +270,17 @@ impl Read {
         let ttl = with_ttl.then(|| reader.number()).transpose()?;
         Ok(Self { answer, ttl })
     }
-}
 
-/// Reads what PTTL returned for an entry; `None` if there was no entry any more.
-fn time_to_live(pttl: i64) -> Option<Duration> {
-    match pttl {
-        NO_EXPIRY => Some(Duration::MAX),
-        millis => u64::try_from(millis).ok().map(Duration::from_millis),
+    /// Returns for how long the entry lives, `Duration::MAX` for ever. `None` if PTTL was not asked for, or found no entry.
+    fn time_to_live(&self) -> Option<Duration> {
+        match self.ttl? {
+            NO_EXPIRY => Some(Duration::MAX),
+            millis => u64::try_from(millis).ok().map(Duration::from_millis),
+        }
+    }
+
+    /// Returns when the entry expires, not too late, if the request was sent at `sent`.
+    pub(super) fn end(&self, sent: BootTime) -> Option<BootTime> {
+        self.time_to_live().map(|left| sent.after(Some(left)))
     }
 }

@@ -1,7 +1,7 @@
 //! Walking over the keys on the servers, by SCAN.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::vec;
+use std::vec::IntoIter;
 
 use nearcache_remote::{Error, Request, Route, Value, cmd};
 use pyo3::prelude::*;
@@ -11,9 +11,9 @@ use super::requests::{Reader, unexpected};
 use super::tiered_store::TieredStore;
 use crate::context::CallContext;
 use crate::keys::encode;
-use crate::memory::concat;
+use crate::memory::{concat, push, vec};
 use crate::objects::interned;
-use crate::store::entry_store::{ScanPattern, StoredKey};
+use crate::store::entry_store::{ScanPattern, ScanScope, StoredKey};
 
 /// How many keys a server looks at for one reply. A server does nothing else meanwhile, for about half a millisecond.
 const COUNT: usize = 1000;
@@ -21,36 +21,60 @@ const COUNT: usize = 1000;
 /// An iterator over the keys on all primaries that may match a pattern. A key may come more than once.
 pub(crate) struct RemoteKeys {
     store: &'static TieredStore,
+    /// With `All`, a key comes also if only a name beside its entry is there.
+    scope: ScanScope,
     pattern: Vec<u8>,
     /// The primary that is being read, and where in it; `None` at its end.
     primary: usize,
     cursor: Option<u64>,
-    page: vec::IntoIter<Vec<u8>>,
+    /// Those of the last page that were not returned yet.
+    keys: IntoIter<Vec<u8>>,
 }
 
 impl RemoteKeys {
-    pub(super) fn new(store: &'static TieredStore, pattern: &ScanPattern<'_>) -> PyResult<Self> {
+    pub(super) fn new(
+        store: &'static TieredStore,
+        scope: ScanScope,
+        pattern: &ScanPattern<'_>,
+    ) -> PyResult<Self> {
         // Without an attribute of the key it is matched by the caller: the server's `?` is a byte, not a character.
         let name = if pattern.name.iter().any(|byte| b"?[\\".contains(byte)) {
             b"*"
         } else {
             pattern.name
         };
-        let pattern = concat([&escaped(pattern.prefix)?, name])?;
-        Ok(Self::with_pattern(store, pattern))
+        let pattern = match scope {
+            ScanScope::Live => concat([&escaped(pattern.prefix)?, name])?,
+            ScanScope::All => store.pattern_with_names_beside(pattern.prefix, name)?,
+        };
+        Ok(Self::with_pattern(store, scope, pattern))
     }
 
-    fn with_pattern(store: &'static TieredStore, pattern: Vec<u8>) -> Self {
+    fn with_pattern(store: &'static TieredStore, scope: ScanScope, pattern: Vec<u8>) -> Self {
         Self {
             store,
+            scope,
             pattern,
             primary: 0,
             cursor: Some(0),
-            page: Vec::new().into_iter(),
+            keys: Vec::new().into_iter(),
         }
     }
 
-    /// Returns the next keys; `None` at the end. A page may be empty.
+    /// Returns the keys of a page of names.
+    fn keys_of(&self, page: Vec<Vec<u8>>) -> PyResult<Vec<Vec<u8>>> {
+        let mut keys = vec(page.len())?;
+        for stored in page {
+            if !self.store.is_beside(&stored) {
+                push(&mut keys, stored)?;
+            } else if self.scope == ScanScope::All {
+                self.store.push_keys_of(&stored, &mut keys)?;
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Returns the next names; `None` at the end. A page may be empty.
     fn next_page(&mut self, py: Python<'_>) -> PyResult<Option<Vec<Vec<u8>>>> {
         let Some(cursor) = self.cursor else {
             return Ok(None);
@@ -98,14 +122,12 @@ impl Iterator for RemoteKeys {
     /// Returns the next key. Attaches to Python, because greenlets wait in it.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(key) = self.page.next() {
-                if self.store.is_beside(&key) {
-                    continue;
-                }
+            if let Some(key) = self.keys.next() {
                 return Some(Ok(key.into_boxed_slice()));
             }
-            match Python::attach(|py| self.next_page(py)) {
-                Ok(Some(page)) => self.page = page.into_iter(),
+            let page = Python::attach(|py| self.next_page(py));
+            match page.and_then(|page| page.map(|page| self.keys_of(page)).transpose()) {
+                Ok(Some(keys)) => self.keys = keys.into_iter(),
                 Ok(None) => return None,
                 Err(raised) => return Some(Err(raised)),
             }
@@ -119,6 +141,7 @@ impl TieredStore {
         let py = context.py();
         self.invalidate_all();
         self.flights.end_all(py);
+        self.costs.forget_all();
         let cleared = if self.flush_database {
             self.flush(py)
         } else {
@@ -132,6 +155,20 @@ impl TieredStore {
         cleared
     }
 
+    /// Returns the pattern of the stored keys with a prefix and a name, and of all names that they have beside their entries.
+    ///
+    /// It matches others, too. The names begin with the cache's prefix and end with the key, or with the key in braces. So one
+    /// pattern is enough; for a second one, the server would look at every key again.
+    fn pattern_with_names_beside(&self, prefix: &[u8], name: &[u8]) -> PyResult<Vec<u8>> {
+        let (begin, rest) = match prefix.strip_prefix(self.key_prefix.as_slice()) {
+            Some(rest) => (self.key_prefix.as_slice(), rest),
+            // The prefix of the instance was assigned. The names beside its keys begin with the cache's.
+            None => (b"".as_slice(), prefix),
+        };
+        let end: &[u8] = if name.ends_with(b"*") { b"" } else { b"*" };
+        concat([&escaped(begin)?, b"*".as_slice(), &escaped(rest)?, name, end])
+    }
+
     fn invalidate_all(&self) {
         if let Some(near) = &self.near {
             near.state.invalidate_all();
@@ -140,7 +177,7 @@ impl TieredStore {
 
     fn delete_prefix(&'static self, py: Python<'_>, prefix: &[u8]) -> PyResult<()> {
         let pattern = concat([&escaped(prefix)?, b"*"])?;
-        let mut keys = RemoteKeys::with_pattern(self, pattern);
+        let mut keys = RemoteKeys::with_pattern(self, ScanScope::All, pattern);
         while let Some(page) = keys.next_page(py)? {
             if !page.is_empty() {
                 self.run(py, self.plan_unlink(&page))?;
@@ -206,7 +243,7 @@ fn key_prefix(context: &CallContext<'_, '_>) -> PyResult<Vec<u8>> {
 
 /// Escapes what has a meaning in a pattern.
 fn escaped(text: &[u8]) -> PyResult<Vec<u8>> {
-    let mut escaped = crate::memory::vec(text.len() * 2)?;
+    let mut escaped = vec(text.len() * 2)?;
     for &byte in text {
         if b"*?[]^-\\".contains(&byte) {
             escaped.push(b'\\');

@@ -3,16 +3,42 @@
 //! The entry itself is what Django's `RedisCache` would write, so its key is missing when it has expired. The side key lives
 //! longer, by the stale time that is in it. So what it has left says, by the server's clock, how long the entry has been
 //! expired, and whether it has at all: a key that is missing earlier was deleted or evicted, and its old value is not used.
+//!
+//! After the entry would have expired, the two cannot be told apart any more. So `delete` deletes the side key, and a reader
+//! that finds one without its entry too early deletes it. What changes when the entry expires moves the side key with it.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use nearcache_remote::{Error, Request, Route, Value};
+use nearcache_remote::{Cmd, Error, Request, Route, Value, cmd};
 use pyo3::prelude::*;
 
 use super::names::Beside;
-use super::requests::{Reader, on_key, unexpected};
+use super::requests::{Reader, on_key, single, unexpected};
 use super::tiered_store::TieredStore;
 use super::wire;
+
+/// Deletes a side key with this header whose entry is missing before it has expired.
+const UNLINK_ORPHAN: &str = "\
+if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('GETRANGE', KEYS[2], 0, 15) == ARGV[1] \
+  and redis.call('PTTL', KEYS[2]) > tonumber(ARGV[2]) then return redis.call('UNLINK', KEYS[2]) end return 0";
+
+/// Changes when an entry expires, and the end of its side key, later by the stale time in its header.
+const EXPIRE: &str = "\
+if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return 0 end \
+local header = redis.call('GETRANGE', KEYS[2], 0, 15) \
+if #header == 16 and string.byte(header) == tonumber(ARGV[2]) then \
+  local stale = 0 \
+  for at = 16, 9, -1 do stale = stale * 256 + string.byte(header, at) end \
+  redis.call('PEXPIRE', KEYS[2], string.format('%.0f', ARGV[1] + stale)) \
+end \
+return 1";
+
+/// Removes the expiry of an entry, and deletes its side key: the value does not become old any more.
+const PERSIST: &str = "\
+local done = redis.call('PERSIST', KEYS[1]) \
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('UNLINK', KEYS[2]) end \
+return done";
 
 /// The form of this header; a process ignores side keys of another form.
 const FORM: u8 = 1;
@@ -26,11 +52,12 @@ pub(super) struct Header {
     pub(super) stale_millis: u64,
 }
 
-/// An entry's old value, as the server has it.
+/// A side key, as the server has it.
 pub(super) struct StaleValue {
+    header: Header,
+    /// The header and the old value, which is empty if none is kept.
     bytes: Vec<u8>,
-    /// How long ago the entry expired.
-    age: Duration,
+    left_millis: u64,
 }
 
 impl Header {
@@ -57,7 +84,7 @@ impl Header {
 }
 
 impl StaleValue {
-    /// Reads the replies to what [`TieredStore::ask_stale`] added. Returns the value if its entry has expired.
+    /// Reads the replies to what [`TieredStore::ask_stale`] added.
     pub(super) fn read(reader: &mut Reader) -> Result<Option<Self>, Error> {
         let value = reader.value()?;
         let left = reader.number()?;
@@ -67,19 +94,17 @@ impl StaleValue {
             other => return Err(unexpected(&other, "a value")),
         };
         let found = Header::decode(&bytes).zip(u64::try_from(left).ok());
-        let age = found.and_then(|(header, left)| header.stale_millis.checked_sub(left));
-        Ok(age.filter(|_| bytes.len() > Header::LEN).map(|age| Self {
-            age: Duration::from_millis(age),
+        Ok(found.map(|(header, left_millis)| Self {
+            header,
             bytes,
+            left_millis,
         }))
     }
 
-    /// Returns the value, if its entry has expired at most `stale` seconds ago.
-    pub(super) fn decode(self, py: Python<'_>, stale: f64) -> PyResult<Option<Py<PyAny>>> {
-        if self.age.as_secs_f64() > stale {
-            return Ok(None);
-        }
-        wire::decode(py, &self.bytes[Header::LEN..]).map(Some)
+    /// Returns how long ago the entry expired; `None` if it has time left.
+    fn age(&self) -> Option<Duration> {
+        let millis = self.header.stale_millis.checked_sub(self.left_millis)?;
+        Some(Duration::from_millis(millis))
     }
 }
 
@@ -90,5 +115,64 @@ impl TieredStore {
         request.add(on_key("GET", &name), route, true);
         request.add(on_key("PTTL", &name), route, true);
         Ok(())
+    }
+
+    /// Returns the old value of a key that was missed, if its entry has expired at most `stale` seconds ago.
+    pub(super) fn old_value(
+        &'static self,
+        py: Python<'_>,
+        key: &[u8],
+        found: &StaleValue,
+        stale: f64,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let Some(age) = found.age() else {
+            self.unlink_orphan(key, found.header)?;
+            return Ok(None);
+        };
+        let value = &found.bytes[Header::LEN..];
+        if value.is_empty() || age.as_secs_f64() > stale {
+            return Ok(None);
+        }
+        wire::decode(py, value).map(Some)
+    }
+
+    /// Deletes a side key without waiting for it, if its entry is missing. If that fails, the next reader does it.
+    fn unlink_orphan(&'static self, key: &[u8], header: Header) -> PyResult<()> {
+        let mut command = self.script_with_side_key(UNLINK_ORPHAN, key)?;
+        command.arg(&header.encode()).arg(header.stale_millis);
+        self.remote.start(single(command, key, true), Box::new(drop));
+        Ok(())
+    }
+
+    /// Returns the command that changes when an entry expires, and its side key with it.
+    pub(super) fn expire_command(&self, key: &[u8], millis: u64) -> PyResult<Cmd> {
+        if !self.has_side_keys.load(Relaxed) {
+            let mut command = on_key("PEXPIRE", key);
+            command.arg(millis);
+            return Ok(command);
+        }
+        let mut command = self.script_with_side_key(EXPIRE, key)?;
+        command.arg(millis).arg(FORM);
+        Ok(command)
+    }
+
+    /// Returns the command that removes the expiry of an entry, and its side key.
+    pub(super) fn persist_command(&self, key: &[u8]) -> PyResult<Cmd> {
+        if self.has_side_keys.load(Relaxed) {
+            self.script_with_side_key(PERSIST, key)
+        } else {
+            Ok(on_key("PERSIST", key))
+        }
+    }
+
+    /// Returns a script with a key and its side key as a command.
+    fn script_with_side_key(&self, text: &str, key: &[u8]) -> PyResult<Cmd> {
+        let mut command = cmd("EVAL");
+        command
+            .arg(text)
+            .arg(2)
+            .arg(key)
+            .arg(self.name(key, Beside::Stale)?);
+        Ok(command)
     }
 }

@@ -180,15 +180,17 @@ impl TieredStore {
         let has_side_keys = self.has_side_keys.load(Relaxed);
         for (key, value) in entries {
             let stored = wire::encode(&value, context.settings.pickle_protocol)?;
-            let command = match context.lifetime(timeout, context.settings.jitter)? {
+            let lifetime = context.lifetime(timeout, context.settings.jitter)?;
+            if has_side_keys || matches!(lifetime, Lifetime::Expired) {
+                // First, as for a deletion.
+                self.unlink_beside(&[&key], Route::key(&key), &mut request)?;
+            }
+            let command = match lifetime {
                 Lifetime::Expired => on_key("UNLINK", &key),
                 Lifetime::Forever => set_command(&key, &stored, None, Condition::Always),
                 Lifetime::Millis(millis) => set_command(&key, &stored, Some(millis), Condition::Always),
             };
             request.add(command, Route::key(&key), true);
-            if has_side_keys {
-                self.unlink_beside(&[&key], Route::key(&key), &mut request)?;
-            }
             keys.push(key);
         }
         let (count, replies) = (keys.len(), request.commands.len());
@@ -299,10 +301,13 @@ impl Written {
         self.keys.iter().for_each(|key| self.store.invalidate(key));
     }
 
-    /// Ends the flights of the keys: their values may be computed from what was there before.
+    /// Ends the flights of the keys, whose values may be computed from what was there before, and forgets the costs.
     fn end_flights(&self, py: Python<'_>) {
         if self.ends_flights {
-            self.keys.iter().for_each(|key| self.store.flights.end(py, key));
+            for key in &self.keys {
+                self.store.flights.end(py, key);
+                self.store.costs.forget(key);
+            }
         }
     }
 }

@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::leader::FlightId;
 
-/// How many computations may need others at the same time. A caller for which there is no room computes for itself.
+/// How many computations may need others at the same time. A caller for which there is no room computes for itself: it neither waits nor
+/// leads a flight that others could wait for.
 const EDGES: usize = 4096;
 
 static TABLE: [AtomicU64; EDGES] = [const { AtomicU64::new(0) }; EDGES];

@@ -3,7 +3,7 @@
 use super::circles::{self, Edge};
 use super::leader::{FlightId, Leader};
 use super::table::Role;
-use super::waiter::Waiter;
+use super::waiter::{Waited, Waiter};
 use crate::clock::Clock;
 use crate::error::OutOfMemory;
 use crate::key::{Key, KeyHash};
@@ -26,7 +26,7 @@ impl<V: Clone> RawCache<V> {
     ///
     /// A hit costs as much as that of `get`, and touches nothing else. A miss takes the shard's lock twice and searches the flights of
     /// the shard. If there is no memory for a flight, or if waiting would close a circle, the caller leads: it never waits for
-    /// itself.
+    /// itself. A waiter whose flight has ended in the meantime gets its result at once.
     ///
     /// ```
     /// use nearcache::{Eviction, SystemClock, Timestamp};
@@ -79,12 +79,12 @@ impl<V: Clone> RawCache<V> {
         });
         match joined {
             Ok(value) => Joined::Hit(value),
-            Err(Ok(Role::Leader(id))) => Joined::Leader(Leader::new(self, key.hash, id, edge_to(id))),
+            Err(Ok(Role::Leader(id))) => Joined::Leader(self.new_leader(key.hash, id, Ok(true))),
             Err(Ok(Role::Waiter(id, seat))) => {
                 let waiter = Waiter::new(self, key.hash, id, seat);
                 Self::wait_or_lead(waiter)
             }
-            Err(Err(_)) => Joined::Leader(Leader::new_alone(self, key.hash, FlightId::NONE, None)),
+            Err(Err(OutOfMemory)) => Joined::Leader(self.new_leader(key.hash, id, Err(OutOfMemory))),
         }
     }
 
@@ -97,7 +97,11 @@ impl<V: Clone> RawCache<V> {
         let edge = Edge::add(current, waiter.id());
         if edge.is_none() || circles::needs(waiter.id(), current) {
             drop(edge);
-            return Joined::Leader(waiter.start_own(false));
+            return match waiter.stop_waiting(false) {
+                Waited::Leader(leader) => Joined::Leader(leader),
+                // The flight has ended since, so that waiting ends at once.
+                Waited::Value(_) | Waited::Failed(_) => Joined::Waiter(waiter),
+            };
         }
         waiter.set_edge(edge);
         Joined::Waiter(waiter)
@@ -105,18 +109,8 @@ impl<V: Clone> RawCache<V> {
 }
 
 impl<V> RawCache<V> {
-    /// Starts a flight, which is current if the key has no other current one.
-    pub(super) fn lead(&self, key: Key<'_>) -> Leader<'_, V> {
-        let id = FlightId::next();
-        let started = self.with_shard(key.hash, |shard| {
-            shard.stats.flights += 1;
-            shard.flights.start(key, id)
-        });
-        self.new_leader(key.hash, id, started)
-    }
-
-    /// Returns the leader of a flight that was started. It computes for itself if the flight is not current, or if there was no
-    /// memory for it.
+    /// Returns the leader of a flight. It computes for itself if the flight is not current, or if there was no memory for it or no room
+    /// for its edge.
     pub(super) fn new_leader(
         &self,
         hash: KeyHash,
@@ -124,18 +118,12 @@ impl<V> RawCache<V> {
         is_current: Result<bool, OutOfMemory>,
     ) -> Leader<'_, V> {
         match is_current {
-            Ok(true) => Leader::new(self, hash, id, edge_to(id)),
-            Ok(false) => Leader::new_alone(self, hash, id, edge_to(id)),
-            Err(OutOfMemory) => Leader::new_alone(self, hash, FlightId::NONE, None),
+            Ok(is_current) => {
+                let mut leader = Leader::new(self, hash, id, !is_current);
+                leader.needed_by(circles::current());
+                leader
+            }
+            Err(OutOfMemory) => Leader::without_flight(self, hash),
         }
     }
-}
-
-/// Adds the need of the computation, if any, that a new flight is a part of.
-fn edge_to(id: FlightId) -> Option<Edge> {
-    let current = circles::current();
-    if current == FlightId::NONE {
-        return None;
-    }
-    Edge::add(current, id)
 }

@@ -52,8 +52,12 @@ impl<V> RawCache<V> {
     /// Starts a flight even if the key has a value. It overtakes the one in progress, whose value may be older than the caller
     /// wants.
     pub fn overtake(&self, key: &[u8]) -> Leader<'_, V> {
-        let key = self.hasher.key(key);
-        self.with_shard(key.hash, |shard| shard.flights.overtake(key));
-        self.lead(key)
+        let (key, id) = (self.hasher.key(key), FlightId::next());
+        let started = self.with_shard(key.hash, |shard| {
+            shard.flights.overtake(key);
+            shard.stats.flights += 1;
+            shard.flights.start(key, id)
+        });
+        self.new_leader(key.hash, id, started)
     }
 }

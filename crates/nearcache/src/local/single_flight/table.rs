@@ -3,12 +3,14 @@
 //! The table is a vector, because there are few flights at a time. A search compares hashes first.
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::thread;
 
 use super::leader::FlightId;
 use super::sleeper::Sleeper;
 use crate::error::OutOfMemory;
-use crate::key::Key;
+use crate::key::{Key, KeyHash};
 use crate::memory::try_copy;
 
 /// A leader's error, which its waiters get too.
@@ -32,7 +34,7 @@ pub(super) struct Seat(u64);
 #[derive(Debug)]
 pub(super) struct Flight<V> {
     id: FlightId,
-    hash: u64,
+    hash: KeyHash,
     key: Box<[u8]>,
     /// Whether new callers join, and the value is to be stored.
     is_current: bool,
@@ -47,7 +49,7 @@ pub(super) struct Flight<V> {
 
 impl<V> Flight<V> {
     fn is_current_for(&self, key: Key<'_>) -> bool {
-        self.is_current && self.hash == key.hash.bits() && *self.key == *key.bytes
+        self.is_current && self.hash.bits() == key.hash.bits() && *self.key == *key.bytes
     }
 
     /// Takes the oldest waiter, to be woken.
@@ -68,7 +70,7 @@ pub(super) enum Role {
     Waiter(FlightId, Seat),
 }
 
-/// What a waiter finds.
+/// What a waiter finds whose leader does not compute any more.
 pub(super) enum Found<V> {
     Value(V),
     Failed(Failure),
@@ -76,41 +78,54 @@ pub(super) enum Found<V> {
     Vacant(Option<Sleeper>),
     /// The flight does not exist, because this is a child of `fork`.
     Gone,
-    /// The leader computes, and the waiter is registered.
-    Registered,
 }
 
-/// What is left to do after unlocking.
+/// What is left to do after unlocking. Dropping this does it, so that it is done even if a panic unwinds: wakes the waiters, and drops the
+/// rest.
+#[must_use = "the waiters are woken when this is dropped, which must be after unlocking"]
 pub(super) struct Aftermath<V> {
-    /// The waiters to wake.
-    pub(super) woken: Vec<(Seat, Sleeper)>,
-    /// The waiter to wake, which takes the lead.
-    pub(super) successor: Option<Sleeper>,
+    _wake_ups: WakeUps,
     /// The sleeper of the waiter that left, to be dropped.
-    pub(super) left: Option<Sleeper>,
+    _left: Option<Sleeper>,
     /// The flight, if nobody is left in it, to be dropped.
-    pub(super) removed: Option<Flight<V>>,
+    _removed: Option<Flight<V>>,
 }
 
 impl<V> Aftermath<V> {
-    const NOTHING: Self = Self {
-        woken: Vec::new(),
-        successor: None,
-        left: None,
-        removed: None,
+    pub(super) const NOTHING: Self = Self {
+        _wake_ups: WakeUps {
+            all: Vec::new(),
+            successor: None,
+        },
+        _left: None,
+        _removed: None,
     };
+}
 
-    /// Wakes and drops. Nothing may be locked.
-    pub(super) fn run(self) {
-        let Self {
-            woken,
-            successor,
-            left,
-            removed,
-        } = self;
-        let woken = woken.into_iter().map(|(_, sleeper)| sleeper);
-        woken.chain(successor).for_each(Sleeper::wake);
-        drop((left, removed));
+/// The waiters to wake.
+struct WakeUps {
+    /// Those of a flight that has ended.
+    all: Vec<(Seat, Sleeper)>,
+    /// The one that takes the lead.
+    successor: Option<Sleeper>,
+}
+
+impl Drop for WakeUps {
+    /// Wakes all, even if wakers panic; then panics, too.
+    fn drop(&mut self) {
+        let all = self.all.drain(..).map(|(_, sleeper)| sleeper);
+        let mut panicked = None;
+        for sleeper in all.chain(self.successor.take()) {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| sleeper.wake())) {
+                panicked = Some(payload);
+            }
+        }
+        // A second panic at once would end the process.
+        if let Some(payload) = panicked
+            && !thread::panicking()
+        {
+            resume_unwind(payload);
+        }
     }
 }
 
@@ -165,12 +180,17 @@ impl<V> Flights<V> {
     ///
     /// [`OutOfMemory`] if there is none for the flight.
     pub(super) fn start(&mut self, key: Key<'_>, id: FlightId) -> Result<bool, OutOfMemory> {
+        self.push(try_copy(key.bytes)?, key.hash, id)
+    }
+
+    fn push(&mut self, bytes: Box<[u8]>, hash: KeyHash, id: FlightId) -> Result<bool, OutOfMemory> {
         self.0.try_reserve(1)?;
+        let key = Key { bytes: &bytes, hash };
         let is_current = !self.0.iter().any(|flight| flight.is_current_for(key));
         self.0.push(Flight {
             id,
-            hash: key.hash.bits(),
-            key: try_copy(key.bytes)?,
+            hash,
+            key: bytes,
             is_current,
             state: State::Computing,
             members: 1,
@@ -198,42 +218,53 @@ impl<V> Flights<V> {
         if !matches!(flight.state, State::Computing) {
             return Ok(false);
         }
+        // A waiter that is registered keeps its place: the oldest one is woken to lead.
+        if let Some((_, old)) = flight.sleepers.iter_mut().find(|(sleeping, _)| *sleeping == seat) {
+            if let Some(new) = sleeper {
+                std::mem::swap(old, new);
+            }
+            return Ok(true);
+        }
         flight.sleepers.try_reserve(1)?;
-        let old = flight.take_sleeper(seat);
-        let new = std::mem::replace(sleeper, old);
-        flight.sleepers.extend(new.map(|sleeper| (seat, sleeper)));
+        flight.sleepers.extend(sleeper.take().map(|new| (seat, new)));
         Ok(true)
     }
 
-    /// Returns what a waiter waits for, or [registers](Self::register) it.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfMemory`] if there is none to register it.
-    pub(super) fn check(
-        &mut self,
-        id: FlightId,
-        seat: Seat,
-        sleeper: &mut Option<Sleeper>,
-    ) -> Result<Found<V>, OutOfMemory>
+    /// Returns what a waiter waits for, or `None` if the leader still computes.
+    pub(super) fn outcome(&mut self, id: FlightId, seat: Seat) -> Option<Found<V>>
     where
         V: Clone,
     {
-        if self.register(id, seat, sleeper)? {
-            return Ok(Found::Registered);
-        }
         let Some(flight) = self.find(id) else {
-            return Ok(Found::Gone);
+            return Some(Found::Gone);
         };
-        Ok(match &flight.state {
-            State::Done(value) => Found::Value(value.clone()),
-            State::Failed(failure) => Found::Failed(Arc::clone(failure)),
+        match &flight.state {
+            State::Computing => None,
+            State::Done(value) => Some(Found::Value(value.clone())),
+            State::Failed(failure) => Some(Found::Failed(Arc::clone(failure))),
             State::Vacant => {
                 flight.state = State::Computing;
-                Found::Vacant(flight.take_sleeper(seat))
+                Some(Found::Vacant(flight.take_sleeper(seat)))
             }
-            State::Computing => Found::Registered,
-        })
+        }
+    }
+
+    /// Takes a waiter out of a flight that has not ended, and starts one of its own for the key. `overtakes` ends the old one's being
+    /// current. Returns what [`start`](Self::start) does.
+    pub(super) fn start_instead(
+        &mut self,
+        id: FlightId,
+        seat: Seat,
+        own: FlightId,
+        overtakes: bool,
+    ) -> (Result<bool, OutOfMemory>, Aftermath<V>) {
+        let key = self.find(id).map(|flight| (try_copy(&flight.key), flight.hash));
+        let aftermath = self.resign(id, seat, overtakes);
+        let started = match key {
+            Some((Ok(bytes), hash)) => self.push(bytes, hash, own),
+            Some((Err(OutOfMemory), _)) | None => Err(OutOfMemory),
+        };
+        (started, aftermath)
     }
 
     /// Returns whether a flight has waiters.
@@ -247,20 +278,24 @@ impl<V> Flights<V> {
         self.0.iter().any(|flight| flight.id == id && flight.is_current)
     }
 
-    /// Takes the key of a flight that is current, for its value to be stored.
+    /// Takes the key of a flight that is current, for its value to be stored. The caller ends the flight next: after that, its waiters do
+    /// not need the key.
     pub(super) fn take_key(&mut self, id: FlightId) -> Option<Box<[u8]>> {
         let flight = self.find(id).filter(|flight| flight.is_current)?;
         Some(std::mem::take(&mut flight.key))
     }
 
-    /// Returns a copy of a flight's key, or `None` if the flight does not exist.
+    /// Adds the keys of the current flights to `keys`.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] if there is none for the copy.
-    pub(super) fn copy_key(&self, id: FlightId) -> Result<Option<Box<[u8]>>, OutOfMemory> {
-        let flight = self.0.iter().find(|flight| flight.id == id);
-        flight.map(|flight| try_copy(&flight.key)).transpose()
+    /// [`OutOfMemory`] if there is none for the copies.
+    pub(in crate::local) fn copy_keys(&self, keys: &mut Vec<Box<[u8]>>) -> Result<(), OutOfMemory> {
+        keys.try_reserve(self.0.len())?;
+        for flight in self.0.iter().filter(|flight| flight.is_current) {
+            keys.push(try_copy(&flight.key)?);
+        }
+        Ok(())
     }
 
     /// Returns whether a key has a current flight.
@@ -284,10 +319,14 @@ impl<V> Flights<V> {
         };
         flight.state = state;
         flight.is_current = false;
+        let wake_ups = WakeUps {
+            all: std::mem::take(&mut flight.sleepers),
+            successor: None,
+        };
         Aftermath {
-            woken: std::mem::take(&mut flight.sleepers),
-            removed: self.leave(id),
-            ..Aftermath::NOTHING
+            _wake_ups: wake_ups,
+            _left: None,
+            _removed: self.leave(id),
         }
     }
 
@@ -297,10 +336,14 @@ impl<V> Flights<V> {
             return Aftermath::NOTHING;
         };
         flight.state = State::Vacant;
-        Aftermath {
+        let wake_ups = WakeUps {
+            all: Vec::new(),
             successor: flight.next_sleeper(),
-            removed: self.leave(id),
-            ..Aftermath::NOTHING
+        };
+        Aftermath {
+            _wake_ups: wake_ups,
+            _left: None,
+            _removed: self.leave(id),
         }
     }
 
@@ -312,12 +355,14 @@ impl<V> Flights<V> {
         flight.is_current &= !overtakes;
         let left = flight.take_sleeper(seat);
         let may_have_been_woken = left.is_none() && matches!(flight.state, State::Vacant);
-        let successor = may_have_been_woken.then(|| flight.next_sleeper()).flatten();
+        let wake_ups = WakeUps {
+            all: Vec::new(),
+            successor: may_have_been_woken.then(|| flight.next_sleeper()).flatten(),
+        };
         Aftermath {
-            left,
-            successor,
-            removed: self.leave(id),
-            ..Aftermath::NOTHING
+            _wake_ups: wake_ups,
+            _left: left,
+            _removed: self.leave(id),
         }
     }
 

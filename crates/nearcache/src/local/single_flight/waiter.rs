@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use super::circles::Edge;
 use super::leader::{FlightId, Leader};
 use super::sleeper::Sleeper;
-use super::table::{Found, Seat};
-use crate::key::{Key, KeyHash};
+use super::table::{Aftermath, Found, Seat};
+use crate::error::OutOfMemory;
+use crate::key::KeyHash;
 use crate::local::raw_cache::RawCache;
 
 /// The result of waiting.
@@ -62,11 +63,11 @@ impl<'a, V> Waiter<'a, V> {
     /// Neither clones nor drops a value, so an interpreter can release its lock around this, and call [`wait`](Self::wait) afterwards,
     /// which then returns without sleeping unless another waiter leads meanwhile.
     #[must_use]
-    pub fn sleep(&self, timeout: Option<Duration>) -> bool {
+    pub fn sleep(&mut self, timeout: Option<Duration>) -> bool {
         self.sleep_until(deadline(timeout))
     }
 
-    fn sleep_until(&self, deadline: Option<Instant>) -> bool {
+    fn sleep_until(&mut self, deadline: Option<Instant>) -> bool {
         loop {
             let mut sleeper = Some(Sleeper::Thread(thread::current()));
             let registered = self.raw.with_shard(self.hash, |shard| {
@@ -83,24 +84,15 @@ impl<'a, V> Waiter<'a, V> {
             }
         }
     }
-
-    /// Takes the caller out of the flight, and wakes the next waiter if this one had been woken to lead.
-    fn resign(&mut self, overtakes: bool) {
-        if std::mem::replace(&mut self.is_member, false) {
-            self.raw
-                .with_shard(self.hash, |shard| {
-                    shard.flights.resign(self.id, self.seat, overtakes)
-                })
-                .run();
-        }
-    }
 }
 
 impl<'a, V: Clone> Waiter<'a, V> {
     /// Blocks the thread until the leader has finished, for at most `timeout`. Afterwards the caller leads.
     ///
     /// A caller that leads after the timeout overtakes the flight: later callers wait for the new one, and the old one's value is not
-    /// stored. In asynchronous code use [`poll`](Self::poll), because the leader may be a task of the same thread.
+    /// stored. If another caller has overtaken it before and still computes, this caller's value is not stored, either.
+    ///
+    /// In asynchronous code use [`poll`](Self::poll), because the leader may be a task of the same thread.
     #[must_use]
     pub fn wait(mut self, timeout: Option<Duration>) -> Waited<'a, V> {
         let deadline = deadline(timeout);
@@ -109,7 +101,7 @@ impl<'a, V: Clone> Waiter<'a, V> {
                 return waited;
             }
         }
-        Waited::Leader(self.start_own(true))
+        self.stop_waiting(true)
     }
 
     /// Polls for the end of the flight. Registers the context's waker, whatever the runtime. Must not be called again after it was
@@ -119,45 +111,68 @@ impl<'a, V: Clone> Waiter<'a, V> {
         self.check(sleeper).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Leads a flight of its own instead of waiting. If it `overtakes`, later callers wait for the new flight, and the old one's value
-    /// is not stored; otherwise it is the new one's that is not stored.
-    pub fn lead(mut self, overtakes: bool) -> Leader<'a, V> {
-        self.start_own(overtakes)
+    /// Stops waiting: returns what the flight has come to, or leads a flight of its own if the old one's leader still computes.
+    ///
+    /// If it `overtakes`, the old flight is current no more: later callers wait for the new one, and the old one's value is not stored.
+    /// If several waiters of one flight overtake it, all of them compute at once; later callers wait for the first one of them, and
+    /// only its value is stored. If it does not overtake, the new flight's value is not stored, unless the old one was current no more.
+    #[must_use]
+    pub fn lead(mut self, overtakes: bool) -> Waited<'a, V> {
+        self.stop_waiting(overtakes)
     }
 
-    /// Leads a flight of its own instead of waiting. `overtakes` ends the old one's being current.
-    pub(super) fn start_own(&mut self, overtakes: bool) -> Leader<'a, V> {
-        let key = self
-            .raw
-            .with_shard(self.hash, |shard| shard.flights.copy_key(self.id));
-        self.resign(overtakes);
-        self.edge = None;
-        match key {
-            Ok(Some(bytes)) => self.raw.lead(Key {
-                bytes: &bytes,
-                hash: self.hash,
-            }),
-            // The flight is the parent's, or there is no memory: the value is not stored.
-            Ok(None) | Err(_) => Leader::new_alone(self.raw, self.hash, FlightId::NONE, None),
+    /// Does what [`lead`](Self::lead) does. After a value or an error, the caller is still a waiter of the flight.
+    pub(super) fn stop_waiting(&mut self, overtakes: bool) -> Waited<'a, V> {
+        let (raw, hash, id, own) = (self.raw, self.hash, self.id, FlightId::next());
+        let mut aftermath = Aftermath::NOTHING;
+        let stopped = raw.with_shard(hash, |shard| {
+            if let Some(found) = shard.flights.outcome(id, self.seat) {
+                return Ok(found);
+            }
+            shard.stats.flights += 1;
+            let started;
+            (started, aftermath) = shard.flights.start_instead(id, self.seat, own, overtakes);
+            Err(started)
+        });
+        match stopped {
+            Ok(found) => self.waited(found),
+            Err(started) => {
+                self.is_member = false;
+                self.edge = None;
+                drop(aftermath);
+                Waited::Leader(raw.new_leader(hash, own, started))
+            }
         }
     }
 
     fn check(&mut self, sleeper: Sleeper) -> Option<Waited<'a, V>> {
-        let (raw, hash, id) = (self.raw, self.hash, self.id);
         // What is left here is dropped at the end, after unlocking.
         let mut sleeper = Some(sleeper);
-        let found = raw.with_shard(hash, |shard| shard.flights.check(id, self.seat, &mut sleeper));
-        match found {
-            Ok(Found::Registered) => None,
-            Ok(Found::Value(value)) => Some(Waited::Value(value)),
-            Ok(Found::Failed(failure)) => Some(Waited::Failed(failure)),
-            Ok(Found::Vacant(old)) => {
-                drop(old);
-                self.is_member = false;
-                Some(Waited::Leader(Leader::new(raw, hash, id, self.edge.take())))
+        let found = self.raw.with_shard(self.hash, |shard| {
+            let found = shard.flights.outcome(self.id, self.seat);
+            if found.is_none() {
+                shard.flights.register(self.id, self.seat, &mut sleeper)?;
             }
+            Ok::<_, OutOfMemory>(found)
+        });
+        match found {
+            Ok(found) => found.map(|found| self.waited(found)),
             // Without memory to sleep, the caller computes for itself.
-            Ok(Found::Gone) | Err(_) => Some(Waited::Leader(self.start_own(false))),
+            Err(OutOfMemory) => Some(self.stop_waiting(false)),
+        }
+    }
+
+    fn waited(&mut self, found: Found<V>) -> Waited<'a, V> {
+        match found {
+            Found::Value(value) => Waited::Value(value),
+            Found::Failed(failure) => Waited::Failed(failure),
+            Found::Vacant(sleeper) => {
+                drop(sleeper);
+                self.is_member = false;
+                let leader = Leader::new(self.raw, self.hash, self.id, false);
+                Waited::Leader(leader.with_edge(self.edge.take()))
+            }
+            Found::Gone => Waited::Leader(Leader::without_flight(self.raw, self.hash)),
         }
     }
 }
@@ -168,7 +183,13 @@ fn deadline(timeout: Option<Duration>) -> Option<Instant> {
 }
 
 impl<V> Drop for Waiter<'_, V> {
+    /// Takes the caller out of the flight, and wakes the next waiter if this one had been woken to lead.
     fn drop(&mut self) {
-        self.resign(false);
+        if self.is_member {
+            drop(
+                self.raw
+                    .with_shard(self.hash, |shard| shard.flights.resign(self.id, self.seat, false)),
+            );
+        }
     }
 }

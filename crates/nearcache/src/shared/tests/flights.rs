@@ -1,7 +1,8 @@
 //! Flights and stale values where the file is damaged, torn, locked or adopted.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::support::{BYTES, Scratch};
 use crate::Clock;
@@ -155,6 +156,31 @@ fn a_damaged_value_is_computed_again() {
         );
         cache.validate().unwrap();
     }
+}
+
+#[test]
+fn a_caller_that_waits_for_the_replacement_of_a_damaged_value_does_not_compute_it_again() {
+    let scratch = Scratch::new();
+    let cache = scratch.open();
+    cache
+        .insert_entry(KEY, NewEntry::new(b"old value").cost(SECOND))
+        .unwrap();
+    let (ring, record) = record(&cache);
+    let word = ring.value(&record).words().next().unwrap();
+    word.fetch_xor(1, Ordering::Relaxed);
+    let refresh = cache.claim(KEY, ClaimRequest::new(1).refresh()).unwrap();
+    assert_eq!(refresh, Claim::Leader);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| cache.get_or_insert_with(KEY, None, || b"again".to_vec()).unwrap());
+        let begin = Instant::now();
+        while cache.stats().counts.waits == 0 {
+            assert!(begin.elapsed() < 60 * SECOND, "it does not wait");
+            thread::yield_now();
+        }
+        assert!(cache.complete(KEY, 1, NewEntry::new(VALUE)).unwrap());
+        assert_eq!(waiter.join().unwrap(), VALUE);
+    });
+    assert_eq!(cache.stats().counts.flights, 1);
 }
 
 #[test]
