@@ -781,7 +781,7 @@ def test_a_template_response_that_takes_the_place_of_a_page_is_rendered_by_the_n
     site = Site(wait=0)
     options = {"stale": 60, "refresh": "background"}
     cache_page(60, **options)(site)(requests.get("/"))
-    monkeypatch.setattr(background, "start_thread", lambda call, flow: run(call, flow) or True)
+    monkeypatch.setattr(background, "start_thread", lambda call, flow, _: run(call, flow) or True)
     view = cache_page(60, **options)(template_view(site))
     with later(monkeypatch, 61):
         assert view(requests.get("/")).content == b"page 1"
@@ -789,7 +789,7 @@ def test_a_template_response_that_takes_the_place_of_a_page_is_rendered_by_the_n
 
 
 def test_the_cost_of_a_page_does_not_include_the_wait_for_a_thread(monkeypatch, cache):
-    def start(call, flow):
+    def start(call, flow, on_failure):
         time.sleep(0.5)
         run(call, flow)
         return True

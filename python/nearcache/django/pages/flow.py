@@ -50,7 +50,7 @@ def _early(rules: PageRules, view: View, request: HttpRequest, backend: Backend,
     """Renders a page that is still fresh, unless another machine does."""
     key, flight, page = elected
     options = rules.options
-    step = LEAD, flight, (page,)
+    step = LEAD, flight, (page, False)
     kind, subject, _ = yield from _lock(rules, step, options, time.monotonic() + options.lock_timeout)
     if kind != LEAD:
         return rules.served(request, subject)
