@@ -789,7 +789,7 @@ def test_a_template_response_that_takes_the_place_of_a_page_is_rendered_by_the_n
 
 
 def test_the_cost_of_a_page_does_not_include_the_wait_for_a_thread(monkeypatch, cache):
-    def start(call, flow, _):
+    def start(call, flow, on_failure):
         time.sleep(0.5)
         run(call, flow)
         return True

@@ -29,6 +29,7 @@ from nearcache.django.pages.rendering import (
 from nearcache.django.pages.rules import PageRules
 from nearcache.django.single_flight.call import AGAIN, LEAD, STALE, WAIT, Options, Step
 from nearcache.django.single_flight.effects import Background, Wait
+from nearcache.django.single_flight.flow import lock
 
 # How often a caller joins a flight that has no page for it: once while the key of its page is unknown, and
 # once for that page. After that it renders for itself.
@@ -39,12 +40,22 @@ def respond(rules: PageRules, view: View, request: HttpRequest, elected: Any) ->
     """Returns the response to a request; ``elected`` is from `PageRules.find_early`."""
     backend = rules.backend
     if elected is not None and backend is not None:
-        key, flight, page = elected
-        page_flight = PageFlight(backend, Place(key, True), flight)
-        return _refresh(rules, view, request, page_flight, OldPage(page, is_stale=False))
+        return _early(rules, view, request, backend, elected)
     if backend is None or not vars(request).get("_cache_update_cache"):
         return Rendering(rules, view, request).run()
     return _miss(rules, view, request, backend)
+
+
+def _early(rules: PageRules, view: View, request: HttpRequest, backend: Backend, elected: Any) -> Flow:
+    """Renders a page that is still fresh, unless another machine does."""
+    key, flight, page = elected
+    options = rules.options
+    step = LEAD, flight, (page, False)
+    kind, subject, _ = yield from _lock(rules, step, options, time.monotonic() + options.lock_timeout)
+    if kind != LEAD:
+        return rules.served(request, subject)
+    page_flight = PageFlight(backend, Place(key, True), flight)
+    return (yield from _refresh(rules, view, request, page_flight, OldPage(page, is_stale=False)))
 
 
 def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) -> Flow:
@@ -55,7 +66,8 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
         place = yield UseCache(lambda: rules.place(request, backend))
         if place is None:
             break
-        kind, subject, old = yield from _join(backend, place, options, deadline)
+        step = yield from _join(backend, place, options, deadline)
+        kind, subject, old = yield from _lock(rules, step, options, deadline)
         if kind == LEAD:
             flight = PageFlight(backend, place, subject)
             if old is not None:
@@ -63,7 +75,7 @@ def _miss(rules: PageRules, view: View, request: HttpRequest, backend: Backend) 
             return (yield from _lead(rules, view, request, backend, flight))
         if isinstance(subject, HttpResponseBase):
             return rules.served(request, subject, is_stale=kind == STALE)
-        if subject == NOT_STORED:
+        if subject is NOT_STORED:
             break
         page: HttpResponseBase | None = yield UseCache(lambda: rules.find(request))
         if page is not None:
@@ -78,6 +90,14 @@ def _join(backend: Backend, place: Place, options: Options, deadline: float) -> 
         is_waiter = step[0] == WAIT
         step = yield Wait(step[1], deadline) if is_waiter else JoinPage(backend, place.key, options)
     return step
+
+
+def _lock(rules: Any, step: Step, options: Options, deadline: float) -> Any:
+    """Lets one machine lead, with ``distributed``; returns a step."""
+    kind, subject, old = step
+    if kind != LEAD or not options.distributed:
+        return step
+    return (yield from lock(rules, subject, old, deadline))
 
 
 def _lead(rules: PageRules, view: View, request: HttpRequest, backend: Backend, flight: PageFlight) -> Flow:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.http.response import HttpResponse, HttpResponseBase
 
+from nearcache.django.local import LocalCache
 from nearcache.django.shared import SharedCache
 from nearcache.django.single_flight.call import Call, Options
 from nearcache.django.single_flight.effects import Complete, Finish, within
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from nearcache import _core
     from nearcache.django.backend import Backend
 
-# What the waiters of a flight get that has no page for them.
+# What the waiters of a flight get that has no page for them. For Django's middleware, None is no page.
 STORED = "stored"
-NOT_STORED = "not stored"
+NOT_STORED = None
 # For so many seconds nobody waits for a page that was not stored: the second number is for errors. It gives
 # the waiters in other processes the time to see that nobody stores the page, and keeps the notes of a client
 # that asks for many URLs that do not exist from filling the cache.
@@ -108,7 +109,7 @@ class PageFlight:
         """
         if self.flight is None or self._cache._overrides_storing():
             return True
-        is_current = self._complete(STORED)
+        is_current = self._end_if_current(STORED)
         if not is_current:
             self._cache.delete(key)
         return is_current
@@ -134,9 +135,8 @@ class PageFlight:
 
     def delete_page(self) -> None:
         """Deletes the old page, unless another caller has written or deleted it meanwhile."""
-        # A value that has expired takes the place of the old page, if the flight is current. In a
-        # TieredCache, a stale page is kept beside it.
-        if self._complete(NOT_STORED):
+        if self._end_if_current(NOT_STORED):
+            # In a TieredCache, a stale page is beside the key.
             self._cache.delete(self.place.key)
 
     def fail(self, error: BaseException) -> None:
@@ -153,10 +153,15 @@ class PageFlight:
         if flight is not None:
             flight.abandon()
 
-    def _complete(self, value: str) -> bool:
-        """Hands a value to the waiters that has expired; returns whether the flight was current."""
+    def _end_if_current(self, value: str | None) -> bool:
+        """Hands a value to the waiters; returns whether the flight was current. If so, its key is empty then.
+
+        What is under the key is replaced by the value, which expires at once.
+        """
         flight = self._take()
-        call = page_call(self._cache, self.place.key, timeout=0)
+        is_local = isinstance(self._cache, (LocalCache, SharedCache))
+        # A TieredCache does not say whether a flight was current if the time is 0.
+        call = page_call(self._cache, self.place.key, timeout=0 if is_local else 0.001)
         return flight is not None and Complete(flight, value, 0).act(call)
 
     def _take(self) -> _core.Flight | None:
