@@ -4,12 +4,22 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nearcache::local::Cache;
 
 const FORKS: u32 = 200;
 /// A child that deadlocks is killed after this time, and the test fails.
 const CHILD_SECONDS: u32 = 10;
+
+/// Waits until something has happened.
+fn until(has_happened: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !has_happened() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it does not happen");
+        thread::yield_now();
+    }
+}
 
 /// Uses the cache in the child, and returns whether every operation worked.
 fn is_usable(cache: &Cache<u64>) -> bool {
@@ -88,19 +98,13 @@ fn the_child_does_not_wait_for_a_leader_of_its_parent() {
         let leader = scope.spawn(|| {
             cache.get_or_insert_with(b"key", None, || {
                 leads.store(true, Ordering::SeqCst);
-                while !done.load(Ordering::SeqCst) {
-                    thread::yield_now();
-                }
+                until(|| done.load(Ordering::SeqCst));
                 1
             })
         });
-        while !leads.load(Ordering::SeqCst) {
-            thread::yield_now();
-        }
+        until(|| leads.load(Ordering::SeqCst));
         let waiter = scope.spawn(|| cache.get_or_insert_with(b"key", None, || 2));
-        while cache.stats().waits == 0 {
-            thread::yield_now();
-        }
+        until(|| cache.stats().waits == 1);
         let status = fork_once(&cache, |cache| {
             cache.get_or_insert_with(b"key", None, || 3) == 3
                 && cache.get(b"key") == Some(3)
