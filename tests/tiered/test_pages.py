@@ -47,40 +47,68 @@ def threads(monkeypatch):
     return used
 
 
-@pytest.mark.parametrize("options", [{}, {"stale": 60}, {"early": 10**12}], ids=repr)
-def test_one_machine_renders_with_distributed(server, shared_memory, options):
+@pytest.fixture
+def machines(server, shared_memory):
+    """Configure the caches of two machines, ``one`` and ``two``."""
+
     def settings(name):
         near = {"NEAR": "shared", "NEAR_LOCATION": str(shared_memory / name)}
         return {"BACKEND": "nearcache.django.TieredCache", "LOCATION": server.url, "OPTIONS": near}
 
-    calls = []
-    both = threading.Barrier(2)
+    with override_settings(
+        CACHES={"default": settings("one"), "one": settings("one"), "two": settings("two")}
+    ):
+        yield
+
+
+def on_both(get):
+    """Call a function for both machines at once; return the results."""
+    begin = threading.Barrier(2)
+
+    def call(alias):
+        begin.wait(60)
+        return get(alias)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(call, ["one", "two"]))
+
+
+def test_one_machine_renders_a_missing_page_with_distributed(machines):
+    numbers = itertools.count(1)
+
+    def view(request):
+        time.sleep(0.3)
+        return HttpResponse(str(next(numbers)))
+
+    def get(alias):
+        return cache_page(60, cache=alias, distributed=True)(view)(requests.get("/")).content
+
+    assert on_both(get) == [b"1"] * 2
+
+
+@pytest.mark.parametrize("options", [{"stale": 60}, {"early": 10**12}], ids=["stale", "early"])
+def test_one_machine_renders_an_old_page_with_distributed(machines, options):
+    numbers = itertools.count(1)
     served = threading.Event()
 
     def view(request):
-        calls.append(request)
-        if len(calls) == 2:
+        number = next(numbers)
+        if number > 1:
             assert served.wait(60)
-        return HttpResponse(f"page {len(calls)}")
+        return HttpResponse(str(number))
 
     def get(alias):
-        seconds = 1 if "stale" in options else 60
+        seconds = 0.2 if "stale" in options else 60
         cached = cache_page(seconds, cache=alias, distributed=True, **options)(view)
-        both.wait(60)
         content = cached(requests.get("/")).content
-        served.set()
+        if content == b"1":
+            served.set()
         return content
 
-    with (
-        override_settings(CACHES={"default": settings("one"), "two": settings("two")}),
-        ThreadPoolExecutor(2) as pool,
-    ):
-        assert list(pool.map(get, ["default", "two"])) == [b"page 1"] * 2
-        served.clear()
-        time.sleep(1.1 if "stale" in options else 0)
-        again = list(pool.map(get, ["default", "two"]))
-        assert set(again) == ({b"page 1", b"page 2"} if options else {b"page 1"})
-    assert len(calls) == (2 if options else 1)
+    assert get("one") == b"1"
+    served.clear()
+    time.sleep(0.3 if "stale" in options else 0)
+    assert set(on_both(get)) == {b"1", b"2"}
 
 
 def test_the_event_loop_does_not_wait_for_the_server(threads):
