@@ -41,13 +41,24 @@ Flow = Generator[Effect, Any, Any]
 
 def get_or_compute(call: Call, step: Step) -> Flow:
     """Returns the value of a key that was missed, or is to be computed early, from the first step on."""
+    # Nearly always: that costs less without a generator around it.
+    is_leader = step[0] == LEAD and not call.options.distributed
+    return _lead(call, step) if is_leader else _join(call, step)
+
+
+def _lead(call: Call, step: Step) -> Flow:
+    _, flight, old = step
+    return compute(call, flight, None) if old is None else refresh(call, flight, old)
+
+
+def _join(call: Call, step: Step) -> Flow:
+    """Waits for another caller's value, or leads."""
     while True:
         kind, subject, old = step
         if kind == LEAD and call.options.distributed:
             kind, subject, old = yield from lock(call, subject, old, call.deadline())
         if kind == LEAD:
-            leading = compute(call, subject, None) if old is None else refresh(call, subject, old)
-            return (yield from leading)
+            return (yield from _lead(call, (LEAD, subject, old)))
         if kind == WAIT:
             step = yield Wait(subject, call.deadline())
         elif kind == AGAIN:

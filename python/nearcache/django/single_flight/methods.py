@@ -86,18 +86,20 @@ class SingleFlight(_core.Backend, BaseCache):
             if step is not None:
                 step[1].abandon()
             raise
-        return Call(cast("Backend", self), key, default, timeout, version, options, by_methods)
+        return Call(self, key, default, timeout, version, options, by_methods)  # type: ignore[arg-type]
 
     def _options(self, given: Mapping[str, Any] | None) -> tuple[Options, bool]:
         """Returns the options of a call, and whether it stores and reads by the cache's methods.
 
         Methods that are overridden may change values, so an old value, which they have not seen, is not used.
         """
-        options = self._get_or_set_options.replaced(given)
+        options = self._get_or_set_options
+        if given is not None:
+            options = options.replaced(given)
         by_methods = self._overrides_storing()
-        return (
-            dataclasses.replace(options, stale=0) if by_methods and options.stale else options
-        ), by_methods
+        if by_methods and options.stale:
+            options = dataclasses.replace(options, stale=0)
+        return options, by_methods
 
     def _overrides_storing(self) -> bool:
         """Returns whether a subclass overrides ``get``, ``add`` or ``set``, or this instance has its own."""
