@@ -80,4 +80,4 @@ build_package
 [ $# -gt 0 ] || set -- tests/both/test_threads.py
 # Everything takes about ten times as long.
 NEARCACHE_TEST_SECONDS=600 TSAN_OPTIONS=$options PYTHONPATH=$build/package \
-  "$build/venv/bin/python" -m pytest -p no:cacheprovider "$@"
+  "$build/venv/bin/python" -m pytest -p no:cacheprovider -o faulthandler_timeout=3600 "$@"
