@@ -107,13 +107,13 @@ class TestDistribution:
         assert files.joinpath("py.typed").is_file()
         assert "class Backend" in files.joinpath("_core.pyi").read_text()
 
-    def test_requires_django(self):
-        (requirement,) = [
-            requirement
+    def test_requires_django_and_what_django_requires(self):
+        requirements = [
+            requirement.lower()
             for requirement in importlib.metadata.requires("nearcache")
             if "extra ==" not in requirement
         ]
-        assert requirement.lower() == "django>=5.2"
+        assert sorted(requirements) == ["asgiref>=3.9.1", "django>=5.2"]
 
     @pytest.mark.parametrize("module", [nearcache, nearcache.django])
     def test_public_names_exist(self, module):
