@@ -13,6 +13,7 @@ from django.middleware import cache as django_cache
 from django.test import RequestFactory, override_settings
 
 from nearcache.django import cache_page
+from support.caches import new_location
 
 requests = RequestFactory()
 
@@ -50,10 +51,16 @@ def threads(monkeypatch):
 @pytest.fixture
 def machines(server, shared_memory):
     """Configure the caches of two machines, ``one`` and ``two``."""
+    # The copies of another test's page may not have been invalidated yet.
+    prefix = new_location()
 
     def settings(name):
-        near = {"NEAR": "shared", "NEAR_LOCATION": str(shared_memory / name)}
-        return {"BACKEND": "nearcache.django.TieredCache", "LOCATION": server.url, "OPTIONS": near}
+        return {
+            "BACKEND": "nearcache.django.TieredCache",
+            "LOCATION": server.url,
+            "KEY_PREFIX": prefix,
+            "OPTIONS": {"NEAR": "shared", "NEAR_LOCATION": str(shared_memory / name)},
+        }
 
     with override_settings(
         CACHES={"default": settings("one"), "one": settings("one"), "two": settings("two")}
