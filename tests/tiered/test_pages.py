@@ -59,7 +59,7 @@ def machines(server, shared_memory):
             "BACKEND": "nearcache.django.TieredCache",
             "LOCATION": server.url,
             "KEY_PREFIX": prefix,
-            "OPTIONS": {"NEAR": "shared", "NEAR_LOCATION": str(shared_memory / name)},
+            "OPTIONS": {"NEAR": "shared", "NEAR_LOCATION": str(shared_memory / f"{prefix}-{name}")},
         }
 
     with override_settings(
