@@ -59,7 +59,11 @@ def machines(server, shared_memory):
             "BACKEND": "nearcache.django.TieredCache",
             "LOCATION": server.url,
             "KEY_PREFIX": prefix,
-            "OPTIONS": {"NEAR": "shared", "NEAR_LOCATION": str(shared_memory / f"{prefix}-{name}")},
+            "OPTIONS": {
+                "NEAR": "shared",
+                "NEAR_LOCATION": str(shared_memory / f"{prefix}-{name}"),
+                "MAX_MEMORY": "1MB",
+            },
         }
 
     with override_settings(
