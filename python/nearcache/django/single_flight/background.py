@@ -24,15 +24,15 @@ from django.core.cache import caches
 
 from nearcache.django.single_flight.run import arun, run
 
-# Called with the exception that ended a refresh. A flow handles each `Exception` of a computation itself.
+# Called with the exception that ended a refresh; ends the flight, if the flow has not. A flow handles each
+# `Exception` of a computation itself.
 OnFailure = Callable[[BaseException], None]
 
-# Django keeps the language and the time zone in Locals of asgiref. Until asgiref 3.12 a copy of a context has
-# them. From 3.13 on, only the thread that set them sees them, unless asgiref moves them to another one.
-# It has no public function for that. If this one is removed, refreshes run with the default language.
-_move_locals: Callable[[contextvars.Context], None] | None = (
-    getattr(sync, "_restore_context", None) if hasattr(local, "_Storage") else None
-)
+# Django keeps the language and the time zone in Locals of asgiref. A copy of a context has them. But in newer
+# releases only the thread that set them sees them, unless asgiref moves them to another one. It has no
+# public function for that. If this one is removed, refreshes run with the default language.
+_STORAGE: type | None = getattr(local, "_Storage", None)
+_RESTORE: Callable[[Any], None] | None = getattr(sync, "_restore_context", None)
 
 # Threads of a process, and refreshes that may wait for one.
 THREADS = 4
@@ -115,13 +115,17 @@ def _run_in_thread(
     context: contextvars.Context, call: Any, flow: Generator[Any, Any, Any], on_failure: OnFailure
 ) -> None:
     try:
-        if _move_locals is not None:
-            _move_locals(context)
+        _move_locals(context)
         _run_and_close(call, flow)
     except BaseException as error:
-        # If it has not begun, it has the flight, and the traceback keeps it.
-        flow.close()
         on_failure(error)
+
+
+def _move_locals(context: contextvars.Context) -> None:
+    """Lets this thread see the Locals in a context."""
+    if _STORAGE is not None and _RESTORE is not None:
+        # No others: some releases compare all values, of which some may not be comparable.
+        _RESTORE({variable: value for variable, value in context.items() if isinstance(value, _STORAGE)})
 
 
 def _run_and_close(call: Any, flow: Generator[Any, Any, Any]) -> None:

@@ -112,7 +112,7 @@ def refresh(call: Call, flight: _core.Flight, old: Old) -> Flow:
     call.cache._count("refreshes")
     if call.options.refresh == "background":
         computing = compute(call, flight, old, has_caller=False)
-        on_failure = functools.partial(keep_old, call, call.key)
+        on_failure = functools.partial(fail_in_background, call, call.key, flight)
         if (yield Background(computing, on_failure)):
             return hand_out(call, old)
     return (yield from compute(call, flight, old))
@@ -168,6 +168,12 @@ def hand_out(call: Any, old: Old) -> Any:
     if has_expired:
         call.cache._count("stale_hits")
     return value
+
+
+def fail_in_background(call: Any, key: Any, flight: _core.Flight, error: BaseException) -> None:
+    """Ends the flight of a refresh that was ended by an exception, perhaps before it began."""
+    flight.abandon()
+    keep_old(call, key, error)
 
 
 def keep_old(call: Any, key: Any, error: BaseException) -> None:

@@ -18,7 +18,7 @@ from nearcache.django.single_flight.effects import (
     Lock,
     Wait,
 )
-from nearcache.django.single_flight.flow import Flow, hand_out, keep_old, lock, store
+from nearcache.django.single_flight.flow import Flow, fail_in_background, hand_out, keep_old, lock, store
 from nearcache.django.single_flight.run import arun, raised_by, run
 
 if TYPE_CHECKING:
@@ -178,8 +178,8 @@ def _lead_many(call: ManyCall, flights: _Flights, found: dict[Any, Any]) -> Flow
         call.cache._count("refreshes")
 
     def on_failure(error: BaseException) -> None:
-        for key in stale:
-            keep_old(call, key, error)
+        for key, (flight, _) in stale.items():
+            fail_in_background(call, key, flight, error)
 
     if (
         stale

@@ -36,6 +36,9 @@ def run(call: Any, flow: Flow) -> Any:
             else:
                 effect = flow.send(result)
     except StopIteration as end:
+        # CPython 3.10 may keep this frame until it collects garbage. It is not to keep what is returned: a
+        # response that is dropped ends its flight.
+        effect = result = None  # type: ignore[assignment]
         return end.value
     except Stopped as stopped:
         raise stopped.stop from None
