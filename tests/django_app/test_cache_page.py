@@ -25,6 +25,7 @@ from django.views.decorators.cache import cache_page as django_cache_page
 from django.views.decorators.vary import vary_on_cookie, vary_on_headers
 
 from nearcache.django import LocalCache, SharedCache, cache_page, location
+from nearcache.django.pages.page_flight import PageStore
 from nearcache.django.single_flight import background
 from nearcache.django.single_flight.run import run
 from support.caches import new_location
@@ -786,6 +787,19 @@ def test_a_template_response_that_takes_the_place_of_a_page_is_rendered_by_the_n
     with later(monkeypatch, 61):
         assert view(requests.get("/")).content == b"page 1"
         assert [view(requests.get("/")).render().content for _ in range(2)] == [b"page 3"] * 2
+
+
+def test_the_first_page_of_a_url_is_stored_before_the_list_of_its_headers(monkeypatch, cache):
+    store, known = PageStore.store, []
+
+    def stored(self, key, page, timeout):
+        known.append(get_cache_key(requests.get("/"), cache=cache))
+        return store(self, key, page, timeout)
+
+    monkeypatch.setattr(PageStore, "store", stored)
+    cache_page(60)(Site(wait=0))(requests.get("/"))
+    assert known == [None]
+    assert cache.get(get_cache_key(requests.get("/"), cache=cache)).content == b"page 1"
 
 
 def test_the_cost_of_a_page_does_not_include_the_wait_for_a_thread(monkeypatch, cache):

@@ -78,24 +78,38 @@ class OnePage:
 
 
 class PageWriter:
-    """Stores a page with the options of single flight, and its list of headers for longer."""
+    """Stores a page with the options of single flight, and its list of headers for longer.
+
+    The first page of a URL is stored before the list. Otherwise a request that finds the list but no page yet
+    would lead a flight for the page, although the one for the URL goes on.
+    """
 
     def __init__(self, store: PageStore, flight: PageFlight | None) -> None:
         """Completes the flight if it is that of the page."""
         self._store = store
         self._flight = flight
+        self._headers: tuple[str, Any, float] | None = None
         self.has_stored = False
 
     def set(self, key: str, value: Any, timeout: float) -> None:
-        """Stores the list of headers, then the page."""
+        """Takes the list of headers, then stores the page and the list."""
         if not isinstance(value, HttpResponseBase):
-            self._store.cache.set(key, value, self._timeout_of_headers(float(timeout)))
+            self._headers = key, value, self._timeout_of_headers(float(timeout))
         elif self._flight is not None and self._flight.place == (key, True):
+            self._store_headers()
             self.has_stored = self._flight.complete(self._store, value, timeout)
         else:
-            self.has_stored = self._store.store(key, value, timeout)
+            try:
+                self.has_stored = self._store.store(key, value, timeout)
+            finally:
+                self._store_headers()
             if self._flight is not None and self.has_stored:
                 self.has_stored = self._flight.confirm(key)
+
+    def _store_headers(self) -> None:
+        if self._headers is not None:
+            self._store.cache.set(*self._headers)
+            self._headers = None
 
     def _timeout_of_headers(self, timeout: float) -> float:
         if timeout < 0:
