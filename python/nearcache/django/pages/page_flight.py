@@ -127,7 +127,7 @@ class PageFlight:
         """
         if self.flight is None:
             return
-        # Before the flight ends, so that whoever leads the next one finds it.
+        # First: the leader of the next flight is to find it.
         self._cache.set(self.place.unstored_key, True, seconds)
         if delete:
             self.delete_page()
