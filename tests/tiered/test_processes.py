@@ -83,10 +83,12 @@ def copy(processes, key, value):
 class TestListenerOfTheMachine:
     def test_processes_share_copies_and_listener(self, two, server, proxied):
         first, second = two
-        # The push of this write must not be taken for that of the next one.
+        # The push of this write must not end the copy, nor be taken for that of the next one.
+        before = first.stats()["invalidations"]
         with proxied.watch(PUSH) as pushes:
             first.call("set", "a", 1)
             pushes.wait_passed()
+        wait_until(lambda: first.stats()["invalidations"] > before, "the end of the push")
         assert hits_near(first, "a") == (1, False)
         assert hits_near(second, "a") == (1, True)
         with proxied.watch(PUSH) as pushes:
