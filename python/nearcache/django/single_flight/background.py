@@ -124,7 +124,7 @@ def _run_in_thread(
 def _move_locals(context: contextvars.Context) -> None:
     """Lets this thread see the Locals in a context."""
     if _STORAGE is not None and _RESTORE is not None:
-        # No others: some releases compare all values, of which some may not be comparable.
+        # Only these: some releases compare all values, and the comparison of others may raise.
         _RESTORE({variable: value for variable, value in context.items() if isinstance(value, _STORAGE)})
 
 

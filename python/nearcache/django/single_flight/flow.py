@@ -41,7 +41,7 @@ Flow = Generator[Effect, Any, Any]
 
 def get_or_compute(call: Call, step: Step) -> Flow:
     """Returns the value of a key that was missed, or is to be computed early, from the first step on."""
-    # Nearly always: that costs less without a generator around it.
+    # Most callers lead at once. That takes less time without another generator around it.
     is_leader = step[0] == LEAD and not call.options.distributed
     return _lead(call, step) if is_leader else _join(call, step)
 
